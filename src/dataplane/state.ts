@@ -1,0 +1,133 @@
+/**
+ * NodeNetworkState: all that one node's network should be, as one value. The agent assembles it from the manager's
+ * assignments and hands it over whole (proto/dataplane.proto); skep-dataplane keeps it on disk and needs nothing
+ * else to restore the kernel. Values only: no behaviour beyond the alias arithmetic that both sides must share.
+ */
+import assert from 'node:assert';
+import type { Cidr, Ip, Mac } from '../model/addresses.js';
+import { addressBits, familyOf, hostPart, ipToNumber, numberToIp, parseCidr } from '../model/addresses.js';
+import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../model/ids.js';
+
+export interface NodeNetworkState {
+  /** Manager's store revision that this value reflects. Never goes back within one cluster. */
+  readonly revision: number;
+  readonly nodeId: NodeId;
+  /** This node's VTEP address; the underlay device is the one that holds it. */
+  readonly vtep: Ip;
+  readonly dataPathPort: number;
+  /** The /4 that mesh aliases are cut from, see {@link aliasAddress}. */
+  readonly aliasRange: Cidr;
+  readonly overlays: readonly Overlay[];
+  readonly publishedPorts: readonly PublishedPort[];
+}
+
+/** One overlay network on this node. */
+export interface Overlay {
+  readonly id: NetworkId;
+  readonly name: string;
+  readonly vni: Vni;
+  readonly subnet: Cidr;
+  readonly gateway: Ip;
+  readonly ingress: boolean;
+  readonly internal: boolean;
+  /** This node's own address there: the bridge's, the DNS server's and, on ingress, the way back of the mesh. */
+  readonly own: { readonly address: Ip; readonly mac: Mac };
+  /** The other nodes that take part. */
+  readonly peers: readonly Peer[];
+  /** All endpoints of the network in the cluster, local ones included (nodeId says). */
+  readonly endpoints: readonly Endpoint[];
+  readonly services: readonly OverlayService[];
+}
+
+export interface Peer {
+  readonly nodeId: NodeId;
+  readonly vtep: Ip;
+  readonly address: Ip;
+  readonly mac: Mac;
+}
+
+export interface Endpoint {
+  readonly taskId: TaskId;
+  readonly serviceId: ServiceId;
+  readonly nodeId: NodeId;
+  readonly address: Ip;
+  readonly mac: Mac;
+  /** `<service>.<slot>.<task>`. */
+  readonly name: string;
+  /** Takes new flows and stands in DNS: the task runs and is healthy. */
+  readonly serving: boolean;
+}
+
+/** A service as one network sees it. */
+export interface OverlayService {
+  readonly id: ServiceId;
+  readonly name: string;
+  readonly aliases: readonly string[];
+  /** Absent for dnsrr. */
+  readonly vip?: Ip;
+}
+
+/** A port that every node answers on. Backends are the serving ingress endpoints of `serviceId`. */
+export interface PublishedPort {
+  readonly serviceId: ServiceId;
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+  readonly publishedPort: number;
+  readonly targetPort: number;
+}
+
+/** Bits of an alias that name the node, and bits that name the task: the /4 leaves 28. */
+export const aliasPartBits = 14;
+
+/**
+ * The address under which the task at `taskAddress` is reached through the node at `nodeAddress` (both on ingress):
+ * range | host part of the node << 14 | host part of the task. A reply's source so names the node that must undo
+ * the translation, with no state anywhere. Holds for ingress subnets of /18 and longer.
+ */
+export function aliasAddress(aliasRange: Cidr, ingressSubnet: Cidr, nodeAddress: Ip, taskAddress: Ip): Ip {
+  return numberToIp(
+    aliasNumber(aliasRange, ingressSubnet, nodeAddress) | hostPart(ingressSubnet, taskAddress),
+    4,
+  );
+}
+
+/** All aliases of one node, e.g. for the rule that returns replies to it. */
+export function nodeAliasCidr(aliasRange: Cidr, ingressSubnet: Cidr, nodeAddress: Ip): Cidr {
+  const prefixLength = addressBits(4) - aliasPartBits;
+  return `${numberToIp(aliasNumber(aliasRange, ingressSubnet, nodeAddress), 4)}/${prefixLength}` as Cidr;
+}
+
+function aliasNumber(aliasRange: Cidr, ingressSubnet: Cidr, nodeAddress: Ip): bigint {
+  const range = parseCidr(aliasRange);
+  assert(
+    familyOf(aliasRange) === 4 && range.prefixLength <= addressBits(4) - 2 * aliasPartBits,
+    'alias range too small',
+  );
+  assert(
+    parseCidr(ingressSubnet).prefixLength >= addressBits(4) - aliasPartBits,
+    'ingress subnet larger than /18',
+  );
+  return range.base | (hostPart(ingressSubnet, nodeAddress) << BigInt(aliasPartBits));
+}
+
+/** Aliases never leave the tunnel; class E is used by nobody else. `skep.toml` may move the range. */
+export const defaultAliasRange = '240.0.0.0/4' as Cidr;
+
+/** The value's own address of a service's published port in the host's mangle table: unique per port and protocol. */
+export const publishedPortMark = (protocol: PublishedPort['protocol'], port: number): number =>
+  (markPrefix | ({ tcp: 0, udp: 1, sctp: 2 }[protocol] << 16) | port) >>> 0;
+
+/** The mark of a VIP inside its overlay's namespace: unique per network by the VIP's host part. */
+export const vipMark = (subnet: Cidr, vip: Ip): number => {
+  const part = hostPart(subnet, vip);
+  assert(part < 1n << 24n, 'VIP host part exceeds the mark');
+  return (markPrefix | Number(part)) >>> 0;
+};
+
+/** Top byte of every mark of ours ('^' of ASCII 0x5e): far from Docker's, Kubernetes' and Cilium's. */
+export const markPrefix = 0x5e000000;
+
+/** True when `ip` is an alias of the range. */
+export const isAlias = (aliasRange: Cidr, ip: Ip): boolean => {
+  const { base, prefixLength } = parseCidr(aliasRange);
+  return ipToNumber(ip) >> BigInt(32 - prefixLength) === base >> BigInt(32 - prefixLength);
+};

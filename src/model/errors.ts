@@ -1,0 +1,51 @@
+/**
+ * What a request can be refused for. Each kind becomes Docker's status in exactly one table
+ * (controlplane/api/http-status.ts) and a gRPC code in another (controlplane/rpc/status.ts).
+ */
+export type ErrorKind =
+  | 'invalidArgument'
+  | 'failedPrecondition'
+  | 'unauthenticated'
+  | 'permissionDenied'
+  | 'notFound'
+  | 'alreadyExists'
+  | 'unimplemented'
+  | 'unavailable'
+  | 'aborted'
+  | 'unknown'
+  | 'deadlineExceeded';
+
+/**
+ * An expected refusal: the caller asked for something that cannot be. `message` is the text the user reads.
+ * `viaControlApi` marks refusals that Swarm's daemon hands through from its control API: their text carries
+ * the prefix `rpc error: code = <Code> desc = `, and clients match on it.
+ */
+export class SkepError extends Error {
+  override readonly name = 'SkepError';
+
+  constructor(
+    readonly kind: ErrorKind,
+    message: string,
+    readonly options: { readonly viaControlApi?: boolean; readonly cause?: unknown } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+  }
+}
+
+/** A refusal in the words of Swarm's control API; see {@link SkepError}. */
+export const controlApiError = (kind: ErrorKind, message: string): SkepError =>
+  new SkepError(kind, message, { viaControlApi: true });
+
+/** A failure of something outside (kernel, engine, etcd), typed where it enters. */
+export class OutsideError extends Error {
+  override readonly name: string = 'OutsideError';
+
+  constructor(
+    message: string,
+    /** Whether the same call may succeed later without anything here changing. */
+    readonly retryable: boolean,
+    options: { readonly cause?: unknown } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+  }
+}

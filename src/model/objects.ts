@@ -1,0 +1,208 @@
+/**
+ * What the store holds. Specs are what users asked for, the rest is what Skep made of it. Field names are
+ * Docker's in camelCase; Docker's capitalised JSON stops at controlplane/api/convert. Durations are nanoseconds
+ * where Docker's are (suffix `Ns`), times are milliseconds since the epoch (suffix `Ms`).
+ */
+import type { Cidr, Ip, Mac } from './addresses.js';
+import type { ClusterId, NetworkId, NodeId, ServiceId, TaskId, Vni } from './ids.js';
+import type { EndpointSpec, Labels, LogDriver, PortConfig, ServiceSpec, TaskSpec } from './service-spec.js';
+import type { TaskState } from './task-state.js';
+
+/** What every stored object has. The store sets all three; writers pass them through unchanged. */
+export interface Meta {
+  /** Store-wide revision of the last write: Docker's `Version.Index`. 0 in an object not yet written. */
+  readonly version: number;
+  readonly createdAtMs: number;
+  readonly updatedAtMs: number;
+}
+
+export interface ClusterSpec {
+  readonly name: string;
+  readonly labels: Labels;
+  readonly taskHistoryRetentionLimit: number;
+  readonly raft: {
+    readonly snapshotInterval: number;
+    readonly keepOldSnapshots: number;
+    readonly logEntriesForSlowFollowers: number;
+    readonly electionTick: number;
+    readonly heartbeatTick: number;
+  };
+  readonly heartbeatPeriodNs: number;
+  readonly nodeCertExpiryNs: number;
+  readonly forceRotate: number;
+  readonly autoLockManagers: boolean;
+  readonly taskDefaultsLogDriver?: LogDriver;
+}
+
+export interface Cluster extends Meta {
+  readonly id: ClusterId;
+  readonly spec: ClusterSpec;
+  /** PEM of the trusted root, and its signing key (PKCS#8 PEM); sealed at rest like everything in the store. */
+  readonly rootCa: { readonly certPem: string; readonly keyPem: string };
+  readonly joinTokens: { readonly worker: string; readonly manager: string };
+  readonly defaultAddrPool: readonly Cidr[];
+  /** Prefix length of a subnet cut from the pool. */
+  readonly subnetSize: number;
+  /** VXLAN's UDP port. */
+  readonly dataPathPort: number;
+}
+
+export type NodeRole = 'worker' | 'manager';
+export type NodeState = 'unknown' | 'down' | 'ready' | 'disconnected';
+
+export interface NodeDescription {
+  readonly hostname: string;
+  readonly platform: { readonly architecture: string; readonly os: string };
+  readonly resources: { readonly nanoCpus: number; readonly memoryBytes: number };
+  readonly engine: {
+    readonly engineVersion: string;
+    readonly labels: Labels;
+    readonly plugins: readonly { readonly type: string; readonly name: string }[];
+  };
+  readonly tlsInfo: TlsInfo;
+}
+
+export interface TlsInfo {
+  readonly trustRoot: string;
+  /** Base64 of the DER. */
+  readonly certIssuerSubject: string;
+  readonly certIssuerPublicKey: string;
+}
+
+export interface Node extends Meta {
+  readonly id: NodeId;
+  readonly spec: {
+    readonly name: string;
+    readonly labels: Labels;
+    /** The desired role. */
+    readonly role: NodeRole;
+    readonly availability: 'active' | 'pause' | 'drain';
+  };
+  /** The observed role. */
+  readonly role: NodeRole;
+  readonly description?: NodeDescription;
+  readonly status: { readonly state: NodeState; readonly message: string; readonly addr: string };
+  /** Present exactly while the node is a manager. */
+  readonly managerStatus?: {
+    readonly leader: boolean;
+    readonly reachability: 'unknown' | 'unreachable' | 'reachable';
+    readonly addr: string;
+  };
+  /** Where peers send VXLAN to. Set when the node registers. */
+  readonly dataPathAddr?: Ip;
+  /** This node's own address on each overlay it takes part in (always on ingress), by the allocator. */
+  readonly attachments: readonly NodeAttachment[];
+}
+
+export interface NodeAttachment {
+  readonly networkId: NetworkId;
+  readonly address: Ip;
+  readonly mac: Mac;
+}
+
+export interface NetworkSpec {
+  readonly name: string;
+  readonly labels: Labels;
+  readonly driver: string;
+  readonly driverOptions: Labels;
+  readonly ipv6: boolean;
+  readonly internal: boolean;
+  readonly attachable: boolean;
+  readonly ingress: boolean;
+  readonly ipam: {
+    readonly driver: string;
+    readonly options: Labels;
+    readonly configs: readonly IpamConfig[];
+  };
+}
+
+export interface IpamConfig {
+  readonly subnet: Cidr;
+  readonly range?: Cidr;
+  readonly gateway?: Ip;
+}
+
+export interface Network extends Meta {
+  readonly id: NetworkId;
+  readonly spec: NetworkSpec;
+  /** Absent until the allocator has given the network its VNI and subnet; tasks on it stay `new` until then. */
+  readonly allocation?: { readonly vni: Vni; readonly subnet: Cidr; readonly gateway: Ip };
+  /** The last host part handed out: addresses are serial (next fit), so a freed one is not reused at once. */
+  readonly addressCursor: number;
+}
+
+/** A port as allocated: `publishedPort` is never 0 here. */
+export type AllocatedPort = PortConfig & { readonly publishedPort: number };
+
+export interface ServiceEndpoint {
+  readonly spec: EndpointSpec;
+  readonly ports: readonly AllocatedPort[];
+  /** Ingress first. `address` carries no prefix length; `subnet` gives it. */
+  readonly virtualIps: readonly {
+    readonly networkId: NetworkId;
+    readonly address: Ip;
+    readonly prefixLength: number;
+  }[];
+}
+
+export interface Service extends Meta {
+  readonly id: ServiceId;
+  readonly spec: ServiceSpec;
+  /** Store revision at which the present spec was written; tasks made of it carry the same. */
+  readonly specVersion: number;
+  readonly previousSpec?: ServiceSpec;
+  readonly previousSpecVersion?: number;
+  /** Absent until allocated. */
+  readonly endpoint?: ServiceEndpoint;
+  readonly updateStatus?: {
+    readonly state:
+      'updating' | 'paused' | 'completed' | 'rollback_started' | 'rollback_paused' | 'rollback_completed';
+    readonly startedAtMs: number;
+    readonly completedAtMs?: number;
+    readonly message: string;
+  };
+}
+
+export interface TaskStatus {
+  /** Clock of whoever wrote the status. */
+  readonly timestampMs: number;
+  /** Clock of the manager that stored it. */
+  readonly appliedAtMs: number;
+  readonly state: TaskState;
+  readonly message: string;
+  readonly err?: string;
+  readonly container?: { readonly containerId: string; readonly pid: number; readonly exitCode: number };
+  readonly ports?: readonly PortConfig[];
+}
+
+/** One leg of a task: its address on one network. */
+export interface NetworkAttachment {
+  readonly networkId: NetworkId;
+  readonly address: Ip;
+  readonly prefixLength: number;
+  /** Derived from the task's id, so an entry left behind for an earlier holder of the address never matches. */
+  readonly mac: Mac;
+  readonly aliases: readonly string[];
+}
+
+export interface Task extends Meta {
+  readonly id: TaskId;
+  readonly serviceId: ServiceId;
+  readonly serviceName: string;
+  readonly serviceLabels: Labels;
+  /** 1 and up for replicated services, 0 for global ones. */
+  readonly slot: number;
+  readonly nodeId?: NodeId;
+  readonly spec: TaskSpec;
+  readonly specVersion: number;
+  readonly endpointSpec?: EndpointSpec;
+  readonly desiredState: TaskState;
+  readonly status: TaskStatus;
+  /** Empty until allocated. */
+  readonly networks: readonly NetworkAttachment[];
+  readonly logDriver?: LogDriver;
+}
+
+/** `<service>.<slot or node>.<task>`: the container's name and the task's full name. */
+export const taskName = (task: Pick<Task, 'id' | 'serviceName' | 'slot' | 'nodeId'>): string =>
+  `${task.serviceName}.${task.slot === 0 ? (task.nodeId ?? '') : task.slot}.${task.id}`;
