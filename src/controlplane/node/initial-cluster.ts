@@ -1,0 +1,129 @@
+/**
+ * The objects that exist from the first second of a cluster: the cluster itself, its founding node and the ingress
+ * network. Pure; everything is checked here, before anything is made.
+ */
+import type { Cidr } from '../../model/addresses.js';
+import { parseCidr, normalizeCidr } from '../../model/addresses.js';
+import { SkepError } from '../../model/errors.js';
+import type { ClusterId, NetworkId, NodeId } from '../../model/ids.js';
+import type { Cluster, ClusterSpec, Network, Node, NodeDescription } from '../../model/objects.js';
+import type { InitRequest } from '../api/swarm-control.js';
+import type { NodeAddresses } from './node-addresses.js';
+import { formatHostPort } from './node-addresses.js';
+
+type Unwritten<T> = Omit<T, 'version' | 'createdAtMs' | 'updatedAtMs'>;
+
+/** Swarm's defaults (semantics 4.1): heartbeat 5 s, certificates 90 days, five records of history a slot. */
+export const clusterSpecDefaults: ClusterSpec = {
+  name: 'default',
+  labels: {},
+  taskHistoryRetentionLimit: 5,
+  raft: {
+    snapshotInterval: 10_000,
+    keepOldSnapshots: 0,
+    logEntriesForSlowFollowers: 500,
+    electionTick: 10,
+    heartbeatTick: 1,
+  },
+  heartbeatPeriodNs: 5e9,
+  nodeCertExpiryNs: 90 * 24 * 3600 * 1e9,
+  forceRotate: 0,
+  autoLockManagers: false,
+};
+
+/** UDP port of VXLAN, IANA. */
+export const vxlanPort = 4789;
+const poolDefault = ['10.0.0.0/8' as Cidr];
+const subnetSizeDefault = 24;
+/** Docker's bound: a subnet must hold a gateway, a node and a task or two. */
+const subnetSizeMax = 29;
+
+export interface ClusterIdentity {
+  readonly clusterId: ClusterId;
+  readonly nodeId: NodeId;
+  readonly ingressId: NetworkId;
+  readonly rootCa: Cluster['rootCa'];
+  readonly joinTokens: Cluster['joinTokens'];
+}
+
+/** Checks the parts of an init request that need neither host nor network; the daemon's texts. */
+export function checkInitRequest(request: InitRequest): void {
+  const refuse = (message: string): never => {
+    throw new SkepError('invalidArgument', message);
+  };
+  if (request.spec.name !== undefined && request.spec.name !== '' && request.spec.name !== 'default')
+    refuse('swarm spec must be named "default"');
+  if (request.dataPathPort !== 0 && (request.dataPathPort < 1024 || request.dataPathPort > 49151))
+    refuse(`Datapath port number is not in valid range (1024-49151) : ${request.dataPathPort}`);
+  if (request.defaultAddrPool.length > 0) {
+    const size = request.subnetSize || subnetSizeDefault;
+    if (size > subnetSizeMax) refuse(`subnet size is out of range: ${size}`);
+    for (const pool of request.defaultAddrPool) {
+      let parsed;
+      try {
+        parsed = parseCidr(pool);
+      } catch {
+        return refuse(`invalid base pool ${pool}: invalid CIDR address: ${pool}`);
+      }
+      if (parsed.prefixLength > size)
+        refuse(`invalid CIDR: "${pool}". Subnet size is too small for pool: ${size}`);
+    }
+  }
+  if (request.autoLockManagers || request.spec.autoLockManagers)
+    throw new SkepError('unimplemented', 'autolock is not supported by this version of skep');
+  if (request.forceNewCluster)
+    throw new SkepError('unimplemented', 'force-new-cluster is not supported by this version of skep');
+}
+
+/** The objects to write, from a checked request. */
+export function initialObjects(
+  request: InitRequest,
+  identity: ClusterIdentity,
+  addresses: NodeAddresses,
+  description: NodeDescription,
+): { cluster: Unwritten<Cluster>; node: Unwritten<Node>; ingress: Unwritten<Network> } {
+  const given = Object.fromEntries(
+    Object.entries(request.spec).filter(([, value]) => value !== 0 && value !== '' && value !== undefined),
+  ) as Partial<ClusterSpec>;
+  return {
+    cluster: {
+      id: identity.clusterId,
+      spec: { ...clusterSpecDefaults, ...given, name: 'default' },
+      rootCa: identity.rootCa,
+      joinTokens: identity.joinTokens,
+      defaultAddrPool:
+        request.defaultAddrPool.length > 0 ? request.defaultAddrPool.map(normalizeCidr) : poolDefault,
+      subnetSize: request.subnetSize || subnetSizeDefault,
+      dataPathPort: request.dataPathPort || vxlanPort,
+    },
+    node: {
+      id: identity.nodeId,
+      spec: { name: '', labels: {}, role: 'manager', availability: request.availability },
+      role: 'manager',
+      description,
+      status: { state: 'unknown', message: '', addr: addresses.advertiseHost },
+      managerStatus: {
+        leader: true,
+        reachability: 'reachable',
+        addr: formatHostPort(addresses.advertiseHost, addresses.advertisePort),
+      },
+      dataPathAddr: addresses.dataPathHost,
+      attachments: [],
+    },
+    ingress: {
+      id: identity.ingressId,
+      spec: {
+        name: 'ingress',
+        labels: {},
+        driver: 'overlay',
+        driverOptions: {},
+        ipv6: false,
+        internal: false,
+        attachable: false,
+        ingress: true,
+        ipam: { driver: 'default', options: {}, configs: [] },
+      },
+      addressCursor: 0,
+    },
+  };
+}
