@@ -201,6 +201,24 @@ export interface Task extends Meta {
   /** Empty until allocated. */
   readonly networks: readonly NetworkAttachment[];
   readonly logDriver?: LogDriver;
+  /** Present when the task follows another one in its slot (or, for global services, on its node). */
+  readonly succession?: Succession;
+}
+
+/**
+ * Why and when a replacement starts. Written with the task, so that delays and update progress outlive the leader that
+ * began them.
+ */
+export interface Succession {
+  /** The task it replaces. */
+  readonly of: TaskId;
+  readonly cause: 'restart' | 'update';
+  /** Desired `ready` becomes `running` at this time, once the old task has stopped… */
+  readonly startNotBeforeMs: number;
+  /** …or at this time whether it has or not. */
+  readonly startAnywayMs: number;
+  /** Manager's time at which the task was first seen running; recorded for tasks of an update, which it monitors. */
+  readonly runningSeenAtMs?: number;
 }
 
 /** `<service>.<slot or node>.<task>`: the container's name and the task's full name. */

@@ -1,0 +1,144 @@
+/**
+ * What control loops write: a draft over a view collects writes, and a plan is those writes as a value. A loop plans on
+ * the view, and if there is anything to do plans again inside the store's transaction, so a lost race costs a second
+ * plan and nothing else. A draft holds at most one transaction; units that belong together are never split, because
+ * planners ask {@link Draft.fits} before each unit.
+ */
+import assert from 'node:assert';
+import { maxWrites } from './store/store.js';
+import type { Ids, Kind, Objects, Store, Transaction, View } from './store/store.js';
+import type { ServiceId } from '../model/ids.js';
+import type { Meta, Task } from '../model/objects.js';
+
+/** An object as its creator gives it. */
+export type New<K extends Kind> = Omit<Objects[K], keyof Meta>;
+
+export type Write = {
+  [K in Kind]:
+    | { readonly op: 'create'; readonly kind: K; readonly object: Objects[K] }
+    | { readonly op: 'update'; readonly kind: K; readonly object: Objects[K] }
+    | { readonly op: 'delete'; readonly kind: K; readonly id: Ids[K] };
+}[Kind];
+
+export interface Plan {
+  /** At most {@link maxWrites}, to be committed together. */
+  readonly writes: readonly Write[];
+  /** True when there is more to do than fits one transaction. */
+  readonly more: boolean;
+  /** When the plan may change by time alone, in ms since the epoch. */
+  readonly wakeAtMs?: number;
+}
+
+export type Planner = (view: View, nowMs: number) => Plan;
+
+export class Draft {
+  readonly #writes = new Map<string, Write>();
+  #more = false;
+  #wakeAtMs: number | undefined;
+
+  constructor(
+    readonly view: View,
+    readonly nowMs: number,
+    private readonly limit = maxWrites,
+  ) {}
+
+  /** True when `count` more writes fit; false marks the plan as unfinished, and the caller leaves its unit out. */
+  fits(count: number): boolean {
+    assert(count <= this.limit, 'a unit exceeds a transaction');
+    if (this.#writes.size + count <= this.limit) return true;
+    this.#more = true;
+    return false;
+  }
+
+  /** Asks for a pass at this time even if nothing changes; the earliest wins. */
+  wakeAt(timeMs: number): void {
+    this.#wakeAtMs = Math.min(timeMs, this.#wakeAtMs ?? timeMs);
+  }
+
+  get<K extends Kind>(kind: K, id: Ids[K]): Objects[K] | undefined {
+    const write = this.#writes.get(key(kind, id));
+    if (!write) return this.view.get(kind, id);
+    return write.op === 'delete' ? undefined : (write.object as Objects[K]);
+  }
+
+  /** The service's tasks with the draft's writes applied. */
+  tasksOfService(id: ServiceId): readonly Task[] {
+    const known = this.view.tasksOfService(id).flatMap((task) => this.get('task', task.id) ?? []);
+    const created = [...this.#writes.values()].flatMap((write) =>
+      write.op === 'create' && write.kind === 'task' && write.object.serviceId === id ? [write.object] : [],
+    );
+    return created.length === 0 ? known : [...known, ...created];
+  }
+
+  create<K extends Kind>(kind: K, object: New<K>): Objects[K] {
+    const created = { ...object, version: 0, createdAtMs: this.nowMs, updatedAtMs: this.nowMs } as Objects[K];
+    assert(!this.get(kind, created.id as Ids[K]), `${kind} ${created.id} exists`);
+    this.#set({ op: 'create', kind, object: created } as Write);
+    return created;
+  }
+
+  update<K extends Kind>(kind: K, object: Objects[K]): Objects[K] {
+    const before = this.#writes.get(key(kind, object.id));
+    assert(before?.op !== 'delete', `${kind} ${object.id} was deleted`);
+    this.#set({ op: before?.op ?? 'update', kind, object } as Write);
+    return object;
+  }
+
+  delete<K extends Kind>(kind: K, id: Ids[K]): void {
+    if (this.#writes.get(key(kind, id))?.op === 'create') this.#writes.delete(key(kind, id));
+    else this.#set({ op: 'delete', kind, id } as Write);
+  }
+
+  plan(): Plan {
+    const writes = [...this.#writes.values()];
+    return {
+      writes,
+      more: this.#more,
+      ...(this.#wakeAtMs === undefined ? {} : { wakeAtMs: this.#wakeAtMs }),
+    };
+  }
+
+  #set(write: Write): void {
+    this.#writes.set(key(write.kind, write.op === 'delete' ? write.id : write.object.id), write);
+    assert(this.#writes.size <= this.limit, 'the draft is full: ask fits() first');
+  }
+}
+
+const key = (kind: Kind, id: string): string => `${kind}/${id}`;
+
+/** Puts a plan's writes into a transaction. */
+export function writePlan(tx: Transaction, writes: readonly Write[]): void {
+  for (const write of writes) {
+    if (write.op === 'delete') tx.delete(write.kind, write.id);
+    else if (write.op === 'update') tx.update(write.kind, write.object);
+    else {
+      const { version: _v, createdAtMs: _c, updatedAtMs: _u, ...object } = write.object;
+      tx.create(write.kind, object as New<Kind>);
+    }
+  }
+}
+
+/** Transactions of one pass, at most: 20,000 writes. What is left waits for the next pass. */
+const transactionsMax = 100;
+
+/**
+ * Plans and commits until nothing is left. Returns when the planner next wants to run, in ms since the epoch.
+ * Throws what {@link Store.update} throws.
+ */
+export async function applyPlanner(
+  store: Store,
+  planner: Planner,
+  nowMs: () => number,
+): Promise<number | undefined> {
+  for (let round = 0; round < transactionsMax; round++) {
+    const idle = planner(store.view(), nowMs());
+    if (idle.writes.length === 0) return idle.wakeAtMs;
+    const done = await store.update((tx) => {
+      const plan = planner(tx, nowMs());
+      writePlan(tx, plan.writes);
+      return plan;
+    });
+    if (!done.more) return done.wakeAtMs;
+  }
+  return nowMs();
+}

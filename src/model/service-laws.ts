@@ -1,0 +1,76 @@
+/**
+ * What follows from a service's spec alone: defaults, the networks and ports it asks for, and whether a task still is
+ * what the spec says.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { satisfiesConstraints } from './constraint.js';
+import type { Node, Service, Task } from './objects.js';
+import type {
+  NetworkAttachmentConfig,
+  RestartPolicy,
+  ServiceSpec,
+  TaskSpec,
+  UpdateConfig,
+} from './service-spec.js';
+import { atLeast, atMost } from './task-state.js';
+
+/** Swarm's defaults for a restart policy left out. */
+export const defaultRestartPolicy = {
+  condition: 'any',
+  delayNs: 5_000_000_000,
+  maxAttempts: 0,
+  windowNs: 0,
+} as const satisfies RestartPolicy;
+
+/** Swarm's defaults for an update or rollback config left out as a whole. */
+export const defaultUpdateConfig: UpdateConfig = {
+  parallelism: 1,
+  delayNs: 0,
+  failureAction: 'pause',
+  monitorNs: 5_000_000_000,
+  maxFailureRatio: 0,
+  order: 'stop-first',
+};
+
+export const nsToMs = (ns: number): number => ns / 1_000_000;
+
+/** Milliseconds between the failure of a task and the start of its replacement. */
+export const restartDelayMs = (spec: TaskSpec): number =>
+  nsToMs(spec.restartPolicy?.delayNs ?? defaultRestartPolicy.delayNs);
+
+/** The networks a service's tasks attach to; the task template's list wins over the deprecated one. */
+export const serviceNetworks = (spec: ServiceSpec): readonly NetworkAttachmentConfig[] =>
+  spec.taskTemplate.networks?.length ? spec.taskTemplate.networks : (spec.networks ?? []);
+
+/** True when the service is reached through the routing mesh. */
+export const publishesOnIngress = (spec: ServiceSpec): boolean =>
+  spec.endpointSpec?.ports.some((port) => port.publishMode === 'ingress') ?? false;
+
+/**
+ * True when the task must be replaced to be what the service asks for. `node` is where it runs: a change of placement
+ * constraints alone does not move a task whose node still satisfies them.
+ */
+export function isTaskDirty(service: Service, task: Task, node: Node | undefined): boolean {
+  if (task.specVersion === service.specVersion) return false;
+  const wanted = service.spec.taskTemplate;
+  const endpointDiffers = !isDeepStrictEqual(service.spec.endpointSpec, task.endpointSpec);
+  const constraints = wanted.placement?.constraints ?? [];
+  const sameButPlacement = isDeepStrictEqual(withoutConstraints(wanted), withoutConstraints(task.spec));
+  if (!endpointDiffers && sameButPlacement && node && satisfiesConstraints(node, constraints)) return false;
+  // Once the image is on the node, other credentials to pull it are no reason to replace the task.
+  const pulled = atLeast(task.status.state, 'ready') && atMost(task.status.state, 'running');
+  const comparable = pulled ? withoutRegistryAuth : (spec: TaskSpec): TaskSpec => spec;
+  return endpointDiffers || !isDeepStrictEqual(comparable(wanted), comparable(task.spec));
+}
+
+const noPlacement = { constraints: [], preferences: [], maxReplicas: 0, platforms: [] };
+
+const withoutConstraints = (spec: TaskSpec): TaskSpec => ({
+  ...spec,
+  placement: { ...(spec.placement ?? noPlacement), constraints: [] },
+});
+
+function withoutRegistryAuth(spec: TaskSpec): TaskSpec {
+  const { registryAuth: _, ...container } = spec.container;
+  return { ...spec, container };
+}
