@@ -1,0 +1,194 @@
+import { pino } from 'pino';
+import { describe, expect, test } from 'vitest';
+import type { InitRequest, JoinRequest } from '../../../src/controlplane/api/swarm-control.js';
+import { clusterSpecDefaults } from '../../../src/controlplane/node/initial-cluster.js';
+import type { MembershipFile } from '../../../src/controlplane/node/membership-file.js';
+import type { NodeParts, RunningAgent } from '../../../src/controlplane/node/swarm-node.js';
+import { SwarmNode } from '../../../src/controlplane/node/swarm-node.js';
+import { OutsideError, SkepError } from '../../../src/model/errors.js';
+import type { ClusterId, NodeId } from '../../../src/model/ids.js';
+import type { Store } from '../../../src/controlplane/store/store.js';
+import type { Clock } from '../../../src/runtime/clock.js';
+import { systemClock } from '../../../src/runtime/clock.js';
+
+const log = pino({ level: 'silent' });
+const initRequest: InitRequest = {
+  listenAddr: '0.0.0.0:2377',
+  advertiseAddr: '192.0.2.1',
+  dataPathAddr: '',
+  dataPathPort: 0,
+  forceNewCluster: false,
+  spec: {},
+  autoLockManagers: false,
+  availability: 'active',
+  defaultAddrPool: [],
+  subnetSize: 0,
+};
+const joinRequest: JoinRequest = {
+  listenAddr: '0.0.0.0:2377',
+  advertiseAddr: '192.0.2.2',
+  dataPathAddr: '',
+  remoteAddrs: ['192.0.2.1'],
+  joinToken: 'token',
+  availability: 'active',
+};
+const member = (role: 'manager' | 'worker'): MembershipFile => ({
+  clusterId: 'c'.repeat(25) as ClusterId,
+  nodeId: 'n'.repeat(25) as NodeId,
+  role,
+  addresses: {
+    listenHost: '0.0.0.0',
+    listenPort: 2377,
+    advertiseHost: '192.0.2.1' as never,
+    advertisePort: 2377,
+    dataPathHost: '192.0.2.1' as never,
+  },
+  managers: [{ nodeId: 'n'.repeat(25), addr: '192.0.2.1:2377' }],
+});
+
+/** A host that remembers what was done to it, in order. */
+function host(over: Partial<NodeParts> = {}) {
+  const done: string[] = [];
+  let disk: MembershipFile | undefined;
+  const agent = (): RunningAgent => ({
+    ready: Promise.resolve(),
+    managers: () => [],
+    close: async () => void done.push('close agent'),
+  });
+  const manager = () => ({ store: {} as Store, close: async () => void done.push('close manager') });
+  const parts: NodeParts = {
+    interfaces: () => [{ name: 'eth0', address: '192.0.2.1', internal: false }],
+    describe: () => Promise.reject(new Error('not asked')),
+    readMembership: async () => disk,
+    writeMembership: async (membership) => {
+      disk = membership;
+      done.push('write membership');
+    },
+    foundCluster: async () => {
+      done.push('found');
+      return { membership: member('manager'), manager: manager() };
+    },
+    obtainCertificate: async () => {
+      done.push('certificate');
+      return member('worker');
+    },
+    startManager: async () => {
+      done.push('start manager');
+      return manager();
+    },
+    startAgent: async () => {
+      done.push('start agent');
+      return agent();
+    },
+    wipe: async () => {
+      disk = undefined;
+      done.push('wipe');
+    },
+    ...over,
+  };
+  const node = (clock: Clock = systemClock): SwarmNode => new SwarmNode({ parts, clock, log });
+  return { done, node, agent, disk: () => disk };
+}
+const state = (node: SwarmNode): string => {
+  const { localNodeState, nodeId, remoteManagers } = node.membership();
+  return `${localNodeState} ${nodeId === '' ? 'nobody' : 'member'} ${remoteManagers === null ? 'alone' : 'managed'}`;
+};
+
+describe('SwarmNode', () => {
+  test('init, a second init, leave', async () => {
+    const { node: make, done, disk } = host();
+    const node = make();
+    expect(state(node)).toBe('inactive nobody alone');
+    await node.init(initRequest);
+    expect(state(node)).toBe('active member managed');
+    expect(node.membership().store).toBeDefined();
+    await expect(node.init(initRequest)).rejects.toThrow('already part of a swarm');
+    await expect(node.leave(false)).rejects.toThrow('Removing the last manager erases all current state');
+    await node.leave(true);
+    expect(state(node)).toBe('inactive nobody alone');
+    expect(disk()).toBeUndefined();
+    expect(done).toEqual([
+      'found',
+      'write membership',
+      'start agent',
+      'close agent',
+      'close manager',
+      'wipe',
+    ]);
+  });
+
+  test('an init that fails half way leaves nothing', async () => {
+    const { node: make, done, disk } = host({ startAgent: () => Promise.reject(new Error('engine away')) });
+    const node = make();
+    await expect(node.init(initRequest)).rejects.toThrow('engine away');
+    expect(state(node)).toBe('inactive nobody alone');
+    expect(disk()).toBeUndefined();
+    expect(done).toEqual(['found', 'write membership', 'close manager', 'wipe']);
+  });
+
+  test('bad input is refused before anything is made', async () => {
+    const { node: make, done } = host();
+    const refused: Array<[Partial<InitRequest>, string]> = [
+      [{ listenAddr: '' }, 'invalid ListenAddr "": invalid empty address'],
+      [{ dataPathPort: 80 }, 'Datapath port number is not in valid range (1024-49151) : 80'],
+      [{ defaultAddrPool: ['bogus'] }, 'invalid base pool bogus'],
+      [{ defaultAddrPool: ['10.0.0.0/8'], subnetSize: 30 }, 'subnet size is out of range: 30'],
+      [{ defaultAddrPool: ['10.0.0.0/26'] }, 'Subnet size is too small for pool: 24'],
+      [{ spec: { ...clusterSpecDefaults, name: 'other' } }, 'swarm spec must be named "default"'],
+    ];
+    for (const [request, text] of refused)
+      await expect(make().init({ ...initRequest, ...request })).rejects.toThrow(text);
+    await expect(make().join({ ...joinRequest, remoteAddrs: [] })).rejects.toThrow('at least 1 RemoteAddr');
+    expect(done.filter((step) => step !== 'wipe')).toEqual([]);
+  });
+
+  test('a refused join leaves nothing; a manager that is away is asked again', async () => {
+    const tries = [
+      new OutsideError('connection refused', true),
+      new SkepError('invalidArgument', 'A valid join token is necessary to join this cluster'),
+    ];
+    let asked = 0;
+    const { node: make, disk } = host({ obtainCertificate: () => Promise.reject(tries[asked++] as Error) });
+    const node = make();
+    await expect(node.join(joinRequest)).rejects.toThrow('A valid join token is necessary');
+    expect(asked).toBe(2);
+    expect(state(node)).toBe('inactive nobody alone');
+    expect(disk()).toBeUndefined();
+  });
+
+  test('a join that takes too long goes on in the background, and leave ends it', async () => {
+    const impatient: Clock = { nowMs: () => 0, sleep: async () => undefined };
+    let aborted = false;
+    const { node: make } = host({
+      obtainCertificate: (_request, _addresses, signal) =>
+        new Promise((_resolve, reject) =>
+          signal.addEventListener('abort', () => {
+            aborted = true;
+            reject(signal.reason as Error);
+          }),
+        ),
+    });
+    const node = make(impatient);
+    await expect(node.join(joinRequest)).rejects.toThrow('Timeout was reached before node joined');
+    expect(state(node)).toBe('pending nobody managed');
+    await node.leave(false);
+    await expect.poll(() => state(node)).toBe('inactive nobody alone');
+    expect(aborted).toBe(true);
+  });
+
+  test('a restart comes back as what the node was, also while the engine is away at first', async () => {
+    let failures = 2;
+    const { node: make, done } = host({
+      readMembership: async () => member('manager'),
+      startManager: async () => {
+        if (failures-- > 0) throw new OutsideError('etcd is not up yet', true);
+        done.push('start manager');
+        return { store: {} as Store, close: async () => undefined };
+      },
+    });
+    const node = make();
+    await node.restore(new AbortController().signal);
+    expect(state(node)).toBe('active member managed');
+    expect(done).toEqual(['start manager', 'start agent']);
+  });
+});
