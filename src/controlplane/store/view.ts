@@ -1,0 +1,125 @@
+/**
+ * The indexed copy both stores keep: objects by id, tasks by service and by node, services and networks by name.
+ * Immutable: applying a change gives a new snapshot that shares all but the changed part, so a pass can hold one
+ * for as long as it likes. All values are deeply frozen.
+ */
+import assert from 'node:assert';
+import type { NodeId, ServiceId } from '../../model/ids.js';
+import type { Cluster, Network, Service, Task } from '../../model/objects.js';
+import { SortedMap } from './sorted-map.js';
+import type { Change, Ids, Kind, Objects, View } from './store.js';
+
+type Tables = { readonly [K in Kind]: SortedMap<Objects[K]> };
+type Index<T> = SortedMap<SortedMap<T>>;
+
+/** Kinds whose names are unique. */
+export type NamedKind = 'service' | 'network';
+export const isNamed = (kind: Kind): kind is NamedKind => kind === 'service' || kind === 'network';
+/** The form in which names are compared. */
+export const nameKey = (name: string): string => name.toLowerCase();
+
+export class Snapshot implements View {
+  static readonly empty = new Snapshot(
+    0,
+    {
+      cluster: SortedMap.empty(),
+      node: SortedMap.empty(),
+      service: SortedMap.empty(),
+      task: SortedMap.empty(),
+      network: SortedMap.empty(),
+    },
+    SortedMap.empty(),
+    SortedMap.empty(),
+    { service: SortedMap.empty(), network: SortedMap.empty() },
+  );
+
+  private constructor(
+    readonly revision: number,
+    private readonly tables: Tables,
+    private readonly byService: Index<Task>,
+    private readonly byNode: Index<Task>,
+    /** Name key to id. */
+    private readonly names: { readonly [K in NamedKind]: SortedMap<Ids[K]> },
+  ) {}
+
+  get<K extends Kind>(kind: K, id: Ids[K]): Objects[K] | undefined {
+    return this.tables[kind].get(id);
+  }
+
+  list<K extends Kind>(kind: K): readonly Objects[K][] {
+    return this.tables[kind].values();
+  }
+
+  cluster(): Cluster {
+    const [cluster] = this.tables.cluster.values();
+    assert(cluster, 'the cluster object is not written yet');
+    return cluster;
+  }
+
+  tasksOfService(id: ServiceId): readonly Task[] {
+    return (this.byService.get(id) ?? SortedMap.empty<Task>()).values();
+  }
+
+  tasksOnNode(id: NodeId): readonly Task[] {
+    return (this.byNode.get(id) ?? SortedMap.empty<Task>()).values();
+  }
+
+  byName<K extends NamedKind>(kind: K, name: string): Objects[K] | undefined {
+    const id = this.names[kind].get(nameKey(name));
+    return id === undefined ? undefined : this.get(kind, id);
+  }
+
+  /** The snapshot after `changes`; `revision` must not go back. */
+  apply(revision: number, changes: readonly Change[]): Snapshot {
+    assert(revision >= this.revision, 'a snapshot never goes back');
+    const tables = { ...this.tables };
+    const names = { ...this.names };
+    let { byService, byNode } = this;
+    for (const change of changes) {
+      const { kind, id } = change;
+      const table = tables[kind] as SortedMap<Objects[Kind]>;
+      const next = change.current ? table.set(id, change.current) : table.delete(id);
+      (tables as Record<Kind, SortedMap<Objects[Kind]>>)[kind] = next;
+      if (change.kind === 'task') {
+        const { previous, current } = change;
+        byService = reindex(byService, previous?.serviceId, current?.serviceId, change);
+        byNode = reindex(byNode, previous?.nodeId, current?.nodeId, change);
+      } else if (change.kind === 'service') {
+        names.service = rename(names.service, change.id, change.previous, change.current);
+      } else if (change.kind === 'network') {
+        names.network = rename(names.network, change.id, change.previous, change.current);
+      }
+    }
+    return new Snapshot(revision, tables, byService, byNode, names);
+  }
+}
+
+function reindex(
+  index: Index<Task>,
+  from: string | undefined,
+  to: string | undefined,
+  change: { readonly id: string; readonly current?: Task },
+): Index<Task> {
+  let result = index;
+  if (from !== undefined && from !== to) {
+    const rest = (result.get(from) ?? SortedMap.empty<Task>()).delete(change.id);
+    result = rest.size === 0 ? result.delete(from) : result.set(from, rest);
+  }
+  if (to !== undefined && change.current)
+    result = result.set(to, (result.get(to) ?? SortedMap.empty<Task>()).set(change.id, change.current));
+  return result;
+}
+
+function rename<Id extends string>(
+  names: SortedMap<Id>,
+  id: Id,
+  previous: Service | Network | undefined,
+  current: Service | Network | undefined,
+): SortedMap<Id> {
+  const from = previous && nameKey(previous.spec.name);
+  const to = current && nameKey(current.spec.name);
+  if (from === to) return names;
+  // Two objects may swap names in one batch: only the present holder gives a name up.
+  const released = from !== undefined && names.get(from) === id ? names.delete(from) : names;
+  return to === undefined ? released : released.set(to, id);
+}
