@@ -1,0 +1,173 @@
+/**
+ * What each node has to know, computed from one view of the store, and the difference between two such answers.
+ * Pure. The part that is the same for every node of a network is computed once per view ({@link sharedAssignments});
+ * a node's own answer then costs the size of the networks it takes part in, and a message only what changed.
+ *
+ * A node never learns of a network it takes no part in, nor of another node's tasks beyond their endpoints.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { NetworkId, NodeId } from '../../model/ids.js';
+import type { Network, Service, Task } from '../../model/objects.js';
+import { taskName } from '../../model/objects.js';
+import { atLeast, atMost } from '../../model/task-state.js';
+import type { Assignment, AssignmentChange, AssignmentKind, Assignments } from '../rpc/assignment.js';
+import { assignmentKey } from '../rpc/assignment.js';
+import type { View } from '../store/store.js';
+
+/** Per network what all its nodes have to know (each ignores itself among the peers), and the published ports. */
+export interface SharedAssignments {
+  readonly byNetwork: ReadonlyMap<NetworkId, readonly Assignment[]>;
+  readonly publishedPorts: readonly Assignment[];
+}
+
+export function sharedAssignments(view: View): SharedAssignments {
+  const byNetwork = new Map<NetworkId, Assignment[]>(
+    view.list('network').flatMap((network) => (network.allocation ? [[network.id, []]] : [])),
+  );
+  const downNodes = new Set<NodeId>();
+  for (const node of view.list('node')) {
+    if (node.status.state === 'down') downNodes.add(node.id);
+    if (!node.dataPathAddr) continue; // never registered: nobody can send to it
+    for (const { networkId: overlayId, address, mac } of node.attachments) {
+      const item = { overlayId, nodeId: node.id, vtep: node.dataPathAddr, address, mac };
+      byNetwork.get(overlayId)?.push({ kind: 'peer', item });
+    }
+  }
+  for (const task of view.list('task')) addEndpoints(byNetwork, task, downNodes);
+  const publishedPorts: Assignment[] = [];
+  for (const service of view.list('service')) {
+    for (const { overlayId, aliases, vip } of networksOf(service)) {
+      const item = { overlayId, serviceId: service.id, name: service.spec.name, aliases, vip };
+      byNetwork.get(overlayId)?.push({ kind: 'service', item });
+    }
+    for (const { protocol, publishedPort, targetPort, publishMode } of service.endpoint?.ports ?? []) {
+      if (publishMode !== 'ingress') continue;
+      const item = { protocol, publishedPort, serviceId: service.id, targetPort };
+      publishedPorts.push({ kind: 'publishedPort', item });
+    }
+  }
+  return { byNetwork, publishedPorts };
+}
+
+/**
+ * A task is an endpoint from the moment it has a node and an address until it has ended, so that peers can be told
+ * where it is before its process starts; it serves only while it is observed running and meant to run.
+ */
+function addEndpoints(
+  byNetwork: ReadonlyMap<NetworkId, Assignment[]>,
+  task: Task,
+  downNodes: ReadonlySet<NodeId>,
+): void {
+  const { nodeId, status, desiredState } = task;
+  if (!nodeId || !atLeast(status.state, 'assigned') || !atMost(status.state, 'running')) return;
+  // `complete` is what a job's task is desired to become: it serves until it has.
+  const serving = status.state === 'running' && atMost(desiredState, 'complete') && !downNodes.has(nodeId);
+  for (const { networkId: overlayId, address, mac } of task.networks) {
+    const item = {
+      overlayId,
+      taskId: task.id,
+      serviceId: task.serviceId,
+      nodeId,
+      address,
+      mac,
+      name: taskName(task),
+      serving,
+    };
+    byNetwork.get(overlayId)?.push({ kind: 'endpoint', item });
+  }
+}
+
+/** The networks a service is known on: those of its spec, and ingress where it has a VIP there. */
+function networksOf(service: Service): { overlayId: NetworkId; aliases: readonly string[]; vip: string }[] {
+  const vips = new Map(
+    service.endpoint?.virtualIps.map(({ networkId, address }) => [networkId, address] as const),
+  );
+  const attachments = service.spec.taskTemplate.networks ?? service.spec.networks ?? [];
+  const aliasesOf = new Map(
+    attachments.map(({ target, aliases }) => [target as NetworkId, aliases] as const),
+  );
+  return [...new Set([...vips.keys(), ...aliasesOf.keys()])].map((overlayId) => ({
+    overlayId,
+    aliases: aliasesOf.get(overlayId) ?? [],
+    vip: vips.get(overlayId) ?? '',
+  }));
+}
+
+/** All that `nodeId` has to know. Empty for a node that is not in the store. */
+export function assignmentsFor(
+  view: View,
+  nodeId: NodeId,
+  shared: SharedAssignments = sharedAssignments(view),
+): Map<string, Assignment> {
+  const assignments = new Map<string, Assignment>();
+  const node = view.get('node', nodeId);
+  if (!node) return assignments;
+  const add = (assignment: Assignment): unknown => assignments.set(assignmentKey(assignment), assignment);
+
+  const { dataPathPort } = view.cluster();
+  add({ kind: 'node', item: { nodeId, dataPathAddr: node.dataPathAddr ?? '', dataPathPort } });
+  for (const task of view.tasksOnNode(nodeId))
+    if (atLeast(task.status.state, 'assigned')) add({ kind: 'task', item: { id: task.id, task } });
+
+  for (const { networkId, address, mac } of node.attachments) {
+    const network = view.get('network', networkId);
+    if (!network?.allocation) continue;
+    add(overlayAssignment(network, network.allocation, { address, mac }));
+    for (const assignment of shared.byNetwork.get(networkId) ?? [])
+      if (assignment.kind !== 'peer' || assignment.item.nodeId !== nodeId) add(assignment);
+    if (network.spec.ingress) shared.publishedPorts.forEach(add);
+  }
+  return assignments;
+}
+
+const overlayAssignment = (
+  { id, spec }: Network,
+  { vni, subnet, gateway }: NonNullable<Network['allocation']>,
+  own: { readonly address: string; readonly mac: string },
+): Assignment => ({
+  kind: 'overlay',
+  item: {
+    id,
+    name: spec.name,
+    vni,
+    subnet,
+    gateway,
+    ingress: spec.ingress,
+    internal: spec.internal,
+    ownAddress: own.address,
+    ownMac: own.mac,
+    attachable: spec.attachable,
+    driverOptions: spec.driverOptions,
+  },
+});
+
+/** What to tell a node that knows `before` so that it knows `after`. */
+export function diffAssignments(before: Assignments, after: Assignments): AssignmentChange[] {
+  const changes: AssignmentChange[] = [];
+  for (const [key, assignment] of after) {
+    const known = before.get(key);
+    if (!known || !sameAssignment(known, assignment)) changes.push({ remove: false, assignment });
+  }
+  for (const [key, assignment] of before) if (!after.has(key)) changes.push({ remove: true, assignment });
+  return changes;
+}
+
+/** Whether the node needs not be told: a task's status past `assigned` is the node's own report coming back. */
+export function sameAssignment(a: Assignment, b: Assignment): boolean {
+  if (a === b || a.item === b.item) return true;
+  if (a.kind !== 'task' || b.kind !== 'task') return a.kind === b.kind && isDeepStrictEqual(a.item, b.item);
+  const [x, y] = [a.item.task, b.item.task];
+  return x === y || isDeepStrictEqual(nodesConcern(x), nodesConcern(y));
+}
+
+function nodesConcern(task: Task): object {
+  const agentOwned = !atMost(task.status.state, 'assigned');
+  return { ...task, version: 0, createdAtMs: 0, updatedAtMs: 0, status: agentOwned ? null : task.status };
+}
+
+/** Counts by kind, for logs. */
+export function countByKind(changes: readonly AssignmentChange[]): Partial<Record<AssignmentKind, number>> {
+  const counts: Partial<Record<AssignmentKind, number>> = {};
+  for (const { assignment } of changes) counts[assignment.kind] = (counts[assignment.kind] ?? 0) + 1;
+  return counts;
+}

@@ -1,0 +1,182 @@
+/**
+ * Which nodes are alive. A node that missed three of its heartbeat periods is `down`; after the dispatcher has
+ * (re)started every node that was not down is `unknown` and gets twice the time to come back. Tasks on a node that
+ * stayed down for 24 hours are `orphaned`.
+ *
+ * Heartbeats touch memory only; the store is written when a node's state changes.
+ */
+import type { NodeId, RandomSource } from '../../model/ids.js';
+import type { Node } from '../../model/objects.js';
+import { atLeast, atMost } from '../../model/task-state.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import { runLoop, Trigger } from '../../runtime/loop.js';
+import type { Store } from '../store/store.js';
+import { maxWrites } from '../store/store.js';
+
+/** Swarm's constants (swarmkit manager/dispatcher/period.go, dispatcher.go). */
+const periodJitterMs = 500;
+const missedBeatsMax = 3;
+const unknownGraceFactor = 2;
+const orphanAfterMs = 24 * 3600 * 1000;
+
+const unknownMessage = 'Node moved to "unknown" state due to leadership change in cluster';
+const downMessage = 'heartbeat failure';
+const downFromUnknownMessage = 'heartbeat failure for node in "unknown" state';
+
+export interface HeartbeatOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly log: Log;
+}
+
+export class Heartbeats {
+  /** When a node will have missed its beats, by its id. */
+  readonly #deadlinesMs = new Map<NodeId, number>();
+  readonly #downSinceMs = new Map<NodeId, number>();
+  readonly #trigger = new Trigger();
+
+  constructor(
+    private readonly options: HeartbeatOptions,
+    /** Called with each node that was found down, before the store is written. */
+    private readonly onDown: (nodeId: NodeId) => void,
+  ) {}
+
+  /** Marks what a former dispatcher left, then watches until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { store, clock, log } = this.options;
+    const unsubscribe = store.subscribe(({ changes }) => {
+      if (changes.some(({ kind }) => kind === 'node')) this.#trigger.fire();
+    });
+    let marked = false;
+    try {
+      await runLoop(
+        {
+          name: 'heartbeat',
+          trigger: this.#trigger,
+          clock,
+          log,
+          resyncMs: 60_000,
+          gapMs: 20,
+          retryMsMax: 2_000,
+        },
+        async () => {
+          if (!marked) await this.#markUnknown();
+          marked = true;
+          return this.#pass();
+        },
+        signal,
+      );
+    } finally {
+      unsubscribe();
+    }
+  }
+
+  /** Takes note of a sign of life and gives the period after which the next one is due, in ms. */
+  beat(nodeId: NodeId): number {
+    const { clock, random } = this.options;
+    const periodMs = heartbeatPeriodMs(this.#configuredMs(), random);
+    const isNew = !this.#deadlinesMs.has(nodeId);
+    this.#deadlinesMs.set(nodeId, clock.nowMs() + missedBeatsMax * periodMs);
+    if (isNew) this.#trigger.fire();
+    return periodMs;
+  }
+
+  #configuredMs(): number {
+    return this.options.store.view().cluster().spec.heartbeatPeriodNs / 1e6;
+  }
+
+  async #markUnknown(): Promise<void> {
+    const { store, clock } = this.options;
+    const graceMs = unknownGraceFactor * missedBeatsMax * this.#configuredMs();
+    // A node that registered between our start and this pass is known to be alive.
+    const silent = (node: Node): boolean =>
+      node.status.state !== 'down' && node.description !== undefined && !this.#deadlinesMs.has(node.id);
+    const nodes = store.view().list('node').filter(silent);
+    await this.#setStates(nodes, 'unknown', () => unknownMessage, silent);
+    for (const { id } of nodes)
+      if (!this.#deadlinesMs.has(id)) this.#deadlinesMs.set(id, clock.nowMs() + graceMs);
+  }
+
+  /** Gives the delay until something can be due, in ms. */
+  async #pass(): Promise<number> {
+    const { store, clock, log } = this.options;
+    const nowMs = clock.nowMs();
+    const nodes = store.view().list('node');
+    const exists = new Set(nodes.map(({ id }) => id));
+    for (const id of this.#deadlinesMs.keys()) if (!exists.has(id)) this.#deadlinesMs.delete(id);
+
+    const overdue = nodes.filter(({ id }) => (this.#deadlinesMs.get(id) ?? Infinity) <= nowMs);
+    for (const { id } of overdue) {
+      this.onDown(id);
+      log.warn({ node: id }, 'heartbeat failure');
+    }
+    const message = ({ status }: Node): string =>
+      status.state === 'unknown' ? downFromUnknownMessage : downMessage;
+    const stillOverdue = ({ id }: Node): boolean => (this.#deadlinesMs.get(id) ?? Infinity) <= nowMs;
+    await this.#setStates(overdue, 'down', message, stillOverdue);
+    for (const node of overdue) if (stillOverdue(node)) this.#deadlinesMs.delete(node.id);
+
+    const orphanDueMs = await this.#orphanTasks(nowMs);
+    return Math.min(orphanDueMs, ...this.#deadlinesMs.values()) - nowMs;
+  }
+
+  async #setStates(
+    nodes: readonly Node[],
+    state: 'unknown' | 'down',
+    message: (node: Node) => string,
+    holds: (node: Node) => boolean,
+  ): Promise<void> {
+    for (let i = 0; i < nodes.length; i += maxWrites) {
+      const ids = nodes.slice(i, i + maxWrites).map(({ id }) => id);
+      await this.options.store.update((tx) => {
+        for (const id of ids) {
+          const node = tx.get('node', id);
+          if (!node || node.status.state === 'down' || !holds(node)) continue;
+          tx.update('node', { ...node, status: { ...node.status, state, message: message(node) } });
+        }
+      });
+    }
+  }
+
+  /** Gives when the next node will have been down for long enough, in ms since the epoch. */
+  async #orphanTasks(nowMs: number): Promise<number> {
+    const { store } = this.options;
+    const view = store.view();
+    const down = view.list('node').filter(({ status }) => status.state === 'down');
+    const downIds = new Set(down.map(({ id }) => id));
+    for (const id of this.#downSinceMs.keys()) if (!downIds.has(id)) this.#downSinceMs.delete(id);
+    let nextMs = Infinity;
+    for (const { id } of down) {
+      const sinceMs = this.#downSinceMs.get(id) ?? nowMs;
+      this.#downSinceMs.set(id, sinceMs);
+      if (nowMs < sinceMs + orphanAfterMs) {
+        nextMs = Math.min(nextMs, sinceMs + orphanAfterMs);
+        continue;
+      }
+      const lost = view
+        .tasksOnNode(id)
+        .filter(({ status }) => atLeast(status.state, 'assigned') && atMost(status.state, 'running'));
+      for (let i = 0; i < lost.length; i += maxWrites) {
+        await store.update((tx) => {
+          for (const { id: taskId } of lost.slice(i, i + maxWrites)) {
+            const task = tx.get('task', taskId);
+            if (!task || !atMost(task.status.state, 'running')) continue;
+            const { message } = task.status;
+            const status = { timestampMs: nowMs, appliedAtMs: nowMs, state: 'orphaned' as const, message };
+            tx.update('task', { ...task, status });
+          }
+        });
+      }
+    }
+    return nextMs;
+  }
+}
+
+/** The period to tell an agent: the configured one, half a second more or less so that nodes spread out. */
+export function heartbeatPeriodMs(configuredMs: number, random: RandomSource): number {
+  const [a = 0, b = 0] = random(2);
+  const jitterMs = ((a * 256 + b) / 65_535) * 2 * periodJitterMs - periodJitterMs;
+  return Math.max(100, Math.round(configuredMs + jitterMs));
+}

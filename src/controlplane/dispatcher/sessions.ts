@@ -1,0 +1,176 @@
+/**
+ * Sessions of nodes: one per node, the newer wins. A session is what heartbeats, assignments and reports belong to;
+ * when it ends (its stream closed, a newer one came, the node is down or removed, the dispatcher stops), all of them
+ * end with it, and the agent registers again.
+ */
+import { parseIp } from '../../model/addresses.js';
+import type { NodeId, RandomSource, SessionId } from '../../model/ids.js';
+import { newId } from '../../model/ids.js';
+import { SkepError } from '../../model/errors.js';
+import type { Node, NodeDescription, TlsInfo } from '../../model/objects.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import { Trigger } from '../../runtime/loop.js';
+import type { Answers } from '../rpc/handlers.js';
+import type { SessionMessage, SessionRequest, WireNodeDescription } from '../rpc/messages.js';
+import type { Store, View } from '../store/store.js';
+
+/** Swarm's limit: three registrations of one node in eight seconds. */
+const registrationsMax = 3;
+const registrationWindowMs = 8_000;
+
+export interface Session {
+  readonly id: SessionId;
+  readonly nodeId: NodeId;
+  /** Aborts with a {@link SkepError} when the session ends. */
+  readonly signal: AbortSignal;
+}
+
+export interface SessionsOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly log: Log;
+  /** What `docker node inspect` shows of the trust root. */
+  readonly tlsInfoOf: (rootCaPem: string) => TlsInfo;
+}
+
+export class Sessions {
+  readonly #sessions = new Map<NodeId, { readonly session: Session; readonly end: AbortController }>();
+  readonly #registrationsMs = new Map<NodeId, number[]>();
+  readonly #unsubscribe: () => void;
+  #stopped = false;
+
+  constructor(private readonly options: SessionsOptions) {
+    this.#unsubscribe = options.store.subscribe(({ changes }) => {
+      for (const { kind, id, current } of changes)
+        if (kind === 'node' && !current) {
+          this.#registrationsMs.delete(id);
+          this.end(id, new SkepError('notFound', 'node not registered'));
+        }
+    });
+  }
+
+  /** Opens a session and writes what the node says of itself; `addr` is where the call comes from. */
+  async register(node: Node, request: SessionRequest, addr: string): Promise<Session> {
+    if (this.#stopped) throw stopped();
+    const { description } = request;
+    if (!description) throw new SkepError('invalidArgument', 'node description is missing');
+    this.#limitRate(node.id);
+    this.end(node.id, new SkepError('invalidArgument', 'session invalid'));
+    const end = new AbortController();
+    const session: Session = {
+      id: newId<SessionId>(this.options.random),
+      nodeId: node.id,
+      signal: end.signal,
+    };
+    this.#sessions.set(node.id, { session, end });
+    try {
+      await this.#writeNode(node.id, description, addr, request.dataPathAddr);
+    } catch (err) {
+      this.#forget(session);
+      throw err;
+    }
+    this.options.log.info({ node: node.id, session: session.id, addr }, 'node registered');
+    return session;
+  }
+
+  /** The node's session, if it is the one the caller means. */
+  require(nodeId: NodeId, sessionId: string): Session {
+    if (this.#stopped) throw stopped();
+    const held = this.#sessions.get(nodeId);
+    if (!held) throw new SkepError('notFound', 'node not registered');
+    if (held.session.id !== sessionId) throw new SkepError('invalidArgument', 'session invalid');
+    return held.session;
+  }
+
+  /** Serves the session's stream: a message now and whenever its content changes. Ends the session with it. */
+  async serve(session: Session, { write, signal }: Answers<SessionMessage>): Promise<void> {
+    const { store, clock } = this.options;
+    const changed = new Trigger();
+    const unsubscribe = store.subscribe(({ changes }) => {
+      if (changes.some(({ kind }) => kind === 'node' || kind === 'cluster')) changed.fire();
+    });
+    const over = AbortSignal.any([signal, session.signal]);
+    try {
+      for (let sent = ''; !over.aborted;) {
+        const message = sessionMessage(session.id, store.view());
+        const text = JSON.stringify(message);
+        if (text !== sent) await write(message);
+        sent = text;
+        await changed.wait(60_000, clock, over);
+      }
+      session.signal.throwIfAborted();
+    } finally {
+      unsubscribe();
+      this.#forget(session);
+    }
+  }
+
+  end(nodeId: NodeId, reason: SkepError): void {
+    const held = this.#sessions.get(nodeId);
+    if (!held) return;
+    this.#sessions.delete(nodeId);
+    held.end.abort(reason);
+  }
+
+  /** Ends every session; agents turn to another manager or to this one's successor. */
+  stop(): void {
+    this.#stopped = true;
+    this.#unsubscribe();
+    for (const nodeId of [...this.#sessions.keys()]) this.end(nodeId, stopped());
+  }
+
+  #forget(session: Session): void {
+    if (this.#sessions.get(session.nodeId)?.session === session)
+      this.end(session.nodeId, new SkepError('invalidArgument', 'session invalid'));
+  }
+
+  #limitRate(nodeId: NodeId): void {
+    const nowMs = this.options.clock.nowMs();
+    const recent = (this.#registrationsMs.get(nodeId) ?? []).filter(
+      (atMs) => atMs > nowMs - registrationWindowMs,
+    );
+    if (recent.length >= registrationsMax)
+      throw new SkepError('unavailable', `node ${nodeId} exceeded rate limit count of registrations`);
+    this.#registrationsMs.set(nodeId, [...recent, nowMs]);
+  }
+
+  async #writeNode(
+    nodeId: NodeId,
+    wire: WireNodeDescription,
+    addr: string,
+    dataPathAddr: string,
+  ): Promise<void> {
+    await this.options.store.update((tx) => {
+      const node = tx.get('node', nodeId);
+      if (!node) throw new SkepError('notFound', 'node not registered');
+      const tlsInfo = this.options.tlsInfoOf(tx.cluster().rootCa.certPem);
+      const vtep = dataPathAddr || addr;
+      tx.update('node', {
+        ...node,
+        description: toDescription(wire, tlsInfo),
+        status: { state: 'ready', message: '', addr },
+        ...(vtep === '' ? {} : { dataPathAddr: parseIp(vtep) }),
+      });
+    });
+  }
+}
+
+const stopped = (): SkepError => new SkepError('aborted', 'dispatcher is stopped');
+
+const sessionMessage = (sessionId: SessionId, view: View): SessionMessage => ({
+  sessionId,
+  managers: view
+    .list('node')
+    .flatMap(({ id, managerStatus }) => (managerStatus ? [{ nodeId: id, addr: managerStatus.addr }] : [])),
+  rootCaPem: view.cluster().rootCa.certPem,
+});
+
+const toDescription = (wire: WireNodeDescription, tlsInfo: TlsInfo): NodeDescription => ({
+  hostname: wire.hostname,
+  platform: { architecture: wire.architecture, os: wire.os },
+  resources: { nanoCpus: wire.nanoCpus, memoryBytes: wire.memoryBytes },
+  engine: { engineVersion: wire.engineVersion, labels: wire.engineLabels, plugins: wire.plugins },
+  tlsInfo,
+});

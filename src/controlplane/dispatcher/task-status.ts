@@ -1,0 +1,110 @@
+/**
+ * Agents' reports on their tasks, latest per task, written in batches: one store transaction for all nodes every
+ * 100 ms at most. A report is acknowledged once it is in the store, so an agent whose report got lost sends it again.
+ * Law: a task's observed state never goes back; a report that would is dropped.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { NodeId, TaskId } from '../../model/ids.js';
+import { SkepError } from '../../model/errors.js';
+import type { Task, TaskStatus } from '../../model/objects.js';
+import { compareStates, taskStates } from '../../model/task-state.js';
+import type { TaskState } from '../../model/task-state.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import type { TaskStatusUpdate } from '../rpc/messages.js';
+import type { Store } from '../store/store.js';
+import { maxWrites } from '../store/store.js';
+
+/** Swarm's dispatcher batches for as long. */
+export const statusBatchMs = 100;
+
+/** Reports that may wait at once, over all nodes; more are refused until the store has caught up. Swarm's number. */
+const pendingMax = 10_000;
+
+export interface TaskStatusOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+interface Batch {
+  readonly reports: Map<TaskId, TaskStatusUpdate>;
+  readonly done: Promise<void>;
+}
+
+export class TaskStatusWriter {
+  /** The batch that still takes reports. */
+  #open: Batch | undefined;
+  /** Batches are written one after another: a later report must not be overtaken by an earlier one. */
+  #written: Promise<void> = Promise.resolve();
+
+  constructor(private readonly options: TaskStatusOptions) {}
+
+  /** Resolves when the reports are in the store. Refuses all of them if one is about another node's task. */
+  async report(nodeId: NodeId, updates: readonly TaskStatusUpdate[]): Promise<void> {
+    const view = this.options.store.view();
+    const known = updates.filter(({ taskId, state }) => {
+      const task = view.get('task', taskId as TaskId);
+      if (task && task.nodeId !== nodeId)
+        throw new SkepError('permissionDenied', 'cannot update a task not assigned this node');
+      if (!(state in taskStates)) throw new SkepError('invalidArgument', `unknown task state: ${state}`);
+      return task !== undefined; // deleted meanwhile: nothing left to say
+    });
+    if (known.length === 0) return;
+    if ((this.#open?.reports.size ?? 0) + known.length > pendingMax)
+      throw new SkepError('unavailable', 'too many task status updates are waiting');
+    this.#open ??= this.#startBatch();
+    for (const update of known) this.#open.reports.set(update.taskId as TaskId, update);
+    await this.#open.done;
+  }
+
+  #startBatch(): Batch {
+    const { store, clock } = this.options;
+    const reports = new Map<TaskId, TaskStatusUpdate>();
+    // The first report after a quiet time is written at once: only reports during a write and the gap after wait.
+    const done = this.#written.then(async () => {
+      this.#open = undefined;
+      const all = [...reports.values()];
+      for (let i = 0; i < all.length; i += maxWrites) {
+        const part = all.slice(i, i + maxWrites);
+        await store.update((tx) => {
+          for (const update of part) {
+            const task = tx.get('task', update.taskId as TaskId);
+            const status = task && nextStatus(task, update, clock.nowMs());
+            if (task && status) tx.update('task', { ...task, status });
+          }
+        });
+      }
+    });
+    this.#written = done.catch(() => undefined).then(() => clock.sleep(statusBatchMs));
+    return { reports, done };
+  }
+}
+
+/** The status to store, or undefined for a report that is old or says nothing new. */
+export function nextStatus(
+  { status }: Pick<Task, 'status'>,
+  update: TaskStatusUpdate,
+  nowMs: number,
+): TaskStatus | undefined {
+  const state = update.state as TaskState;
+  if (compareStates(state, status.state) < 0) return undefined;
+  const next: TaskStatus = {
+    timestampMs: update.timestampMs,
+    appliedAtMs: nowMs,
+    state,
+    message: update.message,
+    ...(update.err === '' ? {} : { err: update.err }),
+    ...(update.container ? { container: { ...update.container } } : {}),
+    ...(update.ports.length === 0 ? {} : { ports: update.ports.map(hostPort) }),
+  };
+  const same = isDeepStrictEqual({ ...next, appliedAtMs: 0 }, { ...status, appliedAtMs: 0 });
+  return same ? undefined : next;
+}
+
+const hostPort = (port: TaskStatusUpdate['ports'][number]): NonNullable<TaskStatus['ports']>[number] => ({
+  protocol: port.protocol as 'tcp' | 'udp' | 'sctp',
+  targetPort: port.targetPort,
+  publishedPort: port.publishedPort,
+  publishMode: 'host',
+});

@@ -1,0 +1,170 @@
+/**
+ * An assignment: one thing a node has to know. Each has a key; a node's whole assignment is a map by key, and a
+ * message is a difference between two such maps. Both sides share this file, so they cannot disagree about keys.
+ */
+import assert from 'node:assert';
+import type { Labels } from '../../model/service-spec.js';
+import type { Task } from '../../model/objects.js';
+
+export interface AssignmentItems {
+  task: { readonly id: string; readonly task: Task };
+  node: { readonly nodeId: string; readonly dataPathAddr: string; readonly dataPathPort: number };
+  overlay: {
+    readonly id: string;
+    readonly name: string;
+    readonly vni: number;
+    readonly subnet: string;
+    readonly gateway: string;
+    readonly ingress: boolean;
+    readonly internal: boolean;
+    readonly ownAddress: string;
+    readonly ownMac: string;
+    readonly attachable: boolean;
+    readonly driverOptions: Labels;
+  };
+  peer: {
+    readonly overlayId: string;
+    readonly nodeId: string;
+    readonly vtep: string;
+    readonly address: string;
+    readonly mac: string;
+  };
+  endpoint: {
+    readonly overlayId: string;
+    readonly taskId: string;
+    readonly serviceId: string;
+    readonly nodeId: string;
+    readonly address: string;
+    readonly mac: string;
+    readonly name: string;
+    readonly serving: boolean;
+  };
+  service: {
+    readonly overlayId: string;
+    readonly serviceId: string;
+    readonly name: string;
+    readonly aliases: readonly string[];
+    /** Empty for dnsrr. */
+    readonly vip: string;
+  };
+  publishedPort: {
+    readonly protocol: string;
+    readonly publishedPort: number;
+    readonly serviceId: string;
+    readonly targetPort: number;
+  };
+}
+export type AssignmentKind = keyof AssignmentItems;
+export type Assignment = {
+  [K in AssignmentKind]: { readonly kind: K; readonly item: AssignmentItems[K] };
+}[AssignmentKind];
+
+/** All that one node has to know, by {@link assignmentKey}. */
+export type Assignments = ReadonlyMap<string, Assignment>;
+
+/** `remove` carries an assignment of which only the key's fields count. */
+export interface AssignmentChange {
+  readonly remove: boolean;
+  readonly assignment: Assignment;
+}
+
+/** One message of the Assignments stream. */
+export interface AssignmentsMessage {
+  readonly complete: boolean;
+  readonly appliesTo: number;
+  readonly resultsIn: number;
+  readonly revision: number;
+  readonly changes: readonly AssignmentChange[];
+}
+
+export function assignmentKey({ kind, item }: Assignment): string {
+  switch (kind) {
+    case 'task':
+      return `task/${item.id}`;
+    case 'node':
+      return 'node';
+    case 'overlay':
+      return `overlay/${item.id}`;
+    case 'peer':
+      return `peer/${item.overlayId}/${item.nodeId}`;
+    case 'endpoint':
+      return `endpoint/${item.overlayId}/${item.taskId}`;
+    case 'service':
+      return `service/${item.overlayId}/${item.serviceId}`;
+    case 'publishedPort':
+      return `port/${item.protocol}/${item.publishedPort}`;
+  }
+}
+
+/** Gives the map after `changes`; `complete` forgets what was there. */
+export function applyChanges(
+  before: Assignments,
+  changes: readonly AssignmentChange[],
+  complete = false,
+): Map<string, Assignment> {
+  const after = complete ? new Map<string, Assignment>() : new Map(before);
+  for (const { remove, assignment } of changes) {
+    const key = assignmentKey(assignment);
+    if (remove) after.delete(key);
+    else after.set(key, assignment);
+  }
+  return after;
+}
+
+/** As proto-loader gives and takes it: `item` names the field that is set. */
+export interface WireAssignment {
+  readonly remove: boolean;
+  readonly item?: AssignmentKind;
+  readonly [field: string]: unknown;
+}
+export interface WireAssignmentsMessage extends Omit<AssignmentsMessage, 'changes'> {
+  readonly changes: readonly WireAssignment[];
+}
+
+export function formatChange({ remove, assignment }: AssignmentChange): WireAssignment {
+  const { kind } = assignment;
+  if (remove) return { remove, [kind]: keyFields(assignment) };
+  if (kind !== 'task') return { remove, [kind]: assignment.item };
+  const { id, task } = assignment.item;
+  return { remove, task: { id, taskJson: Buffer.from(JSON.stringify(task)) } };
+}
+
+export function parseChange(wire: WireAssignment): AssignmentChange {
+  const kind = wire.item;
+  assert(kind !== undefined, 'an assignment of a kind this agent does not know');
+  const item = wire[kind];
+  if (kind !== 'task' || wire.remove)
+    return { remove: wire.remove, assignment: { kind, item } as Assignment };
+  const { id, taskJson } = item as { id: string; taskJson: Buffer };
+  return {
+    remove: false,
+    assignment: { kind, item: { id, task: JSON.parse(taskJson.toString()) as Task } },
+  };
+}
+
+export const parseMessage = (wire: WireAssignmentsMessage): AssignmentsMessage => ({
+  complete: wire.complete,
+  appliesTo: wire.appliesTo,
+  resultsIn: wire.resultsIn,
+  revision: wire.revision,
+  changes: wire.changes.map(parseChange),
+});
+
+/** A removal is as small as its key. */
+function keyFields({ kind, item }: Assignment): object {
+  switch (kind) {
+    case 'task':
+    case 'overlay':
+      return { id: item.id };
+    case 'node':
+      return { nodeId: item.nodeId };
+    case 'peer':
+      return { overlayId: item.overlayId, nodeId: item.nodeId };
+    case 'endpoint':
+      return { overlayId: item.overlayId, taskId: item.taskId };
+    case 'service':
+      return { overlayId: item.overlayId, serviceId: item.serviceId };
+    case 'publishedPort':
+      return { protocol: item.protocol, publishedPort: item.publishedPort };
+  }
+}

@@ -1,0 +1,149 @@
+/**
+ * Typed clients of a manager. Unary calls reject with {@link SkepError} and have a deadline; streams end with the
+ * error that gRPC gives and are cancelled by the signal. Credentials come from the caller.
+ */
+import type {
+  ChannelCredentials,
+  ChannelOptions,
+  Client,
+  ClientReadableStream,
+  ClientWritableStream,
+  ServiceError,
+} from '@grpc/grpc-js';
+import { fromServiceError } from './status.js';
+import type { WireAssignmentsMessage } from './assignment.js';
+import type {
+  HeartbeatReply,
+  InSession,
+  IssueReply,
+  IssueRequest,
+  PublishLogsMessage,
+  RootCaReply,
+  SessionMessage,
+  SessionRequest,
+  SubscriptionMessage,
+  UpdateTaskStatusRequest,
+} from './messages.js';
+import { DispatcherConstructor, messageBytesMax, NodeCaConstructor } from './proto.js';
+
+/** Swarm's agent gives every call five seconds. */
+export const rpcTimeoutMs = 5_000;
+
+type Callback<T> = (err: ServiceError | null, reply: T) => void;
+type Unary<Q, R> = (request: Q, options: { deadline: number }, callback: Callback<R>) => unknown;
+
+interface RawDispatcher extends Client {
+  session(request: SessionRequest): ClientReadableStream<SessionMessage>;
+  heartbeat: Unary<InSession, HeartbeatReply>;
+  assignments(request: InSession): ClientReadableStream<WireAssignmentsMessage>;
+  updateTaskStatus: Unary<UpdateTaskStatusRequest, object>;
+  listenSubscriptions(request: InSession): ClientReadableStream<SubscriptionMessage>;
+  publishLogs(callback: Callback<object>): ClientWritableStream<PublishLogsMessage>;
+}
+interface RawNodeCa extends Client {
+  getRootCaCertificate: Unary<object, RootCaReply>;
+  issueNodeCertificate: Unary<IssueRequest, IssueReply>;
+}
+
+const channelOptions: ChannelOptions = {
+  'grpc.max_receive_message_length': messageBytesMax,
+  // A cut link sends no FIN: without pings a stream that only receives would hang for ever.
+  'grpc.keepalive_time_ms': 10_000,
+  'grpc.keepalive_timeout_ms': 5_000,
+  'grpc.keepalive_permit_without_calls': 1,
+  // Reconnecting is the session's decision, with its own backoff; a channel left over must not be shared with it.
+  'grpc.use_local_subchannel_pool': 1,
+  'grpc.enable_retries': 0,
+};
+
+/** Opens a stream that ends when the signal aborts. */
+function abortable<S extends { cancel(): void; on(event: 'close', done: () => void): unknown }>(
+  stream: S,
+  signal: AbortSignal,
+): S {
+  const cancel = (): void => stream.cancel();
+  if (signal.aborted) cancel();
+  signal.addEventListener('abort', cancel, { once: true });
+  stream.on('close', () => signal.removeEventListener('abort', cancel));
+  return stream;
+}
+
+/** A manager's dispatcher, over one channel that {@link close} ends. */
+export class DispatcherClient {
+  readonly #raw: RawDispatcher;
+
+  /** `address` is `host:port`; `options` go over the defaults, e.g. `grpc.ssl_target_name_override`. */
+  constructor(address: string, credentials: ChannelCredentials, options: ChannelOptions = {}) {
+    const raw = new DispatcherConstructor(address, credentials, { ...channelOptions, ...options });
+    this.#raw = raw as unknown as RawDispatcher;
+  }
+
+  session(request: SessionRequest, signal: AbortSignal): ClientReadableStream<SessionMessage> {
+    return abortable(this.#raw.session(request), signal);
+  }
+
+  heartbeat(request: InSession): Promise<HeartbeatReply> {
+    return unary((done) => this.#raw.heartbeat(request, deadline(), done));
+  }
+
+  assignments(request: InSession, signal: AbortSignal): ClientReadableStream<WireAssignmentsMessage> {
+    return abortable(this.#raw.assignments(request), signal);
+  }
+
+  updateTaskStatus(request: UpdateTaskStatusRequest): Promise<object> {
+    return unary((done) => this.#raw.updateTaskStatus(request, deadline(), done));
+  }
+
+  listenSubscriptions(request: InSession, signal: AbortSignal): ClientReadableStream<SubscriptionMessage> {
+    return abortable(this.#raw.listenSubscriptions(request), signal);
+  }
+
+  /** `done` settles with the manager's answer, once. */
+  publishLogs(signal: AbortSignal): {
+    stream: ClientWritableStream<PublishLogsMessage>;
+    done: Promise<object>;
+  } {
+    let settle: Callback<object> | undefined;
+    const answer = unary<object>((done) => (settle = done));
+    const stream = this.#raw.publishLogs((err, reply) => settle?.(err, reply));
+    const cancel = (): void => stream.cancel();
+    if (signal.aborted) cancel();
+    signal.addEventListener('abort', cancel, { once: true });
+    return { stream, done: answer.finally(() => signal.removeEventListener('abort', cancel)) };
+  }
+
+  close(): void {
+    this.#raw.close();
+  }
+}
+
+/** A manager's certificate authority: what a host needs before it has a certificate, and for renewals. */
+export class NodeCaClient {
+  readonly #raw: RawNodeCa;
+
+  constructor(address: string, credentials: ChannelCredentials, options: ChannelOptions = {}) {
+    const raw = new NodeCaConstructor(address, credentials, { ...channelOptions, ...options });
+    this.#raw = raw as unknown as RawNodeCa;
+  }
+
+  getRootCaCertificate(): Promise<RootCaReply> {
+    return unary((done) => this.#raw.getRootCaCertificate({}, deadline(), done));
+  }
+
+  /** Refused with `invalidArgument` for a token that is not current. */
+  issueNodeCertificate(request: IssueRequest): Promise<IssueReply> {
+    return unary((done) => this.#raw.issueNodeCertificate(request, deadline(), done));
+  }
+
+  close(): void {
+    this.#raw.close();
+  }
+}
+
+const deadline = (): { deadline: number } => ({ deadline: Date.now() + rpcTimeoutMs });
+
+function unary<T>(call: (done: Callback<T>) => unknown): Promise<T> {
+  return new Promise((resolve, reject) => {
+    call((err, reply) => (err ? reject(fromServiceError(err)) : resolve(reply)));
+  });
+}

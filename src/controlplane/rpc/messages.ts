@@ -1,0 +1,93 @@
+/** The messages of proto/dispatcher.proto as this program sees them; assignments have their own file. */
+
+export interface RootCaReply {
+  readonly certificatePem: string;
+}
+export interface IssueRequest {
+  readonly csrPem: string;
+  /** Empty: a renewal, shown to be one by the client certificate. */
+  readonly token: string;
+  readonly availability: string;
+}
+export interface IssueReply {
+  readonly nodeId: string;
+  readonly role: string;
+  readonly certificatePem: string;
+}
+
+export interface WireNodeDescription {
+  readonly hostname: string;
+  readonly architecture: string;
+  readonly os: string;
+  readonly nanoCpus: number;
+  readonly memoryBytes: number;
+  readonly engineVersion: string;
+  readonly engineLabels: Readonly<Record<string, string>>;
+  readonly plugins: readonly { readonly type: string; readonly name: string }[];
+}
+export interface SessionRequest {
+  readonly description: WireNodeDescription | null;
+  readonly dataPathAddr: string;
+}
+export interface SessionMessage {
+  readonly sessionId: string;
+  readonly managers: readonly ManagerAddress[];
+  readonly rootCaPem: string;
+}
+/** A manager and where it listens, `host:port`. */
+export interface ManagerAddress {
+  readonly nodeId: string;
+  readonly addr: string;
+}
+/** Every later call names the session it belongs to. */
+export interface InSession {
+  readonly sessionId: string;
+}
+export interface HeartbeatReply {
+  readonly periodMs: number;
+}
+
+export interface TaskStatusUpdate {
+  readonly taskId: string;
+  readonly timestampMs: number;
+  readonly state: string;
+  readonly message: string;
+  /** Empty for none. */
+  readonly err: string;
+  readonly container: {
+    readonly containerId: string;
+    readonly pid: number;
+    readonly exitCode: number;
+  } | null;
+  readonly ports: readonly {
+    readonly protocol: string;
+    readonly targetPort: number;
+    readonly publishedPort: number;
+  }[];
+}
+export interface UpdateTaskStatusRequest extends InSession {
+  readonly updates: readonly TaskStatusUpdate[];
+}
+
+export interface SubscriptionMessage {
+  readonly id: string;
+  readonly close: boolean;
+  readonly taskIds: readonly string[];
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  readonly follow: boolean;
+  readonly tail: number;
+  readonly since: string;
+}
+export interface PublishLogsMessage {
+  readonly subscriptionId: string;
+  readonly messages: readonly LogMessage[];
+  readonly close: boolean;
+}
+export interface LogMessage {
+  readonly taskId: string;
+  readonly stream: number;
+  readonly timestamp: string;
+  readonly attrs: Readonly<Record<string, string>>;
+  readonly data: Buffer;
+}

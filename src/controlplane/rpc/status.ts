@@ -1,0 +1,38 @@
+/** The one table between refusals and gRPC status codes, both ways. Only refusals' texts cross; a failure inside does not. */
+import { status } from '@grpc/grpc-js';
+import type { ServiceError } from '@grpc/grpc-js';
+import type { ErrorKind } from '../../model/errors.js';
+import { SkepError } from '../../model/errors.js';
+
+export const grpcCode: Record<ErrorKind, status> = {
+  invalidArgument: status.INVALID_ARGUMENT,
+  failedPrecondition: status.FAILED_PRECONDITION,
+  unauthenticated: status.UNAUTHENTICATED,
+  permissionDenied: status.PERMISSION_DENIED,
+  notFound: status.NOT_FOUND,
+  alreadyExists: status.ALREADY_EXISTS,
+  unimplemented: status.UNIMPLEMENTED,
+  unavailable: status.UNAVAILABLE,
+  aborted: status.ABORTED,
+  unknown: status.UNKNOWN,
+  deadlineExceeded: status.DEADLINE_EXCEEDED,
+};
+
+const kindOfCode = new Map(Object.entries(grpcCode).map(([kind, code]) => [code, kind as ErrorKind]));
+
+/** What a handler answers with; anything but a refusal is `unknown` without detail, for it may name internals. */
+export function toServiceError(err: unknown): { code: status; details: string } {
+  if (err instanceof SkepError) return { code: grpcCode[err.kind], details: err.message };
+  return { code: status.UNKNOWN, details: 'internal error' };
+}
+
+export const isServiceError = (err: unknown): err is ServiceError =>
+  err instanceof Error && typeof (err as Partial<ServiceError>).code === 'number' && 'details' in err;
+
+/** The refusal that a caller received; codes without a kind (CANCELLED, INTERNAL, …) become `unknown`. */
+export function fromServiceError(err: unknown): SkepError {
+  if (err instanceof SkepError) return err;
+  if (!isServiceError(err))
+    return new SkepError('unknown', err instanceof Error ? err.message : String(err), { cause: err });
+  return new SkepError(kindOfCode.get(err.code) ?? 'unknown', err.details, { cause: err });
+}
