@@ -113,7 +113,7 @@ export function writePlan(tx: Transaction, writes: readonly Write[]): void {
     else if (write.op === 'update') tx.update(write.kind, write.object);
     else {
       const { version: _v, createdAtMs: _c, updatedAtMs: _u, ...object } = write.object;
-      tx.create(write.kind, object as New<Kind>);
+      tx.create(write.kind, object);
     }
   }
 }

@@ -1,0 +1,52 @@
+/**
+ * The allocator: gives networks their VNI and subnet, nodes and tasks their addresses, services their VIPs and ports,
+ * and moves tasks from `new` to `pending`. What is in use is read from the store on every pass (holdings.ts); nothing
+ * is ever held twice because only the leader's allocator hands out and each draft sees its own takings.
+ */
+import type { Network } from '../../model/objects.js';
+import { atMost } from '../../model/task-state.js';
+import { Draft } from '../plan.js';
+import type { Plan } from '../plan.js';
+import type { View } from '../store/store.js';
+import { allocateTask, attachNode } from './attachments.js';
+import { allocateEndpoint, isEndpointCurrent } from './endpoints.js';
+import { Holdings } from './holdings.js';
+import { allocateNetwork } from './networks.js';
+
+/** One pass: networks, then nodes, services and tasks, so that each finds what it depends on. */
+export function planAllocations(view: View, nowMs: number): Plan {
+  const draft = new Draft(view, nowMs);
+  const holdings = new Holdings(draft);
+  planNetworks(draft, holdings);
+  const ingress = view.list('network').find((network) => network.spec.ingress)?.id;
+  for (const node of view.list('node')) attachNode(draft, holdings, node, ingress);
+  for (const service of byAge(view.list('service')))
+    if (!isEndpointCurrent(service, ingress)) allocateEndpoint(draft, holdings, service, ingress);
+  for (const task of view.list('task')) {
+    if (task.status.state !== 'new' || !atMost(task.desiredState, 'complete')) continue;
+    const service = draft.get('service', task.serviceId);
+    if (service && isEndpointCurrent(service, ingress)) allocateTask(draft, holdings, service, task, ingress);
+  }
+  return draft.plan();
+}
+
+/** Only overlays are ours to allocate; what else a network may be is local to each node. */
+const isOverlay = (network: Network): boolean =>
+  network.spec.driver === 'overlay' || network.spec.driver === '';
+
+function planNetworks(draft: Draft, holdings: Holdings): void {
+  const networks = draft.view.list('network');
+  const waiting = networks.filter((network) => !network.allocation && isOverlay(network));
+  const taken = networks.flatMap((network) => network.allocation ?? []);
+  // Ingress is the first network of a cluster and gets the first subnet.
+  const ordered = byAge(waiting).sort((a, b) => Number(b.spec.ingress) - Number(a.spec.ingress));
+  for (const network of ordered) {
+    const allocation = allocateNetwork(draft.view.cluster(), network, taken);
+    if (!allocation || !draft.fits(1)) continue;
+    taken.push(allocation);
+    holdings.addNetwork(draft.update('network', { ...network, allocation }));
+  }
+}
+
+const byAge = <T extends { readonly createdAtMs: number }>(objects: readonly T[]): T[] =>
+  [...objects].sort((a, b) => a.createdAtMs - b.createdAtMs);

@@ -1,0 +1,70 @@
+/**
+ * The legs of tasks and nodes: a task's address on each network of its service, a node's own address on ingress and on
+ * every overlay that has a task of it there.
+ */
+import type { NetworkId } from '../../model/ids.js';
+import type { NetworkAttachment, Node, NodeAttachment, Service, Task } from '../../model/objects.js';
+import { serviceNetworks } from '../../model/service-laws.js';
+import type { Draft } from '../plan.js';
+import { networksOfService, prefixLengthOf } from './endpoints.js';
+import type { Holdings } from './holdings.js';
+import { holdsAddresses } from './holdings.js';
+import { macOf } from './mac.js';
+
+/** The message of Swarm's allocator in a task's status. */
+export const pendingMessage = 'pending task scheduling';
+
+/** Gives the task its addresses and hands it to the scheduler; leaves it `new` while an address cannot be had. */
+export function allocateTask(
+  draft: Draft,
+  holdings: Holdings,
+  service: Service,
+  task: Task,
+  ingress: NetworkId | undefined,
+): void {
+  const networks = networksOfService(service, ingress);
+  if (networks === undefined || !draft.fits(1 + networks.length)) return;
+  const addresses = holdings.takeAddresses(networks);
+  if (!addresses) return;
+  const aliases = new Map(serviceNetworks(service.spec).map((config) => [config.target, config.aliases]));
+  const attachments = networks.map((networkId, index): NetworkAttachment => ({
+    networkId,
+    address: addresses[index] as NetworkAttachment['address'],
+    prefixLength: prefixLengthOf(draft.get('network', networkId)),
+    mac: macOf(task.id, networkId),
+    aliases: aliases.get(networkId) ?? [],
+  }));
+  draft.update('task', {
+    ...task,
+    networks: attachments,
+    status: {
+      state: 'pending',
+      message: pendingMessage,
+      timestampMs: draft.nowMs,
+      appliedAtMs: draft.nowMs,
+    },
+  });
+}
+
+/** Brings a node's own addresses in line with the tasks on it. */
+export function attachNode(
+  draft: Draft,
+  holdings: Holdings,
+  node: Node,
+  ingress: NetworkId | undefined,
+): void {
+  const wanted = new Set<NetworkId>(ingress === undefined ? [] : [ingress]);
+  for (const task of draft.view.tasksOnNode(node.id))
+    if (holdsAddresses(task)) for (const { networkId } of task.networks) wanted.add(networkId);
+  const kept = node.attachments.filter(({ networkId }) => wanted.has(networkId));
+  const missing = [...wanted].filter((id) => !kept.some(({ networkId }) => networkId === id));
+  if (missing.length === 0 && kept.length === node.attachments.length) return;
+  if (!draft.fits(1 + missing.length)) return;
+  // One by one: an exhausted network must not keep the node off the others.
+  const fresh = missing.flatMap((networkId): NodeAttachment[] => {
+    const [address] = holdings.takeAddresses([networkId]) ?? [];
+    return address === undefined ? [] : [{ networkId, address, mac: macOf(node.id, networkId) }];
+  });
+  if (fresh.length === 0 && kept.length === node.attachments.length) return;
+  draft.update('node', { ...node, attachments: [...kept, ...fresh] });
+}

@@ -1,0 +1,82 @@
+/**
+ * What a service holds: its virtual IPs, ingress first, and its published ports. Both stick to what the service has as
+ * long as its spec still asks for it.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { NetworkId } from '../../model/ids.js';
+import type { Network, Service, ServiceEndpoint } from '../../model/objects.js';
+import type { EndpointSpec } from '../../model/service-spec.js';
+import { publishesOnIngress, serviceNetworks } from '../../model/service-laws.js';
+import { parseCidr } from '../../model/addresses.js';
+import type { Draft } from '../plan.js';
+import type { Holdings } from './holdings.js';
+
+const defaultEndpointSpec: EndpointSpec = { mode: 'vip', ports: [] };
+
+/** The networks a service's tasks take part in, ingress first; undefined while the ingress network is missing. */
+export function networksOfService(
+  service: Service,
+  ingress: NetworkId | undefined,
+): readonly NetworkId[] | undefined {
+  const attached = serviceNetworks(service.spec).map(({ target }) => target as NetworkId);
+  if (!publishesOnIngress(service.spec)) return [...new Set(attached)];
+  return ingress === undefined ? undefined : [...new Set([ingress, ...attached])];
+}
+
+/** True when the service holds exactly what its spec asks for; its tasks wait until then. */
+export function isEndpointCurrent(service: Service, ingress: NetworkId | undefined): boolean {
+  const { endpoint } = service;
+  const vips = vipNetworks(service, ingress);
+  return (
+    endpoint !== undefined &&
+    vips !== undefined &&
+    isDeepStrictEqual(endpoint.spec, service.spec.endpointSpec ?? defaultEndpointSpec) &&
+    isDeepStrictEqual(
+      endpoint.virtualIps.map(({ networkId }) => networkId),
+      vips,
+    )
+  );
+}
+
+/**
+ * Frees and takes what the spec asks for, in at most 1 + (number of networks) writes. Leaves the service as it is while
+ * that is impossible: a port in use, a network without subnet, no free address.
+ */
+export function allocateEndpoint(
+  draft: Draft,
+  holdings: Holdings,
+  service: Service,
+  ingress: NetworkId | undefined,
+): void {
+  const vips = vipNetworks(service, ingress);
+  if (vips === undefined || !draft.fits(1 + vips.length)) return;
+  const spec = service.spec.endpointSpec ?? defaultEndpointSpec;
+  const previous = service.endpoint?.ports ?? [];
+  holdings.ports.release(previous);
+  const ports = holdings.ports.allocate(spec.ports, previous);
+  const kept = (service.endpoint?.virtualIps ?? []).filter(({ networkId }) => vips.includes(networkId));
+  const missing = vips.filter((id) => !kept.some(({ networkId }) => networkId === id));
+  const addresses = ports && holdings.takeAddresses(missing);
+  if (!ports || !addresses) {
+    holdings.ports.hold(previous);
+    return;
+  }
+  holdings.ports.hold(ports);
+  const fresh = missing.map((networkId, index) => ({
+    networkId,
+    address: addresses[index] as NonNullable<(typeof addresses)[number]>,
+    prefixLength: prefixLengthOf(draft.get('network', networkId)),
+  }));
+  const all = [...kept, ...fresh];
+  const virtualIps = vips.flatMap((id) => all.filter(({ networkId }) => networkId === id));
+  const endpoint: ServiceEndpoint = { spec, ports, virtualIps };
+  draft.update('service', { ...service, endpoint });
+}
+
+/** Prefix length of an allocated network's subnet. */
+export const prefixLengthOf = (network: Network | undefined): number =>
+  network?.allocation ? parseCidr(network.allocation.subnet).prefixLength : 0;
+
+/** Where the service has a VIP: all its networks, or none for dnsrr. */
+const vipNetworks = (service: Service, ingress: NetworkId | undefined): readonly NetworkId[] | undefined =>
+  service.spec.endpointSpec?.mode === 'dnsrr' ? [] : networksOfService(service, ingress);

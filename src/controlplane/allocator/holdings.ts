@@ -1,0 +1,75 @@
+/**
+ * Everything that is handed out at this moment, read from the store: addresses per network and published ports. Built
+ * anew for each pass, so the allocator has no state of its own that could disagree. Cost: one walk over nodes, services
+ * and tasks.
+ *
+ * An address is a task's until the task is observed to have stopped or its record is gone: a task that a lost node may
+ * still run keeps its address.
+ */
+import type { Ip } from '../../model/addresses.js';
+import type { NetworkId } from '../../model/ids.js';
+import type { Network, Task } from '../../model/objects.js';
+import { isTerminal } from '../../model/task-state.js';
+import type { Draft } from '../plan.js';
+import { AddressPool } from './address-pool.js';
+import { PortTable } from './ports.js';
+
+export const holdsAddresses = (task: Task): boolean => !isTerminal(task.status.state);
+
+export class Holdings {
+  readonly ports = new PortTable();
+  readonly #pools = new Map<NetworkId, AddressPool>();
+
+  constructor(private readonly draft: Draft) {
+    const { view } = draft;
+    for (const network of view.list('network')) this.addNetwork(network);
+    for (const node of view.list('node'))
+      for (const { networkId, address } of node.attachments) this.#hold(networkId, address);
+    for (const { endpoint } of view.list('service')) {
+      if (!endpoint) continue;
+      this.ports.hold(endpoint.ports);
+      for (const { networkId, address } of endpoint.virtualIps) this.#hold(networkId, address);
+    }
+    for (const task of view.list('task'))
+      if (holdsAddresses(task))
+        for (const { networkId, address } of task.networks) this.#hold(networkId, address);
+  }
+
+  /** Opens the pool of a network that has its subnet. */
+  addNetwork(network: Network): void {
+    if (hasAllocation(network)) this.#pools.set(network.id, new AddressPool(network));
+  }
+
+  /**
+   * One address on each of the networks, or undefined if one of them is missing, unallocated or exhausted. Moves the
+   * cursors; a network object is written once per draft, so the caller reserves one write per network.
+   */
+  takeAddresses(networks: readonly NetworkId[]): readonly Ip[] | undefined {
+    const taken: { readonly pool: AddressPool; readonly cursor: number; readonly address: Ip }[] = [];
+    for (const id of networks) {
+      const pool = this.#pools.get(id);
+      const cursor = pool?.cursor ?? 0;
+      const address = pool?.next();
+      if (!pool || address === undefined) {
+        // Nothing may remain of a failed attempt: a moved cursor would be a write, and the write another pass.
+        for (const step of taken.reverse()) step.pool.putBack(step.address, step.cursor);
+        return undefined;
+      }
+      taken.push({ pool, cursor, address });
+    }
+    for (const [index, id] of networks.entries()) {
+      const network = this.draft.get('network', id);
+      const cursor = taken[index]?.pool.cursor;
+      if (network && cursor !== undefined)
+        this.draft.update('network', { ...network, addressCursor: cursor });
+    }
+    return taken.map(({ address }) => address);
+  }
+
+  #hold(network: NetworkId, address: Ip): void {
+    this.#pools.get(network)?.hold(address);
+  }
+}
+
+const hasAllocation = (network: Network): network is Network & { allocation: object } =>
+  network.allocation !== undefined;

@@ -1,0 +1,76 @@
+/**
+ * Published ports of the routing mesh: unique in the cluster per protocol. The API refuses conflicts with a clear text;
+ * this is the second lock, for two requests that met.
+ */
+import type { AllocatedPort } from '../../model/objects.js';
+import type { PortConfig } from '../../model/service-spec.js';
+
+/** Swarm's range for ports that users leave open. */
+export const dynamicPortFirst = 30000;
+export const dynamicPortLast = 32767;
+
+/** The ports in use, as `protocol/port`. */
+export class PortTable {
+  readonly #used = new Set<string>();
+
+  hold(ports: readonly AllocatedPort[]): void {
+    for (const port of ports)
+      if (port.publishMode === 'ingress') this.#used.add(slot(port, port.publishedPort));
+  }
+
+  release(ports: readonly AllocatedPort[]): void {
+    for (const port of ports)
+      if (port.publishMode === 'ingress') this.#used.delete(slot(port, port.publishedPort));
+  }
+
+  /**
+   * Ports for `wanted`, or undefined if one of them is taken or none is left. A dynamic port keeps the number it has in
+   * `previous` (same name, protocol and target). Holds nothing: the caller does when it writes. Host-mode ports pass
+   * through when numbered; without a number the engine of the node chooses, and there is nothing to record here.
+   */
+  allocate(
+    wanted: readonly PortConfig[],
+    previous: readonly AllocatedPort[],
+  ): readonly AllocatedPort[] | undefined {
+    const mine = new Set<string>();
+    const fixed = wanted.filter((port) => port.publishMode === 'ingress' && port.publishedPort);
+    for (const port of fixed) {
+      const taken = slot(port, port.publishedPort ?? 0);
+      if (this.#used.has(taken) || mine.has(taken)) return undefined;
+      mine.add(taken);
+    }
+    const ports: AllocatedPort[] = [];
+    for (const port of wanted) {
+      if (port.publishedPort) ports.push({ ...port, publishedPort: port.publishedPort });
+      else if (port.publishMode === 'ingress') {
+        const number = this.#dynamic(port, previous, mine);
+        if (number === undefined) return undefined;
+        mine.add(slot(port, number));
+        ports.push({ ...port, publishedPort: number });
+      }
+    }
+    return ports;
+  }
+
+  #dynamic(
+    port: PortConfig,
+    previous: readonly AllocatedPort[],
+    mine: ReadonlySet<string>,
+  ): number | undefined {
+    const free = (number: number): boolean =>
+      !this.#used.has(slot(port, number)) && !mine.has(slot(port, number));
+    const before = previous.find(
+      (held) =>
+        held.publishMode === 'ingress' &&
+        held.name === port.name &&
+        held.protocol === port.protocol &&
+        held.targetPort === port.targetPort &&
+        free(held.publishedPort),
+    );
+    if (before) return before.publishedPort;
+    for (let number = dynamicPortFirst; number <= dynamicPortLast; number++) if (free(number)) return number;
+    return undefined;
+  }
+}
+
+const slot = (port: PortConfig, number: number): string => `${port.protocol}/${number}`;

@@ -1,0 +1,110 @@
+/**
+ * Starts the control loops of the leading manager. Each is a planner over the store; they meet only there. Changes wake
+ * a loop, which then waits for a short silence, so that a burst becomes one pass; times that planners ask for wake it too.
+ */
+import type { RandomSource } from '../model/ids.js';
+import type { Clock } from '../runtime/clock.js';
+import type { Log } from '../runtime/log.js';
+import { Trigger, runLoop } from '../runtime/loop.js';
+import { planAllocations } from './allocator/allocator.js';
+import { planServices } from './orchestrator/orchestrator.js';
+import { planReaping } from './orchestrator/reaper.js';
+import type { Planner } from './plan.js';
+import { applyPlanner } from './plan.js';
+import { planScheduling } from './scheduler/scheduler.js';
+import type { Store } from './store/store.js';
+
+export interface ControlLoopOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly log: Log;
+}
+
+interface ControlLoop {
+  readonly name: string;
+  readonly plan: Planner;
+  /** Silence to wait for after a change, and how long a burst can put the pass off. */
+  readonly quietMs: number;
+  readonly quietMsMax: number;
+}
+
+/** Every loop, with its planner; the order is that of a task's life. */
+export const controlLoops = (random: RandomSource): readonly ControlLoop[] => [
+  {
+    name: 'orchestrator',
+    plan: (view, nowMs) => planServices(view, nowMs, random),
+    quietMs: 10,
+    quietMsMax: 100,
+  },
+  { name: 'allocator', plan: planAllocations, quietMs: 10, quietMsMax: 100 },
+  // Swarm's: 50 ms after the last commit, at latest after 1 s.
+  { name: 'scheduler', plan: planScheduling, quietMs: 50, quietMsMax: 1000 },
+  // Swarm's task reaper batches for 250 ms.
+  { name: 'reaper', plan: planReaping, quietMs: 250, quietMsMax: 250 },
+];
+
+/** Resync: plans look at whole states, so this only mends what no event told of. */
+const resyncMs = 60_000;
+const retryMsMax = 5000;
+
+/**
+ * Runs all loops until the signal aborts, then resolves. Call it on the leader only, once the cluster object is written.
+ * Rejects if a loop meets a bug (AssertionError); the other loops are stopped then.
+ */
+export async function runControlLoops(options: ControlLoopOptions, signal: AbortSignal): Promise<void> {
+  const stop = new AbortController();
+  const onAbort = (): void => stop.abort(signal.reason);
+  if (signal.aborted) return;
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    await Promise.all(controlLoops(options.random).map((loop) => runControlLoop(loop, options, stop.signal)));
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+    stop.abort();
+  }
+}
+
+async function runControlLoop(
+  loop: ControlLoop,
+  { store, clock, log }: ControlLoopOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const trigger = new Trigger();
+  let changedAtMs = -Infinity;
+  const unsubscribe = store.subscribe(() => {
+    changedAtMs = clock.nowMs();
+    trigger.fire();
+  });
+  try {
+    await runLoop(
+      { name: loop.name, trigger, clock, log, resyncMs, gapMs: 0, retryMsMax },
+      async () => {
+        await settle(loop, () => changedAtMs, clock, signal);
+        if (signal.aborted) return undefined;
+        const nowMs = (): number => clock.nowMs();
+        const wakeAtMs = await applyPlanner(store, loop.plan, nowMs);
+        return wakeAtMs === undefined ? undefined : wakeAtMs - clock.nowMs();
+      },
+      signal,
+    );
+  } finally {
+    unsubscribe();
+  }
+}
+
+/** Waits until nothing has changed for `quietMs`, at most `quietMsMax`. */
+async function settle(
+  { quietMs, quietMsMax }: ControlLoop,
+  changedAtMs: () => number,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<void> {
+  const latestMs = clock.nowMs() + quietMsMax;
+  for (;;) {
+    const untilMs = Math.min(changedAtMs() + quietMs, latestMs);
+    const restMs = untilMs - clock.nowMs();
+    if (restMs <= 0 || signal.aborted) return;
+    await clock.sleep(restMs, signal).catch(() => undefined);
+  }
+}

@@ -1,0 +1,52 @@
+/** What every step of the orchestrator works with. */
+import type { RandomSource } from '../../model/ids.js';
+import type { Cluster, Node, Service, Task } from '../../model/objects.js';
+import type { TaskState } from '../../model/task-state.js';
+import type { Draft } from '../plan.js';
+
+export interface Context {
+  readonly draft: Draft;
+  readonly cluster: Cluster;
+  readonly random: RandomSource;
+}
+
+/** Desired to run, now or after its delay. */
+export const isLive = (task: Task): boolean =>
+  task.desiredState === 'running' || task.desiredState === 'ready' || task.desiredState === 'complete';
+
+/** A node that can keep no task: gone, down or drained. A paused, unknown or disconnected one keeps what it has. */
+export const isInvalidNode = (node: Node | undefined): boolean =>
+  node === undefined || node.status.state === 'down' || node.spec.availability === 'drain';
+
+/** The node a task is on; undefined while it has none or when its record is gone. */
+export const nodeOf = ({ draft }: Context, task: Task): Node | undefined =>
+  task.nodeId === undefined ? undefined : draft.get('node', task.nodeId);
+
+/** Writes the desired state unless it is that already; desired states only ever move forward. */
+export function setDesired({ draft }: Context, task: Task, desiredState: TaskState): void {
+  const current = draft.get('task', task.id) ?? task;
+  if (current.desiredState !== desiredState) draft.update('task', { ...current, desiredState });
+}
+
+/** Oldest first; tasks of one millisecond in order of id, so that every pass sees the same order. */
+export const byCreation = (a: Task, b: Task): number =>
+  a.createdAtMs - b.createdAtMs || (a.id < b.id ? -1 : 1);
+
+export const newest = (tasks: readonly Task[]): Task | undefined => [...tasks].sort(byCreation).at(-1);
+
+/** The service's tasks without those on their way out of the store: they take part in nothing. */
+export const presentTasks = ({ draft }: Context, service: Service): readonly Task[] =>
+  draft.tasksOfService(service.id).filter((task) => task.desiredState !== 'remove');
+
+/** What shares an instance of a service: the slot of a replicated one, the node of a global one. */
+export const instanceOf = (task: Task): string => (task.slot === 0 ? (task.nodeId ?? '') : String(task.slot));
+
+export function groupTasks<K>(tasks: readonly Task[], keyOf: (task: Task) => K): Map<K, Task[]> {
+  const groups = new Map<K, Task[]>();
+  for (const task of tasks) {
+    const group = groups.get(keyOf(task));
+    if (group) group.push(task);
+    else groups.set(keyOf(task), [task]);
+  }
+  return groups;
+}

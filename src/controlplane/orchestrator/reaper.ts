@@ -1,0 +1,51 @@
+/**
+ * The task reaper: deletes records that have served. Deleting a record is what makes the agent delete the container, so
+ * what may still run is never deleted; each instance of a service keeps a few records as its history.
+ */
+import type { Cluster, Service, Task } from '../../model/objects.js';
+import { atLeast, compareStates, isTerminal } from '../../model/task-state.js';
+import { Draft } from '../plan.js';
+import type { Plan } from '../plan.js';
+import type { View } from '../store/store.js';
+import { byCreation, groupTasks, instanceOf, isLive } from './context.js';
+
+/** One pass over all tasks. */
+export function planReaping(view: View, nowMs: number): Plan {
+  const draft = new Draft(view, nowMs);
+  const cluster = view.cluster();
+  for (const task of view.list('task'))
+    if (isRemovable(view, task) && draft.fits(1)) draft.delete('task', task.id);
+  for (const service of view.list('service')) {
+    const keep = historyLimit(cluster, service);
+    if (keep === undefined) continue;
+    const kept = draft.tasksOfService(service.id);
+    for (const tasks of groupTasks(kept, instanceOf).values())
+      for (const task of surplus(tasks, keep)) if (draft.fits(1)) draft.delete('task', task.id);
+  }
+  return draft.plan();
+}
+
+/** Desired `remove`, and no agent has it (any more). */
+function isRemovable(view: View, task: Task): boolean {
+  if (task.desiredState !== 'remove') return false;
+  const { state } = task.status;
+  if (compareStates(state, 'assigned') < 0 || atLeast(state, 'complete')) return true;
+  return task.nodeId !== undefined && view.get('node', task.nodeId) === undefined;
+}
+
+/** Records to keep per instance, the running one included; undefined: all. A policy with attempts counts them there. */
+function historyLimit(cluster: Cluster, service: Service): number | undefined {
+  const attempts = service.spec.taskTemplate.restartPolicy?.maxAttempts ?? 0;
+  if (attempts > 0) return attempts + 1;
+  const limit = cluster.spec.taskHistoryRetentionLimit;
+  return limit < 0 ? undefined : limit;
+}
+
+/** The oldest records beyond the limit that are done with. The newest always stays: it says how the instance ended. */
+function surplus(tasks: readonly Task[], keep: number): readonly Task[] {
+  const count = tasks.length - Math.max(1, keep);
+  if (count <= 0) return [];
+  const isDone = (task: Task): boolean =>
+    !isLive(task) && (isTerminal(task.status.state) || compareStates(task.status.state, 'assigned') < 0);
+  return [...tasks].sort(byCreation).slice(0, -1).filter(isDone).slice(0, count);
+}

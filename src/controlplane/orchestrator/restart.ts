@@ -1,0 +1,107 @@
+/**
+ * The restart supervisor: a task that stopped or lost its node is desired `shutdown`, and if its restart policy allows a
+ * replacement is created at once, desired `ready`: the agent prepares it while the delay runs. Delay and history are
+ * read from the tasks themselves (succession), so nothing is forgotten when the leader changes.
+ */
+import type { Service, Task } from '../../model/objects.js';
+import { defaultRestartPolicy, nsToMs, restartDelayMs } from '../../model/service-laws.js';
+import { atMost, compareStates, isTerminal } from '../../model/task-state.js';
+import type { Context } from './context.js';
+import { isLive, newest, nodeOf, setDesired } from './context.js';
+import { createTask } from './task-factory.js';
+
+/** Longest wait for an old task to stop before its replacement starts (swarmkit's old task timeout). */
+export const oldTaskTimeoutMs = 60_000;
+
+/** Puts an end to `task` and, if the policy allows, a replacement in its place. At most two writes. */
+export function restartTask(
+  context: Context,
+  service: Service,
+  task: Task,
+  slotTasks: readonly Task[],
+): void {
+  const { draft, cluster, random } = context;
+  if (!draft.fits(2)) return;
+  setDesired(context, task, 'shutdown');
+  if (!mayRestart(task, slotTasks)) return;
+  const { nowMs } = draft;
+  const drained = nodeOf(context, task)?.spec.availability === 'drain';
+  const delayMs = drained ? 0 : restartDelayMs(task.spec);
+  draft.create(
+    'task',
+    createTask(cluster, service, place(task), {
+      random,
+      nowMs,
+      desiredState: 'ready',
+      succession: {
+        of: task.id,
+        cause: 'restart',
+        startNotBeforeMs: nowMs + delayMs,
+        startAnywayMs: nowMs + Math.max(delayMs, oldTaskTimeoutMs),
+      },
+    }),
+  );
+}
+
+/** Where a replacement goes: the same slot, or for global tasks the same node. */
+const place = (task: Task): Parameters<typeof createTask>[2] =>
+  task.slot === 0 && task.nodeId !== undefined ? { slot: 0, nodeId: task.nodeId } : { slot: task.slot };
+
+/**
+ * What the restart policy says of a stopped task. Restarts under the same spec version are counted in the slot's
+ * records, of which the reaper keeps one more than the policy's attempts.
+ */
+export function mayRestart(task: Task, slotTasks: readonly Task[]): boolean {
+  const policy = task.spec.restartPolicy ?? defaultRestartPolicy;
+  if (policy.condition === 'none') return false;
+  if (policy.condition === 'on-failure' && task.status.state === 'complete') return false;
+  if (policy.maxAttempts === 0) return true;
+  const since = policy.windowNs > 0 ? task.status.appliedAtMs - nsToMs(policy.windowNs) : -Infinity;
+  const restarts = slotTasks.filter(
+    (other) =>
+      other.succession?.cause === 'restart' &&
+      other.specVersion === task.specVersion &&
+      other.createdAtMs >= since,
+  );
+  return restarts.length < policy.maxAttempts;
+}
+
+/**
+ * The tasks that occupy a slot: those that are to run; else the newest if it stopped for good, so that a replica that
+ * gave up is not created again. Empty for a dead slot. A rollback gives such slots another chance.
+ */
+export function occupants(service: Service, slotTasks: readonly Task[]): readonly Task[] {
+  const live = slotTasks.filter(isLive);
+  if (live.length > 0) return live;
+  if (service.updateStatus?.state === 'rollback_started') return [];
+  const last = newest(slotTasks);
+  return last && !mayRestart(last, slotTasks) ? [last] : [];
+}
+
+/** Lets tasks that are desired `ready` start when their delay is over and the task before them has stopped. */
+export function startWaitingTasks(context: Context, tasks: readonly Task[]): void {
+  const { draft } = context;
+  for (const task of tasks) {
+    if (task.desiredState !== 'ready') continue;
+    const startAtMs = startTime(context, task);
+    if (startAtMs > draft.nowMs) draft.wakeAt(startAtMs);
+    else if (draft.fits(1)) setDesired(context, task, 'running');
+  }
+}
+
+function startTime(context: Context, { succession }: Task): number {
+  if (!succession) return 0;
+  const old = context.draft.get('task', succession.of);
+  if (hasStopped(context, old)) return succession.startNotBeforeMs;
+  // Woken by the old task's change before this, or by the delay running out after it.
+  return succession.startAnywayMs;
+}
+
+/** True when nothing of the task can run any more, or nobody can tell because its node is lost. */
+function hasStopped(context: Context, task: Task | undefined): boolean {
+  if (!task || isTerminal(task.status.state)) return true;
+  // No agent was ever told of it, and none will be: the scheduler assigns only what is to run.
+  if (compareStates(task.status.state, 'assigned') < 0 && !atMost(task.desiredState, 'complete')) return true;
+  const node = nodeOf(context, task);
+  return task.nodeId !== undefined && (node === undefined || node.status.state === 'down');
+}

@@ -1,0 +1,227 @@
+/**
+ * The rolling updater. It has no memory of its own: which slots are done, under way or still to do, since when, and what
+ * failed, is read from the tasks that an update created (succession) and from the service's update status. So each pass
+ * may run anywhere, a new leader carries on, and a new spec starts afresh because its tasks have another version.
+ *
+ * A slot goes through: to do (only old tasks) -> under way (a new task not yet running, or the delay after it) -> done.
+ * An update treats each slot once; what its restart policy makes of a failed new task is the restart supervisor's.
+ */
+import assert from 'node:assert';
+import type { Service, Task } from '../../model/objects.js';
+import type { UpdateConfig } from '../../model/service-spec.js';
+import { defaultUpdateConfig, isTaskDirty, nsToMs } from '../../model/service-laws.js';
+import { atLeast, isTerminal } from '../../model/task-state.js';
+import type { Context } from './context.js';
+import { byCreation, instanceOf, isLive, nodeOf, presentTasks, setDesired } from './context.js';
+import { oldTaskTimeoutMs } from './restart.js';
+import { createTask } from './task-factory.js';
+
+type Status = NonNullable<Service['updateStatus']>;
+
+/** Advances the update of `service` over its occupied slots (each with its live tasks, or the one that gave up). */
+export function planUpdate(context: Context, service: Service, slots: readonly (readonly Task[])[]): void {
+  const { draft } = context;
+  const status = service.updateStatus;
+  if (status?.state === 'paused' || status?.state === 'rollback_paused') return;
+  const config =
+    (status?.state === 'rollback_started' ? service.spec.rollbackConfig : service.spec.updateConfig) ??
+    defaultUpdateConfig;
+  const mine = updatedTasks(context, service);
+  const treated = new Set(mine.map(instanceOf));
+  const dirty = slots.filter(
+    (tasks) => tasks.length > 1 || tasks.some((task) => isDirty(context, service, task)),
+  );
+
+  if (dirty.length > 0 && !status) {
+    if (!draft.fits(1)) return;
+    setStatus(context, service, {
+      state: 'updating',
+      startedAtMs: draft.nowMs,
+      message: 'update in progress',
+    });
+  }
+  const running = recordFirstRuns(context, mine);
+  const total = new Set([...treated, ...dirty.flatMap((tasks) => (tasks[0] ? [instanceOf(tasks[0])] : []))])
+    .size;
+  if (isRolling(status) && reactToFailure(context, service, config, running, total)) return;
+
+  const todo: (readonly Task[])[] = [];
+  for (const tasks of dirty) {
+    const clean = cleanTask(context, service, tasks);
+    if (clean) keepOnly(context, config, clean, tasks);
+    else if (tasks[0] && !treated.has(instanceOf(tasks[0]))) todo.push(tasks);
+  }
+  const busy = countBusy(context, config, running);
+  const workers = config.parallelism === 0 ? todo.length : Math.max(0, config.parallelism - busy);
+  for (const tasks of todo.slice(0, workers)) replaceSlot(context, service, config, tasks);
+  if (isRolling(status) && todo.length === 0 && busy === 0) complete(context, service, config, running);
+}
+
+const isRolling = (status: Status | undefined): status is Status =>
+  status?.state === 'updating' || status?.state === 'rollback_started';
+
+const isDirty = (context: Context, service: Service, task: Task): boolean =>
+  isTaskDirty(service, task, nodeOf(context, task));
+
+/** The tasks that this very update created. */
+function updatedTasks(context: Context, service: Service): readonly Task[] {
+  const sinceMs = service.updateStatus?.startedAtMs;
+  if (sinceMs === undefined) return [];
+  return presentTasks(context, service).filter(
+    ({ succession, specVersion, createdAtMs }) =>
+      succession?.cause === 'update' && specVersion === service.specVersion && createdAtMs >= sinceMs,
+  );
+}
+
+/** Notes when an updated task was first seen running: its status will not say any more once it has failed. */
+function recordFirstRuns({ draft }: Context, tasks: readonly Task[]): readonly Task[] {
+  return tasks.map((task) => {
+    const { succession, status } = task;
+    if (
+      !succession ||
+      succession.runningSeenAtMs !== undefined ||
+      status.state !== 'running' ||
+      !draft.fits(1)
+    )
+      return task;
+    return draft.update('task', {
+      ...task,
+      succession: { ...succession, runningSeenAtMs: status.appliedAtMs },
+    });
+  });
+}
+
+/** When the task left the updater's hands: it ran, or it failed before. Undefined while neither. */
+function reachedAtMs({ succession, status }: Task): number | undefined {
+  return succession?.runningSeenAtMs ?? (atLeast(status.state, 'running') ? status.appliedAtMs : undefined);
+}
+
+/** Slots under way: the new task does not run yet, or the delay after it is not over. */
+function countBusy({ draft }: Context, config: UpdateConfig, tasks: readonly Task[]): number {
+  return tasks.filter((task) => {
+    const reached = reachedAtMs(task);
+    if (reached === undefined) return isLive(task);
+    const free = reached + nsToMs(config.delayNs);
+    if (free > draft.nowMs) draft.wakeAt(free);
+    return free > draft.nowMs;
+  }).length;
+}
+
+/** The up-to-date task of a slot, one that runs before others. */
+function cleanTask(context: Context, service: Service, tasks: readonly Task[]): Task | undefined {
+  const clean = tasks.filter((task) => isLive(task) && !isDirty(context, service, task)).sort(byCreation);
+  return clean.find((task) => task.status.state === 'running') ?? clean.at(-1);
+}
+
+/** Ends the other tasks of a slot that has its up-to-date one; start-first waits until that one runs. */
+function keepOnly(context: Context, { order }: UpdateConfig, clean: Task, tasks: readonly Task[]): void {
+  if (order === 'start-first' && clean.status.state !== 'running') return;
+  for (const task of tasks)
+    if (task.id !== clean.id && isLive(task) && context.draft.fits(1)) setDesired(context, task, 'shutdown');
+}
+
+function replaceSlot(
+  context: Context,
+  service: Service,
+  { order }: UpdateConfig,
+  tasks: readonly Task[],
+): void {
+  const { draft, cluster, random } = context;
+  const old = tasks.find((task) => !isTerminal(task.status.state)) ?? tasks[0];
+  assert(old, 'a slot has a task');
+  if (!draft.fits(1 + tasks.length)) return;
+  const startFirst = order === 'start-first';
+  if (!startFirst) for (const task of tasks) if (isLive(task)) setDesired(context, task, 'shutdown');
+  const place =
+    old.slot === 0 && old.nodeId !== undefined ? { slot: 0, nodeId: old.nodeId } : { slot: old.slot };
+  draft.create(
+    'task',
+    createTask(cluster, service, place, {
+      random,
+      nowMs: draft.nowMs,
+      desiredState: startFirst ? 'running' : 'ready',
+      succession: {
+        of: old.id,
+        cause: 'update',
+        startNotBeforeMs: draft.nowMs,
+        startAnywayMs: draft.nowMs + (startFirst ? 0 : oldTaskTimeoutMs),
+      },
+    }),
+  );
+}
+
+/** How long after a task runs its end still counts as the update's failure; longer than the delay between tasks. */
+const monitorMs = ({ delayNs, monitorNs }: UpdateConfig): number =>
+  delayNs >= monitorNs ? nsToMs(delayNs) + 1000 : nsToMs(monitorNs);
+
+/** Pauses or rolls back when too many updated tasks ended early. True when the update must go no further. */
+function reactToFailure(
+  context: Context,
+  service: Service,
+  config: UpdateConfig,
+  tasks: readonly Task[],
+  total: number,
+): boolean {
+  if (config.failureAction === 'continue') return false;
+  const failed = tasks
+    .filter(({ succession, status }) => {
+      if (!isTerminal(status.state)) return false;
+      const seen = succession?.runningSeenAtMs;
+      return seen === undefined || status.appliedAtMs - seen <= monitorMs(config);
+    })
+    .sort((a, b) => a.status.appliedAtMs - b.status.appliedAtMs);
+  // The failure that goes beyond the tolerated share is the one that is named.
+  const trigger = failed[Math.floor(config.maxFailureRatio * total)];
+  const status = service.updateStatus;
+  if (!trigger || !status || !context.draft.fits(1)) return trigger !== undefined;
+  const rollingBack = status.state === 'rollback_started';
+  const because = `due to failure or early termination of task ${trigger.id}`;
+  if (config.failureAction === 'pause' || (!rollingBack && !service.previousSpec))
+    setStatus(context, service, {
+      ...status,
+      state: rollingBack ? 'rollback_paused' : 'paused',
+      message: `update paused ${because}`,
+    });
+  else if (rollingBack)
+    // Swarm says so too, but carries on and reports success in the end; here paused means paused.
+    setStatus(context, service, {
+      ...status,
+      state: 'rollback_paused',
+      message: `rollback paused ${because}`,
+    });
+  else rollBack(context, service, `update rolled back ${because}`);
+  return true;
+}
+
+function rollBack({ draft }: Context, service: Service, message: string): void {
+  const { previousSpec, previousSpecVersion, updateStatus, ...rest } = service;
+  assert(previousSpec && updateStatus, 'nothing to roll back to');
+  draft.update('service', {
+    ...rest,
+    spec: previousSpec,
+    specVersion: previousSpecVersion ?? service.specVersion,
+    updateStatus: { ...updateStatus, state: 'rollback_started', message },
+  });
+}
+
+/** Ends the update when the last task has been watched long enough. */
+function complete(context: Context, service: Service, config: UpdateConfig, tasks: readonly Task[]): void {
+  const { draft } = context;
+  const status = service.updateStatus;
+  assert(status, 'an update under way has a status');
+  const reached = tasks.flatMap((task) => reachedAtMs(task) ?? []);
+  const endMs = reached.length === 0 ? 0 : Math.max(...reached) + nsToMs(config.delayNs) + monitorMs(config);
+  if (endMs > draft.nowMs) return draft.wakeAt(endMs);
+  if (!draft.fits(1)) return;
+  const rollingBack = status.state === 'rollback_started';
+  setStatus(context, service, {
+    ...status,
+    state: rollingBack ? 'rollback_completed' : 'completed',
+    completedAtMs: draft.nowMs,
+    message: rollingBack ? 'rollback completed' : 'update completed',
+  });
+}
+
+function setStatus({ draft }: Context, service: Service, updateStatus: Status): void {
+  draft.update('service', { ...service, updateStatus });
+}
