@@ -1,0 +1,11 @@
+{
+  "targets": [
+    {
+      "target_name": "skep_native",
+      "sources": ["src/addon.c", "src/errors.c", "src/netns.c", "src/sockets.c", "src/poll.c"],
+      "defines": ["NAPI_VERSION=8", "_GNU_SOURCE"],
+      "cflags": ["-std=c11", "-Wall", "-Wextra", "-Werror=implicit-function-declaration", "-pthread"],
+      "ldflags": ["-pthread"]
+    }
+  ]
+}

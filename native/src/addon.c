@@ -1,0 +1,19 @@
+/* The table of what JS sees; ../native.d.ts types it. */
+#include "native.h"
+
+static napi_value initialise(napi_env env, napi_value exports) {
+  const napi_property_descriptor functions[] = {
+      {"openNetlink", NULL, open_netlink, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"send", NULL, send_datagram, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"poll", NULL, poll_descriptor, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"createNetns", NULL, create_netns, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"deleteNetns", NULL, delete_netns, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"openInNetns", NULL, open_in_netns, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"bindInNetns", NULL, bind_in_netns, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"openNetns", NULL, open_netns, NULL, NULL, NULL, napi_enumerable, NULL},
+  };
+  napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions);
+  return exports;
+}
+
+NAPI_MODULE(NODE_GYP_MODULE_NAME, initialise)
