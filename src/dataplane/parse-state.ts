@@ -1,0 +1,212 @@
+/**
+ * The border of NodeNetworkState: RPC messages and the file on disk come in as `unknown` and leave as a value that
+ * contradicts itself nowhere, so that a half value is never programmed. One law each: every address of an overlay
+ * lies in its subnet and has one owner, every MAC has one owner, VNIs and published ports are given once.
+ * Not refused, because clusters pass through it: endpoints of a node that is no peer, or of a service that is gone.
+ */
+import type { Cidr, Ip, Mac } from '../model/addresses.js';
+import { cidrContains, familyOf, parseCidr } from '../model/addresses.js';
+import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../model/ids.js';
+import { Fields, refuse, Unique } from './parse-fields.js';
+import { aliasPartBits } from './state.js';
+import type { Endpoint, NodeNetworkState, Overlay, OverlayService, Peer, PublishedPort } from './state.js';
+
+/** 24 bits, and 0 is no network. */
+const vniMax = 2 ** 24 - 1;
+const portMax = 65_535;
+
+/** Message of proto/dataplane.proto: as the value, but proto3 has no absent text, so a dnsrr service's VIP is ''. */
+export type NodeNetworkStateMessage = Omit<NodeNetworkState, 'overlays'> & {
+  readonly overlays: readonly (Omit<Overlay, 'services'> & {
+    readonly services: readonly (Omit<OverlayService, 'vip'> & { readonly vip: Ip | '' })[];
+  })[];
+};
+
+/** Checks and reads a message or a file's content; throws SkepError `invalidArgument` that names the field. */
+export function parseNodeNetworkState(value: unknown): NodeNetworkState {
+  const fields = new Fields(value, '', [
+    'revision',
+    'nodeId',
+    'vtep',
+    'dataPathPort',
+    'aliasRange',
+    'overlays',
+    'publishedPorts',
+  ]);
+  const nodeId = fields.id('nodeId') as NodeId;
+  const vtep = fields.ip('vtep');
+  const ids = new Unique<NetworkId>();
+  const vnis = new Unique<Vni>();
+  const ingress = new Unique<'ingress'>();
+  const overlays = fields.list('overlays', (item, path) => {
+    const overlay = parseOverlay(item, path, nodeId, vtep);
+    ids.take(overlay.id, `${path}.id`);
+    vnis.take(overlay.vni, `${path}.vni`);
+    if (overlay.ingress) ingress.take('ingress', `${path}.ingress`);
+    return overlay;
+  });
+  const ports = new Unique<string>();
+  const publishedPorts = fields.list('publishedPorts', (item, path) => {
+    const port = parsePublishedPort(item, path);
+    ports.take(`${port.publishedPort}/${port.protocol}`, `${path}.publishedPort`);
+    return port;
+  });
+  return {
+    revision: fields.integer('revision', 1, Number.MAX_SAFE_INTEGER),
+    nodeId,
+    vtep,
+    dataPathPort: fields.integer('dataPathPort', 1, portMax),
+    aliasRange: parseAliasRange(fields),
+    overlays,
+    publishedPorts,
+  };
+}
+
+/** The reverse of {@link parseNodeNetworkState} for gRPC. */
+export const toStateMessage = (state: NodeNetworkState): NodeNetworkStateMessage => ({
+  ...state,
+  overlays: state.overlays.map((overlay) => ({
+    ...overlay,
+    services: overlay.services.map((service) => ({ ...service, vip: service.vip ?? '' })),
+  })),
+});
+
+function parseAliasRange(fields: Fields): Cidr {
+  const range = fields.cidr('aliasRange');
+  if (familyOf(range) !== 4 || parseCidr(range).prefixLength > 32 - 2 * aliasPartBits)
+    refuse('aliasRange', `expected an IPv4 range of /${32 - 2 * aliasPartBits} or larger, got ${range}`);
+  return range;
+}
+
+/** Who holds which address and MAC of one overlay. */
+interface Owners {
+  readonly subnet: Cidr;
+  readonly addresses: Unique<Ip>;
+  readonly macs: Unique<Mac>;
+}
+
+function parseOverlay(value: unknown, path: string, nodeId: NodeId, vtep: Ip): Overlay {
+  const fields = new Fields(value, path, [
+    'id',
+    'name',
+    'vni',
+    'subnet',
+    'gateway',
+    'ingress',
+    'internal',
+    'own',
+    'peers',
+    'endpoints',
+    'services',
+  ]);
+  const subnet = fields.cidr('subnet');
+  const gateway = inSubnet(subnet, fields.ip('gateway'), fields.at('gateway'));
+  const ingress = fields.boolean('ingress');
+  if (ingress && (familyOf(subnet) !== 4 || parseCidr(subnet).prefixLength < 32 - aliasPartBits))
+    refuse(
+      fields.at('subnet'),
+      `ingress needs an IPv4 subnet of /${32 - aliasPartBits} or smaller, got ${subnet}`,
+    );
+
+  const owners: Owners = { subnet, addresses: new Unique(), macs: new Unique() };
+  const own = takeAddressAndMac(fields.object('own', ['address', 'mac']), owners);
+  // Nobody but this node may answer at the gateway's address.
+  if (own.address !== gateway) owners.addresses.take(gateway, fields.at('gateway'));
+
+  const peerIds = new Unique<NodeId>();
+  peerIds.take(nodeId, 'nodeId');
+  const taskIds = new Unique<TaskId>();
+  const serviceIds = new Unique<ServiceId>();
+  return {
+    id: fields.id('id') as NetworkId,
+    name: fields.name('name'),
+    vni: fields.integer('vni', 1, vniMax) as Vni,
+    subnet,
+    gateway,
+    ingress,
+    internal: fields.boolean('internal'),
+    own,
+    peers: fields.list('peers', (item, itemPath) => {
+      const peer = parsePeer(item, itemPath, owners);
+      peerIds.take(peer.nodeId, `${itemPath}.nodeId`);
+      if (peer.vtep === vtep) refuse(`${itemPath}.vtep`, `${vtep} is this node's own`);
+      return peer;
+    }),
+    endpoints: fields.list('endpoints', (item, itemPath) => {
+      const endpoint = parseEndpoint(item, itemPath, owners);
+      taskIds.take(endpoint.taskId, `${itemPath}.taskId`);
+      return endpoint;
+    }),
+    services: fields.list('services', (item, itemPath) => {
+      const service = parseService(item, itemPath, owners);
+      serviceIds.take(service.id, `${itemPath}.id`);
+      return service;
+    }),
+  };
+}
+
+function inSubnet(subnet: Cidr, address: Ip, path: string): Ip {
+  if (!cidrContains(subnet, address)) refuse(path, `${address} is not in ${subnet}`);
+  return address;
+}
+
+function takeAddressAndMac(fields: Fields, owners: Owners): { address: Ip; mac: Mac } {
+  const address = inSubnet(owners.subnet, fields.ip('address'), fields.at('address'));
+  const mac = fields.mac('mac');
+  owners.addresses.take(address, fields.at('address'));
+  owners.macs.take(mac, fields.at('mac'));
+  return { address, mac };
+}
+
+function parsePeer(value: unknown, path: string, owners: Owners): Peer {
+  const fields = new Fields(value, path, ['nodeId', 'vtep', 'address', 'mac']);
+  return {
+    nodeId: fields.id('nodeId') as NodeId,
+    vtep: fields.ip('vtep'),
+    ...takeAddressAndMac(fields, owners),
+  };
+}
+
+function parseEndpoint(value: unknown, path: string, owners: Owners): Endpoint {
+  const fields = new Fields(value, path, [
+    'taskId',
+    'serviceId',
+    'nodeId',
+    'address',
+    'mac',
+    'name',
+    'serving',
+  ]);
+  return {
+    taskId: fields.id('taskId') as TaskId,
+    // Empty for a container that belongs to no service (`docker run` on an attachable network).
+    serviceId: (fields.optionalString('serviceId') === undefined ? '' : fields.id('serviceId')) as ServiceId,
+    nodeId: fields.id('nodeId') as NodeId,
+    ...takeAddressAndMac(fields, owners),
+    name: fields.name('name'),
+    serving: fields.boolean('serving'),
+  };
+}
+
+function parseService(value: unknown, path: string, owners: Owners): OverlayService {
+  const fields = new Fields(value, path, ['id', 'name', 'aliases', 'vip']);
+  const service = {
+    id: fields.id('id') as ServiceId,
+    name: fields.name('name'),
+    aliases: fields.list('aliases', (item, itemPath) => new Fields({ item }, itemPath).name('item')),
+  };
+  if (fields.optionalString('vip') === undefined) return service;
+  const vip = inSubnet(owners.subnet, fields.ip('vip'), fields.at('vip'));
+  owners.addresses.take(vip, fields.at('vip'));
+  return { ...service, vip };
+}
+
+function parsePublishedPort(value: unknown, path: string): PublishedPort {
+  const fields = new Fields(value, path, ['serviceId', 'protocol', 'publishedPort', 'targetPort']);
+  return {
+    serviceId: fields.id('serviceId') as ServiceId,
+    protocol: fields.oneOf('protocol', ['tcp', 'udp', 'sctp']),
+    publishedPort: fields.integer('publishedPort', 1, portMax),
+    targetPort: fields.integer('targetPort', 1, portMax),
+  };
+}

@@ -1,0 +1,93 @@
+/**
+ * The typed client of skep-dataplane, used by the agent and the `skep` command. Refusals come as SkepError, everything
+ * else as OutsideError; a daemon that is not there is an OutsideError with `retryable`, and the client finds it again
+ * by itself within a second of its return.
+ */
+import { Client, credentials, status as grpcStatus } from '@grpc/grpc-js';
+import type { MethodDefinition, ServiceError } from '@grpc/grpc-js';
+import type { TaskId } from '../../model/ids.js';
+import { toStateMessage } from '../parse-state.js';
+import type { NodeNetworkState } from '../state.js';
+import { loadDataplaneService, messageBytesMax } from './definition.js';
+import type { DataplaneStatus, VerifyReply } from './definition.js';
+import { fromStatus } from './status.js';
+
+export type { DataplaneStatus, VerifyReply } from './definition.js';
+
+/** Bounds of the calls that wait for nothing but the disk, or for one dump of the kernel. */
+const shortMs = 10_000;
+const verifyMs = 60_000;
+
+export class DataplaneClient {
+  readonly #client: Client;
+  readonly #service = loadDataplaneService();
+
+  /** @param socketPath `<run dir>/dataplane.sock` */
+  constructor(socketPath: string) {
+    this.#client = new Client(`unix:${socketPath}`, credentials.createInsecure(), {
+      'grpc.initial_reconnect_backoff_ms': 100,
+      'grpc.max_reconnect_backoff_ms': 1000,
+      'grpc.max_receive_message_length': messageBytesMax,
+    });
+  }
+
+  /** Resolves once the state is on the daemon's disk; refused (`failedPrecondition`) if it holds a newer one. */
+  async setState(state: NodeNetworkState, signal?: AbortSignal): Promise<void> {
+    await this.#call('SetState', toStateMessage(state), shortMs, signal);
+  }
+
+  /** Makes the daemon forget the state and take all of ours out of the kernel. */
+  async clearState(signal?: AbortSignal): Promise<void> {
+    await this.#call('ClearState', {}, shortMs, signal);
+  }
+
+  /**
+   * Resolves with the programmed revision once it is at least `revision` and, where given, every sandbox of the task on
+   * this node is programmed. Waits without bound of its own: bring a signal.
+   */
+  async waitProgrammed(
+    { revision, taskId }: { readonly revision: number; readonly taskId?: TaskId },
+    signal: AbortSignal,
+  ): Promise<number> {
+    const request = { revision, taskId: taskId ?? '' };
+    const reply = await this.#call<{ revision: number }>('WaitProgrammed', request, Infinity, signal);
+    return reply.revision;
+  }
+
+  status(signal?: AbortSignal): Promise<DataplaneStatus> {
+    return this.#call('GetStatus', {}, shortMs, signal);
+  }
+
+  /** Dumps the kernel and compares; changes nothing. */
+  verify(signal?: AbortSignal): Promise<VerifyReply> {
+    return this.#call('Verify', {}, verifyMs, signal);
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  #call<Reply>(name: string, request: object, deadlineMs: number, signal?: AbortSignal): Promise<Reply> {
+    const method = this.#service[name] as MethodDefinition<object, Reply>;
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason as Error);
+      const abort = (): void => call.cancel();
+      const answered = (err: ServiceError | null, reply?: Reply): void => {
+        signal?.removeEventListener('abort', abort);
+        if (!err) return resolve(reply as Reply);
+        const cancelled = err.code === grpcStatus.CANCELLED && signal?.aborted;
+        reject(cancelled ? (signal.reason as Error) : fromStatus(err));
+      };
+      const deadline = deadlineMs === Infinity ? Infinity : Date.now() + deadlineMs;
+      const call = this.#client.makeUnaryRequest(
+        method.path,
+        method.requestSerialize,
+        method.responseDeserialize,
+        request,
+        { deadline },
+        answered,
+      );
+      signal?.addEventListener('abort', abort, { once: true });
+    });
+  }
+}

@@ -1,0 +1,43 @@
+/** The service of proto/dataplane.proto as grpc-js wants it, with the types of its messages after decoding. */
+import { fileURLToPath } from 'node:url';
+import { loadPackageDefinition } from '@grpc/grpc-js';
+import type { ServiceDefinition } from '@grpc/grpc-js';
+import { loadSync } from '@grpc/proto-loader';
+
+export interface WaitProgrammedRequest {
+  readonly revision: number;
+  /** '' for the node as a whole. */
+  readonly taskId: string;
+}
+
+/** What `skep status` shows. */
+export interface DataplaneStatus {
+  /** 0: no state was ever set. */
+  readonly desiredRevision: number;
+  readonly programmedRevision: number;
+  /** '' when the last pass went well. */
+  readonly lastError: string;
+  readonly driftRepairs: number;
+}
+
+export interface VerifyReply {
+  readonly revision: number;
+  /** One line per operation that a repair would make. */
+  readonly differences: readonly string[];
+}
+
+/** A state of thousands of endpoints fits; both ends are ours and on one host. */
+export const messageBytesMax = 64 << 20;
+
+/** Loads the contract; the path holds from src/ and dist/ alike. */
+export function loadDataplaneService(): ServiceDefinition {
+  const definition = loadSync(fileURLToPath(new URL('../../../proto/dataplane.proto', import.meta.url)), {
+    // As numbers; what exceeds 2^53 is refused by the parser, not rounded unseen.
+    longs: Number,
+    defaults: true,
+  });
+  const loaded = loadPackageDefinition(definition) as unknown as {
+    skep: { dataplane: { v1: { Dataplane: { service: ServiceDefinition } } } };
+  };
+  return loaded.skep.dataplane.v1.Dataplane.service;
+}

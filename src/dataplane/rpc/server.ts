@@ -1,0 +1,72 @@
+/**
+ * The daemon's end of proto/dataplane.proto. It reads and answers; what a call means is the owner's, given as
+ * {@link DataplaneMethods}. A bug (AssertionError) in a call ends the daemon, every other error is an answer.
+ */
+import { AssertionError } from 'node:assert';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import type { sendUnaryData, ServerUnaryCall, UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { TaskId } from '../../model/ids.js';
+import { Fields } from '../parse-fields.js';
+import { parseNodeNetworkState } from '../parse-state.js';
+import type { NodeNetworkState } from '../state.js';
+import { loadDataplaneService, messageBytesMax } from './definition.js';
+import type { DataplaneStatus, VerifyReply } from './definition.js';
+import { toStatus } from './status.js';
+
+/** What the daemon can do; signals abort when the caller is gone or its deadline has passed. */
+export interface DataplaneMethods {
+  setState(state: NodeNetworkState): Promise<void>;
+  clearState(): Promise<void>;
+  /** Resolves with the programmed revision. */
+  waitProgrammed(revision: number, taskId: TaskId | null, signal: AbortSignal): Promise<number>;
+  status(): DataplaneStatus;
+  verify(signal: AbortSignal): Promise<VerifyReply>;
+}
+
+/** A server, not yet bound. `onBug` is expected to crash. */
+export function createDataplaneServer(methods: DataplaneMethods, onBug: (err: unknown) => void): Server {
+  const server = new Server({ 'grpc.max_receive_message_length': messageBytesMax });
+  const unary =
+    (handle: (request: unknown, signal: AbortSignal) => Promise<object> | object) =>
+    (call: ServerUnaryCall<unknown, object>, reply: sendUnaryData<object>): void => {
+      const gone = new AbortController();
+      call.once('cancelled', () => gone.abort(new DOMException('the caller is gone', 'AbortError')));
+      Promise.resolve()
+        .then(() => handle(call.request, gone.signal))
+        .then(
+          (answer) => reply(null, answer),
+          (err: unknown) => {
+            if (err instanceof AssertionError) onBug(err);
+            reply(toStatus(err));
+          },
+        );
+    };
+  const implementation: UntypedServiceImplementation = {
+    SetState: unary(async (request) => {
+      await methods.setState(parseNodeNetworkState(request));
+      return {};
+    }),
+    ClearState: unary(async () => {
+      await methods.clearState();
+      return {};
+    }),
+    WaitProgrammed: unary(async (request, signal) => {
+      const fields = new Fields(request, '');
+      const revision = fields.integer('revision', 0, Number.MAX_SAFE_INTEGER);
+      const taskId = fields.optionalString('taskId') === undefined ? null : (fields.id('taskId') as TaskId);
+      return { revision: await methods.waitProgrammed(revision, taskId, signal) };
+    }),
+    GetStatus: unary(() => methods.status()),
+    Verify: unary((_request, signal) => methods.verify(signal)),
+  };
+  server.addService(loadDataplaneService(), implementation);
+  return server;
+}
+
+/** Binds the server to a unix socket path; the caller sees to stale files and to the mode. */
+export const listenOnSocket = (server: Server, path: string): Promise<void> =>
+  new Promise((resolve, reject) => {
+    server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), (err) =>
+      err ? reject(err) : resolve(),
+    );
+  });

@@ -1,0 +1,138 @@
+/**
+ * The two files under <state dir>/dataplane that let skep-dataplane restore the kernel with nobody to ask:
+ * state.json (the last NodeNetworkState) and endpoints.json (what the engine told us through the plugin). Written
+ * whole and atomically, 0600. A damaged file is an error the caller must answer by touching nothing: what the kernel
+ * holds is then worth more than what the file says.
+ */
+import { readFile, rm } from 'node:fs/promises';
+import { OutsideError, SkepError } from '../model/errors.js';
+import type { NetworkId } from '../model/ids.js';
+import { writeFileAtomic } from '../runtime/atomic-file.js';
+import { Fields, Unique } from './parse-fields.js';
+import { parseNodeNetworkState } from './parse-state.js';
+import type { SandboxEndpoint } from './sandbox.js';
+import type { NodeNetworkState } from './state.js';
+
+/** The file exists and cannot be believed. */
+export class DamagedFileError extends OutsideError {
+  override readonly name = 'DamagedFileError';
+
+  constructor(
+    readonly path: string,
+    cause: unknown,
+  ) {
+    super(`${path} is damaged: ${cause instanceof Error ? cause.message : String(cause)}`, false, { cause });
+  }
+}
+
+/** Raised with the shape of either file; a file of another version is refused as damaged. */
+const fileVersion = 1;
+
+/** One value in one versioned JSON file. */
+class ValueFile<T> {
+  constructor(
+    readonly path: string,
+    private readonly parse: (fields: Fields) => T,
+    private readonly format: (value: T) => object,
+  ) {}
+
+  /** The value; null if there is no file. Throws {@link DamagedFileError}, or the file system's error. */
+  async load(): Promise<T | null> {
+    let text: string;
+    try {
+      text = await readFile(this.path, 'utf8');
+    } catch (err) {
+      if ((err as NodeJS.ErrnoException).code === 'ENOENT') return null;
+      throw err;
+    }
+    try {
+      const fields = new Fields(JSON.parse(text) as unknown, '');
+      fields.integer('version', fileVersion, fileVersion);
+      return this.parse(fields);
+    } catch (err) {
+      if (err instanceof SkepError || err instanceof SyntaxError) throw new DamagedFileError(this.path, err);
+      throw err;
+    }
+  }
+
+  /** Returns once the value is on disk, directory entry included. */
+  async save(value: T): Promise<void> {
+    await writeFileAtomic(this.path, `${JSON.stringify({ version: fileVersion, ...this.format(value) })}\n`);
+  }
+
+  async remove(): Promise<void> {
+    await rm(this.path, { force: true });
+  }
+}
+
+export type StateFile = ValueFile<NodeNetworkState>;
+
+/** state.json; the revision stands outside the value too, for eyes and for `skep status`. */
+export const openStateFile = (path: string): StateFile =>
+  new ValueFile(
+    path,
+    (fields) => parseNodeNetworkState(fields.raw('state')),
+    (state) => ({ revision: state.revision, state }),
+  );
+
+/** A node-local network of the engine and the overlay that it stands for. */
+export interface EngineNetwork {
+  /** The engine's id, 64 hex characters. */
+  readonly engineNetworkId: string;
+  readonly overlayId: NetworkId;
+}
+
+/** An endpoint with the engine's name of its network. */
+export interface EngineEndpoint extends SandboxEndpoint {
+  readonly engineNetworkId: string;
+}
+
+export interface EngineTable {
+  /** The kernel's boot id at the time of writing: no sandbox outlives a reboot. */
+  readonly bootId: string;
+  /** False from a damaged file until the engine has been asked for all it has: what is missing here may yet live. */
+  readonly whole: boolean;
+  readonly networks: readonly EngineNetwork[];
+  readonly endpoints: readonly EngineEndpoint[];
+}
+
+export type EngineTableFile = ValueFile<EngineTable>;
+
+/** endpoints.json. */
+export const openEngineTableFile = (path: string): EngineTableFile =>
+  new ValueFile(path, parseEngineTable, (table) => table);
+
+function parseEngineTable(fields: Fields): EngineTable {
+  const networkIds = new Unique<string>();
+  const endpointIds = new Unique<string>();
+  return {
+    bootId: fields.string('bootId'),
+    whole: fields.boolean('whole'),
+    networks: fields.list('networks', (item, path) => {
+      const network = new Fields(item, path, ['engineNetworkId', 'overlayId']);
+      const engineNetworkId = network.id('engineNetworkId');
+      networkIds.take(engineNetworkId, network.at('engineNetworkId'));
+      return { engineNetworkId, overlayId: network.id('overlayId') as NetworkId };
+    }),
+    endpoints: fields.list('endpoints', (item, path) => {
+      const endpoint = new Fields(item, path, [
+        'endpointId',
+        'engineNetworkId',
+        'overlayId',
+        'address',
+        'mac',
+        'sandboxKey',
+      ]);
+      const endpointId = endpoint.id('endpointId');
+      endpointIds.take(endpointId, endpoint.at('endpointId'));
+      return {
+        endpointId,
+        engineNetworkId: endpoint.id('engineNetworkId'),
+        overlayId: endpoint.id('overlayId') as NetworkId,
+        address: endpoint.ip('address'),
+        mac: endpoint.mac('mac'),
+        sandboxKey: endpoint.optionalString('sandboxKey', 4096) ?? null,
+      };
+    }),
+  };
+}
