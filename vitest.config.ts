@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 /**
  * One project per kind of test, so that each can be run alone:
- * unit needs no root; kernel makes namespaces on this machine's own kernel; uml boots user-mode Linux for
+ * unit needs no root; sim runs the control loops against fake agents from a seed; kernel makes namespaces on this machine's own kernel; uml boots user-mode Linux for
  * what needs IPVS; engine starts a real etcd and a real Docker Engine; lab runs whole clusters.
  */
 const project = (name: string, options: Record<string, unknown> = {}) => ({
@@ -13,6 +13,7 @@ export default defineConfig({
   test: {
     projects: [
       project('unit'),
+      project('sim', { testTimeout: 60_000 }),
       project('kernel', { testTimeout: 30_000, hookTimeout: 30_000 }),
       project('engine', { testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false }),
       project('lab', { testTimeout: 600_000, hookTimeout: 600_000, fileParallelism: false }),

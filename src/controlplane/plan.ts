@@ -42,9 +42,12 @@ export class Draft {
     private readonly limit = maxWrites,
   ) {}
 
-  /** True when `count` more writes fit; false marks the plan as unfinished, and the caller leaves its unit out. */
+  /**
+   * True when `count` more writes fit; false marks the plan as unfinished, and the caller leaves its unit out. A unit
+   * larger than a transaction never fits and is no reason to plan again.
+   */
   fits(count: number): boolean {
-    assert(count <= this.limit, 'a unit exceeds a transaction');
+    if (count > this.limit) return false;
     if (this.#writes.size + count <= this.limit) return true;
     this.#more = true;
     return false;

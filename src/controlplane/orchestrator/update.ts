@@ -127,11 +127,14 @@ function replaceSlot(
   tasks: readonly Task[],
 ): void {
   const { draft, cluster, random } = context;
-  const old = tasks.find((task) => !isTerminal(task.status.state)) ?? tasks[0];
+  const serving = tasks.filter((task) => task.status.state === 'running').sort(byCreation).at(-1);
+  const old = serving ?? tasks.find((task) => !isTerminal(task.status.state)) ?? tasks[0];
   assert(old, 'a slot has a task');
   if (!draft.fits(1 + tasks.length)) return;
   const startFirst = order === 'start-first';
-  if (!startFirst) for (const task of tasks) if (isLive(task)) setDesired(context, task, 'shutdown');
+  // With start-first only what serves is worth keeping until the new task runs, e.g. not what a second update overtakes.
+  for (const task of tasks)
+    if (isLive(task) && !(startFirst && task === serving)) setDesired(context, task, 'shutdown');
   const place =
     old.slot === 0 && old.nodeId !== undefined ? { slot: 0, nodeId: old.nodeId } : { slot: old.slot };
   draft.create(

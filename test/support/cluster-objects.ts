@@ -1,0 +1,226 @@
+/** Cluster objects with defaults for all that a test does not care about, and a seeded source of randomness. */
+import type { Cidr, Ip } from '../../src/model/addresses.js';
+import type { ClusterId, NetworkId, NodeId, RandomSource, ServiceId, TaskId } from '../../src/model/ids.js';
+import type { Cluster, Network, Node, Service, Task } from '../../src/model/objects.js';
+import type { EndpointSpec, ServiceSpec, TaskSpec } from '../../src/model/service-spec.js';
+import type { TaskState } from '../../src/model/task-state.js';
+import { MemoryStore } from '../../src/controlplane/store/memory.js';
+import type { Kind, Objects, View } from '../../src/controlplane/store/store.js';
+
+const meta = { version: 0, createdAtMs: 0, updatedAtMs: 0 };
+
+export const cluster = (over: Partial<Cluster> = {}): Cluster => ({
+  ...meta,
+  id: 'cluster' as ClusterId,
+  spec: {
+    name: 'default',
+    labels: {},
+    taskHistoryRetentionLimit: 5,
+    raft: {
+      snapshotInterval: 10000,
+      keepOldSnapshots: 0,
+      logEntriesForSlowFollowers: 500,
+      electionTick: 10,
+      heartbeatTick: 1,
+    },
+    heartbeatPeriodNs: 5e9,
+    nodeCertExpiryNs: 7776e12,
+    forceRotate: 0,
+    autoLockManagers: false,
+  },
+  rootCa: { certPem: '', keyPem: '' },
+  joinTokens: { worker: '', manager: '' },
+  defaultAddrPool: ['10.0.0.0/8' as Cidr],
+  subnetSize: 24,
+  dataPathPort: 4789,
+  ...over,
+});
+
+export interface NodeOptions {
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly state?: Node['status']['state'];
+  readonly availability?: Node['spec']['availability'];
+  readonly nanoCpus?: number;
+  readonly memoryBytes?: number;
+}
+
+export const node = (id: string, options: NodeOptions = {}): Node => ({
+  ...meta,
+  id: id as NodeId,
+  spec: {
+    name: '',
+    labels: options.labels ?? {},
+    role: 'worker',
+    availability: options.availability ?? 'active',
+  },
+  role: 'worker',
+  description: {
+    hostname: id,
+    platform: { architecture: 'x86_64', os: 'linux' },
+    resources: { nanoCpus: options.nanoCpus ?? 4e9, memoryBytes: options.memoryBytes ?? 2 ** 32 },
+    engine: { engineVersion: '20.10', labels: {}, plugins: [] },
+    tlsInfo: { trustRoot: '', certIssuerSubject: '', certIssuerPublicKey: '' },
+  },
+  status: { state: options.state ?? 'ready', message: '', addr: '192.0.2.1' },
+  attachments: [],
+});
+
+export interface NetworkOptions {
+  readonly ingress?: boolean;
+  readonly subnet?: string;
+  readonly range?: string;
+  readonly gateway?: string;
+  readonly vnis?: string;
+}
+
+export const network = (id: string, options: NetworkOptions = {}): Network => ({
+  ...meta,
+  id: id as NetworkId,
+  spec: {
+    name: id,
+    labels: {},
+    driver: 'overlay',
+    driverOptions:
+      options.vnis === undefined ? {} : { 'com.docker.network.driver.overlay.vxlanid_list': options.vnis },
+    ipv6: false,
+    internal: false,
+    attachable: false,
+    ingress: options.ingress ?? false,
+    ipam: {
+      driver: 'default',
+      options: {},
+      configs:
+        options.subnet === undefined
+          ? []
+          : [
+              {
+                subnet: options.subnet as Cidr,
+                ...(options.range === undefined ? {} : { range: options.range as Cidr }),
+                ...(options.gateway === undefined ? {} : { gateway: options.gateway as Ip }),
+              },
+            ],
+    },
+  },
+  addressCursor: 0,
+});
+
+export const taskSpec = (over: Partial<TaskSpec> = {}, image = 'image:1'): TaskSpec => ({
+  container: {
+    image,
+    labels: {},
+    command: [],
+    args: [],
+    env: [],
+    groups: [],
+    tty: false,
+    openStdin: false,
+    readOnly: false,
+    mounts: [],
+    hosts: [],
+    sysctls: {},
+    capabilityAdd: [],
+    capabilityDrop: [],
+    ulimits: [],
+  },
+  forceUpdate: 0,
+  ...over,
+});
+
+export const serviceSpec = (name: string, over: Partial<ServiceSpec> = {}): ServiceSpec => ({
+  name,
+  labels: {},
+  taskTemplate: taskSpec(),
+  mode: { kind: 'replicated', replicas: 1 },
+  ...over,
+});
+
+export const service = (
+  id: string,
+  spec: Partial<ServiceSpec> = {},
+  over: Partial<Service> = {},
+): Service => ({
+  ...meta,
+  id: id as ServiceId,
+  spec: serviceSpec(id, spec),
+  specVersion: 1,
+  ...over,
+});
+
+export const ports = (
+  ...published: readonly (readonly [number, (number | undefined)?, ('tcp' | 'udp')?, ('ingress' | 'host')?])[]
+): EndpointSpec => ({
+  mode: 'vip',
+  ports: published.map(([targetPort, publishedPort, protocol = 'tcp', publishMode = 'ingress']) => ({
+    protocol,
+    targetPort,
+    publishMode,
+    ...(publishedPort === undefined ? {} : { publishedPort }),
+  })),
+});
+
+/** A task of `of` as if the orchestrator had made it. */
+export const task = (
+  id: string,
+  of: Service,
+  state: TaskState,
+  over: Partial<Task> & { readonly appliedAtMs?: number; readonly node?: string } = {},
+): Task => {
+  const { appliedAtMs = 0, node: nodeId, ...rest } = over;
+  return {
+    ...meta,
+    id: id as TaskId,
+    serviceId: of.id,
+    serviceName: of.spec.name,
+    serviceLabels: {},
+    slot: 1,
+    spec: of.spec.taskTemplate,
+    specVersion: of.specVersion,
+    ...(of.spec.endpointSpec ? { endpointSpec: of.spec.endpointSpec } : {}),
+    desiredState: 'running',
+    status: { state, message: '', timestampMs: appliedAtMs, appliedAtMs },
+    networks: [],
+    ...(nodeId === undefined ? {} : { nodeId: nodeId as NodeId }),
+    ...rest,
+  };
+};
+
+type Given = { readonly [K in Kind]?: readonly Objects[K][] };
+
+/** A clock that only moves when told. */
+export class FakeTime {
+  constructor(public ms = 0) {}
+  nowMs = (): number => this.ms;
+}
+
+/** A store with these objects (and a cluster); each is created at its own `createdAtMs`. */
+export async function storeOf(given: Given, time = new FakeTime()): Promise<MemoryStore> {
+  const now = time.ms;
+  const store = new MemoryStore({ clock: time });
+  for (const kind of ['cluster', 'node', 'network', 'service', 'task'] as const) {
+    const objects = given[kind] ?? (kind === 'cluster' ? [cluster()] : []);
+    for (const { version: _v, createdAtMs, updatedAtMs: _u, ...object } of objects) {
+      time.ms = createdAtMs;
+      await store.update((tx) => tx.create(kind, object as never));
+    }
+  }
+  time.ms = now;
+  return store;
+}
+
+export const viewOf = async (given: Given): Promise<View> => (await storeOf(given)).view();
+
+/** mulberry32: numbers in [0, 1) that a seed repeats. */
+export function seededNumbers(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+export const seededBytes = (seed: number): RandomSource => {
+  const next = seededNumbers(seed);
+  return (size) => Uint8Array.from({ length: size }, () => Math.floor(next() * 256));
+};
