@@ -1,0 +1,57 @@
+/** Our ipsets in one namespace, read with `ipset save` and written with `ipset restore`: one process for any number of entries. */
+import type { Op } from '../plan/diff.js';
+import { isOurSet } from '../plan/names.js';
+import type { IpSet, IpSetEntry } from '../plan/objects.js';
+import { markName } from '../plan/objects.js';
+import { runTool } from './child.js';
+
+/** What follows the type when a set is made. skbinfo carries the mark. */
+const creation: Readonly<Record<IpSet['type'], string>> = {
+  'hash:ip': 'family inet maxelem 1048576 skbinfo',
+  'bitmap:port': 'range 1-65535 skbinfo',
+};
+
+export class IpSets {
+  constructor(private readonly netns: string | null) {}
+
+  /** Rejects with KernelError. */
+  async observe(): Promise<(IpSet | IpSetEntry)[]> {
+    return parseSavedSets(await runTool(this.netns, ['ipset', 'save'], ''));
+  }
+
+  /** Rejects with KernelError; ops before the failing one have been done. */
+  async apply(ops: readonly Op[]): Promise<void> {
+    await runTool(this.netns, ['ipset', 'restore'], formatSetChanges(ops));
+  }
+}
+
+/** Reads the output of `ipset save`; sets that are not ours are left out. */
+export function parseSavedSets(text: string): (IpSet | IpSetEntry)[] {
+  return text.split('\n').flatMap((row): (IpSet | IpSetEntry)[] => {
+    const [verb, name, what, ...options] = row.trim().split(' ');
+    if (name === undefined || what === undefined || !isOurSet(name)) return [];
+    if (verb === 'create' && (what === 'hash:ip' || what === 'bitmap:port'))
+      return [{ kind: 'ipset', name, type: what }];
+    if (verb !== 'add') return [];
+    // Printed with a mask when that is not all ones; ours is.
+    const mark = Number(options[options.indexOf('skbmark') + 1] ?? NaN);
+    return [{ kind: 'ipsetEntry', set: name, element: what, mark: Number.isNaN(mark) ? 0 : mark }];
+  });
+}
+
+/** The text for `ipset restore`. */
+export function formatSetChanges(ops: readonly Op[]): string {
+  const rows = ops.flatMap(({ op, object }) => {
+    if (object.kind === 'ipset') {
+      const create = `create ${object.name} ${object.type} ${creation[object.type]} -exist`;
+      if (op === 'remake') return [`destroy ${object.name}`, create];
+      return op === 'delete' ? [`destroy ${object.name}`] : [create];
+    }
+    if (object.kind !== 'ipsetEntry') return [];
+    const { set, element, mark } = object;
+    return op === 'delete'
+      ? [`del ${set} ${element} -exist`]
+      : [`add ${set} ${element} skbmark ${markName(mark)} -exist`];
+  });
+  return `${rows.join('\n')}\n`;
+}

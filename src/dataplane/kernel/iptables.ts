@@ -1,0 +1,107 @@
+/**
+ * Chains of ours in one namespace, read with `iptables-save` and written with `iptables-restore --noflush`: one process and one
+ * transaction a table for any number of changes. Strangers' chains and rules are never written.
+ */
+import type { Op } from '../plan/diff.js';
+import { isOurChain } from '../plan/names.js';
+import type { Chain, FirewallTable, Jump } from '../plan/objects.js';
+import { runTool } from './child.js';
+
+const tables = ['filter', 'mangle', 'nat'] as const satisfies readonly FirewallTable[];
+
+export class Iptables {
+  /** How often a jump stands in its chain, as last observed: all of them must go when it is moved or removed. */
+  #jumpCounts = new Map<string, number>();
+
+  constructor(private readonly netns: string | null) {}
+
+  /** Our chains with their rules, and the jumps to them from anywhere. Rejects with KernelError. */
+  async observe(): Promise<(Chain | Jump)[]> {
+    const { objects, jumpCounts } = parseSaved(await runTool(this.netns, ['iptables-save'], ''));
+    this.#jumpCounts = jumpCounts;
+    return objects;
+  }
+
+  /** All of the ops in one transaction a table. Rejects with KernelError; a table is then as it was. */
+  async apply(ops: readonly Op[]): Promise<void> {
+    await runTool(
+      this.netns,
+      ['iptables-restore', '--noflush', '--wait', '5'],
+      formatTransaction(ops, this.#jumpCounts),
+    );
+  }
+}
+
+const jumpKey = ({ table, chain, target }: Pick<Jump, 'table' | 'chain' | 'target'>): string =>
+  `${table} ${chain} ${target}`;
+
+/** Reads the output of `iptables-save`. */
+export function parseSaved(text: string): {
+  objects: (Chain | Jump)[];
+  jumpCounts: Map<string, number>;
+} {
+  const chains = new Map<string, { table: FirewallTable; name: string; rules: string[] }>();
+  const jumps = new Map<string, Jump>();
+  const jumpCounts = new Map<string, number>();
+  /** Built-in chains in which a rule of somebody else has been seen. */
+  const strangers = new Set<string>();
+  let table: FirewallTable | undefined;
+  for (const raw of text.split('\n')) {
+    const words = raw.trim();
+    if (words.startsWith('*')) table = tables.find((name) => name === words.slice(1));
+    if (table === undefined) continue;
+    const declared = /^:(\S+)/.exec(words)?.[1];
+    if (declared !== undefined && isOurChain(declared))
+      chains.set(`${table} ${declared}`, { table, name: declared, rules: [] });
+    const rule = /^-A (\S+) (.*)$/.exec(words);
+    const [, chain, body] = rule ?? [];
+    if (chain === undefined || body === undefined) continue;
+    if (isOurChain(chain)) {
+      chains.get(`${table} ${chain}`)?.rules.push(body);
+      continue;
+    }
+    const target = /^-j (SKEP-\S+)$/.exec(body)?.[1];
+    if (target === undefined) {
+      strangers.add(`${table} ${chain}`);
+      continue;
+    }
+    const key = jumpKey({ table, chain, target });
+    const count = (jumpCounts.get(key) ?? 0) + 1;
+    jumpCounts.set(key, count);
+    const first = count === 1 && !strangers.has(`${table} ${chain}`);
+    jumps.set(key, { kind: 'jump', table, chain, target, first });
+  }
+  return {
+    objects: [
+      ...[...chains.values()].map((chain): Chain => ({ kind: 'chain', ...chain })),
+      ...jumps.values(),
+    ],
+    jumpCounts,
+  };
+}
+
+/** The text for `iptables-restore --noflush`: declaring a chain there makes it, or empties it if it is there. */
+export function formatTransaction(ops: readonly Op[], jumpCounts: ReadonlyMap<string, number>): string {
+  return tables
+    .flatMap((table) => {
+      const declared: string[] = [];
+      const unjumped: string[] = [];
+      const filled: string[] = [];
+      const jumped: string[] = [];
+      const removed: string[] = [];
+      for (const { op, object } of ops) {
+        if (object.kind === 'chain' && object.table === table) {
+          declared.push(`:${object.name} - [0:0]`);
+          if (op === 'delete') removed.push(`-X ${object.name}`);
+          else filled.push(...(object.rules ?? []).map((rule) => `-A ${object.name} ${rule}`));
+        } else if (object.kind === 'jump' && object.table === table) {
+          const standing = op === 'add' ? 0 : (jumpCounts.get(jumpKey(object)) ?? 1);
+          for (let i = 0; i < standing; i++) unjumped.push(`-D ${object.chain} -j ${object.target}`);
+          if (op !== 'delete') jumped.push(`-I ${object.chain} 1 -j ${object.target}`);
+        }
+      }
+      const lines = [...declared, ...unjumped, ...filled, ...jumped, ...removed];
+      return lines.length === 0 ? [] : [`*${table}`, ...lines, 'COMMIT', ''];
+    })
+    .join('\n');
+}

@@ -1,0 +1,36 @@
+/** What the reconciler asks of the kernel: the seam that tests put a model behind. */
+import type { Ip } from '../../model/addresses.js';
+import type { Vni } from '../../model/ids.js';
+import type { Op } from '../plan/diff.js';
+import type { Scope } from '../plan/node.js';
+import type { KernelObject } from '../plan/objects.js';
+import type { OutsideError } from '../../model/errors.js';
+
+/** What one namespace holds. */
+export interface Observation {
+  /** False: there is no such namespace. */
+  readonly exists: boolean;
+  readonly objects: readonly KernelObject[];
+  /** Set when balancing cannot be read or programmed here, e.g. for want of a module. */
+  readonly balancingUnavailable: OutsideError | null;
+}
+
+export interface Kernel {
+  /**
+   * Reads one namespace. Rejects with KernelError.
+   * @param sysctls paths below /proc/sys to read
+   */
+  observe(scope: Scope, sysctls: readonly string[]): Promise<Observation>;
+  /** Does the ops in order. Rejects with KernelError at the first that fails. */
+  apply(scope: Scope, ops: readonly Op[]): Promise<void>;
+  /** VNIs of the overlay namespaces there are. */
+  overlayNamespaces(): Promise<Vni[]>;
+  /** Removes an overlay's namespace with all that is in it. */
+  deleteOverlayNamespace(vni: Vni): Promise<void>;
+  /** MTU in bytes of the host's device that holds the address, null when none does. */
+  underlayMtu(vtep: Ip): Promise<number | null>;
+  /** Calls back when something in the namespace changed. Null when there is no such namespace (yet). */
+  watch(scope: Scope, onChange: () => void): Disposable | null;
+  /** Closes what is kept open for a scope that is no longer wanted. */
+  forget(scope: Scope): void;
+}

@@ -1,0 +1,206 @@
+/**
+ * The node's kernel: the host's namespace, one namespace per overlay in a directory of their own names, and the containers'
+ * by the engine's path. Sockets are kept per namespace and closed when it is forgotten. The host's namespace may be another
+ * than this process's own, so that several nodes can live on one kernel.
+ */
+import { closeSync } from 'node:fs';
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Ip } from '../../model/addresses.js';
+import type { Vni } from '../../model/ids.js';
+import { native } from '../native.js';
+import { isErrno } from '../netlink/netlink-error.js';
+import type { RouteTopic } from '../netlink/route.js';
+import { RouteNetlink, subscribeRoute } from '../netlink/route.js';
+import type { Op } from '../plan/diff.js';
+import { overlayNamespace, overlayNamespacePrefix } from '../plan/names.js';
+import type { Scope } from '../plan/node.js';
+import { scopeName } from '../plan/node.js';
+import type { Link } from '../plan/objects.js';
+import { errnoOf, KernelError } from './kernel-error.js';
+import type { Kernel, Observation } from './kernel.js';
+import { NamespaceKernel } from './namespace-kernel.js';
+import type { LinkFactory } from './route-objects.js';
+
+export interface LinuxKernelOptions {
+  /** Path of the host's namespace; null: this process's own. */
+  readonly hostNetns?: string | null;
+  /** Where overlay namespaces are mounted. */
+  readonly netnsDirectory?: string;
+}
+
+/** Neighbour events only where every entry is ours: in the host they tell of each ARP answer of strangers. */
+const topics: Readonly<Record<Scope['kind'], readonly RouteTopic[]>> = {
+  host: ['link', 'address', 'route', 'rule'],
+  overlay: ['link', 'address', 'neighbour', 'route', 'rule'],
+  sandbox: ['link', 'address', 'route', 'rule'],
+};
+
+export class LinuxKernel implements Kernel, Disposable {
+  readonly #hostNetns: string | null;
+  readonly #directory: string;
+  readonly #namespaces = new Map<string, NamespaceKernel>();
+  #host: RouteNetlink | null = null;
+
+  constructor({ hostNetns = null, netnsDirectory = '/run/netns' }: LinuxKernelOptions = {}) {
+    this.#hostNetns = hostNetns;
+    this.#directory = netnsDirectory;
+  }
+
+  /** Path of an overlay's namespace, e.g. for the DNS server's sockets. */
+  overlayPath(vni: Vni): string {
+    return join(this.#directory, overlayNamespace(vni));
+  }
+
+  observe(scope: Scope, sysctls: readonly string[]): Promise<Observation> {
+    return this.#namespace(scope).observe(sysctls);
+  }
+
+  async apply(scope: Scope, ops: readonly Op[]): Promise<void> {
+    const [first, ...rest] = ops;
+    if (first?.object.kind === 'namespace' && first.op === 'add' && scope.kind === 'overlay') {
+      await mkdir(this.#directory, { recursive: true });
+      const path = this.overlayPath(scope.vni);
+      // A file left by a namespace that was half made or half removed would be in the way.
+      this.#native(`delete ${path}`, () => native().deleteNetns(path));
+      this.#native(`create ${path}`, () => native().createNetns(path));
+      return this.#namespace(scope).apply(rest);
+    }
+    return this.#namespace(scope).apply(ops);
+  }
+
+  async overlayNamespaces(): Promise<Vni[]> {
+    try {
+      const names = await readdir(this.#directory);
+      return names.flatMap((name) => {
+        const vni = name.startsWith(overlayNamespacePrefix) ? name.slice(overlayNamespacePrefix.length) : '';
+        return /^\d+$/.test(vni) ? [Number(vni) as Vni] : [];
+      });
+    } catch (err) {
+      if (isErrno(err, 'ENOENT')) return [];
+      throw new KernelError(`list ${this.#directory}`, errnoOf(err), { cause: err });
+    }
+  }
+
+  async deleteOverlayNamespace(vni: Vni): Promise<void> {
+    this.forget({ kind: 'overlay', vni });
+    const path = this.overlayPath(vni);
+    await this.#removePorts(path);
+    this.#native(`delete ${path}`, () => native().deleteNetns(path));
+  }
+
+  async underlayMtu(vtep: Ip): Promise<number | null> {
+    const { links, addresses } = this.#hostNetlink();
+    try {
+      const holder = (await addresses.list({ family: 4 })).find(({ address }) => address === vtep);
+      return holder ? ((await links.find(holder.index))?.mtu ?? null) : null;
+    } catch (err) {
+      throw new KernelError('find the underlay device', errnoOf(err), { cause: err });
+    }
+  }
+
+  watch(scope: Scope, onChange: () => void): Disposable | null {
+    try {
+      return subscribeRoute(this.#path(scope), topics[scope.kind], onChange);
+    } catch (err) {
+      if (isErrno(err, 'ENOENT', 'EINVAL')) return null;
+      throw new KernelError(`watch ${scopeName(scope)}`, errnoOf(err), { cause: err });
+    }
+  }
+
+  forget(scope: Scope): void {
+    const name = scopeName(scope);
+    this.#namespaces.get(name)?.[Symbol.dispose]();
+    this.#namespaces.delete(name);
+  }
+
+  /** Closes every socket. The kernel keeps all it was given. */
+  [Symbol.dispose](): void {
+    for (const namespace of this.#namespaces.values()) namespace[Symbol.dispose]();
+    this.#namespaces.clear();
+    this.#host?.[Symbol.dispose]();
+    this.#host = null;
+  }
+
+  #path(scope: Scope): string | null {
+    switch (scope.kind) {
+      case 'host':
+        return this.#hostNetns;
+      case 'overlay':
+        return this.overlayPath(scope.vni);
+      case 'sandbox':
+        return scope.path;
+    }
+  }
+
+  #namespace(scope: Scope): NamespaceKernel {
+    const name = scopeName(scope);
+    const known = this.#namespaces.get(name);
+    if (known) return known;
+    const namespace = new NamespaceKernel(this.#path(scope), this.#factory(scope), scope.kind !== 'sandbox');
+    this.#namespaces.set(name, namespace);
+    return namespace;
+  }
+
+  /**
+   * Links of an overlay are made by a request in the host's namespace that names the overlay's as their destination: so a
+   * pair's other end stays in the host, and a VXLAN device keeps its UDP socket there.
+   */
+  #factory(scope: Scope): LinkFactory {
+    const make = async (use: (netnsFd: number) => Promise<void>): Promise<void> => {
+      const path = this.#path(scope);
+      if (path === null) throw new KernelError('make a link in the host', 'EINVAL');
+      const fd = native().openNetns(path);
+      try {
+        await use(fd);
+      } finally {
+        closeSync(fd);
+      }
+    };
+    return {
+      makeVeth: (link: Link) =>
+        make(async (netnsFd) => {
+          if (!link.peer) throw new KernelError(`make ${link.name}`, 'EINVAL');
+          const { name } = link;
+          const mtu = link.mtu === undefined ? {} : { mtu: link.mtu };
+          await this.#hostNetlink().links.add({ kind: 'veth', name, netnsFd, ...mtu, peer: link.peer });
+        }),
+      makeVxlan: (link: Link) =>
+        make(async (netnsFd) => {
+          if (!link.vxlan) throw new KernelError(`make ${link.name}`, 'EINVAL');
+          await this.#hostNetlink().links.add({ kind: 'vxlan', name: link.name, netnsFd, ...link.vxlan });
+        }),
+    };
+  }
+
+  /**
+   * Pairs end at once when a port is removed, but only some time later when its namespace is: whoever makes the same
+   * names again at once must not meet them.
+   */
+  async #removePorts(path: string): Promise<void> {
+    try {
+      using netlink = new RouteNetlink(path);
+      for (const { kind, index } of await netlink.links.list())
+        if (kind === 'veth' || kind === 'vxlan') await netlink.links.remove(index);
+    } catch (err) {
+      if (!isErrno(err, 'ENOENT', 'EINVAL', 'ENODEV'))
+        throw new KernelError(`empty ${path}`, errnoOf(err), { cause: err });
+    }
+  }
+
+  #hostNetlink(): RouteNetlink {
+    try {
+      return (this.#host ??= new RouteNetlink(this.#hostNetns));
+    } catch (err) {
+      throw new KernelError(`open the host's namespace`, errnoOf(err), { cause: err });
+    }
+  }
+
+  #native(what: string, call: () => void): void {
+    try {
+      call();
+    } catch (err) {
+      throw new KernelError(what, errnoOf(err), { cause: err });
+    }
+  }
+}

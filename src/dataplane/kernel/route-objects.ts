@@ -1,0 +1,267 @@
+/**
+ * Links, addresses, forwarding entries, neighbours, routes and rules of one namespace over rtnetlink: what is there as plan
+ * objects, and one op at a time. Names become indices here; an index is looked up anew after any failure, as a
+ * device may have been made again under its name.
+ */
+import { isIPv4 } from 'node:net';
+import type { Mac } from '../../model/addresses.js';
+import type { Vni } from '../../model/ids.js';
+import { isErrno } from '../netlink/netlink-error.js';
+import type { Link as NetlinkLink } from '../netlink/links.js';
+import { RouteNetlink } from '../netlink/route.js';
+import type { Op } from '../plan/diff.js';
+import type { Address, FdbEntry, KernelObject, Link, Neighbour, Route, Rule } from '../plan/objects.js';
+import { identity, routeProtocol } from '../plan/objects.js';
+import { KernelError } from './kernel-error.js';
+
+/** Kinds that this adapter reads and writes. */
+export type RouteObject = Link | Address | FdbEntry | Neighbour | Route | Rule;
+const kinds = new Set<KernelObject['kind']>(['link', 'address', 'fdb', 'neighbour', 'route', 'rule']);
+export const isRouteObject = (object: KernelObject): object is RouteObject => kinds.has(object.kind);
+
+/** Makes links whose other half, or whose socket, belongs to the host's namespace. */
+export interface LinkFactory {
+  makeVeth(link: Link): Promise<void>;
+  makeVxlan(link: Link): Promise<void>;
+}
+
+export class RouteObjects implements Disposable {
+  readonly #netlink: RouteNetlink;
+  #indices = new Map<string, number>();
+
+  /** Throws Error with `code` ENOENT when there is no such namespace. */
+  constructor(
+    netns: string | null,
+    private readonly factory: LinkFactory,
+  ) {
+    this.#netlink = new RouteNetlink(netns);
+  }
+
+  [Symbol.dispose](): void {
+    this.#netlink[Symbol.dispose]();
+  }
+
+  /** Rejects with NetlinkError. */
+  async observe(): Promise<RouteObject[]> {
+    const netlink = this.#netlink;
+    const links = await netlink.links.list();
+    const names = new Map(links.map(({ index, name }) => [index, name]));
+    this.#indices = new Map(links.map(({ index, name }) => [name, index]));
+    const name = (index: number | null): string => (index === null ? '' : (names.get(index) ?? `#${index}`));
+    const [addresses, neighbours, fdb, routes, rules] = await Promise.all([
+      netlink.addresses.list({ family: 4 }),
+      netlink.neighbours.list({ family: 4 }),
+      links.some(({ kind }) => kind === 'bridge' || kind === 'vxlan') ? netlink.fdb.list() : [],
+      netlink.routes.list({ family: 4, protocol: routeProtocol }),
+      netlink.rules.list({ family: 4 }),
+    ]);
+    return [
+      ...links.map((link) => toLink(link, name)),
+      ...addresses.map(({ index, address, prefixLength }): Address => ({
+        kind: 'address',
+        device: name(index),
+        address,
+        prefixLength,
+      })),
+      // Entries that are not permanent were resolved by the kernel and go by themselves.
+      ...neighbours.flatMap(({ index, address, mac, state }): Neighbour[] =>
+        state === 'permanent' && mac !== null
+          ? [{ kind: 'neighbour', device: name(index), address, mac }]
+          : [],
+      ),
+      ...fdb.flatMap(({ index, mac, table, state, dst }): FdbEntry[] => {
+        const device = name(index);
+        // A bridge's permanent entries are its ports' own MACs, the dynamic ones are learned; the all-zero entry is a default VTEP.
+        if (table === 'master') return state === 'static' ? [{ kind: 'fdb', device, mac, vtep: null }] : [];
+        return dst === null || mac === ('00:00:00:00:00:00' as Mac)
+          ? []
+          : [{ kind: 'fdb', device, mac, vtep: dst }];
+      }),
+      ...routes.flatMap(({ table, type, destination, outIndex, gateway, source, protocol }): Route[] =>
+        protocol === routeProtocol && (type === 'unicast' || type === 'local')
+          ? [{ kind: 'route', table, type, destination, device: name(outIndex), via: gateway, source }]
+          : [],
+      ),
+      ...rules.flatMap(({ priority, action, table, source, destination, inName, mark, protocol }): Rule[] =>
+        action === 'lookup' && mark === null
+          ? [{ kind: 'rule', priority, table, from: source, to: destination, iif: inName, protocol }]
+          : [],
+      ),
+    ];
+  }
+
+  /** Rejects with NetlinkError. */
+  async apply(op: Op & { readonly object: RouteObject }): Promise<void> {
+    try {
+      if (op.op === 'delete') return await this.#remove(op.object);
+      if (op.op === 'remake') await this.#remove(op.was as RouteObject);
+      await this.#put(op.object);
+    } catch (err) {
+      this.#indices.clear();
+      throw err;
+    }
+  }
+
+  async #put(object: RouteObject): Promise<void> {
+    const { addresses, neighbours, fdb, routes, rules } = this.#netlink;
+    switch (object.kind) {
+      case 'link':
+        return this.#putLink(object);
+      case 'address': {
+        const { address, prefixLength } = object;
+        return alreadySo(
+          addresses.add({ index: await this.#index(object.device), address, prefixLength }),
+          'EEXIST',
+        );
+      }
+      case 'fdb': {
+        const { mac, vtep } = object;
+        const index = await this.#index(object.device);
+        return fdb.replace(
+          vtep === null
+            ? { index, mac, table: 'master', state: 'static' }
+            : { index, mac, table: 'self', state: 'permanent', dst: vtep },
+        );
+      }
+      case 'neighbour':
+        return neighbours.replace({
+          index: await this.#index(object.device),
+          address: object.address,
+          mac: object.mac,
+        });
+      case 'route':
+        return routes.replace({ ...(await this.#route(object)), onlink: object.via !== null });
+      case 'rule':
+        return alreadySo(rules.add(netlinkRule(object)), 'EEXIST');
+    }
+  }
+
+  async #remove(object: RouteObject): Promise<void> {
+    const { links, addresses, neighbours, fdb, routes, rules } = this.#netlink;
+    // A device that is gone took with it all that hung on it.
+    const index =
+      object.kind === 'rule' ? 0 : await this.#find(object.kind === 'link' ? object.name : object.device);
+    if (index === null) return;
+    switch (object.kind) {
+      case 'link':
+        this.#indices.delete(object.name);
+        return alreadySo(links.remove(index), 'ENODEV');
+      case 'address':
+        return alreadySo(
+          addresses.remove({ index, address: object.address, prefixLength: object.prefixLength }),
+          'EADDRNOTAVAIL',
+          'ENODEV',
+        );
+      case 'fdb': {
+        const { mac, vtep } = object;
+        return alreadySo(
+          fdb.remove(
+            vtep === null ? { index, mac, table: 'master' } : { index, mac, table: 'self', dst: vtep },
+          ),
+          'ENOENT',
+          'ENODEV',
+        );
+      }
+      case 'neighbour':
+        return alreadySo(neighbours.remove({ index, address: object.address }), 'ENOENT', 'ENODEV');
+      case 'route':
+        return alreadySo(routes.remove(await this.#route(object)), 'ESRCH', 'ENODEV');
+      case 'rule':
+        return alreadySo(rules.remove(netlinkRule(object)), 'ENOENT');
+    }
+  }
+
+  async #putLink(link: Link): Promise<void> {
+    const { links } = this.#netlink;
+    let present = await links.find(link.name);
+    // Half of a pair that is made from the other side is waited for, not made.
+    if (present === null) {
+      if (link.type === 'veth' && link.peer) await this.factory.makeVeth(link);
+      else if (link.type === 'vxlan') await this.factory.makeVxlan(link);
+      else if (link.type === 'bridge')
+        await links.add({
+          kind: 'bridge',
+          name: link.name,
+          // Snooping would stop multicast without a querier, and there is nobody to send one.
+          multicastSnooping: false,
+          stp: false,
+          ...(link.mac ? { mac: link.mac } : {}),
+        });
+      else throw new KernelError(`set ${identity(link)}`, 'ENODEV');
+      present = await links.find(link.name);
+      if (present === null) throw new KernelError(`make ${identity(link)}`, 'ENODEV');
+    }
+    this.#indices.set(link.name, present.index);
+    const master = link.master === undefined ? undefined : await this.#index(link.master);
+    if (master !== undefined && present.master !== master) await links.change(present.index, { master });
+    // A bridge that was not given its MAC takes the lowest of its ports'.
+    const mac = link.mac !== undefined && present.mac !== link.mac ? { mac: link.mac } : {};
+    const mtu = link.mtu !== undefined && present.mtu !== link.mtu ? { mtu: link.mtu } : {};
+    if (mac.mac ?? mtu.mtu) await links.change(present.index, { ...mac, ...mtu });
+    if (link.bridgePort) await links.changePort(present.index, link.bridgePort);
+    if (link.up !== undefined && present.up !== link.up) await links.change(present.index, { up: link.up });
+  }
+
+  async #route({ destination, type, table, device, via, source }: Route) {
+    const outIndex = await this.#index(device);
+    return { destination, type, table, outIndex, gateway: via, source, protocol: routeProtocol };
+  }
+
+  async #find(name: string): Promise<number | null> {
+    const known = this.#indices.get(name);
+    if (known !== undefined) return known;
+    const link = await this.#netlink.links.find(name);
+    if (link) this.#indices.set(name, link.index);
+    return link?.index ?? null;
+  }
+
+  async #index(name: string): Promise<number> {
+    const index = await this.#find(name);
+    if (index === null) throw new KernelError(`find link ${name}`, 'ENODEV');
+    return index;
+  }
+}
+
+function toLink(link: NetlinkLink, name: (index: number | null) => string): Link {
+  const { kind, vxlan, port, master } = link;
+  return {
+    kind: 'link',
+    name: link.name,
+    type: kind === 'bridge' || kind === 'vxlan' || kind === 'veth' ? kind : 'other',
+    mtu: link.mtu,
+    up: link.up,
+    master: name(master),
+    ...(link.mac ? { mac: link.mac } : {}),
+    ...(vxlan?.local && isIPv4(vxlan.local)
+      ? {
+          vxlan: {
+            vni: vxlan.vni as Vni,
+            port: vxlan.port,
+            local: vxlan.local,
+            learning: vxlan.learning,
+          },
+        }
+      : {}),
+    ...(port ? { bridgePort: { learning: port.learning, neighSuppress: port.neighSuppress } } : {}),
+  };
+}
+
+const netlinkRule = ({ priority, table, from, to, iif, protocol }: Rule) => ({
+  family: 4 as const,
+  priority,
+  action: 'lookup' as const,
+  table,
+  source: from,
+  destination: to,
+  inName: iif,
+  protocol,
+});
+
+/** Absorbs the errnos that mean the kernel is already as asked. */
+async function alreadySo(request: Promise<void>, ...codes: string[]): Promise<void> {
+  try {
+    await request;
+  } catch (err) {
+    if (!isErrno(err, ...codes)) throw err;
+  }
+}

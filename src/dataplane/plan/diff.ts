@@ -1,0 +1,117 @@
+/**
+ * From two pictures of one namespace to ordered operations. Order carries the meaning: what a packet needs on its
+ * way (links, FDB, neighbours, routes) is put before what sends packets that way (marks, balancing), and removed
+ * after it, so that nothing is ever balanced to a backend that cannot be reached. All puts come before all
+ * removals: a service whose only task is replaced keeps a backend throughout.
+ */
+import type { KernelObject, ObjectKind } from './objects.js';
+import { identity, isBalancerSysctl, line, mustBeRemade, satisfies } from './objects.js';
+
+export type Op =
+  | { readonly op: 'add'; readonly object: KernelObject }
+  | { readonly op: 'change'; readonly object: KernelObject; readonly was: KernelObject }
+  /** The kernel cannot change it in place: `was` is removed and `object` made, with all that hung on it lost. */
+  | { readonly op: 'remake'; readonly object: KernelObject; readonly was: KernelObject }
+  | { readonly op: 'delete'; readonly object: KernelObject };
+
+/** `+ neighbour br0 10.0.1.4 02:…`, one line an operation. */
+export function opLine(op: Op): string {
+  switch (op.op) {
+    case 'add':
+      return `+ ${line(op.object)}`;
+    case 'delete':
+      return `- ${line(op.object)}`;
+    case 'change':
+      return `~ ${line(op.object)} (was ${line(op.was)})`;
+    case 'remake':
+      return `! ${line(op.object)} (was ${line(op.was)})`;
+  }
+}
+
+/** Stages of a pass, in order; each is done in all namespaces before the next one begins. */
+export const stages = ['reach', 'balance', 'unbalance', 'unreach'] as const;
+export type Stage = (typeof stages)[number];
+
+/** Order of putting; removal runs backwards. An FDB entry precedes the neighbour entry that makes traffic begin. */
+const rank: Readonly<Record<ObjectKind, number>> = {
+  namespace: 0,
+  link: 1,
+  sysctl: 2,
+  address: 3,
+  fdb: 4,
+  neighbour: 5,
+  route: 6,
+  rule: 7,
+  ipset: 8,
+  chain: 9,
+  jump: 10,
+  virtualServer: 11,
+  realServer: 12,
+  ipsetEntry: 13, // the mark is what turns balancing on, so it comes last
+};
+
+/** From here on an object directs packets at backends rather than making them reachable. */
+const firstBalancingRank = rank.ipset;
+
+/** IPVS's own sysctls exist only where IPVS does: they belong to balancing, or a kernel without it would get no overlay. */
+const rankOf = (object: KernelObject): number =>
+  object.kind === 'sysctl' && isBalancerSysctl(object.path) ? firstBalancingRank : rank[object.kind];
+
+const balances = (object: KernelObject): boolean => rankOf(object) >= firstBalancingRank;
+
+/**
+ * Operations that turn `observed` into `desired`.
+ * @param owns which observed objects are ours, and so may be removed when they are not desired
+ */
+export function diff(
+  desired: readonly KernelObject[],
+  observed: readonly KernelObject[],
+  owns: (object: KernelObject) => boolean,
+): Op[] {
+  const have = new Map(observed.map((object) => [identity(object), object]));
+  const wanted = new Set<string>();
+  const puts: Op[] = [];
+  for (const object of ordered(desired)) {
+    const key = identity(object);
+    if (wanted.has(key)) continue;
+    wanted.add(key);
+    const was = have.get(key);
+    if (was === undefined) puts.push({ op: 'add', object });
+    else if (satisfies(was, object)) continue;
+    else puts.push({ op: mustBeRemade(was, object) ? 'remake' : 'change', object, was });
+  }
+  const orphans = [...have].flatMap(([key, object]) => (wanted.has(key) || !owns(object) ? [] : [object]));
+  const removals = ordered(orphans)
+    .reverse()
+    .map((object): Op => ({ op: 'delete', object }));
+  return [...puts, ...removals];
+}
+
+/** Stable by rank, so that planners decide the order within a kind (a bridge before its ports). */
+const ordered = (objects: readonly KernelObject[]): KernelObject[] =>
+  objects
+    .map((object, index) => ({ object, index }))
+    .sort((a, b) => rankOf(a.object) - rankOf(b.object) || a.index - b.index)
+    .map(({ object }) => object);
+
+/** Splits ops (as {@link diff} gave them) into the stages of a pass, keeping their order. */
+export function byStage(ops: readonly Op[]): Record<Stage, Op[]> {
+  const split: Record<Stage, Op[]> = { reach: [], balance: [], unbalance: [], unreach: [] };
+  for (const op of ops) {
+    const put = op.op !== 'delete';
+    if (balances(op.object)) split[put ? 'balance' : 'unbalance'].push(op);
+    else split[put ? 'reach' : 'unreach'].push(op);
+  }
+  return split;
+}
+
+/** What the kernel would hold after the ops: the model that the convergence tests run on. */
+export function applyToImage(image: readonly KernelObject[], ops: readonly Op[]): KernelObject[] {
+  const held = new Map(image.map((object) => [identity(object), object]));
+  for (const op of ops) {
+    const key = identity(op.object);
+    if (op.op === 'delete') held.delete(key);
+    else held.set(key, { ...held.get(key), ...op.object } as KernelObject);
+  }
+  return [...held.values()];
+}

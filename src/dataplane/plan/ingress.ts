@@ -1,0 +1,73 @@
+/**
+ * The host's own namespace, where published ports live: the host's end of the veth pair to ingress, a route per alias of
+ * this node, permanent neighbours behind it, the port -> mark sets, the virtual servers and our chains. Everybody else
+ * lives here too, so only what bears our names, protocol number or mark prefix is ever touched.
+ */
+import type { Cidr } from '../../model/addresses.js';
+import type { NodeNetworkState } from '../state.js';
+import { aliasAddress } from '../state.js';
+import { hostChains } from './firewall.js';
+import { balancerSysctls, planPublishedPorts } from './load-balancer.js';
+import { adminChain, hostLinkName, isOurChain, isOurMark, isOurSet } from './names.js';
+import type { KernelObject } from './objects.js';
+import { mainTable, routeProtocol } from './objects.js';
+import { routerSysctls } from './overlay.js';
+
+/** All that the host's namespace should hold; nothing while there is no ingress overlay. */
+export function planHost(state: NodeNetworkState | null, mtuBytes: number): KernelObject[] {
+  const ingress = state?.overlays.find((overlay) => overlay.ingress);
+  if (state === null || ingress === undefined) return [];
+  const { own, subnet, endpoints } = ingress;
+  return [
+    { kind: 'link', name: hostLinkName, type: 'veth', mac: own.mac, mtu: mtuBytes, up: true },
+    ...routerSysctls(['all', hostLinkName]),
+    { kind: 'address', device: hostLinkName, address: own.address, prefixLength: 32 },
+    ...endpoints.flatMap((endpoint): KernelObject[] => [
+      { kind: 'neighbour', device: hostLinkName, address: endpoint.address, mac: endpoint.mac },
+      {
+        kind: 'route',
+        table: mainTable,
+        type: 'unicast',
+        destination: `${aliasAddress(state.aliasRange, subnet, own.address, endpoint.address)}/32` as Cidr,
+        device: hostLinkName,
+        via: endpoint.address,
+        source: null,
+      },
+    ]),
+    ...balancerSysctls,
+    ...hostChains(state.aliasRange),
+    ...planPublishedPorts(state, ingress),
+  ];
+}
+
+/** What is ours in the host's namespace, by name, protocol number or mark. */
+export function ownsInHost(object: KernelObject): boolean {
+  switch (object.kind) {
+    case 'link':
+      // A container's end left here without its endpoint goes with its port; the pair to ingress with ingress.
+      return false;
+    case 'address':
+    case 'neighbour':
+      return object.device === hostLinkName;
+    case 'route': // only those of protocol 94 are observed
+      return true;
+    case 'rule':
+      return object.protocol === routeProtocol;
+    case 'ipset':
+      return isOurSet(object.name);
+    case 'ipsetEntry':
+      return isOurSet(object.set);
+    case 'chain':
+      // The administrator's rules outlive us; an empty chain of that name is removed (its rules are then []).
+      return isOurChain(object.name) && (object.name !== adminChain || object.rules?.length === 0);
+    case 'jump':
+      return isOurChain(object.target);
+    case 'virtualServer':
+    case 'realServer':
+      return isOurMark(object.mark);
+    case 'namespace':
+    case 'sysctl':
+    case 'fdb':
+      return false;
+  }
+}

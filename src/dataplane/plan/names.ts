@@ -1,0 +1,56 @@
+/** Names and numbers by which everything of ours in the kernel is recognised. */
+import type { Cidr, Ip, Mac } from '../../model/addresses.js';
+import { bytesToMac, hostPart, macToBytes } from '../../model/addresses.js';
+import type { Vni } from '../../model/ids.js';
+import type { PublishedPort } from '../state.js';
+import { markPrefix } from '../state.js';
+
+/** File name of an overlay's namespace, in the directory of named namespaces. */
+export const overlayNamespace = (vni: Vni): string => `${overlayNamespacePrefix}${vni}`;
+export const overlayNamespacePrefix = 'skep-';
+
+export const bridgeName = 'br0';
+export const vxlanName = 'vxlan0';
+/** The veth pair between ingress and the host: the port on ingress's bridge, and the host's end. */
+export const hostPortName = 'host0';
+export const hostLinkName = 'sk-ingress';
+
+/** VXLAN over IPv4: outer Ethernet 14, IP 20, UDP 8, VXLAN 8. */
+export const vxlanOverheadBytes = 50;
+
+/** ipset of a published protocol (port -> mark) in the host, and of the VIPs (address -> mark) in an overlay. */
+export const portSet = (protocol: PublishedPort['protocol']): string => `skep-${protocol}`;
+export const vipSet = 'skep-vip';
+export const isOurSet = (name: string): boolean => name.startsWith('skep-');
+export const isOurChain = (name: string): boolean => name.startsWith('SKEP-');
+/** The administrator's chain, ahead of our accepts: made by us, never filled or emptied by us. */
+export const adminChain = 'SKEP-USER';
+
+/** iptables' `VALUE/MASK` that matches every mark of ours. */
+export const anyMarkOfOurs = `0x${markPrefix.toString(16)}/0xff000000`;
+export const isOurMark = (mark: number): boolean => mark >>> 24 === markPrefix >>> 24;
+
+/** Tables in a container: the way to a VIP past `lo`, and the way back of the mesh. */
+export const vipTable = 24099;
+export const aliasTable = 24100;
+export const ownAliasTable = 24101;
+/** Priorities of rules, see sandbox.ts and ingress.ts. */
+export const vipRulePriority = 5;
+export const ownAliasRulePriority = 6;
+export const aliasRulePriority = 7;
+export const localRulePriority = 10;
+export const transitRulePriority = 94;
+
+/** The table, in ingress's namespace, of replies that belong to the node with this ingress address. */
+export const transitTable = (ingressSubnet: Cidr, nodeAddress: Ip): number =>
+  (markPrefix | Number(hostPart(ingressSubnet, nodeAddress))) >>> 0;
+
+/**
+ * The MAC of ingress's bridge: the node's own MAC there belongs to {@link hostLinkName}, so the bridge takes it with one
+ * more bit set. It never leaves the node but as a source.
+ */
+export function bridgeMac(ownMac: Mac): Mac {
+  const bytes = macToBytes(ownMac);
+  bytes[0] = (bytes[0] ?? 0) ^ 0x04;
+  return bytesToMac(bytes);
+}

@@ -1,0 +1,96 @@
+/**
+ * One node's whole plan, cut into scopes: a namespace each, planned, observed and repaired apart from the others, so that
+ * one broken overlay does not hold up the rest.
+ */
+import type { Vni } from '../../model/ids.js';
+import type { SandboxEndpoint } from '../sandbox.js';
+import type { NodeNetworkState, Overlay } from '../state.js';
+import type { Op } from './diff.js';
+import { diff } from './diff.js';
+import { ownsInHost, planHost } from './ingress.js';
+import type { KernelObject, Link } from './objects.js';
+import { ownsInOverlay, planOverlay } from './overlay.js';
+import { ownsInSandbox, planSandbox } from './sandbox.js';
+
+/** All that the reconciler is given. */
+export interface Desired {
+  /** Null: the node left its cluster, and everything of ours goes. */
+  readonly state: NodeNetworkState | null;
+  readonly sandboxes: readonly SandboxEndpoint[];
+}
+
+/** A namespace that we program. */
+export type Scope =
+  | { readonly kind: 'host' }
+  | { readonly kind: 'overlay'; readonly vni: Vni }
+  | { readonly kind: 'sandbox'; readonly path: string };
+
+export function scopeName(scope: Scope): string {
+  switch (scope.kind) {
+    case 'host':
+      return 'host';
+    case 'overlay':
+      return `overlay ${scope.vni}`;
+    case 'sandbox':
+      return `sandbox ${scope.path}`;
+  }
+}
+
+/** Endpoints by the namespace of their container; those without one yet are in none. */
+export function sandboxesByPath(desired: Desired): Map<string, SandboxEndpoint[]> {
+  const found = new Map<string, SandboxEndpoint[]>();
+  for (const endpoint of desired.sandboxes) {
+    if (endpoint.sandboxKey === null) continue;
+    const others = found.get(endpoint.sandboxKey);
+    if (others) others.push(endpoint);
+    else found.set(endpoint.sandboxKey, [endpoint]);
+  }
+  return found;
+}
+
+/** What one scope should hold, and which of the observed objects are ours to remove. */
+export interface ScopePlan {
+  readonly scope: Scope;
+  readonly objects: readonly KernelObject[];
+  readonly owns: (object: KernelObject) => boolean;
+}
+
+export const planOverlayScope = (
+  desired: Desired & { readonly state: NodeNetworkState },
+  overlay: Overlay,
+  mtuBytes: number,
+): ScopePlan => ({
+  scope: { kind: 'overlay', vni: overlay.vni },
+  objects: planOverlay(
+    desired.state,
+    overlay,
+    desired.sandboxes.filter(({ overlayId }) => overlayId === overlay.id),
+    mtuBytes,
+  ),
+  owns: ownsInOverlay,
+});
+
+export const planHostScope = (state: NodeNetworkState | null, mtuBytes: number): ScopePlan => ({
+  scope: { kind: 'host' },
+  objects: planHost(state, mtuBytes),
+  owns: ownsInHost,
+});
+
+/** @param observed what the container's namespace holds: its interfaces are found there, and so are VIPs of ours */
+export const planSandboxScope = (
+  state: NodeNetworkState | null,
+  path: string,
+  endpoints: readonly SandboxEndpoint[],
+  observed: readonly KernelObject[],
+): ScopePlan => {
+  const links = observed.filter((object): object is Link => object.kind === 'link');
+  return {
+    scope: { kind: 'sandbox', path },
+    objects: planSandbox(state, endpoints, links),
+    owns: ownsInSandbox(state?.overlays ?? [], observed),
+  };
+};
+
+/** Ops that turn what is observed into what is planned, touching no stranger's object. */
+export const planOps = (plan: ScopePlan, observed: readonly KernelObject[]): Op[] =>
+  diff(plan.objects, observed, plan.owns);

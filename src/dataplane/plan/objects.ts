@@ -1,0 +1,286 @@
+/**
+ * The nouns of the dataplane: what one network namespace may hold for us, as values. A desired object names only the
+ * attributes that it cares about; an observed one carries all of them. Two objects are the same thing when their
+ * {@link identity} is equal, and nothing is to be done when the observed one {@link satisfies} the desired one.
+ */
+import type { Cidr, Ip, Mac } from '../../model/addresses.js';
+import type { Vni } from '../../model/ids.js';
+
+/** rtnetlink protocol number of every route and rule of ours. */
+export const routeProtocol = 94;
+/** Routing tables of the kernel (linux/rtnetlink.h). */
+export const mainTable = 254;
+export const localTable = 255;
+
+/** The namespace itself; the rest cannot exist without it. */
+export interface Namespace {
+  readonly kind: 'namespace';
+}
+
+export interface Sysctl {
+  readonly kind: 'sysctl';
+  /** Below /proc/sys, e.g. `net/ipv4/ip_forward`. */
+  readonly path: string;
+  readonly value: string;
+}
+
+export interface VxlanAttributes {
+  readonly vni: Vni;
+  readonly port: number;
+  readonly local: Ip;
+  readonly learning: boolean;
+}
+
+export interface Link {
+  readonly kind: 'link';
+  readonly name: string;
+  readonly type?: 'bridge' | 'vxlan' | 'veth' | 'other';
+  readonly mac?: Mac;
+  readonly mtu?: number;
+  readonly up?: boolean;
+  readonly master?: string;
+  readonly vxlan?: VxlanAttributes;
+  /** Flags as a port of a bridge. */
+  readonly bridgePort?: { readonly learning: boolean; readonly neighSuppress: boolean };
+  /** The other end of a veth pair, made in the host namespace; only used when the pair is made. */
+  readonly peer?: { readonly name: string; readonly mac: Mac; readonly mtu: number };
+}
+
+export interface Address {
+  readonly kind: 'address';
+  readonly device: string;
+  readonly address: Ip;
+  readonly prefixLength: number;
+}
+
+/** A forwarding entry: `vtep` null is the bridge's own (`master static`), else the VXLAN device's (`self dst`). */
+export interface FdbEntry {
+  readonly kind: 'fdb';
+  readonly device: string;
+  readonly mac: Mac;
+  readonly vtep: Ip | null;
+}
+
+/** A permanent neighbour entry. */
+export interface Neighbour {
+  readonly kind: 'neighbour';
+  readonly device: string;
+  readonly address: Ip;
+  readonly mac: Mac;
+}
+
+/** A route of protocol {@link routeProtocol}: others are never observed. */
+export interface Route {
+  readonly kind: 'route';
+  readonly table: number;
+  readonly type: 'unicast' | 'local';
+  readonly destination: Cidr;
+  readonly device: string;
+  /** Null: link scope. The gateway counts as reachable on the device (onlink). */
+  readonly via: Ip | null;
+  readonly source: Ip | null;
+}
+
+export interface Rule {
+  readonly kind: 'rule';
+  readonly priority: number;
+  readonly table: number;
+  readonly from: Cidr | null;
+  readonly to: Cidr | null;
+  readonly iif: string | null;
+  /** {@link routeProtocol} for ours; the kernel's own are 2. */
+  readonly protocol: number;
+}
+
+/** An ipset with skbinfo: element -> packet mark. */
+export interface IpSet {
+  readonly kind: 'ipset';
+  readonly name: string;
+  readonly type: 'hash:ip' | 'bitmap:port';
+}
+
+export interface IpSetEntry {
+  readonly kind: 'ipsetEntry';
+  readonly set: string;
+  readonly element: string;
+  readonly mark: number;
+}
+
+export type FirewallTable = 'filter' | 'mangle' | 'nat';
+
+/** A chain of ours; the rules are in the words of `iptables-save`, without `-A CHAIN`. */
+export interface Chain {
+  readonly kind: 'chain';
+  readonly table: FirewallTable;
+  readonly name: string;
+  /** Absent: the chain must exist and its contents belong to the administrator. */
+  readonly rules?: readonly string[];
+}
+
+/** A jump from a built-in chain to one of ours, ahead of everybody else's rules. */
+export interface Jump {
+  readonly kind: 'jump';
+  readonly table: FirewallTable;
+  readonly chain: string;
+  readonly target: string;
+  /** True when only jumps of ours stand before it and it stands there once. */
+  readonly first: boolean;
+}
+
+/** A balanced address, found by packet mark (an IPVS fwmark service). */
+export interface VirtualServer {
+  readonly kind: 'virtualServer';
+  readonly mark: number;
+  readonly scheduler: 'rr';
+}
+
+/** One backend of a virtual server. */
+export interface RealServer {
+  readonly kind: 'realServer';
+  readonly mark: number;
+  readonly address: Ip;
+  /** 0 with direct routing of all ports. */
+  readonly port: number;
+  /** `direct` rewrites the destination MAC only, `translate` the destination address and port. */
+  readonly method: 'direct' | 'translate';
+  /** 0: draining. Established flows stay, new ones go elsewhere. */
+  readonly weight: number;
+}
+
+export type KernelObject =
+  | Namespace
+  | Sysctl
+  | Link
+  | Address
+  | FdbEntry
+  | Neighbour
+  | Route
+  | Rule
+  | IpSet
+  | IpSetEntry
+  | Chain
+  | Jump
+  | VirtualServer
+  | RealServer;
+
+export type ObjectKind = KernelObject['kind'];
+
+/** What makes an object itself: the key the kernel finds it by. */
+export function identity(object: KernelObject): string {
+  switch (object.kind) {
+    case 'namespace':
+      return 'namespace';
+    case 'sysctl':
+      return `sysctl ${object.path}`;
+    case 'link':
+      return `link ${object.name}`;
+    case 'address':
+      return `address ${object.device} ${object.address}/${object.prefixLength}`;
+    case 'fdb':
+      return `fdb ${object.device} ${object.mac} ${object.vtep === null ? 'master' : 'self'}`;
+    case 'neighbour':
+      return `neighbour ${object.device} ${object.address}`;
+    case 'route':
+      return `route ${tableName(object.table)} ${object.destination}`;
+    case 'rule': {
+      const { priority, from, to, iif, table } = object;
+      return `rule ${priority}${from ? ` from ${from}` : ''}${to ? ` to ${to}` : ''}${iif ? ` iif ${iif}` : ''} lookup ${tableName(table)}`;
+    }
+    case 'ipset':
+      return `ipset ${object.name}`;
+    case 'ipsetEntry':
+      return `ipset-entry ${object.set} ${object.element}`;
+    case 'chain':
+      return `chain ${object.table} ${object.name}`;
+    case 'jump':
+      return `jump ${object.table} ${object.chain} ${object.target}`;
+    case 'virtualServer':
+      return `virtual-server ${markName(object.mark)}`;
+    case 'realServer':
+      return `real-server ${markName(object.mark)} ${object.address}:${object.port}`;
+  }
+}
+
+/** Identity and attributes in one readable line, for logs and `skep verify`. */
+export function line(object: KernelObject): string {
+  const details = describe(object);
+  return details === '' ? identity(object) : `${identity(object)} ${details}`;
+}
+
+function describe(object: KernelObject): string {
+  switch (object.kind) {
+    case 'sysctl':
+      return `= ${object.value}`;
+    case 'link': {
+      const { type, vxlan, mac, mtu, up, master, bridgePort } = object;
+      return [
+        type,
+        vxlan && `vni ${vxlan.vni} port ${vxlan.port} local ${vxlan.local}`,
+        mac,
+        mtu !== undefined && `mtu ${mtu}`,
+        master !== undefined && `master ${master}`,
+        bridgePort && `learning ${bridgePort.learning} neigh-suppress ${bridgePort.neighSuppress}`,
+        up !== undefined && (up ? 'up' : 'down'),
+      ]
+        .filter(Boolean)
+        .join(' ');
+    }
+    case 'fdb':
+      return object.vtep === null ? '' : `dst ${object.vtep}`;
+    case 'neighbour':
+      return object.mac;
+    case 'route':
+      return `${object.type === 'local' ? 'local ' : ''}${object.via ? `via ${object.via} ` : ''}dev ${object.device}${object.source ? ` src ${object.source}` : ''}`;
+    case 'ipset':
+      return object.type;
+    case 'ipsetEntry':
+      return markName(object.mark);
+    case 'chain':
+      return object.rules ? `[${object.rules.join('; ')}]` : '';
+    case 'jump':
+      return object.first ? 'first' : 'not first';
+    case 'virtualServer':
+      return object.scheduler;
+    case 'realServer':
+      return `${object.method} weight ${object.weight}`;
+    case 'namespace':
+    case 'address':
+    case 'rule':
+      return '';
+  }
+}
+
+/** True when `observed` has every attribute that `desired` names. How an object is made (`peer`) is not compared. */
+export function satisfies(observed: KernelObject, desired: KernelObject): boolean {
+  const have = observed as unknown as Record<string, unknown>;
+  return Object.entries(desired).every(([name, value]) => name === 'peer' || equal(have[name], value));
+}
+
+/** Attributes that the kernel cannot change in place: the object must be made anew. */
+export const mustBeRemade = (observed: KernelObject, desired: KernelObject): boolean =>
+  (observed.kind === 'link' &&
+    desired.kind === 'link' &&
+    ((desired.type !== undefined && observed.type !== desired.type) ||
+      (desired.vxlan !== undefined && !equal(observed.vxlan, desired.vxlan)))) ||
+  (observed.kind === 'ipset' && desired.kind === 'ipset' && observed.type !== desired.type) ||
+  (observed.kind === 'rule' && desired.kind === 'rule');
+
+/** Equality of plain values: JSON-like, key order aside. */
+function equal(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
+  const [x, y] = [a as Record<string, unknown>, b as Record<string, unknown>];
+  const keys = Object.keys(x);
+  return keys.length === Object.keys(y).length && keys.every((key) => equal(x[key], y[key]));
+}
+
+const tableName = (table: number): string => {
+  if (table === mainTable) return 'main';
+  if (table === localTable) return 'local';
+  return table > 0xffff ? markName(table) : String(table);
+};
+
+export const isBalancerSysctl = (path: string): boolean => path.startsWith('net/ipv4/vs/');
+
+/** Marks are read in hex everywhere else, too. */
+export const markName = (mark: number): string => `0x${mark.toString(16).padStart(8, '0')}`;

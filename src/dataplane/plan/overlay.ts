@@ -1,0 +1,151 @@
+/**
+ * One overlay in its namespace: bridge, VXLAN device, the node's own address, the VIPs, a port per local endpoint, who
+ * is where, and the balancing of VIPs. The namespace is wholly ours.
+ *
+ * On ingress the node's own address belongs to the host's end of a veth pair, where published ports are translated; the
+ * bridge holds the network's gateway address instead, alike on every node. Replies of local tasks that another node
+ * must translate back come to that gateway and are routed on by the alias in their source. They must not pass through
+ * the host's own namespace: a reply to this very node (or to a container behind it) that came in through another node
+ * would be taken there for a packet of the node's own and be reset.
+ */
+import { parseCidr } from '../../model/addresses.js';
+import type { Cidr } from '../../model/addresses.js';
+import type { SandboxEndpoint } from '../sandbox.js';
+import { containerEndName, portName } from '../sandbox.js';
+import type { NodeNetworkState, Overlay } from '../state.js';
+import { nodeAliasCidr } from '../state.js';
+import { overlayChains } from './firewall.js';
+import { balancerSysctls, planVirtualIps } from './load-balancer.js';
+import {
+  bridgeMac,
+  bridgeName,
+  hostLinkName,
+  hostPortName,
+  transitRulePriority,
+  transitTable,
+  vxlanName,
+} from './names.js';
+import { planNeighbors } from './neighbors.js';
+import type { KernelObject, Link, Route, Rule } from './objects.js';
+import { routeProtocol } from './objects.js';
+
+/**
+ * All that the overlay's namespace should hold.
+ * @param sandboxes this node's endpoints on this overlay
+ * @param mtuBytes the underlay's MTU less VXLAN's overhead
+ */
+export function planOverlay(
+  state: NodeNetworkState,
+  overlay: Overlay,
+  sandboxes: readonly SandboxEndpoint[],
+  mtuBytes: number,
+): KernelObject[] {
+  const { prefixLength } = parseCidr(overlay.subnet);
+  const bridgeAddress = overlay.ingress ? overlay.gateway : overlay.own.address;
+  const balancing = planVirtualIps(overlay);
+  return [
+    { kind: 'namespace' },
+    ...planLinks(state, overlay, sandboxes, mtuBytes),
+    ...routerSysctls(['all', bridgeName]),
+    { kind: 'address', device: bridgeName, address: bridgeAddress, prefixLength },
+    ...overlay.services.flatMap(({ vip }): KernelObject[] =>
+      vip === undefined || overlay.ingress
+        ? []
+        : [{ kind: 'address', device: bridgeName, address: vip, prefixLength: 32 }],
+    ),
+    ...planNeighbors(overlay, sandboxes, state.nodeId),
+    ...(overlay.ingress ? planTransit(state, overlay) : []),
+    ...(balancing.length > 0 ? [...balancerSysctls, ...overlayChains(), ...balancing] : []),
+  ];
+}
+
+/** Forwarding on, no reverse-path filter (replies come in where requests did not go out), no redirects. */
+export const routerSysctls = (interfaces: readonly string[]): KernelObject[] => [
+  { kind: 'sysctl', path: 'net/ipv4/ip_forward', value: '1' },
+  ...interfaces.flatMap((name): KernelObject[] => [
+    { kind: 'sysctl', path: `net/ipv4/conf/${name}/rp_filter`, value: '0' },
+    { kind: 'sysctl', path: `net/ipv4/conf/${name}/send_redirects`, value: '0' },
+  ]),
+];
+
+function planLinks(
+  state: NodeNetworkState,
+  overlay: Overlay,
+  sandboxes: readonly SandboxEndpoint[],
+  mtu: number,
+): Link[] {
+  const port = { kind: 'link', type: 'veth', mtu, up: true, master: bridgeName } as const;
+  return [
+    { kind: 'link', name: 'lo', up: true },
+    {
+      kind: 'link',
+      name: bridgeName,
+      type: 'bridge',
+      mac: overlay.ingress ? bridgeMac(overlay.own.mac) : overlay.own.mac,
+      mtu,
+      up: true,
+    },
+    {
+      kind: 'link',
+      name: vxlanName,
+      type: 'vxlan',
+      vxlan: { vni: overlay.vni, port: state.dataPathPort, local: state.vtep, learning: false },
+      mtu,
+      up: true,
+      master: bridgeName,
+      bridgePort: { learning: false, neighSuppress: true },
+    },
+    ...sandboxes.map(({ endpointId, mac }): Link => ({
+      ...port,
+      name: portName(endpointId),
+      peer: { name: containerEndName(endpointId), mac, mtu },
+    })),
+    ...(overlay.ingress
+      ? [{ ...port, name: hostPortName, peer: { name: hostLinkName, mac: overlay.own.mac, mtu } }]
+      : []),
+  ];
+}
+
+/** Replies with an alias of node k as their source go to k: a rule and a table per peer. */
+function planTransit(state: NodeNetworkState, ingress: Overlay): (Rule | Route)[] {
+  return ingress.peers.flatMap((peer): (Rule | Route)[] => {
+    const table = transitTable(ingress.subnet, peer.address);
+    return [
+      {
+        kind: 'route',
+        table,
+        type: 'unicast',
+        destination: '0.0.0.0/0' as Cidr,
+        device: bridgeName,
+        via: peer.address,
+        source: null,
+      },
+      {
+        kind: 'rule',
+        priority: transitRulePriority,
+        from: nodeAliasCidr(state.aliasRange, ingress.subnet, peer.address),
+        to: null,
+        iif: null,
+        table,
+        protocol: routeProtocol,
+      },
+    ];
+  });
+}
+
+/** What the reconciler may remove in an overlay's namespace: all but what the kernel makes by itself. */
+export function ownsInOverlay(object: KernelObject): boolean {
+  switch (object.kind) {
+    case 'namespace':
+    case 'sysctl':
+      return false; // a namespace that is no longer wanted goes as a whole
+    case 'link':
+      return object.name !== 'lo';
+    case 'address':
+      return object.device !== 'lo';
+    case 'rule':
+      return object.protocol === routeProtocol;
+    default:
+      return true;
+  }
+}

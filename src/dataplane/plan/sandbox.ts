@@ -1,0 +1,174 @@
+/**
+ * Inside a container's namespace: what makes a task answer on its service's VIP and on its mesh aliases. The engine owns
+ * the namespace; ours are the rules and routes of protocol 94, the VIPs on `lo` and a handful of sysctls.
+ *
+ * A task that calls its own service's VIP is balanced like any caller, although it holds the VIP itself: the rule for the
+ * local table moves from 0 to {@link localRulePriority}, so that a rule for packets made here (`iif lo`) can send those
+ * to the overlay first. Replies from an alias of this node go straight to it, those from another node's alias to
+ * ingress's gateway, which knows the nodes: two rules, however large the cluster.
+ */
+import type { Cidr, Ip } from '../../model/addresses.js';
+import { cidrContains } from '../../model/addresses.js';
+import type { ServiceId } from '../../model/ids.js';
+import type { SandboxEndpoint } from '../sandbox.js';
+import type { NodeNetworkState, Overlay } from '../state.js';
+import { nodeAliasCidr } from '../state.js';
+import {
+  aliasRulePriority,
+  aliasTable,
+  localRulePriority,
+  ownAliasRulePriority,
+  ownAliasTable,
+  vipRulePriority,
+  vipTable,
+} from './names.js';
+import type { KernelObject, Link, Rule } from './objects.js';
+import { localTable, routeProtocol } from './objects.js';
+
+/** A sandbox endpoint whose interface has been found. */
+interface Leg {
+  readonly overlay: Overlay;
+  readonly endpoint: SandboxEndpoint;
+  readonly device: string;
+}
+
+/** The kernel's own rule for the local table, and ours that takes its place. */
+const kernelLocalRule: Rule = rule(0, localTable, {}, 2);
+const movedLocalRule: Rule = rule(localRulePriority, localTable);
+
+/**
+ * All that is ours in one container's namespace.
+ * @param endpoints the container's endpoints that we know of; those whose interface is not there yet are left out
+ * @param links the namespace's links as observed: the engine renames what it moves in, so ours are found by MAC
+ */
+export function planSandbox(
+  state: NodeNetworkState | null,
+  endpoints: readonly SandboxEndpoint[],
+  links: readonly Link[],
+): KernelObject[] {
+  if (state === null) return [kernelLocalRule];
+  const legs = endpoints.flatMap((endpoint): Leg[] => {
+    const overlay = state.overlays.find(({ id }) => id === endpoint.overlayId);
+    const device = links.find(({ mac }) => mac === endpoint.mac)?.name;
+    return overlay === undefined || device === undefined ? [] : [{ overlay, endpoint, device }];
+  });
+  const planned = legs.flatMap((leg) => (leg.overlay.ingress ? planAliases(state, leg) : planOwnVip(leg)));
+  if (planned.length === 0) return [kernelLocalRule];
+  return [...planned, movedLocalRule];
+}
+
+/** Ids of the endpoints whose interface is inside the namespace. */
+export const presentEndpoints = (
+  endpoints: readonly SandboxEndpoint[],
+  links: readonly Link[],
+): SandboxEndpoint[] => endpoints.filter(({ mac }) => links.some((link) => link.mac === mac));
+
+function planOwnVip({ overlay, endpoint, device }: Leg): KernelObject[] {
+  const vip = ownVip(overlay, endpoint);
+  if (vip === undefined) return [];
+  const vipCidr = `${vip}/32` as Cidr;
+  return [
+    ...replySysctls(device),
+    // The VIP is held, not owned: neither answered for nor announced, that is the bridge's to do.
+    { kind: 'sysctl', path: 'net/ipv4/conf/all/arp_ignore', value: '1' },
+    { kind: 'sysctl', path: 'net/ipv4/conf/all/arp_announce', value: '2' },
+    { kind: 'address', device: 'lo', address: vip, prefixLength: 32 },
+    {
+      kind: 'route',
+      table: vipTable,
+      type: 'unicast',
+      destination: vipCidr,
+      device,
+      via: null,
+      source: endpoint.address,
+    },
+    rule(vipRulePriority, vipTable, { iif: 'lo', to: vipCidr }),
+  ];
+}
+
+function planAliases(state: NodeNetworkState, { overlay, device }: Leg): KernelObject[] {
+  const { aliasRange } = state;
+  const back = (table: number, via: Ip): KernelObject => ({
+    kind: 'route',
+    table,
+    type: 'unicast',
+    destination: '0.0.0.0/0' as Cidr,
+    device,
+    via,
+    source: null,
+  });
+  return [
+    ...replySysctls(device),
+    {
+      kind: 'route',
+      table: localTable,
+      type: 'local',
+      destination: aliasRange,
+      device: 'lo',
+      via: null,
+      source: null,
+    },
+    back(ownAliasTable, overlay.own.address),
+    back(aliasTable, overlay.gateway),
+    rule(ownAliasRulePriority, ownAliasTable, {
+      from: nodeAliasCidr(aliasRange, overlay.subnet, overlay.own.address),
+    }),
+    rule(aliasRulePriority, aliasTable, { from: aliasRange }),
+  ];
+}
+
+/** Packets come in by ways that their source would not be answered by, the container's own among them (hairpin). */
+const replySysctls = (device: string): KernelObject[] => [
+  { kind: 'sysctl', path: 'net/ipv4/conf/all/rp_filter', value: '0' },
+  { kind: 'sysctl', path: `net/ipv4/conf/${device}/rp_filter`, value: '0' },
+  { kind: 'sysctl', path: `net/ipv4/conf/${device}/accept_local`, value: '1' },
+];
+
+function ownVip(overlay: Overlay, endpoint: SandboxEndpoint): Ip | undefined {
+  const task = overlay.endpoints.find(
+    ({ address, mac }) => address === endpoint.address && mac === endpoint.mac,
+  );
+  const service: ServiceId | undefined = task?.serviceId;
+  return overlay.services.find(({ id }) => id === service)?.vip;
+}
+
+function rule(
+  priority: number,
+  table: number,
+  { from = null, to = null, iif = null }: Partial<Pick<Rule, 'from' | 'to' | 'iif'>> = {},
+  protocol = routeProtocol,
+): Rule {
+  return { kind: 'rule', priority, table, from, to, iif, protocol };
+}
+
+/**
+ * What is ours in a container's namespace. A VIP of ours on `lo` is told from an address that the container gave itself
+ * by the route that goes with it, or by standing in the subnet of an overlay.
+ */
+export function ownsInSandbox(
+  overlays: readonly Overlay[],
+  observed: readonly KernelObject[],
+): (object: KernelObject) => boolean {
+  const routed = new Set(
+    observed.flatMap((object) =>
+      object.kind === 'route' && object.table === vipTable ? [object.destination] : [],
+    ),
+  );
+  return (object) => {
+    switch (object.kind) {
+      case 'route':
+        return true;
+      case 'rule':
+        return object.protocol === routeProtocol || (object.priority === 0 && object.table === localTable);
+      case 'address':
+        return (
+          object.device === 'lo' &&
+          object.prefixLength === 32 &&
+          (routed.has(`${object.address}/32` as Cidr) ||
+            overlays.some(({ subnet }) => cidrContains(subnet, object.address)))
+        );
+      default:
+        return false;
+    }
+  };
+}

@@ -1,0 +1,199 @@
+/** One look at a node: which namespaces there are to be, what each holds, and what would make it right. Writes nothing. */
+import { OutsideError } from '../../model/errors.js';
+import type { Vni } from '../../model/ids.js';
+import type { SandboxEndpoint } from '../sandbox.js';
+import type { Kernel, Observation } from '../kernel/kernel.js';
+import type { Op, Stage } from '../plan/diff.js';
+import { byStage } from '../plan/diff.js';
+import { vxlanOverheadBytes } from '../plan/names.js';
+import type { Desired, Scope, ScopePlan } from '../plan/node.js';
+import {
+  planHostScope,
+  planOps,
+  planOverlayScope,
+  planSandboxScope,
+  sandboxesByPath,
+  scopeName,
+} from '../plan/node.js';
+import type { KernelObject, Link, Sysctl } from '../plan/objects.js';
+import { line } from '../plan/objects.js';
+import { presentEndpoints } from '../plan/sandbox.js';
+
+/** A namespace that is to be looked at. `key` changes exactly when its plan does. */
+export interface Target {
+  readonly name: string;
+  readonly key: string;
+  observe(): Promise<ScopeWork>;
+}
+
+/** What is to be done in one namespace. */
+export interface ScopeWork {
+  readonly scope: Scope;
+  readonly name: string;
+  readonly key: string;
+  /** False: a container's namespace that is not there; nothing can be done in it. */
+  readonly exists: boolean;
+  /** False while something is awaited that the engine has yet to do. */
+  readonly complete: boolean;
+  readonly ops: readonly Op[];
+  readonly stages: Record<Stage, readonly Op[]>;
+  readonly applied: Op[];
+  /** Endpoints whose interface is inside the container. */
+  readonly present: readonly SandboxEndpoint[];
+  /** What the kernel lacks for the balancing stages; the rest is programmed all the same. */
+  readonly unavailable: OutsideError | null;
+  error: OutsideError | null;
+}
+
+/** Used where nothing depends on it: the state is null, or the device is not there and the scope fails anyway. */
+const unknownMtuBytes = 1500;
+
+export class NodePass {
+  /** Scopes that the desired value asks for. */
+  readonly names = new Set<string>();
+  /** Failures that belong to no scope. */
+  readonly errors: string[] = [];
+  #mtu: Promise<number> | undefined;
+
+  constructor(
+    private readonly kernel: Kernel,
+    private readonly desired: Desired,
+  ) {}
+
+  async overlays(): Promise<Target[]> {
+    const { state, sandboxes } = this.desired;
+    if (state === null) return [];
+    const mtu = await this.#mtuBytes();
+    return state.overlays.map((overlay) =>
+      this.#target(planOverlayScope({ state, sandboxes }, overlay, mtu)),
+    );
+  }
+
+  async host(): Promise<Target> {
+    return this.#target(planHostScope(this.desired.state, await this.#mtuBytes()));
+  }
+
+  /** Containers' namespaces; what is planned in one depends on the interfaces found there. */
+  sandboxes(): Target[] {
+    const { state } = this.desired;
+    return [...sandboxesByPath(this.desired)].map(([path, endpoints]) => {
+      const scope: Scope = { kind: 'sandbox', path };
+      const name = scopeName(scope);
+      this.names.add(name);
+      const named = endpoints.map(({ mac }): Link => ({ kind: 'link', name: mac, mac }));
+      const key = textOf(planSandboxScope(state, path, endpoints, named).objects);
+      return { name, key, observe: () => this.#observeSandbox(path, endpoints, key) };
+    });
+  }
+
+  /** Overlay namespaces that nobody wants. */
+  async staleOverlays(): Promise<Vni[]> {
+    const wanted = new Set(this.desired.state?.overlays.map(({ vni }) => vni));
+    return (await this.kernel.overlayNamespaces()).filter((vni) => !wanted.has(vni));
+  }
+
+  async observeAll(): Promise<ScopeWork[]> {
+    const works: ScopeWork[] = [];
+    for (const target of [...(await this.overlays()), await this.host(), ...this.sandboxes()])
+      works.push(await target.observe());
+    return works;
+  }
+
+  #target(plan: ScopePlan): Target {
+    const name = scopeName(plan.scope);
+    this.names.add(name);
+    const key = textOf(plan.objects);
+    return {
+      name,
+      key,
+      observe: () =>
+        this.#attempt(plan.scope, key, async () => {
+          const observation = await this.kernel.observe(plan.scope, sysctlPaths(plan.objects));
+          return this.#work(plan, key, observation);
+        }),
+    };
+  }
+
+  async #observeSandbox(
+    path: string,
+    endpoints: readonly SandboxEndpoint[],
+    key: string,
+  ): Promise<ScopeWork> {
+    const scope: Scope = { kind: 'sandbox', path };
+    return this.#attempt(scope, key, async () => {
+      const links = await this.kernel.observe(scope, []);
+      const plan = planSandboxScope(this.desired.state, path, endpoints, links.objects);
+      const sysctls = sysctlPaths(plan.objects);
+      const observation = sysctls.length > 0 ? await this.kernel.observe(scope, sysctls) : links;
+      const present = presentEndpoints(
+        endpoints,
+        observation.objects.filter((object): object is Link => object.kind === 'link'),
+      );
+      return {
+        ...this.#work(plan, key, observation),
+        present,
+        complete: present.length === endpoints.length,
+      };
+    });
+  }
+
+  #work(plan: ScopePlan, key: string, observation: Observation): ScopeWork {
+    const exists = observation.exists || plan.scope.kind === 'overlay';
+    const ops = exists ? planOps(plan, observation.objects) : [];
+    const split = byStage(ops);
+    const missing = split.balance.length > 0 ? observation.balancingUnavailable : null;
+    return {
+      scope: plan.scope,
+      name: scopeName(plan.scope),
+      key,
+      exists,
+      complete: exists,
+      ops,
+      // What the kernel cannot do is reported once, by its name, rather than tried op by op.
+      stages: missing ? { ...split, balance: [], unbalance: [] } : split,
+      applied: [],
+      present: [],
+      unavailable: missing,
+      error: null,
+    };
+  }
+
+  async #attempt(scope: Scope, key: string, observe: () => Promise<ScopeWork>): Promise<ScopeWork> {
+    try {
+      return await observe();
+    } catch (err) {
+      if (!(err instanceof OutsideError)) throw err;
+      const none = { reach: [], balance: [], unbalance: [], unreach: [] };
+      return {
+        scope,
+        name: scopeName(scope),
+        key,
+        exists: false,
+        complete: false,
+        ops: [],
+        stages: none,
+        applied: [],
+        present: [],
+        unavailable: null,
+        error: err,
+      };
+    }
+  }
+
+  #mtuBytes(): Promise<number> {
+    this.#mtu ??= (async () => {
+      const vtep = this.desired.state?.vtep;
+      if (vtep === undefined) return unknownMtuBytes;
+      const underlay = await this.kernel.underlayMtu(vtep);
+      if (underlay === null) this.errors.push(`no device of this host holds the VTEP address ${vtep}`);
+      return (underlay ?? unknownMtuBytes) - vxlanOverheadBytes;
+    })();
+    return this.#mtu;
+  }
+}
+
+const sysctlPaths = (objects: readonly KernelObject[]): string[] => [
+  ...new Set(objects.filter((object): object is Sysctl => object.kind === 'sysctl').map(({ path }) => path)),
+];
+
+const textOf = (objects: readonly KernelObject[]): string => objects.map(line).join('\n');

@@ -1,0 +1,333 @@
+/**
+ * Keeps the kernel equal to the desired value. A pass observes each namespace that may differ, plans, and applies in four
+ * stages across all of them (see plan/diff.ts): make reachable, balance, unbalance, make unreachable. Passes are caused
+ * by a new desired value, a notification of the kernel, a poke, or time.
+ *
+ * What must stay true: no pass before the first desired value (planning from nothing would remove everything); memory is
+ * never trusted for what the kernel holds, only for which namespaces need no look; a namespace that fails is retried
+ * with backoff and holds up nobody else. The process may die at any op: the next pass plans from what is there.
+ * Cost: one observation per namespace whose plan changed or that notified, all of them every `resyncMs`.
+ */
+import { AssertionError } from 'node:assert';
+import type { TaskId } from '../../model/ids.js';
+import { OutsideError } from '../../model/errors.js';
+import { backoffMs } from '../../runtime/backoff.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import { runLoop, Trigger } from '../../runtime/loop.js';
+import type { Kernel } from '../kernel/kernel.js';
+import type { Stage } from '../plan/diff.js';
+import { opLine, stages } from '../plan/diff.js';
+import type { Desired } from '../plan/node.js';
+import { scopeName } from '../plan/node.js';
+import { NodePass } from './node-pass.js';
+import type { ScopeWork } from './node-pass.js';
+import { ScopeRecord } from './scope-record.js';
+import { Waiters } from './waiters.js';
+
+export interface ReconcilerOptions {
+  readonly kernel: Kernel;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Longest time without a look at every namespace. */
+  readonly resyncMs?: number;
+  /** Shortest time between two passes: bursts of notifications become one. */
+  readonly gapMs?: number;
+  readonly retryMsMax?: number;
+}
+
+/** How often an interface that the engine has yet to move is looked for, should no notification tell. */
+const awaitedMs = 500;
+
+/** Which sandbox {@link Reconciler.waitSandbox} waits for: one endpoint, or all of a task's on this node. */
+export type SandboxRef = { readonly endpointId: string } | { readonly taskId: TaskId };
+
+export class Reconciler {
+  readonly #kernel: Kernel;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #resyncMs: number;
+  readonly #gapMs: number;
+  readonly #retryMsMax: number;
+  readonly #trigger = new Trigger();
+  readonly #waiters = new Waiters();
+  readonly #records = new Map<string, ScopeRecord>();
+  #desired: Desired | null = null;
+  #programmedRevision = 0;
+  #driftRepairs = 0;
+  #lastError: string | null = null;
+  #resyncDueMs = 0;
+  #queue: Promise<unknown> = Promise.resolve();
+
+  constructor({ kernel, clock, log, resyncMs, gapMs, retryMsMax }: ReconcilerOptions) {
+    this.#kernel = kernel;
+    this.#clock = clock;
+    this.#log = log;
+    this.#resyncMs = resyncMs ?? 10_000;
+    this.#gapMs = gapMs ?? 20;
+    this.#retryMsMax = retryMsMax ?? 5_000;
+  }
+
+  /** Revision of the newest state that host and overlays were brought to; 0 before the first. */
+  get programmedRevision(): number {
+    return this.#programmedRevision;
+  }
+
+  /** Operations that repaired the kernel while the desired value had not changed. */
+  get driftRepairs(): number {
+    return this.#driftRepairs;
+  }
+
+  /** What stands in the way, one line a namespace; null when nothing does. */
+  get lastError(): string | null {
+    return this.#lastError;
+  }
+
+  /** Replaces the desired value; programming follows at once where {@link run} is running. */
+  setDesired(desired: Desired): void {
+    this.#desired = desired;
+    this.#trigger.fire();
+  }
+
+  /** Something happened that only a look can tell: every namespace is observed anew. */
+  poke(): void {
+    this.#resyncDueMs = 0;
+    this.#trigger.fire();
+  }
+
+  /** Resolves once host and overlays equal a state of at least `revision`; rejects with the signal's reason. */
+  waitProgrammed(revision: number, signal: AbortSignal): Promise<void> {
+    return this.#waiters.until(() => this.#programmedRevision >= revision, signal);
+  }
+
+  /** Resolves once the sandbox's interfaces are inside the container and programmed; rejects with the signal's reason. */
+  waitSandbox(ref: SandboxRef, signal: AbortSignal): Promise<void> {
+    return this.#waiters.until(() => this.#isSandboxProgrammed(ref), signal);
+  }
+
+  /** Passes until the signal aborts; then closes what it opened. The kernel keeps all it was given. */
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      await runLoop(
+        {
+          name: 'reconcile',
+          trigger: this.#trigger,
+          clock: this.#clock,
+          log: this.#log,
+          resyncMs: this.#resyncMs,
+          gapMs: this.#gapMs,
+          retryMsMax: this.#retryMsMax,
+        },
+        () => this.pass(),
+        signal,
+      );
+    } finally {
+      await this.#queue;
+      for (const record of this.#records.values()) this.#forget(record);
+    }
+  }
+
+  /**
+   * One pass over the namespaces that may differ. Never rejects for a namespace's failure: that is kept, see
+   * {@link lastError}, and retried.
+   * @returns after how many ms it wants to run again
+   */
+  pass(): Promise<number> {
+    return this.#alone(() => this.#pass());
+  }
+
+  /** Observes and plans everything, changes nothing. One line an operation that a repair would make; [] when equal. */
+  verify(): Promise<string[]> {
+    return this.#alone(async () => {
+      if (this.#desired === null) return [];
+      const pass = new NodePass(this.#kernel, this.#desired);
+      const works = await pass.observeAll();
+      const stale = await pass.staleOverlays();
+      return [
+        ...works.flatMap(({ scope, ops, error, unavailable }) => [
+          ...ops.map((op) => `${scopeName(scope)}: ${opLine(op)}`),
+          ...[error, unavailable].flatMap((err) => (err ? [`${scopeName(scope)}: ${err.message}`] : [])),
+        ]),
+        ...stale.map((vni) => `overlay ${vni}: - namespace`),
+      ];
+    });
+  }
+
+  async #pass(): Promise<number> {
+    const desired = this.#desired;
+    if (desired === null) return this.#resyncMs;
+    const nowMs = this.#clock.nowMs();
+    if (nowMs >= this.#resyncDueMs) {
+      for (const record of this.#records.values()) record.dirty = true;
+      this.#resyncDueMs = nowMs + this.#resyncMs;
+    }
+    const pass = new NodePass(this.#kernel, desired);
+    const works: ScopeWork[] = [];
+    let opCount = 0;
+
+    // Overlays first: the host's half of ingress is made together with ingress's own.
+    const reach = async (work: ScopeWork): Promise<void> => {
+      works.push(work);
+      opCount += await this.#applyStage(work, 'reach');
+    };
+    const due = (name: string, key: string): boolean => this.#isDue(name, key, nowMs);
+    for (const target of await pass.overlays())
+      if (due(target.name, target.key)) await reach(await target.observe());
+    const host = await pass.host();
+    if (due(host.name, host.key)) await reach(await host.observe());
+    for (const target of pass.sandboxes())
+      if (due(target.name, target.key)) await reach(await target.observe());
+
+    for (const stage of stages.slice(1)) {
+      const order = stage === 'balance' ? works : [...works].reverse();
+      for (const work of order) opCount += await this.#applyStage(work, stage);
+    }
+    for (const work of works) this.#settle(work, nowMs);
+    opCount += await this.#removeStale(pass);
+    this.#conclude(desired, pass, nowMs);
+    if (opCount > 0)
+      this.#log.info({ ops: opCount, revision: desired.state?.revision ?? null }, 'kernel programmed');
+    return this.#nextMs();
+  }
+
+  /** Applies one stage of one namespace. A failure keeps later puts of that namespace from being tried, not the removals. */
+  async #applyStage(work: ScopeWork, stage: Stage): Promise<number> {
+    const ops = work.stages[stage];
+    const putting = stage === 'reach' || stage === 'balance';
+    if (ops.length === 0 || !work.exists || (putting && work.error)) return 0;
+    const record = this.#records.get(work.name);
+    if (record) record.applying = true;
+    try {
+      await this.#kernel.apply(work.scope, ops);
+      for (const op of ops) this.#log.debug({ scope: work.name, op: opLine(op) }, 'applied');
+      work.applied.push(...ops);
+      return ops.length;
+    } catch (err) {
+      work.error ??= outside(err);
+      return 0;
+    } finally {
+      if (record) record.applying = false;
+    }
+  }
+
+  #isDue(name: string, key: string, nowMs: number): boolean {
+    const record = this.#records.get(name) ?? new ScopeRecord();
+    this.#records.set(name, record);
+    return record.isDue(key, nowMs);
+  }
+
+  /** Notes how a namespace's pass went and sees to it that its changes are heard of. */
+  #settle(work: ScopeWork, nowMs: number): void {
+    const record = this.#records.get(work.name);
+    if (!record) return;
+    record.scope = work.scope;
+    work.error ??= work.unavailable;
+    if (record.programmedKey === work.key && record.complete && work.applied.length > 0) {
+      this.#driftRepairs += work.applied.length;
+      this.#log.warn({ scope: work.name, ops: work.applied.map(opLine) }, 'drift repaired');
+    }
+    record.error = work.error;
+    record.complete = work.complete;
+    record.present = work.present.map(({ endpointId }) => endpointId);
+    if (work.error) {
+      record.failures += 1;
+      record.retryAtMs = nowMs + backoffMs(record.failures, this.#retryMsMax);
+      this.#log.warn(
+        { scope: work.name, failures: record.failures, err: work.error },
+        'not programmed, will retry',
+      );
+    } else {
+      // An object made anew lost what hung on it: the next look tells what.
+      const remade = work.applied.some(({ op }) => op === 'remake');
+      record.failures = 0;
+      record.programmedKey = remade ? null : work.key;
+      record.dirty = !work.complete;
+      record.retryAtMs = work.complete ? 0 : nowMs + awaitedMs;
+    }
+    // What was opened in a namespace that is gone is of no use in the next of that name.
+    if (!work.exists) this.#forget(record);
+    record.watch ??= this.#kernel.watch(work.scope, () => {
+      if (record.applying) return;
+      record.dirty = true;
+      record.retryAtMs = 0;
+      this.#trigger.fire();
+    });
+  }
+
+  async #removeStale(pass: NodePass): Promise<number> {
+    let removed = 0;
+    for (const vni of await pass.staleOverlays()) {
+      try {
+        await this.#kernel.deleteOverlayNamespace(vni);
+        removed += 1;
+      } catch (err) {
+        pass.errors.push(`overlay ${vni}: ${outside(err).message}`);
+      }
+    }
+    return removed;
+  }
+
+  #conclude(desired: Desired, pass: NodePass, nowMs: number): void {
+    for (const [name, record] of this.#records) {
+      if (pass.names.has(name)) continue;
+      this.#forget(record);
+      this.#records.delete(name);
+    }
+    const failing = [...this.#records].filter(([, { error }]) => error !== null);
+    const errors = [...pass.errors, ...failing.map(([name, { error }]) => `${name}: ${error?.message}`)];
+    this.#lastError = errors.length > 0 ? errors.join('; ') : null;
+    const behind = [...this.#records].some(
+      ([, record]) => record.scope?.kind !== 'sandbox' && !record.isProgrammed,
+    );
+    if (!behind && pass.errors.length === 0 && this.#desired === desired && desired.state)
+      this.#programmedRevision = desired.state.revision;
+    else if (desired.state === null) this.#programmedRevision = 0;
+    if (pass.errors.length > 0) this.#resyncDueMs = Math.min(this.#resyncDueMs, nowMs + 1_000);
+    this.#waiters.check();
+  }
+
+  #nextMs(): number {
+    const nowMs = this.#clock.nowMs();
+    let next = this.#resyncDueMs;
+    for (const record of this.#records.values())
+      if (record.dirty || !record.isProgrammed) next = Math.min(next, record.retryAtMs);
+    return Math.max(0, next - nowMs);
+  }
+
+  #isSandboxProgrammed(ref: SandboxRef): boolean {
+    const programmed = new Set(
+      [...this.#records.values()].flatMap((record) => (record.isProgrammed ? record.present : [])),
+    );
+    if ('endpointId' in ref) return programmed.has(ref.endpointId);
+    const { state, sandboxes } = this.#desired ?? { state: null, sandboxes: [] };
+    if (state === null) return false;
+    const legs = state.overlays.flatMap((overlay) =>
+      overlay.endpoints
+        .filter(({ taskId, nodeId }) => taskId === ref.taskId && nodeId === state.nodeId)
+        .map((endpoint) =>
+          sandboxes.find(({ overlayId, mac }) => overlayId === overlay.id && mac === endpoint.mac),
+        ),
+    );
+    return legs.every((leg) => leg !== undefined && programmed.has(leg.endpointId));
+  }
+
+  #forget(record: ScopeRecord): void {
+    record.watch?.[Symbol.dispose]();
+    record.watch = null;
+    if (record.scope) this.#kernel.forget(record.scope);
+  }
+
+  /** One at a time: a dump while another pass writes would tell of neither state. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#queue.then(work);
+    this.#queue = done.catch(() => undefined);
+    return done;
+  }
+}
+
+/** A failure from outside, or a bug rethrown. */
+function outside(err: unknown): OutsideError {
+  if (err instanceof OutsideError) return err;
+  if (err instanceof AssertionError || !(err instanceof Error)) throw err;
+  return new OutsideError(err.message, true, { cause: err });
+}

@@ -1,0 +1,31 @@
+/** What the reconciler remembers of one namespace between passes: whether it needs a look, never what it holds. */
+import type { OutsideError } from '../../model/errors.js';
+import type { Scope } from '../plan/node.js';
+
+export class ScopeRecord {
+  scope: Scope | null = null;
+  /** Needs a look although its plan may not have changed. */
+  dirty = true;
+  /** The plan (as text) that the namespace was last seen or brought equal to; null before. */
+  programmedKey: string | null = null;
+  /** Nothing is awaited any more that the engine has yet to do. */
+  complete = false;
+  /** Ids of the endpoints inside the container, where it is one and it is programmed. */
+  present: readonly string[] = [];
+  error: OutsideError | null = null;
+  failures = 0;
+  /** Earliest time of the next try after a failure, or while something is awaited. */
+  retryAtMs = 0;
+  /** Ops are under way: notifications are our own. */
+  applying = false;
+  watch: Disposable | null = null;
+
+  get isProgrammed(): boolean {
+    return this.error === null && this.programmedKey !== null;
+  }
+
+  isDue(key: string, nowMs: number): boolean {
+    if (this.error !== null) return nowMs >= this.retryAtMs;
+    return this.programmedKey !== key || (this.dirty && nowMs >= this.retryAtMs);
+  }
+}
