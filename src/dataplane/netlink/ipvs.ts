@@ -135,7 +135,7 @@ export class Ipvs implements Disposable {
     await this.socket.request(formatGeneric(this.family, c.IPVS_CMD_DEL_SERVICE, 0, attributes));
   }
 
-  /** ESRCH when there is no such virtual server. */
+  /** Empty also when there is no such virtual server. */
   async listRealServers(key: VirtualServerKey): Promise<RealServer[]> {
     const attributes = new AttributeWriter().nested(c.IPVS_CMD_ATTR_SERVICE, (service) =>
       writeKey(service, key),
@@ -145,7 +145,10 @@ export class Ipvs implements Disposable {
     return messages.map((message) => parseRealServer(message, family));
   }
 
-  /** EEXIST when the virtual server has it already, ESRCH when there is no such virtual server. */
+  /**
+   * EEXIST when the virtual server has it already, ESRCH when there is no such virtual server. EINVAL in a namespace that
+   * never had an address: without a local routing table the kernel takes every IPv4 address for broadcast.
+   */
   async addRealServer(key: VirtualServerKey, server: NewRealServer): Promise<void> {
     await this.socket.request(formatRealServer(this.family, c.IPVS_CMD_NEW_DEST, key, server));
   }
@@ -155,7 +158,8 @@ export class Ipvs implements Disposable {
     await this.socket.request(formatRealServer(this.family, c.IPVS_CMD_SET_DEST, key, server));
   }
 
-  /** ENOENT when the virtual server has no such real server. Its connections are forgotten when they next see a packet. */
+  /** ENOENT when the virtual server has no such real server. Packets of its connections are
+   * dropped until those time out, unless net.ipv4.vs.expire_nodest_conn is 1. */
   async removeRealServer(key: VirtualServerKey, { address, port }: RealServerKey): Promise<void> {
     await this.socket.request(formatRealServer(this.family, c.IPVS_CMD_DEL_DEST, key, { address, port }));
   }
