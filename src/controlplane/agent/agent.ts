@@ -1,0 +1,106 @@
+/** A node's agent, wired: the session with the managers, the worker with its tasks, the network handed to the dataplane. */
+import type { ChannelCredentials, ChannelOptions } from '@grpc/grpc-js';
+import type { NodeId, RandomSource } from '../../model/ids.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import type { Engine } from '../dockerd/client.js';
+import { ContainerEvents } from '../dockerd/events.js';
+import type { ManagerAddress, SessionMessage, WireNodeDescription } from '../rpc/messages.js';
+import { LocalNetworks } from './local-networks.js';
+import { engineTaskLogs, LogPublisher } from './log-publisher.js';
+import { describeNode } from './node-description.js';
+import type { Dataplane } from './node-network.js';
+import { NodeNetwork } from './node-network.js';
+import { AgentSession } from './session.js';
+import { StatusReporter } from './status-reporter.js';
+import { ContainerController } from './task-controller.js';
+import { TaskWorker } from './worker.js';
+
+export interface AgentOptions {
+  readonly nodeId: NodeId;
+  readonly engine: Engine;
+  readonly dataplane: Dataplane;
+  /** Asked for before each session. */
+  readonly credentials: () => ChannelCredentials;
+  /** Over the defaults of rpc/clients.ts, e.g. the server name to expect. */
+  readonly channelOptions?: ChannelOptions;
+  readonly managers: readonly ManagerAddress[];
+  readonly dataPathAddr: string;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly log: Log;
+  readonly onMessage?: (message: SessionMessage) => void;
+}
+
+export interface Agent {
+  /** Resolves with the first registration at a manager; rejects when this node is no member (any more). */
+  readonly ready: Promise<void>;
+  managers(): readonly ManagerAddress[];
+  /** Stops talking to managers and driving tasks. Containers and network stay as they are. */
+  close(): Promise<void>;
+  /** Closes, then removes this node's task containers and local networks: the node leaves its cluster. */
+  removeAll(): Promise<void>;
+}
+
+export function startAgent(options: AgentOptions): Agent {
+  const { nodeId, engine, dataplane, clock } = options;
+  const log = options.log.child({ part: 'agent' });
+  const common = { clock, log };
+  const stop = new AbortController();
+
+  const events = new ContainerEvents(engine, common);
+  const network = new NodeNetwork({ dataplane, ...common });
+  const localNetworks = new LocalNetworks(engine, log);
+  const reporter = new StatusReporter(common);
+  let description: WireNodeDescription | undefined;
+  const describe = async (): Promise<WireNodeDescription> =>
+    (description = describeNode(await engine.info()));
+  // Assignments come only within a session, and a session begins with a description.
+  const node = () => ({
+    id: nodeId,
+    hostname: description?.hostname ?? '',
+    platform: { architecture: description?.architecture ?? '', os: description?.os ?? '' },
+  });
+  const worker = new TaskWorker({
+    nodeId,
+    engine,
+    localNetworks,
+    controllerFor: (task) =>
+      new ContainerController(task, { engine, events, network, localNetworks, node, ...common }),
+    report: reporter.put,
+    ...common,
+  });
+  const taskLogs = engineTaskLogs(engine, nodeId, (id, signal) => worker.untilStarted(id, signal));
+  const session = new AgentSession({
+    ...options,
+    log,
+    describe,
+    network,
+    worker,
+    reporter,
+    logs: new LogPublisher({ taskLogs, log }),
+  });
+
+  const running = [events.run(stop.signal), network.run(stop.signal), session.run(stop.signal)];
+  // A bug ends the process, not only this promise.
+  for (const part of running)
+    part.catch((err: unknown) =>
+      setImmediate(() => {
+        throw err;
+      }),
+    );
+  const close = async (): Promise<void> => {
+    stop.abort(new Error('the agent is closing'));
+    await Promise.allSettled(running);
+    await worker.close();
+  };
+  return {
+    ready: session.ready,
+    managers: () => session.managers(),
+    close,
+    async removeAll() {
+      await close();
+      await worker.removeAll();
+    },
+  };
+}

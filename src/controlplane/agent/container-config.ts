@@ -1,0 +1,239 @@
+/**
+ * A task as the engine's create request (semantics 13.1). Pure. The first network of the user's is the one the
+ * container is created on; the others are connected before the start, ingress last.
+ */
+import type Docker from 'dockerode';
+import { SkepError } from '../../model/errors.js';
+import type { NetworkAttachment, Task } from '../../model/objects.js';
+import { taskName } from '../../model/objects.js';
+import type { ContainerSpec, Mount } from '../../model/service-spec.js';
+import type { AssignmentItems } from '../rpc/assignment.js';
+
+/** Labels by which the agent knows its containers; Swarm's. */
+export const taskLabels = {
+  task: 'com.docker.swarm.task',
+  taskId: 'com.docker.swarm.task.id',
+  taskName: 'com.docker.swarm.task.name',
+  nodeId: 'com.docker.swarm.node.id',
+  serviceId: 'com.docker.swarm.service.id',
+  serviceName: 'com.docker.swarm.service.name',
+} as const;
+
+/** Swarm's default of `stopGracePeriod`. */
+const graceNsDefault = 10e9;
+
+/** A task's leg on one overlay. */
+export interface Leg {
+  readonly attachment: NetworkAttachment;
+  readonly overlay: AssignmentItems['overlay'];
+}
+
+export interface ContainerPlan {
+  readonly create: Docker.ContainerCreateOptions;
+  /** Networks to connect after creation, in this order; the engine's names. */
+  readonly connect: readonly { readonly network: string; readonly endpoint: Docker.EndpointSettings }[];
+  /** Volumes to create before, because they have labels or a driver. */
+  readonly volumes: readonly Docker.VolumeCreateOptions[];
+}
+
+/**
+ * `spec` is the task's container spec with its placeholders expanded. Throws `invalidArgument` for what the engine
+ * would accept and Swarm does not.
+ */
+export function planContainer(task: Task, spec: ContainerSpec, legs: readonly Leg[]): ContainerPlan {
+  const [first, ...others] = orderLegs(legs);
+  checkSpec(spec);
+  const { limits } = task.spec.resources ?? {};
+  const { healthcheck } = spec;
+  const hostPorts = task.endpointSpec?.ports.filter(({ publishMode }) => publishMode === 'host') ?? [];
+  const nameservers = dnsServers(legs, spec);
+  const create: Docker.ContainerCreateOptions = {
+    name: taskName(task),
+    Image: withTag(spec.image),
+    ...(spec.command.length > 0 && { Entrypoint: [...spec.command] }),
+    ...((spec.command.length > 0 || spec.args.length > 0) && { Cmd: [...spec.args] }),
+    Env: [...spec.env],
+    Labels: containerLabels(task, spec),
+    ...(spec.hostname !== undefined && { Hostname: spec.hostname }),
+    ...(spec.dir !== undefined && { WorkingDir: spec.dir }),
+    ...(spec.user !== undefined && { User: spec.user }),
+    Tty: spec.tty,
+    OpenStdin: spec.openStdin,
+    ...(spec.stopSignal !== undefined && { StopSignal: spec.stopSignal }),
+    ...(healthcheck && {
+      Healthcheck: {
+        Test: [...healthcheck.test],
+        Interval: healthcheck.intervalNs,
+        Timeout: healthcheck.timeoutNs,
+        StartPeriod: healthcheck.startPeriodNs,
+        Retries: healthcheck.retries,
+        ...(healthcheck.startIntervalNs > 0 && { StartInterval: healthcheck.startIntervalNs }),
+      },
+    }),
+    ExposedPorts: Object.fromEntries(hostPorts.map((port) => [`${port.targetPort}/${port.protocol}`, {}])),
+    HostConfig: {
+      ...(first && { NetworkMode: first.overlay.name }),
+      PortBindings: Object.fromEntries(
+        hostPorts.map(({ targetPort, protocol, publishedPort }) => [
+          `${targetPort}/${protocol}`,
+          [{ HostPort: publishedPort ? String(publishedPort) : '' }],
+        ]),
+      ),
+      Mounts: spec.mounts.map(toMount),
+      GroupAdd: [...spec.groups],
+      ReadonlyRootfs: spec.readOnly,
+      ...(spec.init !== undefined && { Init: spec.init }),
+      Sysctls: { ...spec.sysctls },
+      CapAdd: [...spec.capabilityAdd],
+      CapDrop: [...spec.capabilityDrop],
+      Ulimits: spec.ulimits.map(({ name, soft, hard }) => ({ Name: name, Soft: soft, Hard: hard })),
+      ...(spec.oomScoreAdj !== undefined && { OomScoreAdj: spec.oomScoreAdj }),
+      ...(nameservers.length > 0 && { Dns: nameservers }),
+      DnsSearch: [...(spec.dnsConfig?.search ?? [])],
+      DnsOptions: [...(spec.dnsConfig?.options ?? [])],
+      ExtraHosts: spec.hosts.flatMap(extraHost),
+      // Limits only: reservations are the scheduler's business.
+      ...(limits && limits.memoryBytes > 0 && { Memory: limits.memoryBytes }),
+      ...(limits && limits.nanoCpus > 0 && { NanoCpus: limits.nanoCpus }),
+      ...(limits && limits.pids > 0 && { PidsLimit: limits.pids }),
+      ...(task.logDriver && {
+        LogConfig: { Type: task.logDriver.name, Config: { ...task.logDriver.options } },
+      }),
+    },
+    ...(first && {
+      NetworkingConfig: { EndpointsConfig: { [first.overlay.name]: endpointSettings(first) } },
+    }),
+  };
+  return {
+    create,
+    connect: others.map((leg) => ({ network: leg.overlay.name, endpoint: endpointSettings(leg) })),
+    volumes: spec.mounts.flatMap(toVolume),
+  };
+}
+
+/** In seconds, as the engine takes it; rounded up so that a short grace is not none. */
+export const stopGraceSeconds = (spec: Pick<ContainerSpec, 'stopGracePeriodNs'>): number =>
+  Math.ceil((spec.stopGracePeriodNs ?? graceNsDefault) / 1e9);
+
+const orderLegs = (legs: readonly Leg[]): Leg[] => [
+  ...legs.filter(({ overlay }) => !overlay.ingress),
+  ...legs.filter(({ overlay }) => overlay.ingress),
+];
+
+/**
+ * The engine's embedded resolver asks these from inside the sandbox: skep-dataplane's DNS at this node's own address of
+ * each overlay, which forwards what is not the cluster's. The user's own servers come after, for when it is away.
+ */
+const dnsServers = (legs: readonly Leg[], spec: ContainerSpec): string[] => [
+  ...orderLegs(legs).map(({ overlay }) => overlay.ownAddress),
+  ...(spec.dnsConfig?.nameservers ?? []),
+];
+
+const endpointSettings = ({ attachment }: Leg): Docker.EndpointSettings => ({
+  IPAMConfig: { IPv4Address: attachment.address },
+});
+
+function containerLabels(task: Task, spec: ContainerSpec): Record<string, string> {
+  return {
+    ...spec.labels,
+    [taskLabels.task]: '',
+    [taskLabels.taskId]: task.id,
+    [taskLabels.taskName]: taskName(task),
+    [taskLabels.nodeId]: task.nodeId ?? '',
+    [taskLabels.serviceId]: task.serviceId,
+    [taskLabels.serviceName]: task.serviceName,
+  };
+}
+
+function checkSpec({ image, mounts }: ContainerSpec): void {
+  const refuse = (text: string): never => {
+    throw new SkepError('invalidArgument', text);
+  };
+  if (image === '') refuse('dockerexec: image required');
+  for (const { target, type, source } of mounts) {
+    if (!target.startsWith('/')) refuse(`invalid mount target, must be an absolute path: ${target}`);
+    if (type === 'bind' && !source.startsWith('/'))
+      refuse(`invalid bind mount source, must be an absolute path: ${source}`);
+  }
+}
+
+/** `:latest` where neither tag nor digest is given. */
+export const withTag = (image: string): string =>
+  image.includes('@') || /:[^/]*$/.test(image) || /^[0-9a-f]{64}$/.test(image) ? image : `${image}:latest`;
+
+function extraHost(entry: string): string[] {
+  const [address, host] = entry.trim().split(/\s+/);
+  return address && host ? [`${host}:${address}`] : [];
+}
+
+function toMount(mount: Mount): Docker.MountSettings {
+  const { bindOptions, volumeOptions, tmpfsOptions } = mount;
+  const settings = {
+    Type: mount.type,
+    Source: mount.source,
+    Target: mount.target,
+    ReadOnly: mount.readOnly,
+    ...(mount.consistency !== undefined && { Consistency: mount.consistency }),
+    ...(bindOptions && {
+      BindOptions: {
+        ...(bindOptions.propagation !== undefined && { Propagation: bindOptions.propagation }),
+        ...(bindOptions.nonRecursive !== undefined && { NonRecursive: bindOptions.nonRecursive }),
+        ...(bindOptions.createMountpoint !== undefined && {
+          CreateMountpoint: bindOptions.createMountpoint,
+        }),
+      },
+    }),
+    ...(volumeOptions && {
+      VolumeOptions: {
+        NoCopy: volumeOptions.noCopy ?? false,
+        Labels: { ...volumeOptions.labels },
+        ...(volumeOptions.subpath !== undefined && { Subpath: volumeOptions.subpath }),
+        ...(volumeOptions.driverConfig && {
+          DriverConfig: {
+            Name: volumeOptions.driverConfig.name,
+            Options: { ...volumeOptions.driverConfig.options },
+          },
+        }),
+      },
+    }),
+    ...(tmpfsOptions && {
+      TmpfsOptions: {
+        ...(tmpfsOptions.sizeBytes !== undefined && { SizeBytes: tmpfsOptions.sizeBytes }),
+        ...(tmpfsOptions.mode !== undefined && { Mode: tmpfsOptions.mode }),
+      },
+    }),
+  };
+  return settings as Docker.MountSettings;
+}
+
+function toVolume({ type, source, volumeOptions }: Mount): Docker.VolumeCreateOptions[] {
+  if (type !== 'volume' || source === '' || !volumeOptions) return [];
+  const { labels, driverConfig } = volumeOptions;
+  return [
+    {
+      Name: source,
+      Labels: { ...labels },
+      ...(driverConfig && { Driver: driverConfig.name, DriverOpts: { ...driverConfig.options } }),
+    },
+  ];
+}
+
+/** The option by which the `skep` network driver knows the overlay. */
+export const overlayIdOption = 'skep.network.id';
+
+/** The node-local network that stands for an overlay in the engine. */
+export const localNetwork = (overlay: AssignmentItems['overlay']): Docker.NetworkCreateOptions => ({
+  Name: overlay.name,
+  CheckDuplicate: true,
+  Driver: 'skep',
+  Internal: overlay.internal,
+  // Containers that users run may not join what was not made attachable; the agent's own connect by the same call,
+  // so the engine cannot tell them apart and the API front refuses.
+  Attachable: overlay.attachable,
+  Labels: { [overlayIdOption]: overlay.id },
+  Options: { ...overlay.driverOptions, [overlayIdOption]: overlay.id },
+  IPAM: {
+    Driver: 'skep',
+    Config: [{ Subnet: overlay.subnet, Gateway: overlay.gateway }],
+  },
+});

@@ -1,0 +1,99 @@
+/**
+ * The node-local networks of driver `skep` that stand for overlays in the engine. Made when a task needs one, removed
+ * when no task here holds it and nothing is attached. Must stay true: a network that a task holds is not removed, for
+ * the engine itself lets go of a network that only a container not yet started refers to.
+ */
+import type { Log } from '../../runtime/log.js';
+import type { Engine, LocalNetwork } from '../dockerd/client.js';
+import { EngineError } from '../dockerd/client.js';
+import type { AssignmentItems } from '../rpc/assignment.js';
+import { localNetwork, overlayIdOption } from './container-config.js';
+
+export class LocalNetworks {
+  readonly #holders = new Map<string, Set<string>>();
+  /** The last operation on each overlay's network: they run one by one. */
+  readonly #busy = new Map<string, Promise<unknown>>();
+
+  constructor(
+    private readonly engine: Engine,
+    private readonly log: Log,
+  ) {}
+
+  /** The task needs these overlays' networks until {@link release}. */
+  hold(taskId: string, overlayIds: readonly string[]): void {
+    for (const id of overlayIds) {
+      const holders = this.#holders.get(id) ?? new Set();
+      this.#holders.set(id, holders.add(taskId));
+    }
+  }
+
+  /** Removes those of the task's networks that nothing needs any more. */
+  async release(taskId: string): Promise<void> {
+    const released: string[] = [];
+    for (const [id, holders] of this.#holders) {
+      if (!holders.delete(taskId)) continue;
+      released.push(id);
+      if (holders.size === 0) this.#holders.delete(id);
+    }
+    if (released.length > 0) await this.#removeUnheld((id) => released.includes(id));
+  }
+
+  /** Removes everything that no task holds, such as what an earlier agent left. */
+  sweep(): Promise<void> {
+    return this.#removeUnheld(() => true);
+  }
+
+  /** All tasks are gone: removes every network that nothing is attached to. */
+  removeAll(): Promise<void> {
+    this.#holders.clear();
+    return this.sweep();
+  }
+
+  /** Makes sure that the overlay has its network in the engine. */
+  ensure(overlay: AssignmentItems['overlay']): Promise<void> {
+    return this.#oneByOne(overlay.id, async () => {
+      if (await this.#find(overlay.id)) return;
+      try {
+        await this.engine.createNetwork(localNetwork(overlay));
+        this.log.info({ network: overlay.id, name: overlay.name }, 'local network created');
+      } catch (err) {
+        // Somebody else, such as `docker run` on an attachable network, was faster.
+        const isTaken = err instanceof EngineError && err.statusCode === 409;
+        if (!isTaken || !(await this.#find(overlay.id))) throw err;
+      }
+    });
+  }
+
+  async #removeUnheld(among: (overlayId: string) => boolean): Promise<void> {
+    for (const network of await this.#list()) {
+      const overlayId = overlayIdOf(network);
+      if (!among(overlayId)) continue;
+      await this.#oneByOne(overlayId, async () => {
+        if (this.#holders.has(overlayId)) return;
+        if (await this.engine.removeNetwork(network.id))
+          this.log.info({ network: overlayId, name: network.name }, 'local network removed');
+      });
+    }
+  }
+
+  async #find(overlayId: string): Promise<LocalNetwork | undefined> {
+    return (await this.#list()).find((network) => overlayIdOf(network) === overlayId);
+  }
+
+  #list(): Promise<LocalNetwork[]> {
+    return this.engine.listNetworks(overlayIdOption);
+  }
+
+  async #oneByOne(overlayId: string, body: () => Promise<void>): Promise<void> {
+    const before = this.#busy.get(overlayId) ?? Promise.resolve();
+    const mine = before.catch(() => undefined).then(body);
+    this.#busy.set(overlayId, mine);
+    try {
+      await mine;
+    } finally {
+      if (this.#busy.get(overlayId) === mine) this.#busy.delete(overlayId);
+    }
+  }
+}
+
+const overlayIdOf = ({ labels }: LocalNetwork): string => labels[overlayIdOption] ?? '';

@@ -1,0 +1,181 @@
+/**
+ * This node's network as its tasks see it: holds the assignments, hands the assembled state to skep-dataplane (whole,
+ * coalesced, retried until it is taken), and lets a task wait for what it needs: its overlays to be known, its
+ * endpoint to be programmed, its endpoint to have stopped serving.
+ */
+import type { TaskId } from '../../model/ids.js';
+import { OutsideError } from '../../model/errors.js';
+import type { NodeNetworkState } from '../../dataplane/state.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import { runLoop, Trigger } from '../../runtime/loop.js';
+import type { Assignment, AssignmentItems, Assignments } from '../rpc/assignment.js';
+import { assembleNodeNetworkState, itemsOf } from './node-state.js';
+
+/** skep-dataplane, as the agent uses it. */
+export interface Dataplane {
+  /** Resolves once the state is on disk there. */
+  setState(state: NodeNetworkState): Promise<void>;
+  /** Resolves once the kernel equals a state of at least `revision` and, where given, the task's sandboxes are programmed. */
+  waitProgrammed(
+    what: { readonly revision: number; readonly taskId?: TaskId },
+    signal: AbortSignal,
+  ): Promise<unknown>;
+}
+
+/** What a task asks of its node's network. */
+export interface TaskNetwork {
+  /** The overlays by id, once all are known here; null if that takes longer than `waitMs`. */
+  overlays(
+    networkIds: readonly string[],
+    waitMs: number,
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<string, AssignmentItems['overlay']> | null>;
+  /** Resolves once the task's endpoints on `networkIds` are known here and programmed in this node's kernel. */
+  endpointsProgrammed(taskId: TaskId, networkIds: readonly string[], signal: AbortSignal): Promise<void>;
+  /** Resolves once the running task's sandboxes are programmed. */
+  sandboxProgrammed(taskId: TaskId, signal: AbortSignal): Promise<void>;
+  /** Resolves once no endpoint of the task serves and this node's kernel knows. */
+  notServing(taskId: TaskId, signal: AbortSignal): Promise<void>;
+}
+
+export interface NodeNetworkOptions {
+  readonly dataplane: Dataplane;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class NodeNetwork implements TaskNetwork {
+  #assignments: Assignments = new Map<string, Assignment>();
+  #revision = 0;
+  #state: NodeNetworkState | undefined;
+  /** Revision of the last state that the dataplane took. */
+  #handedOver = 0;
+  readonly #push = new Trigger();
+  /** Each is called after the assignments or what the dataplane holds have changed. */
+  readonly #waiters = new Set<() => void>();
+
+  constructor(private readonly options: NodeNetworkOptions) {}
+
+  /** What this node has to know from now on. */
+  set(assignments: Assignments, revision: number): void {
+    this.#assignments = assignments;
+    this.#revision = revision;
+    this.#state = assembleNodeNetworkState(assignments, revision);
+    this.#push.fire();
+    this.#wakeWaiters();
+  }
+
+  /** Overlays this node takes part in, by id. */
+  knownOverlays(): ReadonlyMap<string, AssignmentItems['overlay']> {
+    return new Map(itemsOf(this.#assignments.values(), 'overlay').map((item) => [item.id, item]));
+  }
+
+  /** Hands states over until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { dataplane, clock, log } = this.options;
+    await runLoop(
+      {
+        name: 'node-network',
+        trigger: this.#push,
+        clock,
+        log,
+        resyncMs: 60_000,
+        gapMs: 5,
+        retryMsMax: 2_000,
+      },
+      async () => {
+        const state = this.#state;
+        if (!state || state.revision === this.#handedOver) return;
+        await dataplane.setState(state);
+        this.#handedOver = state.revision;
+        this.#wakeWaiters();
+      },
+      signal,
+    );
+  }
+
+  async overlays(
+    networkIds: readonly string[],
+    waitMs: number,
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<string, AssignmentItems['overlay']> | null> {
+    const timeout = AbortSignal.timeout(waitMs);
+    const allKnown = (): boolean => {
+      const known = this.knownOverlays();
+      return networkIds.every((id) => known.has(id));
+    };
+    try {
+      await this.#until(allKnown, AbortSignal.any([signal, timeout]));
+    } catch (err) {
+      if (timeout.aborted && !signal.aborted) return null;
+      throw err;
+    }
+    return this.knownOverlays();
+  }
+
+  async endpointsProgrammed(
+    taskId: TaskId,
+    networkIds: readonly string[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (networkIds.length === 0) return;
+    await this.#until(
+      () =>
+        networkIds.every((id) => this.#assignments.has(`endpoint/${id}/${taskId}`)) && this.#isHandedOver(),
+      signal,
+    );
+    await this.options.dataplane.waitProgrammed({ revision: this.#handedOver }, signal);
+  }
+
+  async sandboxProgrammed(taskId: TaskId, signal: AbortSignal): Promise<void> {
+    await this.#until(() => this.#isHandedOver(), signal);
+    await this.options.dataplane.waitProgrammed({ revision: this.#handedOver, taskId }, signal);
+  }
+
+  async notServing(taskId: TaskId, signal: AbortSignal): Promise<void> {
+    const serves = (): boolean =>
+      itemsOf(this.#assignments.values(), 'endpoint').some((item) => item.taskId === taskId && item.serving);
+    await this.#until(() => !serves() && this.#isHandedOver(), signal);
+    await this.options.dataplane.waitProgrammed({ revision: this.#handedOver }, signal);
+  }
+
+  #isHandedOver(): boolean {
+    return this.#state !== undefined && this.#handedOver >= this.#revision;
+  }
+
+  #wakeWaiters(): void {
+    for (const wake of this.#waiters) wake();
+  }
+
+  #until(holds: () => boolean, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const settle = (): void => {
+        if (!signal.aborted && !holds()) return;
+        this.#waiters.delete(settle);
+        signal.removeEventListener('abort', settle);
+        if (signal.aborted) reject(signal.reason as Error);
+        else resolve();
+      };
+      this.#waiters.add(settle);
+      signal.addEventListener('abort', settle, { once: true });
+      settle();
+    });
+  }
+}
+
+/** Runs `wait` for at most `waitMs`; then throws an error that is worth a retry. */
+export async function atMostMs<T>(
+  waitMs: number,
+  what: string,
+  signal: AbortSignal,
+  wait: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const timeout = AbortSignal.timeout(waitMs);
+  try {
+    return await wait(AbortSignal.any([signal, timeout]));
+  } catch (err) {
+    if (signal.aborted || !timeout.aborted) throw err;
+    throw new OutsideError(`${what} took longer than ${waitMs / 1000} s`, true, { cause: err });
+  }
+}

@@ -1,0 +1,218 @@
+/**
+ * The agent's conversation with the managers: one session with one of them at a time, for as long as it lasts, then
+ * the next one. Nothing that runs on this node depends on a session: without one, tasks and network stay as they are
+ * and reports wait.
+ */
+import assert from 'node:assert';
+import { isDeepStrictEqual } from 'node:util';
+import type { ChannelCredentials, ChannelOptions } from '@grpc/grpc-js';
+import type { RandomSource } from '../../model/ids.js';
+import { SkepError } from '../../model/errors.js';
+import { backoffMs } from '../../runtime/backoff.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import type { Assignment, WireAssignmentsMessage } from '../rpc/assignment.js';
+import { applyChanges, parseMessage } from '../rpc/assignment.js';
+import { DispatcherClient, rpcTimeoutMs } from '../rpc/clients.js';
+import type { ManagerAddress, SessionMessage, WireNodeDescription } from '../rpc/messages.js';
+import { fromServiceError } from '../rpc/status.js';
+import type { LogPublisher } from './log-publisher.js';
+import { itemsOf } from './node-state.js';
+import type { StatusReporter } from './status-reporter.js';
+import type { Worker } from './worker.js';
+
+/** Swarm's agent: backoff from 100 ms doubling to 8 s; the host is described anew every 20 s. */
+const retryMsMax = 8_000;
+const describeEveryMs = 20_000;
+/** A session that lasted as long was a good one: the next failure is a first one. */
+const goodSessionMs = 8_000;
+
+export interface SessionOptions {
+  /** This node's credentials, asked for before each session so that a renewed certificate is used. */
+  readonly credentials: () => ChannelCredentials;
+  readonly channelOptions?: ChannelOptions;
+  /** Managers known so far. */
+  readonly managers: readonly ManagerAddress[];
+  /** Empty: the managers take the address the connection comes from. */
+  readonly dataPathAddr: string;
+  readonly describe: () => Promise<WireNodeDescription>;
+  readonly network: {
+    set(assignments: ReadonlyMap<string, Assignment>, revision: number): void;
+  };
+  readonly worker: Worker;
+  readonly reporter: StatusReporter;
+  readonly logs: LogPublisher;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly log: Log;
+  /** Called with each session message, e.g. to keep the managers' addresses and the trust root on disk. */
+  readonly onMessage?: (message: SessionMessage) => void;
+}
+
+export class AgentSession {
+  #managers: readonly ManagerAddress[];
+  /** Failures in a row by manager address. */
+  readonly #failures = new Map<string, number>();
+  #description: WireNodeDescription | undefined;
+  #settleReady: { resolve: () => void; reject: (err: Error) => void } | undefined;
+  /** Resolves with the first registration; rejects when the first answer is that this node is none. */
+  readonly ready: Promise<void>;
+
+  constructor(private readonly options: SessionOptions) {
+    assert(options.managers.length > 0, 'an agent needs a manager to turn to');
+    this.#managers = options.managers;
+    this.ready = new Promise((resolve, reject) => (this.#settleReady = { resolve, reject }));
+    this.ready.catch(() => undefined);
+  }
+
+  /** As the last session message named them. */
+  managers(): readonly ManagerAddress[] {
+    return this.#managers;
+  }
+
+  /** Holds sessions, one after another, until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.options;
+    for (let failures = 0; !signal.aborted;) {
+      const manager = this.#chooseManager();
+      const startedMs = clock.nowMs();
+      try {
+        await this.#hold(manager, signal);
+      } catch (err) {
+        if (signal.aborted) return;
+        if (err instanceof DescriptionChanged) continue;
+        if (err instanceof assert.AssertionError) throw err;
+        failures = clock.nowMs() - startedMs >= goodSessionMs ? 1 : failures + 1;
+        this.#failures.set(manager.addr, (this.#failures.get(manager.addr) ?? 0) + 1);
+        const refusal = fromServiceError(err);
+        log.warn({ manager: manager.addr, failures, err: refusal.message }, 'session ended, will retry');
+        if (isFinal(refusal)) this.#settleReady?.reject(refusal);
+        const delayMs = backoffMs(failures, retryMsMax);
+        await clock.sleep(delayMs / 2 + this.#fraction() * (delayMs / 2), signal).catch(() => undefined);
+      }
+    }
+  }
+
+  /** One of those that failed least lately. */
+  #chooseManager(): ManagerAddress {
+    const failuresOf = ({ addr }: ManagerAddress): number => this.#failures.get(addr) ?? 0;
+    const fewest = Math.min(...this.#managers.map(failuresOf));
+    const best = this.#managers.filter((manager) => failuresOf(manager) === fewest);
+    const chosen = best[Math.min(best.length - 1, Math.floor(this.#fraction() * best.length))];
+    assert(chosen);
+    return chosen;
+  }
+
+  #fraction(): number {
+    const [a = 0, b = 0] = this.options.random(2);
+    return (a * 256 + b) / 65_536;
+  }
+
+  /** One session, until anything of it fails. */
+  async #hold({ addr }: ManagerAddress, signal: AbortSignal): Promise<void> {
+    const { credentials, channelOptions, reporter, logs, log } = this.options;
+    const end = new AbortController();
+    const over = AbortSignal.any([signal, end.signal]);
+    const client = new DispatcherClient(addr, credentials(), channelOptions);
+    let parts: Promise<void>[] = [];
+    try {
+      const description = await this.#describe();
+      const { dataPathAddr } = this.options;
+      const messages = client.session({ description, dataPathAddr }, over)[Symbol.asyncIterator]();
+      const sessionId = this.#take(await firstMessage(messages));
+      log.info({ manager: addr, session: sessionId }, 'registered with a manager');
+      this.#failures.delete(addr);
+      this.#settleReady?.resolve();
+      parts = [
+        this.#followSession(messages),
+        this.#beat(client, sessionId, over),
+        this.#followAssignments(client, sessionId, over),
+        reporter.run((updates) => client.updateTaskStatus({ sessionId, updates }), over),
+        logs.run(client, sessionId, over),
+        this.#watchDescription(description, over),
+      ];
+      await Promise.race(parts);
+      over.throwIfAborted();
+      throw new SkepError('unavailable', 'the manager ended the session');
+    } finally {
+      end.abort(new Error('session ended'));
+      await Promise.allSettled(parts);
+      client.close();
+    }
+  }
+
+  /** Takes over what a session message says and gives the session's id. */
+  #take(message: SessionMessage): string {
+    if (message.managers.length > 0) this.#managers = message.managers;
+    this.options.onMessage?.(message);
+    return message.sessionId;
+  }
+
+  async #followSession(messages: AsyncIterator<SessionMessage>): Promise<void> {
+    for (let next = await messages.next(); !next.done; next = await messages.next()) this.#take(next.value);
+  }
+
+  async #beat(client: DispatcherClient, sessionId: string, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const { periodMs } = await client.heartbeat({ sessionId });
+      await this.options.clock.sleep(periodMs, signal).catch(() => undefined);
+    }
+  }
+
+  async #followAssignments(client: DispatcherClient, sessionId: string, signal: AbortSignal): Promise<void> {
+    const { network, worker } = this.options;
+    let known = new Map<string, Assignment>();
+    let sequence = 0;
+    for await (const wire of client.assignments({ sessionId }, signal)) {
+      const message = parseMessage(wire as WireAssignmentsMessage);
+      if (!message.complete && message.appliesTo !== sequence)
+        throw new SkepError('aborted', `assignments out of order: at ${sequence}, got ${message.appliesTo}`);
+      sequence = message.resultsIn;
+      known = applyChanges(known, message.changes, message.complete);
+      // Network first: a task that is to stop looks whether it still serves, a new one whether its overlays are known.
+      network.set(known, message.revision);
+      worker.assign(
+        itemsOf(known.values(), 'task').map(({ task }) => task),
+        message.complete,
+      );
+    }
+  }
+
+  /** Ends the session when the host is not what it said to be, so that the next one says it. */
+  async #watchDescription(said: WireNodeDescription, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.options.clock.sleep(describeEveryMs, signal).catch(() => undefined);
+      if (!signal.aborted && !isDeepStrictEqual(await this.#describe(), said)) throw new DescriptionChanged();
+    }
+  }
+
+  /** An engine that is away for a moment does not change what the host is. */
+  async #describe(): Promise<WireNodeDescription> {
+    try {
+      this.#description = await this.options.describe();
+    } catch (err) {
+      if (!this.#description) throw err;
+      this.options.log.warn({ err }, 'cannot describe this host, keeping the last description');
+    }
+    return this.#description;
+  }
+}
+
+class DescriptionChanged extends Error {
+  override readonly name = 'DescriptionChanged';
+}
+
+/** Refusals that no other manager and no later time will take back. */
+const isFinal = ({ kind }: SkepError): boolean =>
+  kind === 'notFound' || kind === 'permissionDenied' || kind === 'unauthenticated';
+
+async function firstMessage(messages: AsyncIterator<SessionMessage>): Promise<SessionMessage> {
+  const timeout = new Promise<never>((_, reject) => {
+    AbortSignal.timeout(rpcTimeoutMs).addEventListener('abort', () =>
+      reject(new SkepError('deadlineExceeded', 'the manager did not answer')),
+    );
+  });
+  const first = await Promise.race([messages.next(), timeout]);
+  if (first.done) throw new SkepError('unavailable', 'the manager ended the session');
+  return first.value;
+}

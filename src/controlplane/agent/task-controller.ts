@@ -1,0 +1,241 @@
+/**
+ * What the steps of a task do to its container. Every operation may be repeated: a container that exists is prepared, a
+ * process that ran is started, a container that is gone is shut down. So an agent that was restarted takes a task up
+ * where it is, without touching its process.
+ */
+import { SkepError } from '../../model/errors.js';
+import type { Task } from '../../model/objects.js';
+import { taskName } from '../../model/objects.js';
+import { isTerminal } from '../../model/task-state.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import { Trigger } from '../../runtime/loop.js';
+import type { ContainerView, Engine } from '../dockerd/client.js';
+import { EngineError } from '../dockerd/client.js';
+import type { ContainerEvents } from '../dockerd/events.js';
+import type { ContainerPlan, Leg } from './container-config.js';
+import { planContainer, stopGraceSeconds, taskLabels, withTag } from './container-config.js';
+import type { LocalNetworks } from './local-networks.js';
+import type { TaskNetwork } from './node-network.js';
+import { atMostMs } from './node-network.js';
+import { ExitError } from './task-machine.js';
+import type { TemplateNode } from './template.js';
+import { expandContainer, templateContext } from './template.js';
+
+/** Swarm's controller waits as long for the node's attachments. */
+const attachmentWaitMs = 30_000;
+/** How long one attempt waits for the kernel; then the step is tried again. */
+const programWaitMs = 30_000;
+/** Swarm sleeps for as long between taking a task out of service and stopping it; here it is the bound of a wait. */
+const drainWaitMs = 2_000;
+/** Longest time without looking at a running container; events come at once, this only bounds a lost one. */
+const lookMs = 60_000;
+
+/** The steps' deeds. Each throws when it fails, an OutsideError marked retryable when it may be tried again. */
+export interface TaskController {
+  /** The container, if there is one. */
+  container(): Promise<ContainerView | undefined>;
+  prepare(signal: AbortSignal): Promise<void>;
+  start(signal: AbortSignal): Promise<void>;
+  /** Resolves when the process ended with 0; throws {@link ExitError} otherwise. */
+  wait(signal: AbortSignal): Promise<void>;
+  /** Resolves when the process is gone. `signal` gives up waiting, not stopping. */
+  shutdown(signal: AbortSignal): Promise<void>;
+  /** The task has ended, however it did: lets go of what only a running task needs. */
+  release(): Promise<void>;
+  /** Removes the container, running or not, with its anonymous volumes. */
+  remove(): Promise<void>;
+}
+
+export interface ControllerParts {
+  readonly engine: Engine;
+  readonly events: ContainerEvents;
+  readonly network: TaskNetwork;
+  readonly localNetworks: LocalNetworks;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** This node as templates name it. */
+  readonly node: () => TemplateNode;
+}
+
+const destroyed = (): SkepError => new SkepError('notFound', 'dockerexec: container destroyed');
+
+export class ContainerController implements TaskController {
+  readonly #name: string;
+  readonly #networkIds: readonly string[];
+
+  constructor(
+    private readonly task: Task,
+    private readonly parts: ControllerParts,
+  ) {
+    this.#name = taskName(task);
+    this.#networkIds = task.networks.map(({ networkId }) => networkId);
+    if (!isTerminal(task.status.state)) parts.localNetworks.hold(task.id, this.#networkIds);
+  }
+
+  container(): Promise<ContainerView | undefined> {
+    return this.parts.engine.container(this.#name);
+  }
+
+  async prepare(signal: AbortSignal): Promise<void> {
+    const { engine, localNetworks } = this.parts;
+    const spec = expandContainer(this.task.spec.container, templateContext(this.task, this.parts.node()));
+    const legs = await this.#legs(signal);
+    const plan = planContainer(this.task, spec, legs);
+    if (await this.#isPrepared()) return;
+    for (const { overlay } of legs) await localNetworks.ensure(overlay);
+    for (const volume of plan.volumes) await engine.createVolume(volume);
+    await this.#ensureImage(signal);
+    signal.throwIfAborted();
+    await this.#create(plan);
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    const { engine, network } = this.parts;
+    const { id: taskId } = this.task;
+    const created = await this.container();
+    if (!created) throw destroyed();
+    if (created.status === 'created') {
+      await atMostMs(programWaitMs, 'programming the endpoint', signal, (limit) =>
+        network.endpointsProgrammed(taskId, this.#networkIds, limit),
+      );
+      signal.throwIfAborted();
+      try {
+        await engine.startContainer(created.id);
+      } catch (err) {
+        if (!(err instanceof EngineError) || err.retryable) throw err;
+        throw new EngineError(`starting container failed: ${err.message}`, err.statusCode, { cause: err });
+      }
+    }
+    await this.#untilServing(created.id, signal);
+  }
+
+  async wait(signal: AbortSignal): Promise<void> {
+    const container = await this.container();
+    if (!container) throw destroyed();
+    const ended = await this.#look(container.id, signal, (now) => isEnded(now) || now.health === 'unhealthy');
+    if (!isEnded(ended)) await this.#endUnhealthy(ended, signal);
+    if (ended.exitCode !== 0) throw new ExitError(ended.exitCode);
+  }
+
+  async shutdown(signal: AbortSignal): Promise<void> {
+    const { engine, network, log } = this.parts;
+    const container = await this.container();
+    if (container && isStarted(container) && !isEnded(container)) {
+      if (this.#networkIds.length > 0) {
+        const drained = AbortSignal.any([signal, AbortSignal.timeout(drainWaitMs)]);
+        await network
+          .notServing(this.task.id, drained)
+          .catch((err: unknown) => log.debug({ task: this.task.id, err }, 'stopping a task that may serve'));
+      }
+      await engine.stopContainer(container.id, stopGraceSeconds(this.task.spec.container), signal);
+    }
+  }
+
+  release(): Promise<void> {
+    return this.parts.localNetworks.release(this.task.id);
+  }
+
+  async remove(): Promise<void> {
+    await this.parts.engine.removeContainer(this.#name);
+    await this.parts.localNetworks.release(this.task.id);
+  }
+
+  /** The task's networks as this node knows them. */
+  async #legs(signal: AbortSignal): Promise<Leg[]> {
+    if (this.#networkIds.length === 0) return [];
+    const overlays = await this.parts.network.overlays(this.#networkIds, attachmentWaitMs, signal);
+    return this.task.networks.map((attachment) => {
+      const overlay = overlays?.get(attachment.networkId);
+      if (!overlay)
+        throw new SkepError(
+          'failedPrecondition',
+          'node is missing network attachments, ip addresses may be exhausted',
+        );
+      return { attachment, overlay };
+    });
+  }
+
+  /** A container of this task that lacks a network (the agent ended in between) is made again. */
+  async #isPrepared(): Promise<boolean> {
+    const container = await this.container();
+    if (!container) return false;
+    if (container.labels[taskLabels.taskId] !== this.task.id)
+      throw new SkepError('alreadyExists', `container name ${this.#name} is in use by another container`);
+    if (container.status !== 'created') return true;
+    await this.parts.engine.removeContainer(container.id);
+    return false;
+  }
+
+  async #ensureImage(signal: AbortSignal): Promise<void> {
+    const { engine, log } = this.parts;
+    const { registryAuth, image } = this.task.spec.container;
+    const reference = withTag(image);
+    if (await engine.hasImage(reference)) return;
+    try {
+      await engine.pull(reference, registryAuth, signal);
+    } catch (err) {
+      signal.throwIfAborted();
+      // As Swarm does: creating the container then says that there is no such image.
+      log.warn({ task: this.task.id, image: reference, err }, 'pulling the image failed');
+    }
+  }
+
+  async #create(plan: ContainerPlan): Promise<void> {
+    const { engine } = this.parts;
+    const id = await engine.createContainer(plan.create);
+    for (const { network, endpoint } of plan.connect) await engine.connectNetwork(network, id, endpoint);
+  }
+
+  /** Until the sandbox is programmed and the health check, if any, has passed; or the process has ended with 0. */
+  async #untilServing(containerId: string, signal: AbortSignal): Promise<void> {
+    const { network } = this.parts;
+    const ended = new AbortController();
+    const over = AbortSignal.any([signal, ended.signal]);
+    // Whichever comes first: a process that ends takes its sandbox with it, and nobody would ever program that.
+    const settled = this.#look(containerId, over, (now) => isEnded(now) || now.health === 'unhealthy');
+    const programmed =
+      this.#networkIds.length === 0
+        ? Promise.resolve()
+        : atMostMs(programWaitMs, 'programming the sandbox', over, (limit) =>
+            network.sandboxProgrammed(this.task.id, limit),
+          );
+    try {
+      const outcome = await Promise.race([settled, programmed.then(() => null)]);
+      const last =
+        outcome ??
+        (await this.#look(containerId, signal, (now) => isEnded(now) || now.health !== 'starting'));
+      if (!isEnded(last) && last.health === 'unhealthy') await this.#endUnhealthy(last, signal);
+      if (isEnded(last) && last.exitCode !== 0) throw new ExitError(last.exitCode);
+    } finally {
+      ended.abort(new Error('no longer waiting'));
+      await Promise.allSettled([settled, programmed]);
+    }
+  }
+
+  async #endUnhealthy({ id }: ContainerView, signal: AbortSignal): Promise<never> {
+    await this.shutdown(signal);
+    const container = await this.parts.engine.container(id);
+    throw new ExitError(container?.exitCode ?? 0, 'dockerexec: unhealthy container');
+  }
+
+  /** Looks after every event of the container until `holds`; throws when the container is gone. */
+  async #look(
+    containerId: string,
+    signal: AbortSignal,
+    holds: (container: ContainerView) => boolean,
+  ): Promise<ContainerView> {
+    const changed = new Trigger();
+    using _watch = this.parts.events.watch(containerId, changed.fire);
+    for (;;) {
+      signal.throwIfAborted();
+      const container = await this.parts.engine.container(containerId);
+      if (!container) throw destroyed();
+      if (holds(container)) return container;
+      await changed.wait(lookMs, this.parts.clock, signal);
+    }
+  }
+}
+
+const isStarted = ({ status }: ContainerView): boolean => status !== 'created';
+const isEnded = ({ status }: ContainerView): boolean => status === 'exited' || status === 'dead';

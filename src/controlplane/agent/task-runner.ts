@@ -1,0 +1,182 @@
+/**
+ * Drives one task: plans a step, does it, reports, until the task has ended. A change of what is wanted interrupts a
+ * step only to shut down; steps that change the engine are never left half done, they end first.
+ */
+import type { TaskId } from '../../model/ids.js';
+import type { Task, TaskStatus } from '../../model/objects.js';
+import type { TaskState } from '../../model/task-state.js';
+import { atLeast, compareStates } from '../../model/task-state.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import { Trigger } from '../../runtime/loop.js';
+import type { ContainerView } from '../dockerd/client.js';
+import type { TaskController } from './task-controller.js';
+import type { TaskProgress, TaskStep } from './task-machine.js';
+import { afterFailure, afterSuccess, isTransient, nextStep, resumeAt } from './task-machine.js';
+
+/** What a task is at, as the manager is told. */
+export type TaskReport = Omit<TaskStatus, 'appliedAtMs'>;
+
+/** Swarm's agent tries again about once a second. */
+const retryMs = 1_000;
+
+export interface TaskRunnerOptions {
+  readonly controller: TaskController;
+  readonly report: (taskId: TaskId, report: TaskReport) => void;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class TaskRunner {
+  #desired: TaskState;
+  #progress: TaskProgress;
+  readonly #changed = new Trigger();
+  readonly #closed = new AbortController();
+  /** Aborts the step under way. */
+  #interrupt = new AbortController();
+  #stopping = false;
+  readonly #ended: Promise<void>;
+
+  constructor(
+    readonly task: Task,
+    private readonly options: TaskRunnerOptions,
+  ) {
+    this.#desired = task.desiredState;
+    const { state, message, err } = task.status;
+    this.#progress = { state, message, ...(err === undefined ? {} : { err }) };
+    this.#ended = this.#run();
+    // A bug ends the process.
+    this.#ended.catch((failure: unknown) =>
+      setImmediate(() => {
+        throw failure;
+      }),
+    );
+  }
+
+  get state(): TaskState {
+    return this.#progress.state;
+  }
+
+  /** Takes over what is wanted of the task. It only ever moves on. */
+  update({ desiredState }: Task): void {
+    if (compareStates(desiredState, this.#desired) <= 0) return;
+    this.#desired = desiredState;
+    // Stopping is not interrupted by the wish to stop and forget.
+    if (atLeast(desiredState, 'shutdown') && !this.#stopping)
+      this.#interrupt.abort(new Error('no longer wanted'));
+    this.#changed.fire();
+  }
+
+  /** Stops driving the task; its container stays as it is. */
+  async close(): Promise<void> {
+    this.#closed.abort(new Error('closed'));
+    await this.#ended;
+  }
+
+  /** Stops driving the task and removes its container. */
+  async remove(): Promise<void> {
+    await this.close();
+    await this.options.controller.remove();
+  }
+
+  async #run(): Promise<void> {
+    const { clock } = this.options;
+    const closed = this.#closed.signal;
+    await this.#resume();
+    while (!closed.aborted) {
+      const step = nextStep(this.#progress.state, this.#desired);
+      if (step === 'none') {
+        if (atLeast(this.#progress.state, 'complete')) return this.#release();
+        await this.#changed.wait(3_600_000, clock, closed);
+        continue;
+      }
+      await this.#take(step);
+    }
+  }
+
+  /** Finds out where the task is; keeps asking while the engine is away. */
+  async #resume(): Promise<void> {
+    const { controller, clock, log } = this.options;
+    if (atLeast(this.#progress.state, 'complete')) return;
+    while (!this.#closed.signal.aborted) {
+      try {
+        this.#progress = resumeAt(this.#progress, await controller.container());
+        return;
+      } catch (err) {
+        log.warn({ err }, 'cannot look for the container, will retry');
+        await clock.sleep(retryMs, this.#closed.signal).catch(() => undefined);
+      }
+    }
+  }
+
+  async #take(step: Exclude<TaskStep, 'none'>): Promise<void> {
+    const { log, clock } = this.options;
+    this.#interrupt = new AbortController();
+    this.#stopping = step === 'shutdown';
+    const signal = AbortSignal.any([this.#interrupt.signal, this.#closed.signal]);
+    try {
+      await this.#do(step, signal);
+      this.#progress = afterSuccess(step);
+      log.info({ step, state: this.#progress.state }, 'task step');
+    } catch (err) {
+      if (signal.aborted) return; // planned anew
+      const before = this.#progress;
+      this.#progress = afterFailure(before, err);
+      log.warn({ step, state: this.#progress.state, err }, 'task step failed');
+      if (isTransient(err)) {
+        if (before.err !== this.#progress.err) await this.#report();
+        await clock.sleep(retryMs, signal).catch(() => undefined);
+        return;
+      }
+    }
+    await this.#report();
+  }
+
+  async #release(): Promise<void> {
+    const { controller, log } = this.options;
+    await controller.release().catch((err: unknown) => log.warn({ err }, 'leaving networks behind'));
+  }
+
+  async #do(step: Exclude<TaskStep, 'none'>, signal: AbortSignal): Promise<void> {
+    const { controller } = this.options;
+    switch (step) {
+      case 'accept':
+      case 'beginPreparing':
+      case 'beginStarting':
+        return;
+      case 'prepare':
+        return controller.prepare(signal);
+      case 'start':
+        return controller.start(signal);
+      case 'wait':
+        return controller.wait(signal);
+      case 'shutdown':
+        return controller.shutdown(signal);
+    }
+  }
+
+  async #report(): Promise<void> {
+    const { controller, report, clock } = this.options;
+    const { state } = this.#progress;
+    // Before there can be a container there is nothing to ask the engine for.
+    const container =
+      compareStates(state, 'ready') < 0 ? undefined : await controller.container().catch(() => undefined);
+    report(this.task.id, { timestampMs: clock.nowMs(), ...this.#progress, ...containerPart(container) });
+  }
+}
+
+function containerPart(container: ContainerView | undefined): Pick<TaskReport, 'container' | 'ports'> {
+  if (!container) return {};
+  const { id, pid, exitCode, ports } = container;
+  return {
+    container: { containerId: id, pid, exitCode },
+    ...(ports.length > 0 && {
+      ports: ports.map(({ protocol, targetPort, publishedPort }) => ({
+        protocol: protocol as 'tcp' | 'udp' | 'sctp',
+        targetPort,
+        publishedPort,
+        publishMode: 'host' as const,
+      })),
+    }),
+  };
+}

@@ -1,0 +1,137 @@
+/**
+ * All tasks of this node: a runner for each that the manager assigned, and the containers that belong to none removed.
+ * Being cut off from the managers changes nothing here; being restarted adopts what runs.
+ */
+import type { NodeId, TaskId } from '../../model/ids.js';
+import type { Task } from '../../model/objects.js';
+import { atLeast } from '../../model/task-state.js';
+import { backoffMs } from '../../runtime/backoff.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import { Trigger } from '../../runtime/loop.js';
+import type { Engine } from '../dockerd/client.js';
+import { taskLabels } from './container-config.js';
+import type { LocalNetworks } from './local-networks.js';
+import type { TaskController } from './task-controller.js';
+import type { TaskReport } from './task-runner.js';
+import { TaskRunner } from './task-runner.js';
+
+const retryMsMax = 10_000;
+
+export interface WorkerOptions {
+  readonly nodeId: NodeId;
+  readonly engine: Pick<Engine, 'listContainers' | 'removeContainer'>;
+  readonly localNetworks: Pick<LocalNetworks, 'sweep' | 'removeAll'>;
+  readonly controllerFor: (task: Task) => TaskController;
+  readonly report: (taskId: TaskId, report: TaskReport) => void;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Where the session hands assignments to. */
+export interface Worker {
+  /** All tasks of this node as of now; `complete` says that it is a new session's first word. */
+  assign(tasks: readonly Task[], complete: boolean): void;
+}
+
+export class TaskWorker implements Worker {
+  readonly #runners = new Map<TaskId, TaskRunner>();
+  /** Removals under way. */
+  readonly #removals = new Set<Promise<void>>();
+  readonly #reported = new Set<Trigger>();
+  readonly #closed = new AbortController();
+
+  constructor(private readonly options: WorkerOptions) {}
+
+  assign(tasks: readonly Task[], complete: boolean): void {
+    const assigned = new Set(tasks.map(({ id }) => id));
+    for (const task of tasks) {
+      const runner = this.#runners.get(task.id);
+      if (runner) runner.update(task);
+      else this.#start(task);
+    }
+    for (const [id, runner] of this.#runners) {
+      if (assigned.has(id)) continue;
+      this.#runners.delete(id);
+      this.#track(() => runner.remove(), { task: id });
+    }
+    if (complete) this.#track(() => this.#removeStrays(assigned), {});
+  }
+
+  runner(id: TaskId): TaskRunner | undefined {
+    return this.#runners.get(id);
+  }
+
+  /** Resolves when the task has been started or has ended, or at once if it is not of this node. */
+  async untilStarted(id: TaskId, signal: AbortSignal): Promise<void> {
+    const reported = new Trigger();
+    this.#reported.add(reported);
+    try {
+      for (;;) {
+        signal.throwIfAborted();
+        const runner = this.#runners.get(id);
+        if (!runner || atLeast(runner.state, 'starting')) return;
+        await reported.wait(60_000, this.options.clock, signal);
+      }
+    } finally {
+      this.#reported.delete(reported);
+    }
+  }
+
+  /** Stops driving tasks; containers stay as they are. */
+  async close(): Promise<void> {
+    this.#closed.abort(new Error('closed'));
+    await Promise.all([...this.#runners.values()].map((runner) => runner.close()));
+    await Promise.allSettled(this.#removals);
+  }
+
+  /** This node leaves its cluster: every task's container goes. */
+  async removeAll(): Promise<void> {
+    await this.close();
+    this.#runners.clear();
+    await this.#removeStrays(new Set());
+    await this.options.localNetworks.removeAll();
+  }
+
+  #start(task: Task): void {
+    const { controllerFor, clock, log } = this.options;
+    const report = (id: TaskId, what: TaskReport): void => {
+      this.options.report(id, what);
+      for (const trigger of this.#reported) trigger.fire();
+    };
+    const taskLog = log.child({ task: task.id, service: task.serviceName });
+    this.#runners.set(
+      task.id,
+      new TaskRunner(task, { controller: controllerFor(task), report, clock, log: taskLog }),
+    );
+  }
+
+  /** Containers of this node's tasks that no manager knows of any more. */
+  async #removeStrays(assigned: ReadonlySet<TaskId>): Promise<void> {
+    const { engine, nodeId, log, localNetworks } = this.options;
+    for (const { id, labels } of await engine.listContainers({ [taskLabels.nodeId]: nodeId })) {
+      const taskId = labels[taskLabels.taskId] as TaskId | undefined;
+      if (!taskId || assigned.has(taskId) || this.#runners.has(taskId)) continue;
+      log.info({ task: taskId, container: id }, 'removing the container of a task that is gone');
+      await engine.removeContainer(id);
+    }
+    await localNetworks.sweep();
+  }
+
+  /** Tries until it is done, for the engine may be away for a while. */
+  #track(remove: () => Promise<void>, about: object): void {
+    const { clock, log } = this.options;
+    const attempt = async (): Promise<void> => {
+      for (let failures = 1; !this.#closed.signal.aborted; failures++) {
+        try {
+          return await remove();
+        } catch (err) {
+          log.warn({ ...about, failures, err }, 'removing containers failed, will retry');
+          await clock.sleep(backoffMs(failures, retryMsMax), this.#closed.signal).catch(() => undefined);
+        }
+      }
+    };
+    const tracked = attempt().finally(() => this.#removals.delete(tracked));
+    this.#removals.add(tracked);
+  }
+}

@@ -1,0 +1,266 @@
+/**
+ * The one client of the real Docker Engine: exactly the calls that a node's agent needs, with the engine's own error
+ * text and status. "Already so" answers (304, a missing thing being removed) are absorbed here; nothing is retried.
+ */
+import type { Readable } from 'node:stream';
+import Docker from 'dockerode';
+import { OutsideError } from '../../model/errors.js';
+import type { LogFrame } from './log-frames.js';
+import { readLogFrames } from './log-frames.js';
+
+/** The engine refused, or could not be reached (`statusCode` 0, retryable). */
+export class EngineError extends OutsideError {
+  override readonly name = 'EngineError';
+
+  constructor(
+    message: string,
+    readonly statusCode: number,
+    options: { readonly cause?: unknown } = {},
+  ) {
+    super(message, statusCode === 0, options);
+  }
+}
+
+/** A container as the task machine needs to see it. */
+export interface ContainerView {
+  readonly id: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** created, running, paused, restarting, removing, exited or dead. */
+  readonly status: string;
+  readonly pid: number;
+  readonly exitCode: number;
+  /** Null without a health check. */
+  readonly health: 'starting' | 'healthy' | 'unhealthy' | null;
+  /** Ports published on the host. */
+  readonly ports: readonly {
+    readonly protocol: string;
+    readonly targetPort: number;
+    readonly publishedPort: number;
+  }[];
+  readonly tty: boolean;
+}
+
+export interface LocalNetwork {
+  readonly id: string;
+  readonly name: string;
+  readonly driver: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export interface LogSelection {
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  readonly follow: boolean;
+  /** -1: all. */
+  readonly tail: number;
+  /** Empty: from the beginning. */
+  readonly since: string;
+}
+
+/** What `docker info` says of the host. */
+export interface EngineInfo {
+  readonly Name: string;
+  readonly Architecture: string;
+  readonly OSType: string;
+  readonly NCPU: number;
+  readonly MemTotal: number;
+  readonly ServerVersion: string;
+  readonly Labels?: readonly string[] | null;
+  readonly Plugins?: {
+    readonly Volume?: readonly string[] | null;
+    readonly Network?: readonly string[] | null;
+    readonly Log?: readonly string[] | null;
+  };
+}
+
+export class Engine {
+  readonly #docker: Docker;
+
+  /** `address` is `unix:///path` or `tcp://host:port`. */
+  constructor(address: string) {
+    const url = new URL(address);
+    this.#docker =
+      url.protocol === 'unix:'
+        ? new Docker({ socketPath: url.pathname })
+        : new Docker({ host: url.hostname, port: Number(url.port) });
+  }
+
+  async info(): Promise<EngineInfo> {
+    return (await call(this.#docker.info())) as EngineInfo;
+  }
+
+  /** By id or name; undefined if there is none. */
+  async container(id: string): Promise<ContainerView | undefined> {
+    const inspected = await orAbsent(this.#docker.getContainer(id).inspect());
+    return inspected && toView(inspected);
+  }
+
+  /** Containers with all of these labels, stopped ones included. */
+  async listContainers(
+    labels: Readonly<Record<string, string>>,
+  ): Promise<{ readonly id: string; readonly labels: Readonly<Record<string, string>> }[]> {
+    const label = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
+    const list = await call(this.#docker.listContainers({ all: true, filters: { label } }));
+    return list.map(({ Id, Labels }) => ({ id: Id, labels: Labels }));
+  }
+
+  /** Gives the container's id. 409: the name is taken; 404: no such image. */
+  async createContainer(options: Docker.ContainerCreateOptions): Promise<string> {
+    return (await call(this.#docker.createContainer(options))).id;
+  }
+
+  async startContainer(id: string): Promise<void> {
+    await unless(304, this.#docker.getContainer(id).start());
+  }
+
+  /**
+   * Sends the stop signal, after `graceSeconds` SIGKILL; resolves when the process is gone. Aborting only ends the wait:
+   * the engine goes on.
+   */
+  async stopContainer(id: string, graceSeconds: number, signal: AbortSignal): Promise<void> {
+    const options = { t: graceSeconds, abortSignal: signal };
+    await orAbsent(unless(304, this.#docker.getContainer(id).stop(options)));
+  }
+
+  /** With its anonymous volumes, running or not. */
+  async removeContainer(id: string): Promise<void> {
+    // 409: another removal is in progress.
+    await orAbsent(unless(409, this.#docker.getContainer(id).remove({ force: true, v: true })));
+  }
+
+  async connectNetwork(network: string, container: string, endpoint: Docker.EndpointSettings): Promise<void> {
+    await call(this.#docker.getNetwork(network).connect({ Container: container, EndpointConfig: endpoint }));
+  }
+
+  async listNetworks(label: string): Promise<LocalNetwork[]> {
+    const list = await call(this.#docker.listNetworks({ filters: { label: [label] } }));
+    return list.map(({ Id, Name, Driver, Labels }) => ({
+      id: Id,
+      name: Name,
+      driver: Driver,
+      labels: Labels ?? {},
+    }));
+  }
+
+  /** 409: a network of that name exists. */
+  async createNetwork(options: Docker.NetworkCreateOptions): Promise<string> {
+    return (await call(this.#docker.createNetwork(options))).id;
+  }
+
+  /** False if the network still has endpoints. */
+  async removeNetwork(id: string): Promise<boolean> {
+    try {
+      await orAbsent(this.#docker.getNetwork(id).remove());
+      return true;
+    } catch (err) {
+      if (err instanceof EngineError && err.statusCode === 403) return false;
+      throw err;
+    }
+  }
+
+  async createVolume(options: Docker.VolumeCreateOptions): Promise<void> {
+    await call(this.#docker.createVolume(options));
+  }
+
+  async hasImage(reference: string): Promise<boolean> {
+    return (await orAbsent(this.#docker.getImage(reference).inspect())) !== undefined;
+  }
+
+  /** `auth` is the client's base64 X-Registry-Auth. Resolves when the image is there. */
+  async pull(reference: string, auth: string | undefined, signal: AbortSignal): Promise<void> {
+    const options = { abortSignal: signal, ...(auth ? { authconfig: { base64: auth } } : {}) };
+    const progress = (await call(this.#docker.pull(reference, options))) as Readable;
+    await new Promise<void>((resolve, reject) => {
+      this.#docker.modem.followProgress(progress, (err) =>
+        err ? reject(new EngineError(textOf(err), 500, { cause: err })) : resolve(),
+      );
+    });
+  }
+
+  /** The container's log from the engine, line by line; `signal` ends it. */
+  async *logs(
+    container: Pick<ContainerView, 'id' | 'tty'>,
+    selection: LogSelection,
+    signal: AbortSignal,
+  ): AsyncGenerator<LogFrame, void> {
+    const query = {
+      stdout: selection.stdout,
+      stderr: selection.stderr,
+      follow: selection.follow,
+      timestamps: true,
+      tail: selection.tail < 0 ? 'all' : String(selection.tail),
+      ...(selection.since === '' ? {} : { since: selection.since }),
+    };
+    // dockerode gathers the whole log in memory unless told to follow; `_query` is what the engine gets.
+    const options = { follow: true as const, abortSignal: signal, _query: query };
+    const stream = (await call(this.#docker.getContainer(container.id).logs(options))) as Readable;
+    yield* readLogFrames(stream, container.tty);
+  }
+
+  /** The engine's events of containers, one JSON text a line, until `signal` aborts or the engine goes away. */
+  async containerEvents(signal: AbortSignal): Promise<Readable> {
+    const filters = { type: ['container'], event: ['die', 'start', 'destroy', 'health_status'] };
+    const options = { filters, abortSignal: signal } as Docker.GetEventsOptions;
+    return (await call(this.#docker.getEvents(options))) as Readable;
+  }
+}
+
+type InspectInfo = Docker.ContainerInspectInfo;
+
+function toView(info: InspectInfo): ContainerView {
+  const health = info.State.Health?.Status;
+  const ports = Object.entries(info.NetworkSettings.Ports ?? {}).flatMap(([port, bindings]) => {
+    const [target = '', protocol = 'tcp'] = port.split('/');
+    return ((bindings ?? []) as { HostPort: string }[]).map(({ HostPort }) => ({
+      protocol,
+      targetPort: Number(target),
+      publishedPort: Number(HostPort),
+    }));
+  });
+  return {
+    id: info.Id,
+    labels: info.Config.Labels ?? {},
+    status: info.State.Status,
+    pid: info.State.Pid,
+    exitCode: info.State.ExitCode,
+    health: health === 'starting' || health === 'healthy' || health === 'unhealthy' ? health : null,
+    ports,
+    tty: info.Config.Tty,
+  };
+}
+
+/** dockerode's errors: `statusCode` and the engine's JSON; without a status the engine was not reached. */
+async function call<T>(promise: Promise<T>): Promise<T> {
+  try {
+    return await promise;
+  } catch (err) {
+    const { statusCode } = err as { statusCode?: number };
+    throw new EngineError(textOf(err), statusCode ?? 0, { cause: err });
+  }
+}
+
+function textOf(err: unknown): string {
+  const { json, message } = err as { json?: { message?: string } | null; message?: string };
+  return (json?.message ?? message?.replace(/^\(HTTP code \d+\) .*? - /, '') ?? String(err)).trim();
+}
+
+async function unless(statusCode: number, promise: Promise<unknown>): Promise<void> {
+  try {
+    await call(promise);
+  } catch (err) {
+    if (!(err instanceof EngineError) || err.statusCode !== statusCode) throw err;
+  }
+}
+
+async function orAbsent<T>(promise: Promise<T>): Promise<T | undefined> {
+  try {
+    return await promise.catch((err: unknown) => {
+      throw err instanceof EngineError ? err : new EngineError(textOf(err), statusOf(err), { cause: err });
+    });
+  } catch (err) {
+    if (err instanceof EngineError && err.statusCode === 404) return undefined;
+    throw err;
+  }
+}
+
+const statusOf = (err: unknown): number => (err as { statusCode?: number }).statusCode ?? 0;
