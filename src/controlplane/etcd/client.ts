@@ -1,0 +1,328 @@
+/**
+ * A thin client of etcd's v3 API: range, transaction, watch, status, each as one gRPC call with a deadline. It keeps
+ * no state and retries nothing: what an outcome means, only the caller knows. Revisions are JavaScript numbers,
+ * exact up to 2^53. Keys go into errors, values never do.
+ */
+import { fileURLToPath } from 'node:url';
+import * as grpc from '@grpc/grpc-js';
+import { loadSync } from '@grpc/proto-loader';
+import { OutsideError } from '../../model/errors.js';
+
+export interface KeyValue {
+  readonly key: string;
+  readonly value: Buffer;
+  /** Revision of the last write. */
+  readonly modRevision: number;
+}
+
+/** Holds when the key was last written at this revision; 0: the key is absent. */
+export interface Compare {
+  readonly key: string;
+  readonly modRevision: number;
+}
+
+export type WriteOp =
+  | { readonly op: 'put'; readonly key: string; readonly value: Buffer }
+  | { readonly op: 'delete'; readonly key: string };
+
+export interface TxnResult {
+  readonly succeeded: boolean;
+  /** The store's revision: of the write when it succeeded, of the refusal otherwise. */
+  readonly revision: number;
+  /** The key asked for with `readOnFailure`, when the transaction was refused and the key exists. */
+  readonly read?: KeyValue;
+}
+
+/** Absent `kv.value` of a deletion is an empty buffer. */
+export interface WatchEvent {
+  readonly type: 'put' | 'delete';
+  readonly kv: KeyValue;
+}
+
+export interface EtcdStatus {
+  readonly version: string;
+  readonly revision: number;
+  readonly databaseBytes: number;
+  readonly hasLeader: boolean;
+}
+
+/** A call to etcd that failed. Retryable when etcd was not there, had no leader or was too slow. */
+export class EtcdError extends OutsideError {
+  override readonly name = 'EtcdError';
+
+  constructor(
+    readonly operation: string,
+    readonly code: grpc.status,
+    details: string,
+    cause: unknown,
+  ) {
+    super(`etcd ${operation}: ${grpc.status[code]}: ${details}`, retryableCodes.has(code), { cause });
+  }
+}
+
+/** The watch asked for a revision that etcd has compacted away: only a full read helps. */
+export class CompactedError extends OutsideError {
+  override readonly name = 'CompactedError';
+
+  constructor(readonly compactRevision: number) {
+    super(`etcd watch: compacted up to revision ${compactRevision}`, false);
+  }
+}
+
+const retryableCodes: ReadonlySet<grpc.status> = new Set([
+  grpc.status.UNAVAILABLE,
+  grpc.status.DEADLINE_EXCEEDED,
+  grpc.status.CANCELLED,
+  grpc.status.ABORTED,
+]);
+
+/** How the wire has a key-value; 64-bit numbers as text. */
+interface WireKeyValue {
+  readonly key: Buffer;
+  readonly value: Buffer;
+  readonly modRevision: string;
+}
+interface WireHeader {
+  readonly revision: string;
+}
+interface WireRange {
+  readonly header: WireHeader;
+  readonly kvs: readonly WireKeyValue[];
+  readonly more: boolean;
+}
+interface WireTxn {
+  readonly header: WireHeader;
+  readonly succeeded: boolean;
+  readonly responses: readonly { readonly responseRange?: WireRange | null }[];
+}
+interface WireWatch {
+  readonly header: WireHeader;
+  readonly created: boolean;
+  readonly canceled: boolean;
+  readonly compactRevision: string;
+  readonly cancelReason: string;
+  readonly events: readonly { readonly type: 'PUT' | 'DELETE'; readonly kv: WireKeyValue }[];
+}
+interface WireStatus {
+  readonly header: WireHeader;
+  readonly version: string;
+  readonly dbSize: string;
+  readonly leader: string;
+}
+
+type Unary<Reply> = (
+  request: object,
+  metadata: grpc.Metadata,
+  options: grpc.CallOptions,
+  callback: (err: grpc.ServiceError | null, reply: Reply) => void,
+) => grpc.ClientUnaryCall;
+
+type KvClient = grpc.Client & { range: Unary<WireRange>; txn: Unary<WireTxn> };
+type WatchClient = grpc.Client & { watch(): grpc.ClientDuplexStream<object, WireWatch> };
+type MaintenanceClient = grpc.Client & { status: Unary<WireStatus> };
+
+interface Services {
+  readonly KV: grpc.ServiceClientConstructor;
+  readonly Watch: grpc.ServiceClientConstructor;
+  readonly Maintenance: grpc.ServiceClientConstructor;
+}
+
+const definitions = grpc.loadPackageDefinition(
+  loadSync(fileURLToPath(new URL('../../../proto/etcd/rpc.proto', import.meta.url)), {
+    longs: String,
+    enums: String,
+    defaults: true,
+    arrays: true,
+  }),
+);
+const services = definitions['etcdserverpb'] as unknown as Services;
+
+const channelOptions: grpc.ChannelOptions = {
+  // A watch response holds up to a thousand revisions; etcd bounds it, not this side.
+  'grpc.max_receive_message_length': -1,
+  'grpc.max_send_message_length': -1,
+  // The default backs off to two minutes, far longer than etcd takes to come back.
+  'grpc.initial_reconnect_backoff_ms': 50,
+  'grpc.max_reconnect_backoff_ms': 1_000,
+  'grpc.min_reconnect_backoff_ms': 50,
+  // Ends a watch whose other side is gone without a word. etcd refuses more than one ping in 5 s.
+  'grpc.keepalive_time_ms': 10_000,
+  'grpc.keepalive_timeout_ms': 5_000,
+  'grpc.enable_retries': 0,
+};
+
+/** Deadline of a call when the caller names none. */
+export const callMsDefault = 5_000;
+const pageEntries = 500;
+
+export class EtcdClient {
+  readonly #kv: KvClient;
+  readonly #watch: WatchClient;
+  readonly #maintenance: MaintenanceClient;
+
+  /** `address` is a gRPC target: `unix:///path` or `host:port`. */
+  constructor(address: string, credentials: grpc.ChannelCredentials = grpc.credentials.createInsecure()) {
+    // Clients of one process share the connection.
+    this.#kv = new services.KV(address, credentials, channelOptions) as unknown as KvClient;
+    this.#watch = new services.Watch(address, credentials, channelOptions) as unknown as WatchClient;
+    this.#maintenance = new services.Maintenance(
+      address,
+      credentials,
+      channelOptions,
+    ) as unknown as MaintenanceClient;
+  }
+
+  /** All keys that begin with `prefix`, of one revision, read in pages and handed on page by page. */
+  async readPrefix(
+    prefix: string,
+    onPage: (kvs: readonly KeyValue[]) => void,
+    deadlineMs = callMsDefault,
+  ): Promise<{ readonly revision: number }> {
+    let from = Buffer.from(prefix);
+    let revision = 0;
+    for (;;) {
+      const request = { key: from, rangeEnd: prefixEnd(prefix), limit: pageEntries, revision };
+      const page = await unary(`range ${prefix}`, deadlineMs, this.#kv, this.#kv.range, request);
+      revision ||= Number(page.header.revision);
+      onPage(page.kvs.map(fromWire));
+      const last = page.kvs.at(-1);
+      if (!page.more || !last) return { revision };
+      from = Buffer.concat([last.key, Buffer.of(0)]);
+    }
+  }
+
+  /** One key as a majority of the members has it. */
+  async get(key: string, deadlineMs = callMsDefault): Promise<KeyValue | undefined> {
+    const request = { key: Buffer.from(key) };
+    const reply = await unary(`get ${key}`, deadlineMs, this.#kv, this.#kv.range, request);
+    const [kv] = reply.kvs;
+    return kv && fromWire(kv);
+  }
+
+  /** Writes all of `ops` if every comparison holds, else nothing. No key may be written twice. */
+  async txn(
+    compares: readonly Compare[],
+    ops: readonly WriteOp[],
+    { readOnFailure, deadlineMs = callMsDefault }: { readOnFailure?: string; deadlineMs?: number } = {},
+  ): Promise<TxnResult> {
+    const request = {
+      compare: compares.map(({ key, modRevision }) => ({
+        result: 'EQUAL',
+        target: 'MOD',
+        key: Buffer.from(key),
+        modRevision,
+      })),
+      success: ops.map((op) =>
+        op.op === 'put'
+          ? { requestPut: { key: Buffer.from(op.key), value: op.value } }
+          : { requestDeleteRange: { key: Buffer.from(op.key) } },
+      ),
+      failure: readOnFailure === undefined ? [] : [{ requestRange: { key: Buffer.from(readOnFailure) } }],
+    };
+    const reply = await unary('txn', deadlineMs, this.#kv, this.#kv.txn, request);
+    const read = reply.succeeded ? undefined : reply.responses[0]?.responseRange?.kvs[0];
+    return {
+      succeeded: reply.succeeded,
+      revision: Number(reply.header.revision),
+      ...(read && { read: fromWire(read) }),
+    };
+  }
+
+  /**
+   * Follows every key there is from `fromRevision` on. Each call of `onEvents` has whole revisions, in order.
+   * Rejects when the stream ends, with CompactedError or EtcdError, with what `onEvents` threw, or with the
+   * signal's reason; never resolves.
+   */
+  watchAll(
+    fromRevision: number,
+    onEvents: (events: readonly WatchEvent[]) => void,
+    signal: AbortSignal,
+  ): Promise<never> {
+    return new Promise((_, reject) => {
+      if (signal.aborted) return reject(signal.reason as Error);
+      const stream = this.#watch.watch();
+      const end = (reason: unknown): void => {
+        signal.removeEventListener('abort', onAbort);
+        reject(reason instanceof Error ? reason : new Error(String(reason)));
+        stream.cancel();
+      };
+      const onAbort = (): void => end(signal.reason);
+      signal.addEventListener('abort', onAbort, { once: true });
+      // Stays after the end: cancelling makes one more error, which nobody else would take.
+      stream.on('error', (err: grpc.ServiceError) => end(toEtcdError('watch', err)));
+      stream.on('end', () =>
+        end(new EtcdError('watch', grpc.status.UNAVAILABLE, 'the stream ended', undefined)),
+      );
+      stream.on('data', (response: WireWatch) => {
+        if (signal.aborted) return;
+        if (Number(response.compactRevision) > 0)
+          return end(new CompactedError(Number(response.compactRevision)));
+        if (response.canceled)
+          return end(new EtcdError('watch', grpc.status.UNAVAILABLE, response.cancelReason, undefined));
+        try {
+          const events = response.events.map(({ type, kv }) => ({
+            type: type === 'PUT' ? ('put' as const) : ('delete' as const),
+            kv: fromWire(kv),
+          }));
+          if (events.length > 0) onEvents(events);
+        } catch (err) {
+          end(err);
+        }
+      });
+      const everything = Buffer.of(0);
+      stream.write({
+        createRequest: { key: everything, rangeEnd: everything, startRevision: fromRevision },
+      });
+    });
+  }
+
+  async status(deadlineMs = callMsDefault): Promise<EtcdStatus> {
+    const reply = await unary('status', deadlineMs, this.#maintenance, this.#maintenance.status, {});
+    return {
+      version: reply.version,
+      revision: Number(reply.header.revision),
+      databaseBytes: Number(reply.dbSize),
+      hasLeader: reply.leader !== '0',
+    };
+  }
+
+  close(): void {
+    this.#kv.close();
+    this.#watch.close();
+    this.#maintenance.close();
+  }
+}
+
+function unary<Reply>(
+  operation: string,
+  deadlineMs: number,
+  client: grpc.Client,
+  method: Unary<Reply>,
+  request: object,
+): Promise<Reply> {
+  return new Promise((resolve, reject) => {
+    // A call made while etcd is away waits for the connection up to its deadline, instead of failing at once.
+    const metadata = new grpc.Metadata({ waitForReady: true });
+    const options = { deadline: Date.now() + deadlineMs };
+    method.call(client, request, metadata, options, (err, reply) =>
+      err ? reject(toEtcdError(operation, err)) : resolve(reply),
+    );
+  });
+}
+
+const toEtcdError = (operation: string, err: grpc.ServiceError): EtcdError =>
+  new EtcdError(operation, err.code, err.details, err);
+
+const fromWire = ({ key, value, modRevision }: WireKeyValue): KeyValue => ({
+  key: key.toString(),
+  value,
+  modRevision: Number(modRevision),
+});
+
+/** The first key after all that begin with `prefix`, which ends in a character below 0x7f. */
+function prefixEnd(prefix: string): Buffer {
+  const end = Buffer.from(prefix);
+  const last = end.length - 1;
+  end[last] = (end[last] ?? 0) + 1;
+  return end;
+}

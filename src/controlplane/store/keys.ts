@@ -1,0 +1,31 @@
+/** Where things are in etcd: `/skep/v1/<kind>/<id>` and `/skep/v1/name/<kind>/<keyed hash of the name>`. */
+import type { Kind } from './store.js';
+import { nameKey } from './view.js';
+import type { NamedKind } from './view.js';
+import type { Sealer } from './seal.js';
+
+/** Everything of ours. */
+export const keyPrefix = '/skep/v1/';
+
+const kinds: Readonly<Record<Kind, true>> = {
+  cluster: true,
+  node: true,
+  service: true,
+  task: true,
+  network: true,
+};
+
+export const objectKey = (kind: Kind, id: string): string => `${keyPrefix}${kind}/${id}`;
+
+/** The index entry that holds a name; the same for names that differ only in case. */
+export const nameEntryKey = (sealer: Sealer, kind: NamedKind, name: string): string =>
+  `${keyPrefix}name/${kind}/${sealer.indexEntry(kind, nameKey(name))}`;
+
+/** What object a key is for; undefined for index entries and for keys that are not ours. */
+export function parseObjectKey(key: string): { readonly kind: Kind; readonly id: string } | undefined {
+  if (!key.startsWith(keyPrefix)) return undefined;
+  const [kind, id, ...more] = key.slice(keyPrefix.length).split('/');
+  if (kind === undefined || id === undefined || more.length > 0 || !Object.hasOwn(kinds, kind))
+    return undefined;
+  return { kind: kind as Kind, id };
+}
