@@ -39,38 +39,38 @@ export class PortTable {
       if (this.#used.has(taken) || mine.has(taken)) return undefined;
       mine.add(taken);
     }
-    const ports: AllocatedPort[] = [];
-    for (const port of wanted) {
-      if (port.publishedPort) ports.push({ ...port, publishedPort: port.publishedPort });
-      else if (port.publishMode === 'ingress') {
-        const number = this.#dynamic(port, previous, mine);
-        if (number === undefined) return undefined;
-        mine.add(slot(port, number));
-        ports.push({ ...port, publishedPort: number });
-      }
-    }
-    return ports;
-  }
-
-  #dynamic(
-    port: PortConfig,
-    previous: readonly AllocatedPort[],
-    mine: ReadonlySet<string>,
-  ): number | undefined {
-    const free = (number: number): boolean =>
+    const free = (port: PortConfig, number: number): boolean =>
       !this.#used.has(slot(port, number)) && !mine.has(slot(port, number));
-    const before = previous.find(
-      (held) =>
-        held.publishMode === 'ingress' &&
-        held.name === port.name &&
-        held.protocol === port.protocol &&
-        held.targetPort === port.targetPort &&
-        free(held.publishedPort),
-    );
-    if (before) return before.publishedPort;
-    for (let number = dynamicPortFirst; number <= dynamicPortLast; number++) if (free(number)) return number;
-    return undefined;
+    const open = wanted.filter((port) => port.publishMode === 'ingress' && !port.publishedPort);
+    const chosen = new Map<PortConfig, number>();
+    // Those that have a number first, so that a new port does not take it from them.
+    for (const port of open) {
+      const before = previous.find(
+        (held) => isSamePort(held, port) && free(port, held.publishedPort),
+      )?.publishedPort;
+      if (before === undefined) continue;
+      mine.add(slot(port, before));
+      chosen.set(port, before);
+    }
+    for (const port of open) {
+      if (chosen.has(port)) continue;
+      let number = dynamicPortFirst;
+      while (number <= dynamicPortLast && !free(port, number)) number++;
+      if (number > dynamicPortLast) return undefined;
+      mine.add(slot(port, number));
+      chosen.set(port, number);
+    }
+    return wanted.flatMap((port) => {
+      const publishedPort = chosen.get(port) ?? (port.publishedPort || undefined);
+      return publishedPort === undefined ? [] : [{ ...port, publishedPort }];
+    });
   }
 }
+
+const isSamePort = (held: AllocatedPort, port: PortConfig): boolean =>
+  held.publishMode === 'ingress' &&
+  held.name === port.name &&
+  held.protocol === port.protocol &&
+  held.targetPort === port.targetPort;
 
 const slot = (port: PortConfig, number: number): string => `${port.protocol}/${number}`;

@@ -28,9 +28,11 @@ export function setDesired({ draft }: Context, task: Task, desiredState: TaskSta
   if (current.desiredState !== desiredState) draft.update('task', { ...current, desiredState });
 }
 
-/** Oldest first; tasks of one millisecond in order of id, so that every pass sees the same order. */
+/** Oldest first; of two of one millisecond a replacement is the younger, else the id decides, the same in every pass. */
 export const byCreation = (a: Task, b: Task): number =>
-  a.createdAtMs - b.createdAtMs || (a.id < b.id ? -1 : 1);
+  a.createdAtMs - b.createdAtMs ||
+  Number(a.succession?.of === b.id) - Number(b.succession?.of === a.id) ||
+  (a.id < b.id ? -1 : 1);
 
 export const newest = (tasks: readonly Task[]): Task | undefined => [...tasks].sort(byCreation).at(-1);
 

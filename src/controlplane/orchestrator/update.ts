@@ -127,7 +127,10 @@ function replaceSlot(
   tasks: readonly Task[],
 ): void {
   const { draft, cluster, random } = context;
-  const serving = tasks.filter((task) => task.status.state === 'running').sort(byCreation).at(-1);
+  const serving = tasks
+    .filter((task) => task.status.state === 'running')
+    .sort(byCreation)
+    .at(-1);
   const old = serving ?? tasks.find((task) => !isTerminal(task.status.state)) ?? tasks[0];
   assert(old, 'a slot has a task');
   if (!draft.fits(1 + tasks.length)) return;
