@@ -71,7 +71,7 @@ export interface Acknowledgement {
 /** Reads NLMSG_ERROR: errno, the request's header (whole request unless capped), then attributes. */
 export function parseAcknowledgement(message: NetlinkMessage): Acknowledgement {
   const { payload, flags } = message;
-  const errno = -payload.readInt32LE(0);
+  const errno = 0 - payload.readInt32LE(0); // not unary, which would make -0 of 0
   if (!(flags & NLM_F_ACK_TLVS)) return { errno, text: null };
   const echoed = flags & NLM_F_CAPPED ? headerBytes : align(payload.readUInt32LE(4));
   return { errno, text: new Attributes(payload.subarray(4 + echoed)).string(NLMSGERR_ATTR_MSG) ?? null };
@@ -82,7 +82,7 @@ export function parseDone(message: NetlinkMessage): Acknowledgement {
   const { payload, flags } = message;
   if (payload.length < 4) return { errno: 0, text: null };
   const text = flags & NLM_F_ACK_TLVS ? new Attributes(payload.subarray(4)).string(NLMSGERR_ATTR_MSG) : null;
-  return { errno: -payload.readInt32LE(0), text: text ?? null };
+  return { errno: 0 - payload.readInt32LE(0), text: text ?? null };
 }
 
 /** AF_INET or AF_INET6. */

@@ -1,5 +1,5 @@
 /** The kernel's refusal of a netlink request, with the errno kept. Pure. */
-import { getSystemErrorName } from 'node:util';
+import { getSystemErrorMap } from 'node:util';
 import { OutsideError } from '../../model/errors.js';
 import type { Acknowledgement } from './message.js';
 
@@ -30,15 +30,9 @@ export class NetlinkError extends OutsideError {
   }
 }
 
-/** `ENOENT` for 2; the kernel's few private numbers (ENOTSUPP is 524) have no name in libc. */
-function errnoName(errno: number): string {
-  if (errno === 524) return 'ENOTSUPP';
-  try {
-    return getSystemErrorName(-errno);
-  } catch {
-    return `E${errno}`;
-  }
-}
+/** `ENOENT` for 2; the kernel's few private numbers have no name in libc, ENOTSUPP (524) being the one that shows. */
+const errnoName = (errno: number): string =>
+  errno === 524 ? 'ENOTSUPP' : (getSystemErrorMap().get(-errno)?.[0] ?? `E${errno}`);
 
 /** True when `err` carries one of the errno names. */
 export const isErrno = (err: unknown, ...codes: string[]): boolean =>
