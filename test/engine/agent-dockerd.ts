@@ -1,0 +1,104 @@
+/** A Docker Engine of its own for a test: private data, network and mounts; a busybox image; gone afterwards. */
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  mkdtempSync,
+  mkdirSync,
+  copyFileSync,
+  rmSync,
+  symlinkSync,
+  openSync,
+  closeSync,
+  readFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { Engine } from '../../src/controlplane/dockerd/client.js';
+
+const run = promisify(execFile);
+const startMsMax = 60_000;
+
+export interface TestDockerd {
+  readonly engine: Engine;
+  /** `unix://…` of its socket. */
+  readonly address: string;
+  /** The docker CLI against it; gives what it printed. */
+  docker(...args: string[]): Promise<string>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Starts a dockerd in namespaces of its own; `extra` are more of its options. */
+export async function startDockerd(
+  extra: readonly string[] = ['--bridge=none', '--iptables=false'],
+): Promise<TestDockerd> {
+  const dir = mkdtempSync(join(tmpdir(), 'skep-agent-'));
+  const address = `unix://${dir}/docker.sock`;
+  const log = openSync(join(dir, 'log'), 'w');
+  const options = [
+    `--data-root=${dir}/data`,
+    `--exec-root=${dir}/exec`,
+    `--pidfile=${dir}/pid`,
+    `--host=${address}`,
+    ...extra,
+  ];
+  const script = 'ip link set lo up && exec dockerd "$@"';
+  const child = spawn('unshare', ['-mn', 'sh', '-c', script, 'dockerd', ...options], {
+    stdio: ['ignore', log, log],
+  });
+  closeSync(log);
+  const exited = once(child, 'exit');
+  const engine = new Engine(address);
+  const stop = async (): Promise<void> => {
+    child.kill('SIGTERM');
+    await exited;
+    rmSync(dir, { recursive: true, force: true });
+  };
+  const deadlineMs = Date.now() + startMsMax;
+  for (;;) {
+    const up = await engine.info().then(
+      () => true,
+      () => false,
+    );
+    if (up) break;
+    if (Date.now() > deadlineMs || child.exitCode !== null) {
+      const said = readFileSync(join(dir, 'log'), 'utf8').slice(-2_000);
+      await stop();
+      throw new Error(`dockerd did not start:\n${said}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  importBusybox(address, dir);
+  return {
+    engine,
+    address,
+    docker: async (...args) => (await run('docker', ['-H', address, ...args])).stdout.trim(),
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+function importBusybox(address: string, dir: string): void {
+  const root = join(dir, 'root');
+  mkdirSync(join(root, 'bin'), { recursive: true });
+  for (const name of ['tmp', 'etc', 'proc', 'sys', 'dev']) mkdirSync(join(root, name));
+  copyFileSync('/bin/busybox', join(root, 'bin/busybox'));
+  for (const applet of [
+    'sh',
+    'sleep',
+    'echo',
+    'cat',
+    'trap',
+    'ip',
+    'hostname',
+    'env',
+    'true',
+    'false',
+    'date',
+  ])
+    symlinkSync('busybox', join(root, 'bin', applet));
+  const archive = execFileSync('tar', ['-C', root, '-c', '.'], { maxBuffer: 64 * 1024 * 1024 });
+  execFileSync('docker', ['-H', address, 'import', '-', 'busybox:test'], {
+    input: archive,
+    stdio: ['pipe', 'ignore', 'pipe'],
+  });
+}

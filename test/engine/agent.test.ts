@@ -1,0 +1,380 @@
+/**
+ * The agent's worker against a real Docker Engine: what becomes of tasks without networks. Each test looks at what was
+ * reported to the manager and at the engine itself.
+ */
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { ContainerController } from '../../src/controlplane/agent/task-controller.js';
+import { LocalNetworks } from '../../src/controlplane/agent/local-networks.js';
+import { engineTaskLogs } from '../../src/controlplane/agent/log-publisher.js';
+import type { TaskReport } from '../../src/controlplane/agent/task-runner.js';
+import { TaskWorker } from '../../src/controlplane/agent/worker.js';
+import { ContainerEvents } from '../../src/controlplane/dockerd/events.js';
+import type { NodeId, TaskId } from '../../src/model/ids.js';
+import type { Task } from '../../src/model/objects.js';
+import { taskName } from '../../src/model/objects.js';
+import type { ContainerSpec } from '../../src/model/service-spec.js';
+import { systemClock } from '../../src/runtime/clock.js';
+import { createLog } from '../../src/runtime/log.js';
+import { startDockerd } from './agent-dockerd.js';
+import type { TestDockerd } from './agent-dockerd.js';
+
+const nodeId = 'node00000000000000000000x' as NodeId;
+const log = createLog('test');
+log.level = process.env['SKEP_LOG'] ?? 'silent';
+
+let dockerd: TestDockerd;
+const agents: RunningWorker[] = [];
+
+beforeAll(async () => {
+  dockerd = await startDockerd();
+});
+afterEach(async () => {
+  await Promise.all(agents.splice(0).map((agent) => agent.stop()));
+});
+afterAll(async () => {
+  await dockerd[Symbol.asyncDispose]();
+});
+
+/** A worker and its events, as the agent wires them, and what it reported. */
+class RunningWorker {
+  readonly reports: { taskId: TaskId; report: TaskReport; atMs: number }[] = [];
+  readonly worker: TaskWorker;
+  readonly #stop = new AbortController();
+  readonly #events: Promise<void>;
+  readonly #waiters = new Set<() => void>();
+
+  constructor() {
+    const { engine } = dockerd;
+    const common = { clock: systemClock, log };
+    const events = new ContainerEvents(engine, common);
+    this.#events = events.run(this.#stop.signal);
+    const localNetworks = new LocalNetworks(engine, log);
+    const none = (): never => expect.fail('a task without networks asked for one');
+    const network = {
+      overlays: none,
+      endpointsProgrammed: async () => undefined,
+      sandboxProgrammed: none,
+      notServing: none,
+    };
+    const node = () => ({
+      id: nodeId,
+      hostname: 'host-1',
+      platform: { architecture: 'x86_64', os: 'linux' },
+    });
+    this.worker = new TaskWorker({
+      nodeId,
+      engine,
+      localNetworks,
+      controllerFor: (task) =>
+        new ContainerController(task, { engine, events, network, localNetworks, node, ...common }),
+      report: (taskId, report) => {
+        this.reports.push({ taskId, report, atMs: Date.now() });
+        for (const wake of this.#waiters) wake();
+      },
+      ...common,
+    });
+    agents.push(this);
+  }
+
+  states(id: TaskId): string[] {
+    return this.reports.filter(({ taskId }) => taskId === id).map(({ report }) => report.state);
+  }
+
+  /** The first report of that state; fails after 15 s. */
+  async until(id: TaskId, state: string): Promise<{ report: TaskReport; atMs: number }> {
+    const found = (): { report: TaskReport; atMs: number } | undefined =>
+      this.reports.find(({ taskId, report }) => taskId === id && report.state === state);
+    return new Promise((resolve, reject) => {
+      const settle = (): void => {
+        const hit = found();
+        if (!hit) return;
+        this.#waiters.delete(settle);
+        clearTimeout(timer);
+        resolve(hit);
+      };
+      const timer = setTimeout(
+        () => reject(new Error(`no ${state}, only ${JSON.stringify(this.reports)}`)),
+        15_000,
+      );
+      this.#waiters.add(settle);
+      settle();
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error('test over'));
+    await this.worker.close();
+    await this.#events;
+  }
+}
+
+let count = 0;
+function makeTask(container: Partial<ContainerSpec>, more: Partial<Task> = {}): Task {
+  count += 1;
+  return {
+    id: `task${count}`.padEnd(25, '0') as TaskId,
+    version: 1,
+    createdAtMs: 0,
+    updatedAtMs: 0,
+    serviceId: 'service000000000000000000',
+    serviceName: 'web',
+    serviceLabels: { tier: 'front' },
+    slot: count,
+    nodeId,
+    specVersion: 1,
+    desiredState: 'running',
+    status: { timestampMs: 0, appliedAtMs: 0, state: 'assigned', message: '' },
+    networks: [],
+    spec: {
+      forceUpdate: 0,
+      container: {
+        image: 'busybox:test',
+        labels: {},
+        command: [],
+        args: ['sleep', '600'],
+        env: [],
+        groups: [],
+        tty: false,
+        openStdin: false,
+        readOnly: false,
+        mounts: [],
+        hosts: [],
+        sysctls: {},
+        capabilityAdd: [],
+        capabilityDrop: [],
+        ulimits: [],
+        ...container,
+      },
+    },
+    ...more,
+  } as Task;
+}
+
+const sh = (script: string): Partial<ContainerSpec> => ({ args: ['sh', '-c', script] });
+const runSteps = ['accepted', 'preparing', 'ready', 'starting', 'running'];
+
+test('a process that ends with 0 makes its task complete', async () => {
+  const agent = new RunningWorker();
+  const task = makeTask(sh('sleep 0.3'));
+  agent.worker.assign([task], true);
+  const { report } = await agent.until(task.id, 'complete');
+  expect(agent.states(task.id)).toEqual([...runSteps, 'complete']);
+  expect(report).toMatchObject({ message: 'finished', container: { pid: 0, exitCode: 0 } });
+});
+
+test('another exit code makes it failed, with the code', async () => {
+  const agent = new RunningWorker();
+  const task = makeTask(sh('exit 3'));
+  agent.worker.assign([task], true);
+  const { report } = await agent.until(task.id, 'failed');
+  expect(report).toMatchObject({ err: 'task: non-zero exit (3)', container: { exitCode: 3 } });
+});
+
+test('docker kill is reported within a second', async () => {
+  const agent = new RunningWorker();
+  const task = makeTask({});
+  agent.worker.assign([task], true);
+  const running = await agent.until(task.id, 'running');
+  expect(running.report.container?.pid).toBeGreaterThan(0);
+  await dockerd.docker('kill', taskName(task));
+  const killedMs = Date.now();
+  const { report, atMs } = await agent.until(task.id, 'failed');
+  expect(report).toMatchObject({ err: 'task: non-zero exit (137)', message: 'started' });
+  expect(atMs - killedMs).toBeLessThan(1_000);
+});
+
+test('an image that cannot be found rejects the task', async () => {
+  const agent = new RunningWorker();
+  const task = makeTask({ image: 'nosuchimg:1' });
+  agent.worker.assign([task], true);
+  const { report } = await agent.until(task.id, 'rejected');
+  expect(report).toMatchObject({ message: 'preparing', err: 'No such image: nosuchimg:1' });
+});
+
+test('a command that cannot be found fails at the start, in the words of Swarm', async () => {
+  const agent = new RunningWorker();
+  const task = makeTask({ command: ['/nosuch'] });
+  agent.worker.assign([task], true);
+  const { report } = await agent.until(task.id, 'failed');
+  expect(report.message).toBe('starting');
+  expect(report.err).toMatch(/^starting container failed: .*\/nosuch/);
+});
+
+test('desired ready parks a prepared task; running starts it; shutdown stops it with its own signal', async () => {
+  const agent = new RunningWorker();
+  const task = makeTask(
+    { ...sh('trap "exit 0" USR1; while :; do sleep 0.05; done'), stopSignal: 'SIGUSR1' },
+    { desiredState: 'ready' },
+  );
+  agent.worker.assign([task], true);
+  await agent.until(task.id, 'ready');
+  expect((await dockerd.engine.container(taskName(task)))?.status).toBe('created');
+  agent.worker.assign([{ ...task, desiredState: 'running' }], false);
+  await agent.until(task.id, 'running');
+  agent.worker.assign([{ ...task, desiredState: 'shutdown' }], false);
+  const { report } = await agent.until(task.id, 'shutdown');
+  expect(report).toMatchObject({ message: 'shutdown', container: { pid: 0, exitCode: 0 } });
+});
+
+test('a process that ignores its stop signal is killed after the grace period', async () => {
+  const agent = new RunningWorker();
+  const task = makeTask({ ...sh('trap "" TERM; while :; do sleep 0.1; done'), stopGracePeriodNs: 1e9 });
+  agent.worker.assign([task], true);
+  await agent.until(task.id, 'running');
+  const askedMs = Date.now();
+  agent.worker.assign([{ ...task, desiredState: 'remove' }], false);
+  const { report, atMs } = await agent.until(task.id, 'shutdown');
+  expect(report.container?.exitCode).toBe(137);
+  expect(atMs - askedMs).toBeGreaterThanOrEqual(950);
+  expect(atMs - askedMs).toBeLessThan(4_000);
+});
+
+test('a task that is deleted takes its container with it', async () => {
+  const agent = new RunningWorker();
+  const task = makeTask({});
+  agent.worker.assign([task], true);
+  await agent.until(task.id, 'running');
+  agent.worker.assign([], false);
+  await expect.poll(() => dockerd.engine.container(taskName(task)), { timeout: 5_000 }).toBeUndefined();
+});
+
+test.each([
+  ['the manager knows it runs', 'running'],
+  ['its last reports were lost', 'preparing'],
+] as const)('a restarted agent adopts a container untouched: %s', async (_, known) => {
+  const task = makeTask({});
+  const first = new RunningWorker();
+  first.worker.assign([task], true);
+  const { report } = await first.until(task.id, 'running');
+  await first.stop();
+
+  const second = new RunningWorker();
+  const status = { timestampMs: 0, appliedAtMs: 0, state: known, message: known };
+  second.worker.assign([{ ...task, status } as Task], true);
+  if (known === 'preparing') {
+    const again = await second.until(task.id, 'running');
+    expect(again.report.container).toEqual(report.container);
+  }
+  const container = await dockerd.engine.container(taskName(task));
+  expect(container).toMatchObject({ id: report.container?.containerId, pid: report.container?.pid });
+  await dockerd.docker('kill', '-s', 'TERM', taskName(task));
+  await dockerd.docker('kill', taskName(task));
+  expect((await second.until(task.id, 'failed')).report.err).toBe('task: non-zero exit (137)');
+});
+
+test('what died while no agent ran is found failed; what no manager knows is removed; others stay', async () => {
+  const died = makeTask({});
+  const unknown = makeTask({});
+  const first = new RunningWorker();
+  first.worker.assign([died, unknown], true);
+  await Promise.all([first.until(died.id, 'running'), first.until(unknown.id, 'running')]);
+  await first.stop();
+  await dockerd.docker('kill', taskName(died));
+  await dockerd.docker('run', '-d', '--name', 'bystander', 'busybox:test', 'sleep', '600');
+
+  const second = new RunningWorker();
+  const status = { timestampMs: 0, appliedAtMs: 0, state: 'running', message: 'started' };
+  second.worker.assign([{ ...died, status } as Task], true);
+  expect((await second.until(died.id, 'failed')).report.err).toBe('task: non-zero exit (137)');
+  await expect.poll(() => dockerd.engine.container(taskName(unknown)), { timeout: 5_000 }).toBeUndefined();
+  expect((await dockerd.engine.container('bystander'))?.status).toBe('running');
+  await dockerd.docker('rm', '-f', 'bystander');
+});
+
+test('a container that is removed behind our back fails its task', async () => {
+  const agent = new RunningWorker();
+  const task = makeTask({});
+  agent.worker.assign([task], true);
+  await agent.until(task.id, 'running');
+  await dockerd.docker('rm', '-f', taskName(task));
+  expect((await agent.until(task.id, 'failed')).report.err).toMatch(
+    /^(dockerexec: container destroyed|task: non-zero exit \(137\))$/,
+  );
+});
+
+test('a task with a health check runs once healthy, and fails when it turns unhealthy', async () => {
+  const agent = new RunningWorker();
+  const healthcheck = {
+    test: ['CMD-SHELL', 'test -e /tmp/ok'],
+    intervalNs: 2e8,
+    timeoutNs: 1e9,
+    startPeriodNs: 0,
+    startIntervalNs: 0,
+    retries: 2,
+  };
+  const script = 'trap "exit 5" TERM; touch /tmp/ok; sleep 1.5; rm /tmp/ok; while :; do sleep 0.1; done';
+  const task = makeTask({ ...sh(script.replace('touch', '>').replace('rm ', 'busybox rm ')), healthcheck });
+  agent.worker.assign([task], true);
+  await agent.until(task.id, 'running');
+  expect((await dockerd.engine.container(taskName(task)))?.health).toBe('healthy');
+  const { report } = await agent.until(task.id, 'failed');
+  expect(report.err).toBe('task: non-zero exit (5): dockerexec: unhealthy container');
+});
+
+test('labels, placeholders and output are those of the task', async () => {
+  const agent = new RunningWorker();
+  const task = makeTask({
+    ...sh('echo "$WHERE"; echo oops >&2; hostname'),
+    hostname: '{{.Service.Name}}-{{.Task.Slot}}',
+    env: ['WHERE={{.Node.Hostname}} {{index .Service.Labels "tier"}}'],
+    labels: { mine: 'yes' },
+  });
+  agent.worker.assign([task], true);
+  await agent.until(task.id, 'complete');
+  const container = await dockerd.engine.container(taskName(task));
+  expect(container?.labels).toMatchObject({
+    mine: 'yes',
+    'com.docker.swarm.task': '',
+    'com.docker.swarm.task.id': task.id,
+    'com.docker.swarm.task.name': taskName(task),
+    'com.docker.swarm.node.id': nodeId,
+    'com.docker.swarm.service.id': task.serviceId,
+    'com.docker.swarm.service.name': 'web',
+  });
+  const logs = engineTaskLogs(dockerd.engine, nodeId, async () => undefined);
+  const selection = {
+    id: 's',
+    close: false,
+    taskIds: [task.id],
+    stdout: true,
+    stderr: true,
+    follow: false,
+    tail: -1,
+    since: '',
+  };
+  const lines: string[] = [];
+  for await (const line of logs(task.id, selection, new AbortController().signal)) {
+    expect(line.timestamp).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$/);
+    expect(line.attrs['com.docker.swarm.task.id']).toBe(task.id);
+    lines.push(`${line.stream} ${line.data.toString().trim()}`);
+  }
+  expect(lines.sort()).toEqual(['1 host-1 front', `1 web-${task.slot}`, '2 oops']);
+});
+
+test('following a task gives its lines as they come', async () => {
+  const agent = new RunningWorker();
+  const task = makeTask(sh('for i in 1 2 3; do echo $i; sleep 0.2; done; sleep 600'));
+  const logs = engineTaskLogs(dockerd.engine, nodeId, (id, signal) => agent.worker.untilStarted(id, signal));
+  const selection = {
+    id: 's',
+    close: false,
+    taskIds: [task.id],
+    stdout: true,
+    stderr: true,
+    follow: true,
+    tail: -1,
+    since: '',
+  };
+  agent.worker.assign([task], true);
+  const enough = new AbortController();
+  const seen: string[] = [];
+  try {
+    for await (const line of logs(task.id, selection, enough.signal)) {
+      seen.push(line.data.toString());
+      if (seen.length === 3) enough.abort(new Error('enough'));
+    }
+  } catch (err) {
+    if (!enough.signal.aborted) throw err;
+  }
+  expect(seen).toEqual(['1\n', '2\n', '3\n']);
+});
