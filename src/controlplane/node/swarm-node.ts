@@ -39,6 +39,8 @@ export interface RunningAgent {
   managers(): readonly RemoteManager[];
   /** Stops talking to managers. Tasks and network stay as they are. */
   close(): Promise<void>;
+  /** Closes, then removes this node's containers and local networks. */
+  removeAll(): Promise<void>;
 }
 
 /** What the state machine needs done for real. */
@@ -60,7 +62,7 @@ export interface NodeParts {
   ): Promise<MembershipFile>;
   startManager(membership: MembershipFile): Promise<RunningManager>;
   startAgent(membership: MembershipFile): Promise<RunningAgent>;
-  /** Removes this node's task containers, network and everything under the swarm directory. */
+  /** Ends etcd, clears the node's network from the kernel and empties the swarm directory. */
   wipe(): Promise<void>;
 }
 
@@ -218,6 +220,7 @@ export class SwarmNode implements SwarmControl {
     return this.#change(async () => {
       if (!this.#membership) throw unavailable(texts.notMember);
       if (this.#membership.role === 'manager' && !force) throw unavailable(texts.lastManager);
+      await this.#agent?.removeAll();
       await this.#stopParts();
       await this.options.parts.wipe();
       this.#forget();

@@ -54,6 +54,7 @@ function host(over: Partial<NodeParts> = {}) {
     ready: Promise.resolve(),
     managers: () => [],
     close: async () => void done.push('close agent'),
+    removeAll: async () => void done.push('remove containers'),
   });
   const manager = () => ({ store: {} as Store, close: async () => void done.push('close manager') });
   const parts: NodeParts = {

@@ -1,0 +1,81 @@
+/**
+ * skepd: the only place where a node's control plane is wired together. The API answers first, also while the swarm part
+ * is still starting; a signal ends the process and leaves tasks, network and etcd running.
+ */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { DataplaneClient } from '../dataplane/rpc/client.js';
+import { SkepError } from '../model/errors.js';
+import { systemClock } from '../runtime/clock.js';
+import { createLog } from '../runtime/log.js';
+import { createApiServer } from './api/server.js';
+import type { ReadLogs } from './api/swarm-control.js';
+import { tlsInfo } from './ca/certificates.js';
+import { rotateJoinToken } from './ca/join-token.js';
+import { Engine } from './dockerd/client.js';
+import { HostParts } from './node/parts.js';
+import { SwarmNode } from './node/swarm-node.js';
+
+const { env } = process;
+const log = createLog('skepd');
+
+/** Ends the process as a crash: tasks and network stay, the next start reads everything anew. */
+function crash(err: unknown): never {
+  log.fatal({ err }, 'bug');
+  process.exit(70); // EX_SOFTWARE
+}
+
+async function main(): Promise<void> {
+  const stop = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.once(signal, () => stop.abort(new Error(signal)));
+  const runDir = env['SKEP_RUN_DIR'] ?? '/run/skep';
+  const engineAddress = env['SKEP_ENGINE'] ?? 'unix:///var/run/docker.sock';
+  const engineSocket = engineAddress.replace(/^unix:\/\//, '');
+  const random = (size: number): Uint8Array => randomBytes(size);
+
+  const parts = new HostParts({
+    swarmDir: join(env['SKEP_STATE_DIR'] ?? '/var/lib/skep', 'swarm'),
+    runDir,
+    engine: new Engine(engineAddress),
+    dataplane: new DataplaneClient(join(runDir, 'dataplane.sock')),
+    clock: systemClock,
+    random,
+    log,
+  });
+  const node = new SwarmNode({ parts, clock: systemClock, log });
+  const readLogs: ReadLogs = (...request) => {
+    if (!parts.manager) throw new SkepError('unavailable', 'This node is not a swarm manager.');
+    return parts.manager.readLogs(...request);
+  };
+  const api = createApiServer({
+    control: node,
+    engineSocket,
+    readLogs,
+    log,
+    clock: systemClock,
+    random,
+    describeRoot: tlsInfo,
+    rotateToken: (token) => rotateJoinToken(token, random),
+  });
+  await api.listen(join(runDir, 'docker.sock'));
+  log.info('ready');
+  await node.restore(stop.signal);
+  await new Promise<void>((resolve) => {
+    if (stop.signal.aborted) return resolve();
+    stop.signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  log.info('stopping; tasks, network and etcd go on');
+  await api.close();
+  await node.close();
+}
+
+process.on('uncaughtException', crash);
+process.on('unhandledRejection', crash);
+try {
+  await main();
+  process.exit(0);
+} catch (err) {
+  log.fatal({ err }, 'cannot run');
+  process.exit(1);
+}

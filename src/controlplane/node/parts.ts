@@ -1,0 +1,312 @@
+/**
+ * The real parts of a node: certificates and etcd under the swarm directory, a manager, an agent. Each does one thing and
+ * undoes itself when it fails; the order among them is swarm-node.ts'.
+ */
+import { readFile, rm } from 'node:fs/promises';
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { OutsideError, SkepError } from '../../model/errors.js';
+import type { ClusterId, NetworkId, NodeId, RandomSource } from '../../model/ids.js';
+import { newId } from '../../model/ids.js';
+import type { Cluster, NodeDescription } from '../../model/objects.js';
+import { writeFileAtomic } from '../../runtime/atomic-file.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import type { DataplaneClient } from '../../dataplane/rpc/client.js';
+import { startAgent } from '../agent/agent.js';
+import { describeNode } from '../agent/node-description.js';
+import { createCsr, createRootCa, issueNodeCertificate, tlsInfo } from '../ca/certificates.js';
+import {
+  NodeServerCredentials,
+  joiningClientSecurity,
+  nodeClientSecurity,
+  peerOf,
+  unverifiedClientSecurity,
+} from '../ca/credentials.js';
+import { newJoinToken, parseJoinToken, verifyRootDigest } from '../ca/join-token.js';
+import { identityFiles, identityFromPem, loadIdentity, saveIdentity } from '../ca/node-identity.js';
+import type { NodeIdentity } from '../ca/node-identity.js';
+import type { InitRequest, JoinRequest } from '../api/swarm-control.js';
+import type { Engine } from '../dockerd/client.js';
+import { NodeCaClient } from '../rpc/clients.js';
+import { newDataKey, type DataKey } from '../store/seal.js';
+import { clusterSpecDefaults, initialObjects } from './initial-cluster.js';
+import { startManager } from './manager.js';
+import type { ServingManager } from './manager.js';
+import { readMembership, writeMembership } from './membership-file.js';
+import type { MembershipFile } from './membership-file.js';
+import type { NodeAddresses } from './node-addresses.js';
+import { formatHostPort } from './node-addresses.js';
+import type { NodeParts, RunningAgent } from './swarm-node.js';
+
+export interface PartsOptions {
+  /** Everything of the swarm lies here and goes with it. */
+  readonly swarmDir: string;
+  readonly runDir: string;
+  readonly engine: Engine;
+  readonly dataplane: DataplaneClient;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly log: Log;
+}
+
+const nsPerMs = 1e6;
+
+export class HostParts implements NodeParts {
+  readonly #certificates: string;
+  #manager: ServingManager | undefined;
+
+  constructor(private readonly options: PartsOptions) {
+    this.#certificates = join(options.swarmDir, 'certificates');
+  }
+
+  /** The manager that serves now, for logs. */
+  get manager(): ServingManager | undefined {
+    return this.#manager;
+  }
+
+  interfaces(): ReturnType<NodeParts['interfaces']> {
+    return Object.entries(networkInterfaces()).flatMap(([name, entries]) =>
+      (entries ?? []).map(({ address, internal }) => ({ name, address, internal })),
+    );
+  }
+
+  async describe(): Promise<NodeDescription> {
+    const { hostname, architecture, os, ...rest } = describeNode(await this.options.engine.info());
+    const root = await loadIdentity(this.#certificates);
+    return {
+      hostname,
+      platform: { architecture, os },
+      resources: { nanoCpus: Number(rest.nanoCpus), memoryBytes: Number(rest.memoryBytes) },
+      engine: { engineVersion: rest.engineVersion, labels: rest.engineLabels, plugins: rest.plugins },
+      tlsInfo: root
+        ? tlsInfo(root.rootPem)
+        : { trustRoot: '', certIssuerSubject: '', certIssuerPublicKey: '' },
+    };
+  }
+
+  readMembership(): Promise<MembershipFile | undefined> {
+    return readMembership(this.options.swarmDir);
+  }
+
+  writeMembership(membership: MembershipFile): Promise<void> {
+    return writeMembership(this.options.swarmDir, membership);
+  }
+
+  async foundCluster(
+    request: InitRequest,
+    addresses: NodeAddresses,
+  ): Promise<{ membership: MembershipFile; manager: ServingManager }> {
+    const { swarmDir, random, clock } = this.options;
+    // What an earlier life left behind must not leak into a new cluster.
+    await rm(swarmDir, { recursive: true, force: true });
+    const rootCa = await createRootCa(clock.nowMs());
+    const clusterId = newId<ClusterId>(random);
+    const nodeId = newId<NodeId>(random);
+    const { csrPem, keyPem } = await createCsr();
+    const certPem = await issueNodeCertificate({
+      rootCa,
+      csrPem,
+      nodeId,
+      role: 'manager',
+      clusterId,
+      nowMs: clock.nowMs(),
+      validMs: (request.spec.nodeCertExpiryNs || clusterSpecDefaults.nodeCertExpiryNs) / nsPerMs,
+    });
+    const identity = identityFromPem(certPem, keyPem, rootCa.certPem);
+    await saveIdentity(this.#certificates, identity);
+    const dataKey = newDataKey();
+    await this.#saveDataKey(dataKey);
+    const membership: MembershipFile = {
+      clusterId,
+      nodeId,
+      role: 'manager',
+      addresses,
+      managers: [{ nodeId, addr: formatHostPort(addresses.advertiseHost, addresses.advertisePort) }],
+    };
+    const objects = initialObjects(
+      request,
+      {
+        clusterId,
+        nodeId,
+        ingressId: newId<NetworkId>(random),
+        rootCa,
+        joinTokens: {
+          worker: newJoinToken(rootCa.certPem, random),
+          manager: newJoinToken(rootCa.certPem, random),
+        },
+      },
+      addresses,
+      { ...(await this.describe()), tlsInfo: tlsInfo(rootCa.certPem) },
+    );
+    const manager = await this.#startManager(membership, identity, dataKey, 'new', (store) =>
+      store.update((tx) => {
+        tx.create('cluster', objects.cluster);
+        tx.create('node', objects.node);
+        tx.create('network', objects.ingress);
+      }),
+    );
+    return { membership, manager };
+  }
+
+  async obtainCertificate(request: JoinRequest, addresses: NodeAddresses): Promise<MembershipFile> {
+    const token = parseJoinToken(request.joinToken);
+    const failures: unknown[] = [];
+    for (const remote of request.remoteAddrs) {
+      try {
+        return await this.#joinThrough(remote, token, request, addresses);
+      } catch (err) {
+        // Only "nobody answers there" is a reason to ask the next one.
+        if (!(err instanceof SkepError && (err.kind === 'unavailable' || err.kind === 'deadlineExceeded')))
+          throw err;
+        failures.push(err);
+      }
+    }
+    throw new OutsideError(`no manager answers at ${request.remoteAddrs.join(', ')}`, true, {
+      cause: failures[0],
+    });
+  }
+
+  async #joinThrough(
+    remote: string,
+    token: ReturnType<typeof parseJoinToken>,
+    request: JoinRequest,
+    addresses: NodeAddresses,
+  ): Promise<MembershipFile> {
+    const rootPem = await this.#fetchRoot(remote);
+    verifyRootDigest(token, rootPem);
+    const { csrPem, keyPem } = await createCsr();
+    const security = joiningClientSecurity(rootPem);
+    const ca = new NodeCaClient(remote, security.credentials, security.options);
+    try {
+      const { nodeId, role, certificatePem } = await ca.issueNodeCertificate({
+        csrPem,
+        token: request.joinToken,
+        availability: request.availability,
+      });
+      const identity = identityFromPem(certificatePem, keyPem, rootPem);
+      if (identity.nodeId !== nodeId || identity.role !== role)
+        throw new OutsideError('the manager issued a certificate for another node', false);
+      await saveIdentity(this.#certificates, identity);
+      return {
+        clusterId: identity.clusterId,
+        nodeId: identity.nodeId,
+        role: identity.role,
+        addresses,
+        managers: [{ nodeId: '', addr: remote }],
+      };
+    } finally {
+      ca.close();
+    }
+  }
+
+  async #fetchRoot(remote: string): Promise<string> {
+    const security = unverifiedClientSecurity();
+    const ca = new NodeCaClient(remote, security.credentials, security.options);
+    try {
+      return (await ca.getRootCaCertificate()).certificatePem;
+    } finally {
+      ca.close();
+    }
+  }
+
+  async startManager(membership: MembershipFile): Promise<ServingManager> {
+    const identity = await this.#identity();
+    return this.#startManager(
+      membership,
+      identity,
+      await this.#loadDataKey(),
+      'existing',
+      async () => undefined,
+    );
+  }
+
+  async #startManager(
+    membership: MembershipFile,
+    identity: NodeIdentity,
+    dataKey: DataKey,
+    mode: 'new' | 'existing',
+    onStore: Parameters<typeof startManager>[0]['onStore'],
+  ): Promise<ServingManager> {
+    const { swarmDir, runDir, clock, random, log } = this.options;
+    this.#manager = await startManager({
+      membership,
+      mode,
+      swarmDir,
+      runDir,
+      certificateFiles: identityFiles(this.#certificates),
+      dataKey,
+      serverCredentials: new NodeServerCredentials(identity),
+      security: {
+        peerOf,
+        tlsInfoOf: tlsInfo,
+        issueCertificate: ({ cluster, ...request }) =>
+          issueNodeCertificate({
+            ...request,
+            rootCa: cluster.rootCa,
+            nowMs: clock.nowMs(),
+            validMs: certificateMs(cluster),
+          }),
+      },
+      onStore,
+      clock,
+      random,
+      log,
+    });
+    return this.#manager;
+  }
+
+  async startAgent(membership: MembershipFile): Promise<RunningAgent> {
+    const { engine, dataplane, clock, random, log } = this.options;
+    const identity = await this.#identity();
+    const security = nodeClientSecurity(identity);
+    return startAgent({
+      nodeId: membership.nodeId,
+      engine,
+      dataplane,
+      credentials: () => security.credentials,
+      channelOptions: security.options,
+      managers: membership.managers,
+      dataPathAddr: membership.addresses.dataPathHost,
+      clock,
+      random,
+      log,
+    });
+  }
+
+  async #identity(): Promise<NodeIdentity> {
+    const identity = await loadIdentity(this.#certificates);
+    if (!identity)
+      throw new OutsideError(`the node's certificate is missing in ${this.#certificates}`, false);
+    return identity;
+  }
+
+  async wipe(): Promise<void> {
+    const { dataplane, swarmDir } = this.options;
+    await this.#manager?.stopEtcd();
+    this.#manager = undefined;
+    await dataplane.clearState();
+    await rm(swarmDir, { recursive: true, force: true });
+  }
+
+  /** The cluster's data key lies unwrapped: autolock is off. */
+  #saveDataKey({ id, key }: DataKey): Promise<void> {
+    return writeFileAtomic(
+      this.#dataKeyFile,
+      JSON.stringify({ id, key: Buffer.from(key).toString('base64') }),
+    );
+  }
+
+  async #loadDataKey(): Promise<DataKey> {
+    const { id, key } = JSON.parse(await readFile(this.#dataKeyFile, 'utf8')) as { id: number; key: string };
+    return { id, key: Buffer.from(key, 'base64') };
+  }
+
+  get #dataKeyFile(): string {
+    return join(this.options.swarmDir, 'data-key.json');
+  }
+}
+
+/** 0 means the default, as in Swarm's spec. */
+const certificateMs = (cluster: Cluster): number =>
+  (cluster.spec.nodeCertExpiryNs || clusterSpecDefaults.nodeCertExpiryNs) / nsPerMs;
