@@ -1,0 +1,60 @@
+/** What every handler is given, and the check that most of them begin with. */
+import { SkepError } from '../../model/errors.js';
+import type { RandomSource } from '../../model/ids.js';
+import type { TlsInfo } from '../../model/objects.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import type { Store } from '../store/store.js';
+import type { EngineClient } from './engine-client.js';
+import type { ApiRequest } from './request.js';
+import type { ReadLogs, SwarmControl } from './swarm-control.js';
+
+export interface ApiContext {
+  readonly control: SwarmControl;
+  readonly engine: EngineClient;
+  readonly readLogs: ReadLogs;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  /** What the root certificate says of itself, for clients to compare with their nodes' certificates. */
+  readonly describeRoot: (certPem: string) => TlsInfo;
+  /** A token like `token` with a new secret part. */
+  readonly rotateToken: (token: string) => string;
+}
+
+export type Handler = (context: ApiContext, request: ApiRequest) => Promise<void>;
+
+const initOrJoin =
+  'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm ' +
+  'and try again.';
+const workerNode =
+  "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this " +
+  'command on a manager node or promote the current node to a manager.';
+const locked =
+  'Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.';
+const certificatesExpired =
+  'Swarm certificates have expired. To replace them, leave the swarm and join again.';
+
+/** Why this node cannot answer for the cluster (503). */
+export function notManager(control: SwarmControl): SkepError {
+  const { localNodeState, error } = control.membership();
+  const unavailable = (message: string): SkepError => new SkepError('unavailable', message);
+  switch (localNodeState) {
+    case 'inactive':
+      return unavailable(initOrJoin);
+    case 'locked':
+      return unavailable(locked);
+    case 'error':
+      return unavailable(error === certificatesExpired ? certificatesExpired : initOrJoin);
+    case 'pending':
+    case 'active':
+      return unavailable(workerNode);
+  }
+}
+
+/** The cluster's store; throws `unavailable` on a node that is no serving manager. */
+export function requireStore({ control }: Pick<ApiContext, 'control'>): Store {
+  const { store } = control.membership();
+  if (!store) throw notManager(control);
+  return store;
+}

@@ -1,0 +1,548 @@
+/**
+ * Docker's view of what the store holds: nodes, the swarm, services, tasks and networks as `GET` shows them. Nearly
+ * all of it is only ever written; NodeSpec and the swarm's Spec are read as well.
+ */
+import type {
+  AllocatedPort,
+  Cluster,
+  ClusterSpec,
+  IpamConfig,
+  Meta,
+  Network,
+  Node,
+  NodeDescription,
+  Service,
+  ServiceEndpoint,
+  Task,
+  TaskStatus,
+  TlsInfo,
+} from '../../../model/objects.js';
+import type { Cidr, Ip } from '../../../model/addresses.js';
+import type { ClusterId, NetworkId, NodeId, ServiceId, TaskId } from '../../../model/ids.js';
+import type { EndpointSpec, Labels } from '../../../model/service-spec.js';
+import { taskStates } from '../../../model/task-state.js';
+import {
+  always,
+  bool,
+  choice,
+  duration,
+  field,
+  hidden,
+  int64,
+  labels,
+  list,
+  notYet,
+  opt,
+  orEmpty,
+  orNull,
+  ptr,
+  strings,
+  struct,
+  text,
+  time,
+  uint32,
+  uint64,
+  written,
+} from './codec.js';
+import type { Codec, Field } from './codec.js';
+import { endpointSpec, logDriver, portConfig, serviceSpec, taskSpec } from './service.js';
+
+/** A branded text. */
+const branded = <T extends string>(): Codec<T> => text as unknown as Codec<T>;
+
+/** What every object begins with. */
+const meta = {
+  version: field('Version.Index', uint64),
+  createdAtMs: always('CreatedAt', time),
+  updatedAtMs: always('UpdatedAt', time),
+} satisfies { [K in keyof Meta]: Field<Meta[K]> };
+
+// --- the swarm -------------------------------------------------------------------------------------------------
+
+const rootRotation = notYet('root CA rotation and external CAs are not supported yet');
+
+export const clusterSpec = struct<ClusterSpec>(
+  'Spec',
+  {
+    name: field('Name', text),
+    labels: always('Labels', labels),
+    taskHistoryRetentionLimit: always('Orchestration.TaskHistoryRetentionLimit', int64),
+    raft: always(
+      'Raft',
+      struct<ClusterSpec['raft']>('RaftConfig', {
+        snapshotInterval: field('SnapshotInterval', uint64),
+        keepOldSnapshots: always('KeepOldSnapshots', uint64),
+        logEntriesForSlowFollowers: field('LogEntriesForSlowFollowers', uint64),
+        electionTick: always('ElectionTick', int64),
+        heartbeatTick: always('HeartbeatTick', int64),
+      }),
+    ),
+    heartbeatPeriodNs: field('Dispatcher.HeartbeatPeriod', duration),
+    nodeCertExpiryNs: field('CAConfig.NodeCertExpiry', duration),
+    forceRotate: field('CAConfig.ForceRotate', uint64),
+    taskDefaultsLogDriver: field('TaskDefaults.LogDriver', ptr(logDriver)),
+    autoLockManagers: always('EncryptionConfig.AutoLockManagers', bool),
+  },
+  {
+    inner: {
+      Orchestration: 'OrchestrationConfig',
+      Dispatcher: 'DispatcherConfig',
+    },
+    refused: {
+      'CAConfig.ExternalCAs': rootRotation,
+      'CAConfig.SigningCACert': rootRotation,
+      'CAConfig.SigningCAKey': rootRotation,
+    },
+  },
+);
+
+export const tlsInfo = struct<TlsInfo>('TLSInfo', {
+  trustRoot: field('TrustRoot', text),
+  certIssuerSubject: field('CertIssuerSubject', text),
+  certIssuerPublicKey: field('CertIssuerPublicKey', text),
+});
+
+/** The cluster object with what its certificate says of itself. */
+export interface ClusterView extends Omit<Cluster, 'rootCa' | 'joinTokens'> {
+  readonly tlsInfo: TlsInfo;
+  /** Only in `GET /swarm`. */
+  readonly joinTokens?: Cluster['joinTokens'];
+  readonly rootRotationInProgress: boolean;
+}
+
+export const swarm = struct<ClusterView>('Swarm', {
+  id: always('ID', branded<ClusterId>()),
+  ...meta,
+  spec: always('Spec', clusterSpec),
+  tlsInfo: always('TLSInfo', tlsInfo),
+  rootRotationInProgress: always('RootRotationInProgress', bool),
+  defaultAddrPool: always('DefaultAddrPool', list(branded<Cidr>())),
+  subnetSize: always('SubnetSize', uint32),
+  dataPathPort: always('DataPathPort', uint32),
+  joinTokens: field(
+    'JoinTokens',
+    ptr(
+      struct<Cluster['joinTokens']>('JoinTokens', {
+        worker: always('Worker', text),
+        manager: always('Manager', text),
+      }),
+    ),
+  ),
+});
+
+// --- nodes -----------------------------------------------------------------------------------------------------
+
+const roles = ['worker', 'manager'] as const;
+
+export const nodeSpec = struct<Node['spec']>('NodeSpec', {
+  name: field('Name', text),
+  labels: always('Labels', labels),
+  role: field(
+    'Role',
+    choice({
+      go: 'swarm.NodeRole',
+      values: roles,
+      absent: 'worker',
+      required: true,
+      refuse: (word) => `invalid Role: "${word}"`,
+    }),
+  ),
+  availability: field(
+    'Availability',
+    choice({
+      go: 'swarm.NodeAvailability',
+      values: ['active', 'pause', 'drain'],
+      absent: 'active',
+      required: true,
+      refuse: (word) => `invalid Availability: "${word}"`,
+    }),
+  ),
+});
+
+const nodeDescription = struct<NodeDescription>('NodeDescription', {
+  hostname: field('Hostname', text),
+  platform: always(
+    'Platform',
+    struct<NodeDescription['platform']>('Platform', {
+      architecture: field('Architecture', text),
+      os: field('OS', text),
+    }),
+  ),
+  resources: always(
+    'Resources',
+    struct<NodeDescription['resources']>('Resources', {
+      nanoCpus: field('NanoCPUs', int64),
+      memoryBytes: field('MemoryBytes', int64),
+    }),
+  ),
+  engine: always(
+    'Engine',
+    struct<NodeDescription['engine']>('EngineDescription', {
+      engineVersion: field('EngineVersion', text),
+      labels: field('Labels', labels),
+      plugins: field(
+        'Plugins',
+        list(
+          struct<NodeDescription['engine']['plugins'][number]>('PluginDescription', {
+            type: field('Type', text),
+            name: field('Name', text),
+          }),
+        ),
+      ),
+    }),
+  ),
+  tlsInfo: always('TLSInfo', tlsInfo),
+});
+
+const nodeState = text as unknown as Codec<Node['status']['state']>;
+
+export const node = struct<Node>('Node', {
+  id: always('ID', branded<NodeId>()),
+  ...meta,
+  spec: always('Spec', nodeSpec),
+  description: always('Description', orEmpty(nodeDescription)),
+  status: always(
+    'Status',
+    struct<Node['status']>('NodeStatus', {
+      state: field('State', nodeState),
+      message: field('Message', text),
+      addr: field('Addr', text),
+    }),
+  ),
+  managerStatus: field(
+    'ManagerStatus',
+    ptr(
+      struct<NonNullable<Node['managerStatus']>>('ManagerStatus', {
+        leader: field('Leader', bool),
+        reachability: field(
+          'Reachability',
+          choice({
+            go: 'swarm.Reachability',
+            values: ['unknown', 'unreachable', 'reachable'],
+            absent: 'unknown',
+          }),
+        ),
+        addr: field('Addr', text),
+      }),
+    ),
+  ),
+  role: hidden('worker'),
+  dataPathAddr: hidden(undefined),
+  attachments: hidden([]),
+});
+
+// --- services --------------------------------------------------------------------------------------------------
+
+interface VirtualIp {
+  readonly networkId: NetworkId;
+  readonly addr: string;
+}
+
+const endpoint: Codec<ServiceEndpoint | undefined> = orEmptyEndpoint();
+
+/** A service that was not allocated yet shows `{"Spec":{}}`. */
+function orEmptyEndpoint(): Codec<ServiceEndpoint | undefined> {
+  interface Shown {
+    readonly spec?: EndpointSpec;
+    readonly ports: readonly AllocatedPort[];
+    readonly virtualIps: readonly VirtualIp[];
+  }
+  const shown = struct<Shown>('Endpoint', {
+    spec: always('Spec', orEmpty(endpointSpec)),
+    ports: field('Ports', list(portConfig as Codec<AllocatedPort>)),
+    virtualIps: field(
+      'VirtualIPs',
+      list(
+        struct<VirtualIp>('EndpointVirtualIP', {
+          networkId: field('NetworkID', branded<NetworkId>()),
+          addr: field('Addr', text),
+        }),
+      ),
+    ),
+  });
+  return written(shown, (value: ServiceEndpoint | undefined): Shown =>
+    value === undefined
+      ? { ports: [], virtualIps: [] }
+      : {
+          spec: value.spec,
+          ports: value.ports,
+          virtualIps: value.virtualIps.map(({ networkId, address, prefixLength }) => ({
+            networkId,
+            addr: `${address}/${prefixLength}`,
+          })),
+        },
+  );
+}
+
+export interface ServiceStatus {
+  readonly runningTasks: number;
+  readonly desiredTasks: number;
+  readonly completedTasks: number;
+}
+
+export type ServiceView = Service & { readonly serviceStatus?: ServiceStatus };
+
+export const service = struct<ServiceView>('Service', {
+  id: always('ID', branded<ServiceId>()),
+  ...meta,
+  spec: always('Spec', serviceSpec),
+  previousSpec: field('PreviousSpec', ptr(serviceSpec)),
+  endpoint: always('Endpoint', endpoint),
+  updateStatus: field(
+    'UpdateStatus',
+    ptr(
+      struct<NonNullable<Service['updateStatus']>>('UpdateStatus', {
+        state: field('State', text as unknown as Codec<NonNullable<Service['updateStatus']>['state']>),
+        startedAtMs: field('StartedAt', time),
+        completedAtMs: field('CompletedAt', ptr(time)),
+        message: field('Message', text),
+      }),
+    ),
+  ),
+  serviceStatus: field(
+    'ServiceStatus',
+    ptr(
+      struct<ServiceStatus>('ServiceStatus', {
+        runningTasks: always('RunningTasks', uint64),
+        desiredTasks: always('DesiredTasks', uint64),
+        completedTasks: always('CompletedTasks', uint64),
+      }),
+    ),
+  ),
+  specVersion: hidden(0),
+  previousSpecVersion: hidden(undefined),
+});
+
+// --- networks --------------------------------------------------------------------------------------------------
+
+const vniOption = 'com.docker.network.driver.overlay.vxlanid_list';
+
+/** Driver options as shown: the user's, and the VNI once there is one. */
+const shownOptions = ({ spec, allocation }: Network): Labels =>
+  allocation ? { [vniOption]: String(allocation.vni), ...spec.driverOptions } : spec.driverOptions;
+
+/** IPAM configs as shown: what was allocated, nothing before. */
+const shownIpam = ({ spec, allocation }: Network): readonly IpamConfig[] => {
+  if (!allocation) return [];
+  const range = spec.ipam.configs[0]?.range;
+  return [{ subnet: allocation.subnet, ...(range ? { range } : {}), gateway: allocation.gateway }];
+};
+
+interface NetworkResource {
+  readonly name: string;
+  readonly id: NetworkId;
+  readonly createdAtMs: number;
+  readonly scope: string;
+  readonly driver: string;
+  readonly ipv6: boolean;
+  readonly ipam: {
+    readonly driver: string;
+    readonly options: Labels;
+    readonly configs: readonly IpamConfig[];
+  };
+  readonly internal: boolean;
+  readonly attachable: boolean;
+  readonly ingress: boolean;
+  readonly configFrom: string;
+  readonly configOnly: boolean;
+  readonly containers: Labels;
+  readonly options: Labels;
+  readonly labels: Labels;
+}
+
+const ipamConfig = (rangeKey: string): Codec<IpamConfig> =>
+  struct<IpamConfig>('IPAMConfig', {
+    subnet: field('Subnet', branded<Cidr>()),
+    range: field(rangeKey, opt(branded<Cidr>())),
+    gateway: field('Gateway', opt(branded<Ip>())),
+  });
+
+/** The form of `GET /networks`. */
+export const networkResource: Codec<Network> = written(
+  struct<NetworkResource>('NetworkResource', {
+    name: always('Name', text),
+    id: always('Id', branded<NetworkId>()),
+    createdAtMs: always('Created', time),
+    scope: always('Scope', text),
+    driver: always('Driver', text),
+    ipv6: always('EnableIPv6', bool),
+    ipam: always(
+      'IPAM',
+      struct<NetworkResource['ipam']>('IPAM', {
+        driver: always('Driver', text),
+        options: always('Options', orNull(labels)),
+        configs: always('Config', list(ipamConfig('IPRange'))),
+      }),
+    ),
+    internal: always('Internal', bool),
+    attachable: always('Attachable', bool),
+    ingress: always('Ingress', bool),
+    configFrom: always('ConfigFrom.Network', text),
+    configOnly: always('ConfigOnly', bool),
+    containers: always('Containers', orNull(labels)),
+    options: always('Options', orNull(labels)),
+    labels: always('Labels', orNull(labels)),
+  }),
+  (network: Network): NetworkResource => {
+    const { spec, allocation } = network;
+    return {
+      name: spec.name,
+      id: network.id,
+      createdAtMs: network.createdAtMs,
+      scope: 'swarm',
+      driver: allocation ? spec.driver : '',
+      ipv6: spec.ipv6,
+      ipam: {
+        driver: allocation ? spec.ipam.driver || 'default' : '',
+        options: {},
+        configs: shownIpam(network),
+      },
+      internal: spec.internal,
+      attachable: spec.attachable,
+      ingress: spec.ingress,
+      configFrom: '',
+      configOnly: false,
+      containers: {},
+      options: shownOptions(network),
+      labels: spec.labels,
+    };
+  },
+);
+
+interface NetworkObject extends Meta {
+  readonly id: NetworkId;
+  readonly name: string;
+  readonly labels: Labels;
+  readonly driverConfiguration: { readonly name: string; readonly options: Labels };
+  readonly ipv6: boolean;
+  readonly internal: boolean;
+  readonly attachable: boolean;
+  readonly ingress: boolean;
+  readonly specIpam?: IpamOptions;
+  readonly scope: string;
+  readonly driverState: { readonly name: string; readonly options: Labels };
+  readonly ipam?: IpamOptions;
+}
+interface IpamOptions {
+  readonly driver: { readonly name: string; readonly options: Labels };
+  readonly configs: readonly IpamConfig[];
+}
+
+const ipamOptions = struct<IpamOptions>('IPAMOptions', {
+  driver: always('Driver', logDriver),
+  configs: field('Configs', list(ipamConfig('Range'))),
+});
+
+/** The stored form, which only a task's attachments show. */
+const networkObject: Codec<Network> = written(
+  struct<NetworkObject>('Network', {
+    id: always('ID', branded<NetworkId>()),
+    ...meta,
+    name: field('Spec.Name', text),
+    labels: always('Spec.Labels', labels),
+    driverConfiguration: always('Spec.DriverConfiguration', logDriver),
+    ipv6: field('Spec.IPv6Enabled', bool),
+    internal: field('Spec.Internal', bool),
+    attachable: field('Spec.Attachable', bool),
+    ingress: field('Spec.Ingress', bool),
+    specIpam: field('Spec.IPAMOptions', ptr(ipamOptions)),
+    scope: field('Spec.Scope', text),
+    driverState: always('DriverState', logDriver),
+    ipam: field('IPAMOptions', ptr(ipamOptions)),
+  }),
+  (network: Network): NetworkObject => {
+    const { spec, allocation } = network;
+    return {
+      id: network.id,
+      version: network.version,
+      createdAtMs: network.createdAtMs,
+      updatedAtMs: network.updatedAtMs,
+      name: spec.name,
+      labels: spec.labels,
+      driverConfiguration: { name: spec.ingress ? '' : spec.driver, options: spec.driverOptions },
+      ipv6: spec.ipv6,
+      internal: spec.internal,
+      attachable: spec.attachable,
+      ingress: spec.ingress,
+      specIpam: {
+        driver: { name: spec.ipam.driver, options: spec.ipam.options },
+        configs: spec.ipam.configs,
+      },
+      scope: 'swarm',
+      driverState: { name: allocation ? spec.driver : '', options: allocation ? shownOptions(network) : {} },
+      ...(allocation
+        ? {
+            ipam: {
+              driver: { name: spec.ipam.driver || 'default', options: spec.ipam.options },
+              configs: shownIpam(network),
+            },
+          }
+        : {}),
+    };
+  },
+);
+
+// --- tasks -----------------------------------------------------------------------------------------------------
+
+const taskState = choice({
+  go: 'swarm.TaskState',
+  values: Object.keys(taskStates) as (keyof typeof taskStates)[],
+  absent: 'new',
+});
+
+type ShownStatus = Omit<TaskStatus, 'appliedAtMs'>;
+
+const containerStatus = struct<NonNullable<TaskStatus['container']>>('ContainerStatus', {
+  containerId: always('ContainerID', text),
+  pid: always('PID', int64),
+  exitCode: always('ExitCode', int64),
+});
+
+const taskStatus = struct<ShownStatus>('TaskStatus', {
+  timestampMs: always('Timestamp', time),
+  state: field('State', taskState),
+  message: field('Message', text),
+  err: field('Err', opt(text)),
+  container: field('ContainerStatus', ptr(containerStatus)),
+  ports: field('PortStatus.Ports', opt(list(portConfig))),
+});
+
+/** A task with its networks in full, as Docker nests them. */
+export interface TaskView extends Pick<
+  Task,
+  keyof Meta | 'id' | 'spec' | 'serviceId' | 'slot' | 'nodeId' | 'desiredState'
+> {
+  readonly status: ShownStatus;
+  readonly labels: Labels;
+  readonly attachments: readonly { readonly network: Network; readonly addresses: readonly string[] }[];
+  /** Present (as null) from API 1.42 on. */
+  readonly volumes?: null;
+}
+
+export const task = struct<TaskView>('Task', {
+  id: always('ID', branded<TaskId>()),
+  ...meta,
+  labels: always('Labels', labels),
+  spec: always('Spec', taskSpec),
+  serviceId: field('ServiceID', branded<ServiceId>()),
+  slot: field('Slot', int64),
+  nodeId: field('NodeID', opt(branded<NodeId>())),
+  status: always('Status', taskStatus),
+  desiredState: field('DesiredState', taskState),
+  attachments: field(
+    'NetworksAttachments',
+    list(
+      struct<TaskView['attachments'][number]>('NetworkAttachment', {
+        network: always('Network', networkObject),
+        addresses: field('Addresses', strings),
+      }),
+    ),
+  ),
+  volumes: field('Volumes', {
+    go: '',
+    zero: () => undefined,
+    decode: () => undefined,
+    encode: () => null,
+    isEmpty: (value: null | undefined) => value === undefined,
+  }),
+});

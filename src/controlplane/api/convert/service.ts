@@ -1,0 +1,466 @@
+/**
+ * Docker's ServiceSpec and all below it. Each table is the only statement of how a struct looks in JSON: key, type,
+ * whether it is dropped when empty, and since which API version a request may set it.
+ */
+import { SkepError, controlApiError } from '../../../model/errors.js';
+import type {
+  ContainerSpec,
+  EndpointSpec,
+  HealthConfig,
+  LogDriver,
+  Mount,
+  NetworkAttachmentConfig,
+  Placement,
+  PortConfig,
+  RestartPolicy,
+  ServiceMode,
+  ServiceSpec,
+  TaskSpec,
+  UpdateConfig,
+} from '../../../model/service-spec.js';
+import {
+  always,
+  bool,
+  choice,
+  duration,
+  field,
+  fileMode,
+  float32,
+  hidden,
+  int,
+  int64,
+  labels,
+  list,
+  notYet,
+  opt,
+  ptr,
+  strings,
+  struct,
+  text,
+  uint32,
+  uint64,
+  via,
+} from './codec.js';
+import type { Codec } from './codec.js';
+import { JsonObject } from './json.js';
+import type { Json } from './json.js';
+
+export const logDriver = struct<LogDriver>('Driver', {
+  name: field('Name', text),
+  options: field('Options', labels),
+});
+
+export const networkAttachmentConfig = struct<NetworkAttachmentConfig>('NetworkAttachmentConfig', {
+  target: field('Target', text),
+  aliases: field('Aliases', strings),
+  driverOpts: field('DriverOpts', opt(labels)),
+});
+
+const healthConfig = struct<HealthConfig>(
+  'HealthConfig',
+  {
+    test: field('Test', strings),
+    intervalNs: field('Interval', duration),
+    timeoutNs: field('Timeout', duration),
+    startPeriodNs: field('StartPeriod', duration),
+    startIntervalNs: field('StartInterval', duration, 44),
+    retries: field('Retries', int),
+  },
+  { package: 'container' },
+);
+
+const propagation = ['rprivate', 'private', 'rslave', 'slave', 'rshared', 'shared'] as const;
+
+const mount = struct<Mount>(
+  'Mount',
+  {
+    // Empty is bind at this layer; the CLI always sends a type.
+    type: always(
+      'Type',
+      choice({
+        go: 'mount.Type',
+        values: ['bind', 'volume', 'tmpfs'],
+        absent: 'bind',
+        refuse: (word) => `invalid MountType: "${word}"`,
+      }),
+    ),
+    source: field('Source', text),
+    target: field('Target', text),
+    readOnly: field('ReadOnly', bool),
+    consistency: field('Consistency', opt(text)),
+    bindOptions: field(
+      'BindOptions',
+      ptr(
+        struct<NonNullable<Mount['bindOptions']>>(
+          'BindOptions',
+          {
+            propagation: field(
+              'Propagation',
+              via(
+                choice({
+                  go: 'mount.Propagation',
+                  values: [...propagation, ''],
+                  absent: '',
+                  refuse: (word) => `invalid MountPropagation: "${word}"`,
+                }),
+                (word) => (word === '' ? undefined : word),
+                (word) => word ?? '',
+              ) satisfies Codec<string | undefined> as Codec<string | undefined>,
+            ),
+            nonRecursive: field('NonRecursive', opt(bool)),
+            createMountpoint: field('CreateMountpoint', opt(bool)),
+          },
+          { package: 'mount' },
+        ),
+      ),
+    ),
+    volumeOptions: field(
+      'VolumeOptions',
+      ptr(
+        struct<NonNullable<Mount['volumeOptions']>>(
+          'VolumeOptions',
+          {
+            noCopy: field('NoCopy', opt(bool)),
+            labels: field('Labels', opt(labels)),
+            subpath: field('Subpath', opt(text), 45),
+            driverConfig: field(
+              'DriverConfig',
+              ptr(
+                struct<LogDriver>(
+                  'Driver',
+                  { name: field('Name', text), options: field('Options', labels) },
+                  { package: 'mount' },
+                ),
+              ),
+            ),
+          },
+          { package: 'mount' },
+        ),
+      ),
+    ),
+    tmpfsOptions: field(
+      'TmpfsOptions',
+      ptr(
+        struct<NonNullable<Mount['tmpfsOptions']>>(
+          'TmpfsOptions',
+          { sizeBytes: field('SizeBytes', opt(int64)), mode: field('Mode', opt(fileMode)) },
+          { package: 'mount', refused: { Options: notYet('tmpfs mount options are not supported') } },
+        ),
+      ),
+    ),
+  },
+  { package: 'mount' },
+);
+
+/**
+ * References to secrets or configs: none can exist yet, so each is one that cannot be found, in swarmkit's words
+ * (which sorts nothing and names all).
+ */
+const notFound =
+  (kind: 'secret' | 'config', key: string) =>
+  (json: NonNullable<Json>): SkepError | undefined => {
+    if (!Array.isArray(json) || json.length === 0) return undefined;
+    const member = (value: Json, wanted: string): Json =>
+      value instanceof JsonObject
+        ? (value.entries.find(([name]) => name.toLowerCase() === wanted.toLowerCase())?.[1] ?? null)
+        : null;
+    const references = json as readonly Json[];
+    if (references.some((each) => member(each, 'File') === null && member(each, 'Runtime') === null))
+      return controlApiError('invalidArgument', `malformed ${kind} reference, no target provided`);
+    const names = references.map((each) => member(each, key)).filter((name) => typeof name === 'string');
+    const subject = names.length === 1 ? `${kind} not found` : `${kind}s not found`;
+    return controlApiError('invalidArgument', `${subject}: ${names.join(', ')}`);
+  };
+
+const containerSpec = struct<ContainerSpec>(
+  'ContainerSpec',
+  {
+    image: field('Image', text),
+    labels: field('Labels', labels),
+    command: field('Command', strings),
+    args: field('Args', strings),
+    hostname: field('Hostname', opt(text)),
+    env: field('Env', strings),
+    dir: field('Dir', opt(text)),
+    user: field('User', opt(text)),
+    groups: field('Groups', strings),
+    init: field('Init', ptr(bool)),
+    stopSignal: field('StopSignal', opt(text)),
+    tty: field('TTY', bool),
+    openStdin: field('OpenStdin', bool),
+    readOnly: field('ReadOnly', bool),
+    mounts: field('Mounts', list(mount)),
+    stopGracePeriodNs: field('StopGracePeriod', ptr(duration)),
+    healthcheck: field('Healthcheck', ptr(healthConfig)),
+    hosts: field('Hosts', strings),
+    dnsConfig: field(
+      'DNSConfig',
+      ptr(
+        struct<NonNullable<ContainerSpec['dnsConfig']>>('DNSConfig', {
+          nameservers: field('Nameservers', strings),
+          search: field('Search', strings),
+          options: field('Options', strings),
+        }),
+      ),
+    ),
+    sysctls: field('Sysctls', labels, 40),
+    capabilityAdd: field('CapabilityAdd', strings, 41),
+    capabilityDrop: field('CapabilityDrop', strings, 41),
+    ulimits: field(
+      'Ulimits',
+      list(
+        struct<ContainerSpec['ulimits'][number]>(
+          'Ulimit',
+          { name: always('Name', text), hard: always('Hard', int64), soft: always('Soft', int64) },
+          { package: 'units' },
+        ),
+      ),
+      41,
+    ),
+    oomScoreAdj: field('OomScoreAdj', opt(int64), 46),
+    registryAuth: hidden(undefined),
+  },
+  {
+    constants: { Isolation: 'default' },
+    refused: {
+      Privileges: notYet(
+        'container privileges (credential spec, SELinux, seccomp, AppArmor) are not supported',
+      ),
+      Secrets: notFound('secret', 'SecretName'),
+      Configs: notFound('config', 'ConfigName'),
+    },
+  },
+);
+
+type Resources = NonNullable<TaskSpec['resources']>;
+
+const noGenericResources = { GenericResources: notYet('generic resources are not supported') };
+
+const resources = struct<Resources>('ResourceRequirements', {
+  limits: field(
+    'Limits',
+    ptr(
+      struct<NonNullable<Resources['limits']>>('Limit', {
+        nanoCpus: field('NanoCPUs', int64),
+        memoryBytes: field('MemoryBytes', int64),
+        pids: field('Pids', int64, 41),
+      }),
+    ),
+  ),
+  reservations: field(
+    'Reservations',
+    ptr(
+      struct<NonNullable<Resources['reservations']>>(
+        'Resources',
+        { nanoCpus: field('NanoCPUs', int64), memoryBytes: field('MemoryBytes', int64) },
+        { refused: noGenericResources },
+      ),
+    ),
+  ),
+});
+
+const restartPolicy = struct<RestartPolicy>('RestartPolicy', {
+  condition: field(
+    'Condition',
+    choice({
+      go: 'swarm.RestartPolicyCondition',
+      values: ['none', 'on-failure', 'any'],
+      absent: 'any',
+      refuse: (word) => `invalid RestartCondition: "${word}"`,
+    }),
+  ),
+  delayNs: field('Delay', ptr(duration)),
+  maxAttempts: always('MaxAttempts', uint64),
+  windowNs: field('Window', duration),
+});
+
+const placement = struct<Placement>('Placement', {
+  constraints: field('Constraints', strings),
+  preferences: field(
+    'Preferences',
+    list(
+      struct<Placement['preferences'][number]>(
+        'PlacementPreference',
+        { spreadDescriptor: field('Spread.SpreadDescriptor', text) },
+        { inner: { Spread: 'SpreadOver' } },
+      ),
+    ),
+  ),
+  maxReplicas: field('MaxReplicas', uint64, 40),
+  platforms: field(
+    'Platforms',
+    list(
+      struct<Placement['platforms'][number]>('Platform', {
+        architecture: field('Architecture', text),
+        os: field('OS', text),
+      }),
+    ),
+  ),
+});
+
+/** A task template as sent: the runtime decides which of the specs must be there. */
+type SentTaskSpec = Omit<TaskSpec, 'container'> & {
+  readonly container?: ContainerSpec;
+  readonly pluginSpec?: object;
+};
+
+const zeroContainer = containerSpec.zero();
+
+/** Runtime is checked here: only container services exist, and they need a ContainerSpec. */
+export const taskSpec: Codec<TaskSpec> = via(
+  struct<SentTaskSpec>(
+    'TaskSpec',
+    {
+      container: field('ContainerSpec', ptr(containerSpec)),
+      pluginSpec: field('PluginSpec', ptr(struct<object>('PluginSpec', {}, { package: 'runtime' }))),
+      resources: field('Resources', ptr(resources)),
+      restartPolicy: field('RestartPolicy', ptr(restartPolicy)),
+      placement: field('Placement', ptr(placement)),
+      networks: field('Networks', opt(list(networkAttachmentConfig))),
+      logDriver: field('LogDriver', ptr(logDriver)),
+      forceUpdate: always('ForceUpdate', uint64),
+      runtime: field('Runtime', opt(text)),
+    },
+    {},
+  ),
+  ({ container, pluginSpec, runtime = 'container', ...rest }, at) => {
+    if (runtime === 'plugin' && pluginSpec !== undefined && container === undefined)
+      at.refuse(new SkepError('unimplemented', 'plugin services are not supported'));
+    else if (runtime !== 'container' && runtime !== 'plugin')
+      at.refuse(new SkepError('invalidArgument', 'unsupported runtime'));
+    else if (runtime === 'plugin' || container === undefined || pluginSpec !== undefined)
+      at.refuse(new SkepError('invalidArgument', 'mismatched Runtime and *Spec fields'));
+    return { container: container ?? zeroContainer, ...rest };
+  },
+  (spec) => spec,
+);
+
+interface SentMode {
+  readonly replicated?: { readonly replicas?: number };
+  readonly global?: object;
+  readonly replicatedJob?: { readonly maxConcurrent?: number; readonly totalCompletions?: number };
+  readonly globalJob?: object;
+}
+
+const serviceMode: Codec<ServiceMode> = via(
+  struct<SentMode>('ServiceMode', {
+    replicated: field(
+      'Replicated',
+      ptr(
+        struct<NonNullable<SentMode['replicated']>>('ReplicatedService', {
+          replicas: field('Replicas', ptr(uint64)),
+        }),
+      ),
+    ),
+    global: field('Global', ptr(struct<object>('GlobalService', {}))),
+    replicatedJob: field(
+      'ReplicatedJob',
+      ptr(
+        struct<NonNullable<SentMode['replicatedJob']>>('ReplicatedJob', {
+          maxConcurrent: field('MaxConcurrent', ptr(uint64)),
+          totalCompletions: field('TotalCompletions', ptr(uint64)),
+        }),
+      ),
+      41,
+    ),
+    globalJob: field('GlobalJob', ptr(struct<object>('GlobalJob', {})), 41),
+  }),
+  (sent, at) => {
+    if (Object.keys(sent).length > 1)
+      at.refuse(new SkepError('invalidArgument', 'must specify only one service mode'));
+    if (sent.global) return { kind: 'global' };
+    if (sent.globalJob) return { kind: 'global-job' };
+    if (sent.replicatedJob) {
+      const maxConcurrent = sent.replicatedJob.maxConcurrent ?? 1;
+      const totalCompletions = sent.replicatedJob.totalCompletions ?? maxConcurrent;
+      return { kind: 'replicated-job', maxConcurrent, totalCompletions };
+    }
+    return { kind: 'replicated', replicas: sent.replicated?.replicas ?? 1 };
+  },
+  (mode): SentMode => {
+    switch (mode.kind) {
+      case 'replicated':
+        return { replicated: { replicas: mode.replicas } };
+      case 'global':
+        return { global: {} };
+      case 'replicated-job':
+        return {
+          replicatedJob: { maxConcurrent: mode.maxConcurrent, totalCompletions: mode.totalCompletions },
+        };
+      case 'global-job':
+        return { globalJob: {} };
+    }
+  },
+);
+
+const updateConfig = struct<UpdateConfig>('UpdateConfig', {
+  parallelism: always('Parallelism', uint64),
+  delayNs: field('Delay', duration),
+  failureAction: field(
+    'FailureAction',
+    choice({
+      go: 'string',
+      values: ['pause', 'continue', 'rollback'],
+      absent: 'pause',
+      refuse: (word) => `unrecognized update failure action ${word}`,
+    }),
+  ),
+  monitorNs: field('Monitor', duration),
+  maxFailureRatio: always('MaxFailureRatio', float32),
+  order: always(
+    'Order',
+    choice({
+      go: 'string',
+      values: ['stop-first', 'start-first'],
+      absent: 'stop-first',
+      refuse: (word) => `unrecognized update order ${word}`,
+    }),
+  ),
+});
+
+/** dockerd takes an unknown protocol or publish mode as the default, without a word. */
+export const portConfig = struct<PortConfig>('PortConfig', {
+  name: field('Name', opt(text)),
+  protocol: field(
+    'Protocol',
+    choice({ go: 'swarm.PortConfigProtocol', values: ['tcp', 'udp', 'sctp'], absent: 'tcp' }),
+  ),
+  targetPort: field('TargetPort', uint32),
+  publishedPort: field('PublishedPort', opt(uint32)),
+  publishMode: field(
+    'PublishMode',
+    choice({ go: 'swarm.PortConfigPublishMode', values: ['ingress', 'host'], absent: 'ingress' }),
+  ),
+});
+
+export const endpointSpec = struct<EndpointSpec>('EndpointSpec', {
+  mode: field(
+    'Mode',
+    choice({
+      go: 'swarm.ResolutionMode',
+      values: ['vip', 'dnsrr'],
+      absent: 'vip',
+      refuse: (word) => `invalid resolution mode: "${word}"`,
+    }),
+  ),
+  ports: field('Ports', list(portConfig)),
+});
+
+export const serviceSpec = struct<ServiceSpec>('ServiceSpec', {
+  name: field('Name', text),
+  labels: always('Labels', labels),
+  // Services show the runtime even when it was not sent; tasks do not.
+  taskTemplate: always(
+    'TaskTemplate',
+    via(
+      taskSpec,
+      (spec) => spec,
+      (spec) => ({ ...spec, runtime: 'container' }),
+    ),
+  ),
+  mode: always('Mode', serviceMode),
+  updateConfig: field('UpdateConfig', ptr(updateConfig)),
+  rollbackConfig: field('RollbackConfig', ptr(updateConfig)),
+  networks: field('Networks', opt(list(networkAttachmentConfig))),
+  endpointSpec: field('EndpointSpec', ptr(endpointSpec)),
+});

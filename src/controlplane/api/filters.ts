@@ -1,0 +1,91 @@
+/**
+ * The `filters` query parameter: `{"key":{"value":true}}`, or the older `{"key":["value"]}`. Values of one key are
+ * alternatives, labels must all hold, names and ids match by prefix (semantics sheet, 1.4).
+ */
+import { SkepError } from '../../model/errors.js';
+import type { ErrorKind } from '../../model/errors.js';
+import type { Labels } from '../../model/service-spec.js';
+import { JsonObject, parseJson } from './convert/json.js';
+import type { ApiRequest } from './request.js';
+
+export class Filters {
+  constructor(private readonly byKey: ReadonlyMap<string, readonly string[]> = new Map()) {}
+
+  get(key: string): readonly string[] {
+    return this.byKey.get(key) ?? [];
+  }
+
+  has(key: string): boolean {
+    return this.byKey.has(key);
+  }
+
+  /** True without the filter, or when one of its values is a prefix of the text. */
+  prefix(key: string, text: string): boolean {
+    return !this.has(key) || this.get(key).some((value) => text.startsWith(value));
+  }
+
+  /** True without the filter, or when one of its values is the text. */
+  exact(key: string, text: string): boolean {
+    return !this.has(key) || this.get(key).includes(text);
+  }
+
+  /** True when every `k` or `k=v` of the filter holds. */
+  labels(key: string, labels: Labels): boolean {
+    return this.get(key).every((wanted) => {
+      const equals = wanted.indexOf('=');
+      const name = equals < 0 ? wanted : wanted.slice(0, equals);
+      if (!Object.hasOwn(labels, name)) return false;
+      return equals < 0 || labels[name] === wanted.slice(equals + 1);
+    });
+  }
+
+  entries(): IterableIterator<[string, readonly string[]]> {
+    return this.byKey.entries();
+  }
+
+  /** Back into the query parameter's form. */
+  toString(): string {
+    return JSON.stringify(Object.fromEntries(this.byKey));
+  }
+}
+
+export interface FilterRules {
+  readonly keys: readonly string[];
+  /** What 20.10 makes of text that is no JSON: 400 for services, 500 for the rest. */
+  readonly malformed?: ErrorKind;
+}
+
+/** Reads the request's filters; throws for malformed JSON and for unknown keys, in the words of the engine's version. */
+export function parseFilters(request: ApiRequest, { keys, malformed = 'unknown' }: FilterRules): Filters {
+  const text = request.query.get('filters') ?? '';
+  if (text === '') return new Filters();
+  const byKey = new Map<string, readonly string[]>();
+  const bad = (message: string): never => {
+    if (request.modern) throw new SkepError('invalidArgument', 'invalid filter');
+    throw new SkepError(malformed, message);
+  };
+  let json;
+  try {
+    json = parseJson(text, { truncated: 'unexpected end of JSON input', allowTrailing: false });
+  } catch (err) {
+    return bad(err instanceof Error ? err.message : String(err));
+  }
+  if (!(json instanceof JsonObject))
+    return bad('json: cannot unmarshal value into Go value of type map[string]map[string]bool');
+  for (const [key, value] of json.entries) {
+    if (value instanceof JsonObject)
+      byKey.set(
+        key,
+        value.entries.map(([each]) => each),
+      );
+    else if (Array.isArray(value) && value.every((each) => typeof each === 'string')) byKey.set(key, value);
+    else return bad('json: cannot unmarshal value into Go value of type map[string]bool');
+  }
+  for (const key of byKey.keys())
+    if (!keys.includes(key))
+      throw new SkepError(
+        'invalidArgument',
+        request.modern ? `invalid filter '${key}'` : `Invalid filter '${key}'`,
+      );
+  return new Filters(byKey);
+}

@@ -1,0 +1,216 @@
+/**
+ * `POST /networks/create`: what is for the whole swarm becomes an object in the store, the rest is the engine's.
+ * The checks follow dockerd's router, then swarmkit's control API (semantics sheet, 2.7 and 16.5).
+ */
+import { isIp, cidrContains, normalizeCidr, parseCidr } from '../../model/addresses.js';
+import type { Cidr, Ip } from '../../model/addresses.js';
+import { SkepError, controlApiError } from '../../model/errors.js';
+import { newId } from '../../model/ids.js';
+import type { NetworkId } from '../../model/ids.js';
+import type { IpamConfig, NetworkSpec } from '../../model/objects.js';
+import type { Labels } from '../../model/service-spec.js';
+import type { ApiContext, Handler } from './context.js';
+import { notManager } from './context.js';
+import { always, bool, field, labels, list, ptr, struct, text } from './convert/codec.js';
+import { predefinedNetworks } from './network-lookup.js';
+import { passThrough } from './passthrough.js';
+import type { ApiRequest } from './request.js';
+import { findIngress, validateName } from './service-validation.js';
+
+interface SentIpam {
+  readonly driver: string;
+  readonly options: Labels;
+  readonly configs: readonly { readonly subnet: string; readonly range: string; readonly gateway: string }[];
+}
+
+interface SentNetwork {
+  readonly name: string;
+  readonly driver: string;
+  readonly scope: string;
+  readonly ipv6?: boolean;
+  readonly ipam?: SentIpam;
+  readonly internal: boolean;
+  readonly attachable: boolean;
+  readonly ingress: boolean;
+  readonly configOnly: boolean;
+  readonly configFrom: string;
+  readonly options: Labels;
+  readonly labels: Labels;
+}
+
+const sentNetwork = struct<SentNetwork>(
+  'NetworkCreateRequest',
+  {
+    name: always('Name', text),
+    driver: always('Driver', text),
+    scope: always('Scope', text),
+    ipv6: always('EnableIPv6', ptr(bool)),
+    ipam: always(
+      'IPAM',
+      ptr(
+        struct<SentIpam>(
+          'IPAM',
+          {
+            driver: always('Driver', text),
+            options: always('Options', labels),
+            configs: always(
+              'Config',
+              list(
+                struct<SentIpam['configs'][number]>(
+                  'IPAMConfig',
+                  {
+                    subnet: field('Subnet', text),
+                    range: field('IPRange', text),
+                    gateway: field('Gateway', text),
+                  },
+                  { package: 'network' },
+                ),
+              ),
+            ),
+          },
+          { package: 'network' },
+        ),
+      ),
+    ),
+    internal: always('Internal', bool),
+    attachable: always('Attachable', bool),
+    ingress: always('Ingress', bool),
+    configOnly: always('ConfigOnly', bool),
+    configFrom: field('ConfigFrom.Network', text),
+    options: always('Options', labels),
+    labels: always('Labels', labels),
+  },
+  { package: 'types', inner: { ConfigFrom: 'ConfigReference' } },
+);
+
+export const createNetwork: Handler = async (context, request) => {
+  requireJson(request);
+  const body = await request.body();
+  const sent = request.decodeBody(sentNetwork, body);
+  const { store } = context.control.membership();
+  const duplicate = store?.view().byName('network', sent.name);
+  const reserved = sent.driver === 'overlay' && store && predefinedNetworks.has(sent.name);
+  if (duplicate?.spec.name === sent.name || reserved)
+    throw new SkepError('alreadyExists', `network with name ${sent.name} already exists`);
+  if (sent.driver !== 'overlay') {
+    if (sent.scope === 'swarm')
+      throw new SkepError(
+        'unimplemented',
+        `networks of driver ${sent.driver || 'bridge'} in swarm scope are not supported`,
+      );
+    if (sent.ingress)
+      throw new SkepError('permissionDenied', 'Ingress network can only be global scope network');
+    return passThrough(context.engine.socketPath, request.http, request.reply, { body });
+  }
+  if (!store) throw cannotCreate(context, request);
+  const spec = toSpec(request, sent);
+  validate(spec);
+  const id = newId<NetworkId>(context.random);
+  await store.update((tx) => {
+    const ingress = findIngress(tx);
+    if (spec.ingress && ingress)
+      throw controlApiError('alreadyExists', `ingress network (${ingress.id}) is already present`);
+    if (tx.byName('network', spec.name))
+      throw controlApiError('unknown', 'name conflicts with an existing object');
+    tx.create('network', { id, spec, addressCursor: 0 });
+  });
+  request.json(201, { Id: id, Warning: '' });
+};
+
+/** dockerd's check, which it makes on this route and not on those of the swarm. */
+function requireJson({ http }: ApiRequest): void {
+  const type = http.headers['content-type'] ?? '';
+  if (type === '' && (http.headers['content-length'] ?? '0') === '0') return;
+  if (type.split(';')[0]?.trim() !== 'application/json')
+    throw new SkepError('invalidArgument', `Content-Type specified (${type}) must be 'application/json'`);
+}
+
+/** A worker is told to ask a manager; outside a swarm the status differs between the engine's versions. */
+function cannotCreate({ control }: ApiContext, { modern }: ApiRequest): SkepError {
+  if (control.membership().localNodeState === 'active')
+    return new SkepError(
+      'permissionDenied',
+      'Cannot create a multi-host network from a worker node. Please create the network from a manager node.',
+    );
+  const refusal = notManager(control);
+  if (control.membership().localNodeState !== 'inactive') return refusal;
+  return new SkepError(modern ? 'permissionDenied' : 'unknown', refusal.message);
+}
+
+function toSpec({ modern }: ApiRequest, sent: SentNetwork): NetworkSpec {
+  if (sent.name === '') throw new SkepError(modern ? 'invalidArgument' : 'unknown', 'invalid name: ');
+  const configs = (sent.ipam?.configs ?? []).map(({ subnet, range, gateway }): IpamConfig => {
+    try {
+      if (subnet !== '') parseCidr(subnet);
+    } catch (err) {
+      const reason = err instanceof Error ? err.message : String(err);
+      throw new SkepError(modern ? 'invalidArgument' : 'unknown', `Invalid subnet ${subnet} : ${reason}`);
+    }
+    return {
+      subnet: subnet as Cidr,
+      ...(range === '' ? {} : { range: range as Cidr }),
+      ...(gateway === '' ? {} : { gateway: gateway as Ip }),
+    };
+  });
+  validateIpam(sent, configs);
+  return {
+    name: sent.name,
+    labels: sent.labels,
+    driver: 'overlay',
+    driverOptions: sent.options,
+    ipv6: sent.ipv6 ?? false,
+    internal: sent.internal,
+    attachable: sent.attachable,
+    ingress: sent.ingress,
+    ipam: {
+      driver: sent.ipam?.driver ?? '',
+      options: sent.ipam?.options ?? {},
+      configs: configs.map((config) => ({ ...config, subnet: normalizeCidr(config.subnet) })),
+    },
+  };
+}
+
+function validateIpam(sent: SentNetwork, configs: readonly IpamConfig[]): void {
+  const refuse = (message: string): never => {
+    throw controlApiError('invalidArgument', message);
+  };
+  for (const { subnet, range, gateway } of configs) {
+    if (subnet === '') return refuse('ipam configuration: invalid subnet ');
+    if (range !== undefined) {
+      let inside = false;
+      try {
+        inside =
+          cidrContains(subnet, range.split('/')[0] ?? '') &&
+          parseCidr(range).prefixLength >= parseCidr(subnet).prefixLength;
+      } catch {
+        refuse(`ipam configuration: invalid range ${range}`);
+      }
+      if (!inside) refuse(`ipam configuration: subnet ${subnet} does not contain range ${range}`);
+    }
+    if (gateway !== undefined) {
+      if (!isIp(gateway)) refuse(`ipam configuration: invalid gateway ${gateway}`);
+      if (!cidrContains(subnet, gateway))
+        refuse(`ipam configuration: subnet ${subnet} does not contain gateway ${gateway}`);
+    }
+  }
+  const driver = sent.ipam?.driver ?? '';
+  if (driver !== '' && driver !== 'default') refuse(`error during lookup of plugin ${driver}`);
+  const notYet = (what: string): never => {
+    throw new SkepError('unimplemented', `${what} are not supported on overlay networks yet`);
+  };
+  if (configs.length > 1) notYet('several subnets');
+  if (sent.configOnly || sent.configFrom !== '')
+    notYet('network configurations (--config-only, --config-from)');
+  if (Object.hasOwn(sent.options, 'encrypted') && sent.options['encrypted'] !== 'false')
+    notYet('encrypted tunnels');
+}
+
+function validate({ name, labels: given, ingress, attachable }: NetworkSpec): void {
+  validateName(name);
+  if (Object.hasOwn(given, 'com.docker.swarm.predefined'))
+    throw controlApiError(
+      'permissionDenied',
+      'label com.docker.swarm.predefined is for internally created predefined networks and cannot be applied by users',
+    );
+  if (ingress && attachable) throw controlApiError('invalidArgument', 'ingress network cannot be attachable');
+}

@@ -1,0 +1,73 @@
+/** Finding networks by what users type: among the swarm's own and, through the engine, the node's. */
+import { SkepError } from '../../model/errors.js';
+import type { NetworkId } from '../../model/ids.js';
+import type { Network } from '../../model/objects.js';
+import type { View } from '../store/store.js';
+import type { ApiContext } from './context.js';
+
+/** The driver of a node's own instance of an overlay, and the option that names the overlay. */
+export const instanceDriver = 'skep';
+export const overlayIdOption = 'skep.network.id';
+
+/** Names Docker keeps for itself. */
+export const predefinedNetworks: ReadonlySet<string> = new Set([
+  'bridge',
+  'host',
+  'none',
+  'container',
+  'default',
+]);
+
+/** A network as the engine describes it; fields not named here are handed through. */
+export interface EngineNetwork {
+  readonly Name: string;
+  readonly Id: string;
+  readonly Driver: string;
+  readonly Scope: string;
+  readonly Options: Readonly<Record<string, string>> | null;
+  readonly Labels: Readonly<Record<string, string>> | null;
+  readonly Containers?: Readonly<Record<string, unknown>> | null;
+  readonly [field: string]: unknown;
+}
+
+export const isInstance = ({ Driver }: EngineNetwork): boolean => Driver === instanceDriver;
+
+/** Exact id, exact name, id prefix: the first step with a result decides. */
+export function findSwarmNetworks(view: View, argument: string): readonly Network[] {
+  const networks = view.list('network');
+  for (const step of [
+    ({ id }: Network) => id === argument,
+    ({ spec }: Network) => spec.name === argument,
+    ({ id }: Network) => argument !== '' && id.startsWith(argument),
+  ]) {
+    const found = networks.filter(step);
+    if (found.length > 0) return found;
+  }
+  return [];
+}
+
+/**
+ * A service's network by id or name, as its id. What exists only on this node is refused with 403, what exists
+ * nowhere with 500 (the daemon of 20.10 hands a plain Go error through).
+ */
+export async function findNetworkId(context: ApiContext, view: View, target: string): Promise<NetworkId> {
+  const found = findSwarmNetworks(view, target);
+  if (found.length > 1)
+    throw new SkepError('invalidArgument', `network ${target} is ambiguous (${found.length} matches found)`);
+  if (found[0]) return found[0].id;
+  if (target === 'host' || target === 'bridge' || target === 'none')
+    throw new SkepError(
+      'unimplemented',
+      `services on the predefined network ${target} are not supported yet`,
+    );
+  const local = await context.engine
+    .get<EngineNetwork>(`/networks/${encodeURIComponent(target)}`)
+    .catch(() => undefined);
+  if (local && !isInstance(local))
+    throw new SkepError(
+      'permissionDenied',
+      `The network ${target} cannot be used with services. Only networks scoped to the swarm can be used, such as ` +
+        'those created with the overlay driver.',
+    );
+  throw new SkepError('unknown', `network ${target} not found`);
+}

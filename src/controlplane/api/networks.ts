@@ -1,0 +1,334 @@
+/**
+ * `/networks`: the swarm's networks and the engine's as one list. An overlay that a task on this node uses exists in
+ * the engine as a node-local network of driver `skep`; such an instance is never shown as what it is. On a manager
+ * the swarm's own object stands for it, on a worker it is shown as the overlay it belongs to.
+ */
+import { SkepError, controlApiError } from '../../model/errors.js';
+import type { Network } from '../../model/objects.js';
+import { atMost } from '../../model/task-state.js';
+import type { View } from '../store/store.js';
+import type { ApiContext, Handler } from './context.js';
+import { JsonObject, parseJson } from './convert/json.js';
+import { networkResource } from './convert/objects.js';
+import { Filters, parseFilters } from './filters.js';
+import { findSwarmNetworks, isInstance, overlayIdOption } from './network-lookup.js';
+import type { EngineNetwork } from './network-lookup.js';
+import { passThrough } from './passthrough.js';
+import type { ApiRequest } from './request.js';
+import { parseBool } from './request.js';
+import { attachedNetworks, needsIngress } from './service-validation.js';
+
+const filterKeys = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'];
+
+/** What filters look at, of either kind of network. */
+interface Subject {
+  readonly id: string;
+  readonly name: string;
+  readonly driver: string;
+  readonly scope: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly inUse: boolean;
+}
+
+function matches(filters: Filters, subject: Subject): boolean {
+  const dangling = filters.get('dangling').map(parseBool);
+  return (
+    filters.prefix('id', subject.id) &&
+    (!filters.has('name') || filters.get('name').some((name) => subject.name.includes(name))) &&
+    filters.exact('driver', subject.driver) &&
+    filters.exact('scope', subject.scope) &&
+    filters.labels('label', subject.labels) &&
+    filters.exact('type', 'custom') &&
+    (dangling.length === 0 || dangling.includes(!subject.inUse))
+  );
+}
+
+function checkFilters(filters: Filters): void {
+  for (const type of filters.get('type'))
+    if (type !== 'builtin' && type !== 'custom')
+      throw new SkepError('unknown', `invalid filter: 'type'='${type}'`);
+  for (const dangling of filters.get('dangling'))
+    if (parseBool(dangling) === undefined)
+      throw new SkepError(
+        'invalidArgument',
+        `invalid value for filter 'dangling', must be "true" (or "1"), or "false" (or "0")`,
+      );
+}
+
+/** The swarm's networks as filters see them. */
+const swarmSubject = (view: View, network: Network): Subject => ({
+  id: network.id,
+  name: network.spec.name,
+  driver: network.allocation ? network.spec.driver : '',
+  scope: 'swarm',
+  labels: network.spec.labels,
+  inUse: userOf(view, network) !== undefined,
+});
+
+/** An instance as the overlay it stands for; the engine's own id would mean nothing elsewhere. */
+function asOverlay(instance: EngineNetwork): EngineNetwork {
+  const { [overlayIdOption]: id, ...options } = instance.Options ?? {};
+  const shown = Object.fromEntries(Object.entries(options).filter(([key]) => !key.startsWith('skep.')));
+  return { ...instance, Id: id ?? instance.Id, Driver: 'overlay', Scope: 'swarm', Options: shown };
+}
+
+const overlayIdOf = ({ Options }: EngineNetwork): string | undefined => Options?.[overlayIdOption];
+
+/** This node's instances of overlays. */
+async function instances({ engine }: ApiContext, request: ApiRequest): Promise<readonly EngineNetwork[]> {
+  const filters = encodeURIComponent('{"driver":["skep"]}');
+  return (await engine.get<EngineNetwork[]>(`/networks?filters=${filters}`, request.signal)) ?? [];
+}
+
+export const listNetworks: Handler = async (context, request) => {
+  const filters = parseFilters(request, { keys: filterKeys });
+  checkFilters(filters);
+  const answer = await context.engine.call('GET', request.http.url ?? '/networks', undefined, request.signal);
+  if (answer.status !== 200) {
+    request.reply.writeHead(answer.status, { 'Content-Type': 'application/json' });
+    request.reply.end(answer.body);
+    return;
+  }
+  const local = (JSON.parse(answer.body.toString('utf8')) as EngineNetwork[]).filter(
+    (network) => !isInstance(network),
+  );
+  const view = context.control.membership().store?.view();
+  const shared = view
+    ? view
+        .list('network')
+        .filter((network) => matches(filters, swarmSubject(view, network)))
+        .map((network) => encodeNetwork(network, request))
+    : (await instances(context, request)).map(asOverlay).filter((network) =>
+        matches(filters, {
+          id: network.Id,
+          name: network.Name,
+          driver: network.Driver,
+          scope: network.Scope,
+          labels: network.Labels ?? {},
+          inUse: Object.keys(network.Containers ?? {}).length > 0,
+        }),
+      );
+  request.json(200, [...shared, ...local]);
+};
+
+/** EnableIPv4 came with API 1.48. */
+const encodeNetwork = (network: Network, { minor, modern }: ApiRequest): object => ({
+  ...(networkResource.encode(network) as object),
+  ...(modern && minor >= 48 ? { EnableIPv4: true } : {}),
+});
+
+/** What a path's `{id}` names. */
+type Found =
+  | { readonly kind: 'swarm'; readonly network: Network }
+  | { readonly kind: 'instance'; readonly network: EngineNetwork }
+  | { readonly kind: 'local' };
+
+/**
+ * The engine's own networks by exact id first, then the swarm's, then whatever the engine finds by that name or
+ * prefix; a name that both know is ambiguous.
+ */
+async function find(context: ApiContext, request: ApiRequest, argument: string): Promise<Found> {
+  const { store } = context.control.membership();
+  const scope = request.query.get('scope') ?? '';
+  const inSwarm =
+    scope === '' || scope === 'swarm' ? (store ? findSwarmNetworks(store.view(), argument) : []) : [];
+  const engineAnswer =
+    scope === 'swarm'
+      ? undefined
+      : await context.engine
+          .get<EngineNetwork>(`/networks/${encodeURIComponent(argument)}`, request.signal)
+          .catch((err: unknown) => {
+            // The swarm's networks can be shown while the engine is away.
+            if (inSwarm.length === 0) throw err;
+            return undefined;
+          });
+  const local = engineAnswer && !isInstance(engineAnswer) ? engineAnswer : undefined;
+  if (local && local.Id === argument) return { kind: 'local' };
+  if (inSwarm.length > 1)
+    throw ambiguous(argument, inSwarm.length, inSwarm[0]?.spec.name === argument ? 'name' : 'ID prefix');
+  const [network] = inSwarm;
+  if (network) {
+    const byName = network.id !== argument && network.spec.name === argument;
+    if (byName && local?.Name === argument) throw ambiguous(argument, 2, 'name');
+    return { kind: 'swarm', network };
+  }
+  if (!store) {
+    const found = (await instances(context, request)).filter(
+      (each) =>
+        overlayIdOf(each) === argument || each.Name === argument || overlayIdOf(each)?.startsWith(argument),
+    );
+    const exact =
+      found.find((each) => overlayIdOf(each) === argument) ?? (found.length === 1 ? found[0] : undefined);
+    if (exact && !local) return { kind: 'instance', network: exact };
+  }
+  if (scope === 'swarm' || (engineAnswer && !local)) throw missing(argument);
+  return { kind: 'local' };
+}
+
+const ambiguous = (argument: string, count: number, by: string): SkepError =>
+  new SkepError('invalidArgument', `${count} matches found based on ${by}: network ${argument} is ambiguous`);
+
+const missing = (argument: string): SkepError => new SkepError('notFound', `network ${argument} not found`);
+
+export const inspectNetwork: Handler = async (context, request) => {
+  request.strictFlag('verbose');
+  const found = await find(context, request, request.param(0));
+  if (found.kind === 'local') return passThrough(context.engine.socketPath, request.http, request.reply);
+  if (found.kind === 'instance') {
+    const full = await context.engine.get<EngineNetwork>(`/networks/${found.network.Id}`, request.signal);
+    return request.json(200, asOverlay(full ?? found.network));
+  }
+  // Containers of this node, when it has any on the network.
+  const local = await instanceOf(context, request, found.network.id).catch(() => undefined);
+  const full = local && (await context.engine.get<EngineNetwork>(`/networks/${local.Id}`, request.signal));
+  const shown = encodeNetwork(found.network, request);
+  request.json(200, full?.Containers ? { ...shown, Containers: full.Containers } : shown);
+};
+
+const instanceOf = async (
+  context: ApiContext,
+  request: ApiRequest,
+  id: string,
+): Promise<EngineNetwork | undefined> =>
+  (await instances(context, request)).find((each) => overlayIdOf(each) === id);
+
+/** What keeps a network from being removed, in swarmkit's words. */
+function userOf(view: View, { id, spec }: Network): string | undefined {
+  if (spec.ingress) {
+    const service = view.list('service').find((each) => needsIngress(each.spec));
+    return service && `ingress network cannot be removed because service ${service.id} depends on it`;
+  }
+  const service = view.list('service').find((each) => attachedNetworks(each.spec).includes(id));
+  if (service) return `network ${id} is in use by service ${service.id}`;
+  const task = view
+    .list('task')
+    .find(
+      ({ desiredState, status, networks }) =>
+        atMost(desiredState, 'running') &&
+        atMost(status.state, 'running') &&
+        networks.some(({ networkId }) => networkId === id),
+    );
+  return task && `network ${id} is in use by task ${task.id}`;
+}
+
+export const removeNetwork: Handler = async (context, request) => {
+  const found = await find(context, request, request.param(0));
+  if (found.kind === 'local') return passThrough(context.engine.socketPath, request.http, request.reply);
+  const { store } = context.control.membership();
+  // The instance goes when the last task of the network has left this node; it is not the user's to remove.
+  if (found.kind === 'instance' || !store)
+    throw new SkepError(
+      'permissionDenied',
+      'Cannot remove a multi-host network from a worker node. Please remove the network from a manager node.',
+    );
+  await store.update((tx) => {
+    const network = tx.get('network', found.network.id);
+    if (!network) throw missing(request.param(0));
+    const user = userOf(tx, network);
+    if (user !== undefined) throw controlApiError('failedPrecondition', user);
+    tx.delete('network', network.id);
+  });
+  request.empty(204);
+};
+
+/** The swarm's unused networks go as well, ingress excepted; those in use are passed over in silence. */
+export const pruneNetworks: Handler = async (context, request) => {
+  const filters = parseFilters(request, { keys: ['label', 'label!', 'until'] });
+  const answer = await context.engine.call(
+    'POST',
+    request.http.url ?? '/networks/prune',
+    undefined,
+    request.signal,
+  );
+  const local =
+    answer.status === 200
+      ? (JSON.parse(answer.body.toString('utf8')) as { NetworksDeleted?: readonly string[] | null })
+      : undefined;
+  if (!local) {
+    request.reply.writeHead(answer.status, { 'Content-Type': 'application/json' });
+    request.reply.end(answer.body);
+    return;
+  }
+  const until = untilMs(filters, context.clock.nowMs());
+  const { store } = context.control.membership();
+  const removed =
+    (await store?.update((tx) => {
+      const idle = tx
+        .list('network')
+        .filter(
+          (network) =>
+            !network.spec.ingress &&
+            filters.labels('label', network.spec.labels) &&
+            !filters
+              .get('label!')
+              .some((label) =>
+                new Filters(new Map([['label', [label]]])).labels('label', network.spec.labels),
+              ) &&
+            network.createdAtMs <= until &&
+            userOf(tx, network) === undefined,
+        )
+        // As many as one transaction is sure to take; what is left goes with the next prune.
+        .slice(0, 100);
+      for (const { id } of idle) tx.delete('network', id);
+      return idle.map(({ spec }) => spec.name);
+    })) ?? [];
+  // The engine removes an instance that no container uses at the moment; the overlay is not gone with it.
+  const names = [...(local.NetworksDeleted ?? []), ...removed];
+  request.json(200, { NetworksDeleted: names.length > 0 ? [...new Set(names)] : null });
+};
+
+const unitsMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** `until`: a unix time, an RFC 3339 time, or a duration back from now; the engine has refused what is none. */
+function untilMs(filters: Filters, nowMs: number): number {
+  const [until] = filters.get('until');
+  if (until === undefined) return Infinity;
+  if (/^\d+(\.\d+)?$/.test(until)) return Number(until) * 1000;
+  const parts = [...until.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)];
+  if (parts.length > 0 && parts.map(([part]) => part).join('') === until)
+    return (
+      nowMs - parts.reduce((sum, [, count, unit]) => sum + Number(count) * (unitsMs[unit ?? ''] ?? 0), 0)
+    );
+  const date = Date.parse(until);
+  return Number.isNaN(date) ? -Infinity : date;
+}
+
+/**
+ * Connect and disconnect are the engine's. A network of the swarm is known there under its instance's id only, so
+ * the path is rewritten; without an instance on this node the container cannot be connected yet.
+ */
+export const connectNetwork: Handler = async (context, request) => {
+  const argument = request.param(0);
+  const body = await request.body();
+  const found = await find(context, request, argument);
+  const { socketPath } = context.engine;
+  if (found.kind === 'local') return passThrough(socketPath, request.http, request.reply, { body });
+  const disconnecting = request.path.endsWith('/disconnect');
+  const attachable =
+    found.kind === 'swarm' ? found.network.spec.attachable : found.network['Attachable'] === true;
+  if (!attachable && !disconnecting)
+    throw new SkepError(
+      'permissionDenied',
+      `Could not attach to network ${argument}: rpc error: code = PermissionDenied desc = network ${argument} ` +
+        'not manually attachable',
+    );
+  const instance =
+    found.kind === 'instance' ? found.network : await instanceOf(context, request, found.network.id);
+  if (!instance) throw disconnecting ? missing(argument) : notAttachableYet(containerOf(body), argument);
+  const url = (request.http.url ?? '').replace(/\/networks\/[^/?]+/, `/networks/${instance.Id}`);
+  return passThrough(socketPath, request.http, request.reply, { body, url });
+};
+
+const notAttachableYet = (container: string, network: string): SkepError =>
+  new SkepError(
+    'unimplemented',
+    `container ${container} cannot be connected to network ${network}: attaching containers that belong to no ` +
+      'service is not supported yet',
+  );
+
+function containerOf(body: Buffer): string {
+  const json = parseJson(body.toString('utf8') || '{}', { truncated: 'unexpected EOF', allowTrailing: true });
+  const value =
+    json instanceof JsonObject ? json.entries.find(([key]) => key.toLowerCase() === 'container')?.[1] : '';
+  return typeof value === 'string' ? value : '';
+}

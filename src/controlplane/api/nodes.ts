@@ -1,0 +1,99 @@
+/** `/nodes`: list, inspect, update (availability, labels, role), remove. */
+import { SkepError, controlApiError } from '../../model/errors.js';
+import { atLeast } from '../../model/task-state.js';
+import { maxWrites } from '../store/store.js';
+import type { Handler } from './context.js';
+import { requireStore } from './context.js';
+import { node as nodeCodec, nodeSpec } from './convert/objects.js';
+import type { Filters } from './filters.js';
+import { parseFilters } from './filters.js';
+import { findNode } from './lookup.js';
+
+export const listNodes: Handler = async (context, request) => {
+  const filters = parseFilters(request, {
+    keys: ['id', 'label', 'node.label', 'membership', 'name', 'role'],
+  });
+  const view = requireStore(context).view();
+  checkWords(filters, 'role', ['worker', 'manager']);
+  checkWords(filters, 'membership', ['accepted', 'pending']);
+  const nodes = view.list('node').filter(
+    ({ id, spec, description }) =>
+      filters.prefix('id', id) &&
+      filters.prefix('name', description?.hostname ?? '') &&
+      filters.labels('label', description?.engine.labels ?? {}) &&
+      filters.labels('node.label', spec.labels) &&
+      filters.exact('role', spec.role) &&
+      // Every node with a record was accepted: its certificate was issued.
+      filters.exact('membership', 'accepted'),
+  );
+  request.json(
+    200,
+    nodes.map((node) => nodeCodec.encode(node)),
+  );
+};
+
+function checkWords(filters: Filters, key: string, words: readonly string[]): void {
+  for (const value of filters.get(key))
+    if (!words.includes(value)) throw new SkepError('unknown', `Invalid ${key} filter: '${value}'`);
+}
+
+export const inspectNode: Handler = async (context, request) => {
+  request.json(200, nodeCodec.encode(findNode(requireStore(context).view(), request.param(0))));
+};
+
+export const updateNode: Handler = async (context, request) => {
+  const version = request.version('node');
+  const spec = await request.decode(nodeSpec);
+  const store = requireStore(context);
+  const { id } = findNode(store.view(), request.param(0));
+  await store.update((tx) => {
+    const current = tx.get('node', id);
+    if (!current) throw new SkepError('notFound', `node ${request.param(0)} not found`);
+    if (current.spec.role === 'manager' && spec.role === 'worker') {
+      const managers = tx.list('node').filter(({ role }) => role === 'manager');
+      if (managers.length <= 1)
+        throw controlApiError('failedPrecondition', 'attempting to demote the last manager of the swarm');
+    }
+    if (current.version !== version) throw controlApiError('unknown', 'update out of sequence');
+    if (current.spec.role !== spec.role)
+      throw new SkepError('unimplemented', 'promoting and demoting nodes is not supported yet');
+    tx.update('node', { ...current, spec });
+  });
+  request.empty(200);
+};
+
+export const removeNode: Handler = async (context, request) => {
+  const force = request.flag('force');
+  const store = requireStore(context);
+  const { id } = findNode(store.view(), request.param(0));
+  await store.update((tx) => {
+    const current = tx.get('node', id);
+    if (!current) throw new SkepError('notFound', `node ${request.param(0)} not found`);
+    if (current.managerStatus)
+      throw controlApiError(
+        'failedPrecondition',
+        `node ${id} is a cluster manager and is a member of the raft cluster. It must be demoted to worker ` +
+          'before removal',
+      );
+    if (!force && current.status.state === 'ready')
+      throw controlApiError('failedPrecondition', `node ${id} is not down and can't be removed`);
+    const orphans = tx.tasksOnNode(id).filter(({ status }) => !atLeast(status.state, 'complete'));
+    if (orphans.length >= maxWrites)
+      throw controlApiError(
+        'aborted',
+        `node ${id} still has ${orphans.length} tasks; drain it before removal`,
+      );
+    for (const task of orphans)
+      tx.update('task', {
+        ...task,
+        status: {
+          timestampMs: context.clock.nowMs(),
+          appliedAtMs: context.clock.nowMs(),
+          state: 'orphaned',
+          message: 'Task belonged to a node that has been deleted',
+        },
+      });
+    tx.delete('node', id);
+  });
+  request.empty(200);
+};

@@ -1,0 +1,147 @@
+/**
+ * One request as a handler sees it, and the replies it can give. Reading a body is bounded, and decode errors carry
+ * the words of the advertised engine version (28 puts `invalid JSON: ` in front and takes an empty body for `{}`).
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { SkepError } from '../../model/errors.js';
+import { decodeAs } from './convert/codec.js';
+import type { Codec } from './convert/codec.js';
+import { JsonObject, parseJson } from './convert/json.js';
+import type { Json } from './convert/json.js';
+import { isModern } from './versions.js';
+import type { EngineIdentity, Minor } from './versions.js';
+
+/** Largest body of a swarm request: a config of 1 MB in base64 fits several times over. */
+const bodyLimitBytes = 8 * 1024 * 1024;
+
+export class ApiRequest {
+  constructor(
+    readonly http: IncomingMessage,
+    readonly reply: ServerResponse,
+    readonly minor: Minor,
+    readonly path: string,
+    readonly query: URLSearchParams,
+    /** What `{id}` in the route matched, percent-decoded. */
+    readonly params: readonly string[],
+    readonly engine: EngineIdentity,
+    /** Aborts when the client has gone away. */
+    readonly signal: AbortSignal,
+  ) {}
+
+  get modern(): boolean {
+    return isModern(this.engine);
+  }
+
+  param(index: number): string {
+    return this.params[index] ?? '';
+  }
+
+  /** The whole body; throws `invalidArgument` above the limit. */
+  async body(): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    for await (const chunk of this.http as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > bodyLimitBytes)
+        throw new SkepError('invalidArgument', `request body is larger than ${bodyLimitBytes} bytes`);
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks);
+  }
+
+  async decode<T>(codec: Codec<T>): Promise<T> {
+    return this.decodeBody(codec, await this.body());
+  }
+
+  decodeBody<T>(codec: Codec<T>, body: Buffer): T {
+    return decodeAs(
+      codec,
+      this.#parse(body.toString('utf8')),
+      this.minor,
+      this.modern ? 'invalid JSON: ' : '',
+    );
+  }
+
+  #parse(body: string): Json {
+    if (this.modern) {
+      if (body === '') return new JsonObject([]);
+      return prefixed('invalid JSON: ', () => {
+        const truncated = 'unexpected EOF';
+        const value = parseJson(body, { truncated, allowTrailing: true });
+        try {
+          parseJson(body, { truncated, allowTrailing: false });
+        } catch {
+          throw new SkepError('invalidArgument', 'unexpected content after JSON');
+        }
+        return value;
+      });
+    }
+    // 20.10 reads with a Decoder: white space alone is EOF too, and what follows the value is not looked at.
+    if (body.trim() === '') throw new SkepError('invalidArgument', 'got EOF while reading request body');
+    return parseJson(body, { truncated: 'unexpected EOF', allowTrailing: true });
+  }
+
+  /** A query flag of the loose kind: empty, 0, no, false and none are false. */
+  flag(name: string): boolean {
+    return !['', '0', 'no', 'false', 'none'].includes((this.query.get(name) ?? '').trim().toLowerCase());
+  }
+
+  /** A query flag of Go's strconv.ParseBool; absent or empty is false. */
+  strictFlag(name: string, detailed = true): boolean {
+    const value = this.query.get(name) ?? '';
+    if (value === '') return false;
+    const meaning = parseBool(value);
+    if (meaning === undefined)
+      throw new SkepError(
+        'invalidArgument',
+        `invalid value for ${name}: ${value}` +
+          (detailed ? `: strconv.ParseBool: parsing ${JSON.stringify(value)}: invalid syntax` : ''),
+      );
+    return meaning;
+  }
+
+  /** `?version=`, the optimistic lock. */
+  version(kind: string): number {
+    const value = this.query.get('version') ?? '';
+    const bad = (reason: string): never => {
+      throw new SkepError(
+        'invalidArgument',
+        `invalid ${kind} version '${value}': strconv.ParseUint: parsing ${JSON.stringify(value)}: ${reason}`,
+      );
+    };
+    if (!/^\d+$/.test(value)) return bad('invalid syntax');
+    if (BigInt(value) >= 1n << 64n) return bad('value out of range');
+    return Number(value);
+  }
+
+  json(status: number, value: unknown): void {
+    const body = `${JSON.stringify(value)}\n`;
+    this.reply.writeHead(status, {
+      'Content-Type': 'application/json',
+      'Content-Length': Buffer.byteLength(body),
+    });
+    this.reply.end(body);
+  }
+
+  empty(status: number): void {
+    if (status !== 204) this.reply.setHeader('Content-Length', 0);
+    this.reply.writeHead(status);
+    this.reply.end();
+  }
+}
+
+/** strconv.ParseBool. */
+export function parseBool(value: string): boolean | undefined {
+  if (['1', 't', 'T', 'TRUE', 'true', 'True'].includes(value)) return true;
+  if (['0', 'f', 'F', 'FALSE', 'false', 'False'].includes(value)) return false;
+  return undefined;
+}
+
+function prefixed<T>(prefix: string, body: () => T): T {
+  try {
+    return body();
+  } catch (err) {
+    if (err instanceof SkepError) throw new SkepError(err.kind, prefix + err.message, { cause: err });
+    throw err;
+  }
+}

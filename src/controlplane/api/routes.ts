@@ -1,0 +1,111 @@
+/** Which handler answers what. A path is matched part by part; `{}` takes one part, percent-decoded. */
+import type { Handler } from './context.js';
+import { events } from './events.js';
+import { info, ping } from './info.js';
+import { serviceLogs, taskLogs } from './logs.js';
+import { createNetwork } from './network-create.js';
+import { connectNetwork, inspectNetwork, listNetworks, pruneNetworks, removeNetwork } from './networks.js';
+import { inspectNode, listNodes, removeNode, updateNode } from './nodes.js';
+import { createData, listData, missingData } from './secrets.js';
+import { createService, inspectService, listServices, removeService, updateService } from './services.js';
+import {
+  initSwarm,
+  inspectSwarm,
+  joinSwarm,
+  leaveSwarm,
+  unlockKey,
+  unlockSwarm,
+  updateSwarm,
+} from './swarm.js';
+import { inspectTask, listTasks } from './tasks.js';
+
+const table: readonly (readonly [methods: string, path: string, handler: Handler])[] = [
+  ['GET HEAD', '/_ping', ping],
+  ['GET', '/info', info],
+  ['GET', '/events', events],
+
+  ['GET', '/swarm', inspectSwarm],
+  ['POST', '/swarm/init', initSwarm],
+  ['POST', '/swarm/join', joinSwarm],
+  ['POST', '/swarm/leave', leaveSwarm],
+  ['POST', '/swarm/update', updateSwarm],
+  ['GET', '/swarm/unlockkey', unlockKey],
+  ['POST', '/swarm/unlock', unlockSwarm],
+
+  ['GET', '/nodes', listNodes],
+  ['GET', '/nodes/{}', inspectNode],
+  ['POST', '/nodes/{}/update', updateNode],
+  ['DELETE', '/nodes/{}', removeNode],
+
+  ['GET', '/services', listServices],
+  ['GET', '/services/{}', inspectService],
+  ['POST', '/services/create', createService],
+  ['POST', '/services/{}/update', updateService],
+  ['DELETE', '/services/{}', removeService],
+  ['GET', '/services/{}/logs', serviceLogs],
+
+  ['GET', '/tasks', listTasks],
+  ['GET', '/tasks/{}', inspectTask],
+  ['GET', '/tasks/{}/logs', taskLogs],
+
+  ['GET', '/secrets', listData('secret')],
+  ['POST', '/secrets/create', createData('secret')],
+  ['GET', '/secrets/{}', missingData('secret')],
+  ['POST', '/secrets/{}/update', missingData('secret')],
+  ['DELETE', '/secrets/{}', missingData('secret')],
+  ['GET', '/configs', listData('config')],
+  ['POST', '/configs/create', createData('config')],
+  ['GET', '/configs/{}', missingData('config')],
+  ['POST', '/configs/{}/update', missingData('config')],
+  ['DELETE', '/configs/{}', missingData('config')],
+
+  ['GET', '/networks', listNetworks],
+  ['POST', '/networks/create', createNetwork],
+  ['POST', '/networks/prune', pruneNetworks],
+  ['GET', '/networks/{}', inspectNetwork],
+  ['DELETE', '/networks/{}', removeNetwork],
+  ['POST', '/networks/{}/connect', connectNetwork],
+  ['POST', '/networks/{}/disconnect', connectNetwork],
+];
+
+const routes = table.map(([methods, path, handler]) => ({
+  methods: methods.split(' '),
+  parts: path.split('/').slice(1),
+  handler,
+}));
+
+/**
+ * Everything under these belongs to the swarm: what is unknown here must not reach the engine, which has a swarm
+ * mode of its own.
+ */
+const ours = new Set(['swarm', 'nodes', 'services', 'tasks', 'secrets', 'configs']);
+
+export type Route =
+  | { readonly kind: 'handler'; readonly handler: Handler; readonly params: readonly string[] }
+  | { readonly kind: 'unknown' }
+  | { readonly kind: 'engine' };
+
+/** Finds who answers; `path` is without version and query. */
+export function findRoute(method: string, path: string): Route {
+  const parts = path.split('/').slice(1);
+  for (const route of routes) {
+    if (!route.methods.includes(method) || route.parts.length !== parts.length) continue;
+    const params: string[] = [];
+    const fits = route.parts.every((wanted, i) => {
+      const part = parts[i] ?? '';
+      if (wanted !== '{}') return wanted === part;
+      params.push(decode(part));
+      return part !== '';
+    });
+    if (fits) return { kind: 'handler', handler: route.handler, params };
+  }
+  return { kind: ours.has(parts[0] ?? '') ? 'unknown' : 'engine' };
+}
+
+const decode = (part: string): string => {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+};

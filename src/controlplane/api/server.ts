@@ -1,0 +1,191 @@
+/**
+ * The Docker Engine API of a node: one HTTP server on a unix socket (0660 root:docker) that answers what is the
+ * swarm's and streams the rest to the local engine. Owns the socket file, the version in the path, the headers every
+ * reply carries and the one place where a refusal becomes a reply.
+ *
+ * Must stay true: a request is answered exactly once; nothing of the swarm's reaches the engine; a client that goes
+ * away ends all work done for it.
+ */
+import { AssertionError } from 'node:assert';
+import { chmod, chown, mkdir, readFile, unlink } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { connect } from 'node:net';
+import { dirname } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { OutsideError, SkepError } from '../../model/errors.js';
+import type { RandomSource } from '../../model/ids.js';
+import type { TlsInfo } from '../../model/objects.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import type { ApiContext } from './context.js';
+import { EngineClient } from './engine-client.js';
+import { errorReply } from './http-status.js';
+import { passThrough, passUpgrade } from './passthrough.js';
+import { ApiRequest } from './request.js';
+import { findRoute } from './routes.js';
+import type { ReadLogs, SwarmControl } from './swarm-control.js';
+import type { EngineIdentity } from './versions.js';
+import { splitVersion } from './versions.js';
+
+export interface ApiServerOptions {
+  readonly control: SwarmControl;
+  /** Path of the local engine's unix socket. */
+  readonly engineSocket: string;
+  readonly readLogs: ReadLogs;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  /** What the root certificate (PEM) says of itself. */
+  readonly describeRoot: (certPem: string) => TlsInfo;
+  /** A join token with the same root digest and a new secret. */
+  readonly rotateToken: (token: string) => string;
+}
+
+export interface ApiServer {
+  /** Makes the socket and answers on it. Rejects when another daemon is listening there. */
+  listen(path: string): Promise<void>;
+  /** Stops accepting, cuts every connection and removes the socket. */
+  close(): Promise<void>;
+}
+
+/** Credentials and long labels travel in headers; Go's own limit. */
+const headerLimitBytes = 1024 * 1024;
+
+export function createApiServer(options: ApiServerOptions): ApiServer {
+  const { control, readLogs, log, clock, random, describeRoot, rotateToken } = options;
+  const engine = new EngineClient(options.engineSocket, () => clock.nowMs());
+  const context: ApiContext = { control, engine, readLogs, log, clock, random, describeRoot, rotateToken };
+  const sockets = new Set<Duplex>();
+  let path: string | undefined;
+
+  const server = createServer({
+    maxHeaderSize: headerLimitBytes,
+    // dockerd has no limits here: a build context may take an hour, and a pooled connection may rest for days.
+    requestTimeout: 0,
+    keepAliveTimeout: 0,
+  });
+  server.timeout = 0;
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  server.on('request', (request, reply) => {
+    handle(context, request, reply).catch((err: unknown) => {
+      if (err instanceof AssertionError) throw err;
+      log.error({ err, url: request.url }, 'request failed after its answer had begun');
+      reply.destroy();
+    });
+  });
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    // What Node could not emit on the socket any more must not end the daemon.
+    socket.on('error', (err) => log.debug({ err }, 'upgraded connection failed'));
+    void passUpgrade(engine.socketPath, request, socket, head).catch((err: unknown) => {
+      log.warn({ err, url: request.url }, 'upgrade failed');
+      socket.destroy();
+    });
+  });
+
+  return {
+    async listen(at) {
+      await mkdir(dirname(at), { recursive: true });
+      await removeStale(at);
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject);
+        server.listen(at, () => {
+          server.off('error', reject);
+          resolve();
+        });
+      });
+      path = at;
+      await chmod(at, 0o660);
+      const group = await dockerGroup();
+      if (group !== undefined) await chown(at, 0, group);
+      await engine.identity();
+    },
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const socket of sockets) socket.destroy();
+      if (path !== undefined) {
+        await closed;
+        await unlink(path).catch(() => undefined);
+      }
+    },
+  };
+}
+
+async function handle(context: ApiContext, http: IncomingMessage, reply: ServerResponse): Promise<void> {
+  const gone = new AbortController();
+  reply.once('close', () => gone.abort());
+  const { pathname, searchParams } = new URL(http.url ?? '/', 'http://docker');
+  const isPing = /^(\/v[^/]+)?\/_ping$/.test(pathname);
+  // Ping is where clients negotiate: it must not name the version of an engine that was replaced since.
+  const identity = await context.engine.identity(isPing);
+  try {
+    const { minor, path } = splitVersion(pathname, identity);
+    const route = findRoute(http.method ?? 'GET', path);
+    if (route.kind === 'engine') return await passThrough(context.engine.socketPath, http, reply);
+    if (route.kind === 'unknown') {
+      // dockerd sends no version headers here.
+      sendError(reply, 404, 'page not found');
+      return;
+    }
+    setVersionHeaders(reply, identity);
+    await route.handler(
+      context,
+      new ApiRequest(http, reply, minor, path, searchParams, route.params, identity, gone.signal),
+    );
+  } catch (err) {
+    if (err instanceof AssertionError) throw err;
+    if (!(err instanceof SkepError) && !(err instanceof OutsideError))
+      context.log.error({ err, method: http.method, path: pathname }, 'request failed');
+    if (reply.headersSent || reply.destroyed) {
+      reply.destroy();
+      return;
+    }
+    setVersionHeaders(reply, identity);
+    const { status, message } = errorReply(err);
+    sendError(reply, status, message);
+  } finally {
+    // A body that nobody wanted must not stay in front of the connection's next request.
+    if (!http.complete && !http.destroyed) http.resume();
+  }
+}
+
+function setVersionHeaders(
+  reply: ServerResponse,
+  { version, maxMinor, os, experimental }: EngineIdentity,
+): void {
+  reply.setHeader('Api-Version', `1.${maxMinor}`);
+  reply.setHeader('Docker-Experimental', String(experimental));
+  reply.setHeader('Ostype', os);
+  reply.setHeader('Server', `Docker/${version} (${os})`);
+}
+
+/** Docker's error body, with the newline that Go's encoder puts behind it. */
+function sendError(reply: ServerResponse, status: number, message: string): void {
+  const body = `${JSON.stringify({ message })}\n`;
+  reply.writeHead(status, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) });
+  reply.end(body);
+}
+
+/** Removes the socket of a daemon that is gone; throws when one answers on it. */
+async function removeStale(path: string): Promise<void> {
+  const answers = await new Promise<boolean>((resolve) => {
+    const probe = connect(path);
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once('error', () => resolve(false));
+  });
+  if (answers) throw new OutsideError(`another daemon is listening on ${path}`, false);
+  await unlink(path).catch(() => undefined);
+}
+
+/** The group `docker` of /etc/group, where there is one. */
+async function dockerGroup(): Promise<number | undefined> {
+  const groups = await readFile('/etc/group', 'utf8').catch(() => '');
+  const id = /^docker:[^:]*:(\d+):/m.exec(groups)?.[1];
+  return id === undefined ? undefined : Number(id);
+}

@@ -1,0 +1,177 @@
+/**
+ * What swarmkit's control API refuses in a service, in its order and words; pure. What only the store can tell (names,
+ * ports, networks) is checked against a view, before the transaction and again inside it.
+ */
+import { SkepError, controlApiError } from '../../model/errors.js';
+import type { ErrorKind } from '../../model/errors.js';
+import type { Network, Service } from '../../model/objects.js';
+import type {
+  ContainerSpec,
+  EndpointSpec,
+  PortConfig,
+  ServiceSpec,
+  TaskSpec,
+  UpdateConfig,
+} from '../../model/service-spec.js';
+import type { View } from '../store/store.js';
+import { isImageReference } from './image-reference.js';
+
+const refuse = (message: string, kind: ErrorKind = 'invalidArgument'): never => {
+  throw controlApiError(kind, message);
+};
+
+const namePattern = /^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*$/;
+const nameLengthMax = 63;
+/** 0.001 CPU, the smallest cgroup quota. */
+const minNanoCpus = 1e6;
+const minMemoryBytes = 4 * 1024 * 1024;
+const millisecond = 1_000_000;
+
+/** A service's or network's name. */
+export function validateName(name: string): void {
+  if (name === '') refuse('meta: name must be provided');
+  if (!namePattern.test(name)) refuse('name must be valid as a DNS name component');
+  if (name.length > nameLengthMax) refuse(`name must be ${nameLengthMax} characters or fewer`);
+}
+
+/** Everything about the spec that needs no store. */
+export function validateServiceSpec(spec: ServiceSpec): void {
+  validateName(spec.name);
+  validateTaskSpec(spec.taskTemplate);
+  validateMode(spec);
+  for (const config of [spec.updateConfig, spec.rollbackConfig]) if (config) validateUpdateConfig(config);
+  if (spec.endpointSpec) validateEndpointSpec(spec.endpointSpec);
+}
+
+function validateTaskSpec({ resources, restartPolicy, placement, container }: TaskSpec): void {
+  for (const part of [resources?.limits, resources?.reservations]) {
+    if (!part) continue;
+    if (part.nanoCpus !== 0 && part.nanoCpus < minNanoCpus)
+      refuse(
+        `invalid cpu value ${goFloat(part.nanoCpus / 1e9)}: Must be at least ${goFloat(minNanoCpus / 1e9)}`,
+      );
+    if (part.memoryBytes !== 0 && part.memoryBytes < minMemoryBytes)
+      refuse(`invalid memory value ${part.memoryBytes}: Must be at least 4MiB`);
+  }
+  if ((restartPolicy?.delayNs ?? 0) < 0) refuse('TaskSpec: restart-delay cannot be negative');
+  if ((restartPolicy?.windowNs ?? 0) < 0) refuse('TaskSpec: restart-window cannot be negative');
+  for (const constraint of placement?.constraints ?? []) validateConstraint(constraint);
+  validateContainer(container);
+}
+
+/** The parts of `key == value` or `key != value`; the text of a bad one is a raw error of the parser (500). */
+function validateConstraint(constraint: string): void {
+  const operator = constraint.includes('==') ? '==' : '!=';
+  const at = constraint.indexOf(operator);
+  if (at < 0) return refuse('constraint expected one operator from ==, !=', 'unknown');
+  const key = constraint.slice(0, at).trim();
+  const value = constraint.slice(at + operator.length).trim();
+  if (!/^[a-z_][a-z0-9\-_.]+$/i.test(key)) refuse(`key '${key}' is invalid`, 'unknown');
+  if (!/^[a-z0-9:\-_\s.*()?+[\]\\^$|/]+$/i.test(value)) refuse(`value '${value}' is invalid`, 'unknown');
+}
+
+function validateContainer({ image, mounts, healthcheck }: ContainerSpec): void {
+  if (image === '') refuse('ContainerSpec: image reference must be provided');
+  if (!isImageReference(image))
+    refuse(`ContainerSpec: ${JSON.stringify(image)} is not a valid repository/tag`);
+  const targets = new Set<string>();
+  for (const { target } of mounts) {
+    if (targets.has(target)) refuse(`ContainerSpec: duplicate mount point: ${target}`);
+    targets.add(target);
+  }
+  if (!healthcheck) return;
+  const times = {
+    Interval: healthcheck.intervalNs,
+    Timeout: healthcheck.timeoutNs,
+    StartPeriod: healthcheck.startPeriodNs,
+    StartInterval: healthcheck.startIntervalNs,
+  };
+  for (const [name, value] of Object.entries(times))
+    if (value !== 0 && value < millisecond)
+      refuse(`ContainerSpec: ${name} in HealthConfig cannot be less than 1ms`);
+  if (healthcheck.retries < 0) refuse('ContainerSpec: Retries in HealthConfig cannot be negative');
+}
+
+function validateMode(spec: ServiceSpec): void {
+  switch (spec.mode.kind) {
+    case 'replicated':
+    case 'global':
+      return;
+    case 'replicated-job':
+    case 'global-job':
+      if (spec.updateConfig) refuse('Jobs may not have an update config');
+      throw new SkepError('unimplemented', 'job services are not supported yet');
+  }
+}
+
+function validateUpdateConfig({ delayNs, monitorNs, maxFailureRatio }: UpdateConfig): void {
+  if (delayNs < 0) refuse('TaskSpec: update-delay cannot be negative');
+  if (monitorNs < 0) refuse('TaskSpec: update-monitor cannot be negative');
+  if (maxFailureRatio < 0 || maxFailureRatio > 1)
+    refuse('TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1');
+}
+
+function validateEndpointSpec({ mode, ports }: EndpointSpec): void {
+  if (mode === 'dnsrr' && ports.some(({ publishMode }) => publishMode === 'ingress'))
+    refuse("EndpointSpec: port published with ingress mode can't be used with dnsrr mode");
+  const published = new Set<string>();
+  for (const { publishedPort = 0, protocol, targetPort } of ports) {
+    // swarmkit stores such ports and they fail in the dataplane; there is nothing to be compatible with.
+    if (targetPort < 1 || targetPort > 65535) refuse(`EndpointSpec: invalid target port ${targetPort}`);
+    if (publishedPort > 65535) refuse(`EndpointSpec: invalid published port ${publishedPort}`);
+    if (publishedPort === 0) continue;
+    const key = `${publishedPort}/${protocol}`;
+    if (published.has(key)) refuse('EndpointSpec: duplicate published ports provided');
+    published.add(key);
+  }
+}
+
+export const needsIngress = ({ endpointSpec }: ServiceSpec): boolean =>
+  endpointSpec?.mode !== 'dnsrr' &&
+  (endpointSpec?.ports ?? []).some(({ publishMode }) => publishMode === 'ingress');
+
+export const findIngress = (view: View): Network | undefined =>
+  view.list('network').find(({ spec }) => spec.ingress);
+
+/** Networks the service's tasks join: those of the task template, else the deprecated ones. */
+export const attachedNetworks = ({ taskTemplate, networks }: ServiceSpec): readonly string[] =>
+  (taskTemplate.networks ?? networks ?? []).map(({ target }) => target);
+
+/** Checks that need the store: network kinds and port conflicts with every other service. */
+export function validateAgainst(view: View, spec: ServiceSpec, current?: Service): void {
+  for (const target of attachedNetworks(spec)) {
+    const network = view.list('network').find(({ id }) => id === target);
+    if (!network) throw new SkepError('unknown', `network ${target} not found`);
+    if (network.spec.ingress)
+      refuse(
+        `Service cannot be explicitly attached to the ingress network ${JSON.stringify(network.spec.name)}`,
+      );
+  }
+  if (needsIngress(spec) && !findIngress(view))
+    refuse('service needs ingress network, but no ingress network is present', 'failedPrecondition');
+  for (const other of view.list('service')) if (other.id !== current?.id) validatePorts(spec, other);
+}
+
+/** Ingress ports are the cluster's; host ports may be shared between services, but not with ingress. */
+function validatePorts({ endpointSpec }: ServiceSpec, other: Service): void {
+  const wanted = (endpointSpec?.ports ?? []).filter(({ publishedPort = 0 }) => publishedPort !== 0);
+  const taken: readonly PortConfig[] = [
+    ...(other.spec.endpointSpec?.ports ?? []),
+    ...(other.endpoint?.ports ?? []),
+  ];
+  for (const port of wanted)
+    for (const theirs of taken) {
+      if (port.publishedPort !== theirs.publishedPort || port.protocol !== theirs.protocol) continue;
+      if (port.publishMode === 'host' && theirs.publishMode === 'host') continue;
+      const as = theirs.publishMode === 'ingress' ? 'an ingress' : 'a host-published';
+      refuse(
+        `port '${port.publishedPort}' is already in use by service '${other.spec.name}' (${other.id}) as ${as} port`,
+      );
+    }
+}
+
+/** strconv's shortest form: exponents below 1e-4, two digits wide. */
+const goFloat = (value: number): string =>
+  Math.abs(value) < 1e-4 && value !== 0
+    ? value.toExponential().replace(/e([+-])(\d)$/, 'e$10$2')
+    : String(value);

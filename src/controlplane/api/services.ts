@@ -1,0 +1,237 @@
+/** `/services`: list, inspect, create, update, remove. Nothing is written before everything was checked. */
+import { isDeepStrictEqual } from 'node:util';
+import { SkepError, controlApiError } from '../../model/errors.js';
+import { newId } from '../../model/ids.js';
+import type { ServiceId } from '../../model/ids.js';
+import type { Service, Task } from '../../model/objects.js';
+import type { NetworkAttachmentConfig, ServiceSpec } from '../../model/service-spec.js';
+import type { Transaction, View } from '../store/store.js';
+import type { ApiContext, Handler } from './context.js';
+import { requireStore } from './context.js';
+import { insertDefaults } from './convert/insert-defaults.js';
+import { service as serviceCodec } from './convert/objects.js';
+import type { ServiceStatus } from './convert/objects.js';
+import { serviceSpec } from './convert/service.js';
+import { parseFilters } from './filters.js';
+import { findService } from './lookup.js';
+import { findNetworkId } from './network-lookup.js';
+import { randomServiceName } from './random-name.js';
+import type { ApiRequest } from './request.js';
+import { validateAgainst, validateServiceSpec } from './service-validation.js';
+
+export const listServices: Handler = async (context, request) => {
+  const filters = parseFilters(request, {
+    keys: ['id', 'label', 'mode', 'name', 'runtime'],
+    malformed: 'invalidArgument',
+  });
+  const withStatus = request.minor >= 41 && request.strictFlag('status');
+  const view = requireStore(context).view();
+  const services = view
+    .list('service')
+    .filter(
+      ({ id, spec }) =>
+        filters.prefix('id', id) &&
+        filters.prefix('name', spec.name) &&
+        filters.labels('label', spec.labels) &&
+        filters.exact('mode', spec.mode.kind) &&
+        filters.exact('runtime', 'container'),
+    );
+  request.json(
+    200,
+    services.map((service) =>
+      serviceCodec.encode(withStatus ? { ...service, serviceStatus: statusOf(view, service) } : service),
+    ),
+  );
+};
+
+export function statusOf(view: View, { id, spec }: Service): ServiceStatus {
+  const tasks = view.tasksOfService(id);
+  const count = (wanted: (task: Task) => boolean): number => tasks.filter(wanted).length;
+  return {
+    runningTasks: count(({ status }) => status.state === 'running'),
+    desiredTasks:
+      spec.mode.kind === 'replicated'
+        ? spec.mode.replicas
+        : count(({ desiredState }) => desiredState === 'running'),
+    completedTasks: 0,
+  };
+}
+
+export const inspectService: Handler = async (context, request) => {
+  const defaults = request.strictFlag('insertDefaults');
+  const service = findService(requireStore(context).view(), request.param(0));
+  request.json(
+    200,
+    serviceCodec.encode(defaults ? { ...service, spec: insertDefaults(service.spec) } : service),
+  );
+};
+
+export const createService: Handler = async (context, request) => {
+  const sent = await request.decode(serviceSpec);
+  const store = requireStore(context);
+  const spec = await complete(context, request, store.view(), {
+    ...sent,
+    name: sent.name || randomServiceName(context.random, (name) => !!store.view().byName('service', name)),
+  });
+  validateServiceSpec(spec);
+  const id = newId<ServiceId>(context.random);
+  await store.update((tx) => {
+    validateAgainst(tx, spec);
+    if (tx.byName('service', spec.name))
+      throw controlApiError(
+        'alreadyExists',
+        `name conflicts with an existing object: service ${spec.name} already exists`,
+      );
+    tx.create('service', { id, spec, specVersion: nextSpecVersion(tx) });
+  });
+  request.json(201, { ID: id });
+};
+
+/**
+ * A service's spec version is the revision that writes the spec (the one after what the transaction reads): it only
+ * grows, so a task made of any earlier spec, one rolled back included, never counts as made of a later one.
+ */
+const nextSpecVersion = (tx: Transaction): number => tx.revision + 1;
+
+export const updateService: Handler = async (context, request) => {
+  const version = request.version('service');
+  const sent = await request.decode(serviceSpec);
+  const store = requireStore(context);
+  const view = store.view();
+  const resolved = await complete(context, request, view, sent);
+  const rollback = rollbackWanted(request);
+  const { id } = findService(view, request.param(0));
+  await store.update((tx) => {
+    const current = tx.get('service', id);
+    if (!current) throw new SkepError('notFound', `service ${request.param(0)} not found`);
+    const spec = withRegistryAuth(request, resolved, current);
+    validateServiceSpec(spec);
+    checkUpdate(spec, current);
+    if (rollback && !current.previousSpec)
+      throw controlApiError('failedPrecondition', `service ${id} does not have a previous spec`);
+    if (current.version !== version) throw controlApiError('unknown', 'update out of sequence');
+    if (!rollback) validateAgainst(tx, spec, current);
+    tx.update('service', rollback ? rolledBack(context, current) : updated(tx, current, spec));
+  });
+  request.json(200, { Warnings: null });
+};
+
+export const removeService: Handler = async (context, request) => {
+  const store = requireStore(context);
+  const { id } = findService(store.view(), request.param(0));
+  await store.update((tx) => tx.delete('service', id));
+  request.empty(200);
+};
+
+function updated(tx: Transaction, current: Service, spec: ServiceSpec): Service {
+  const { updateStatus: _, ...kept } = current;
+  return {
+    ...kept,
+    spec,
+    specVersion: nextSpecVersion(tx),
+    previousSpec: current.spec,
+    previousSpecVersion: current.specVersion,
+  };
+}
+
+/** Spec and previous spec change places, each with its version: a second rollback toggles back. */
+function rolledBack({ clock }: ApiContext, current: Service): Service {
+  const { previousSpec, previousSpecVersion, spec, specVersion } = current;
+  if (!previousSpec) return current;
+  return {
+    ...current,
+    spec: previousSpec,
+    specVersion: previousSpecVersion ?? specVersion,
+    previousSpec: spec,
+    previousSpecVersion: specVersion,
+    updateStatus: {
+      state: 'rollback_started',
+      startedAtMs: clock.nowMs(),
+      message: 'manually requested rollback',
+    },
+  };
+}
+
+/** What may not change in an update. */
+function checkUpdate(spec: ServiceSpec, current: Service): void {
+  if (spec.name !== current.spec.name)
+    throw controlApiError('unimplemented', 'renaming services is not supported');
+  if ((spec.networks || current.spec.networks) && !isDeepStrictEqual(spec.networks, current.spec.networks))
+    throw controlApiError('unimplemented', 'networks must be migrated to TaskSpec before being changed');
+  if (spec.mode.kind !== current.spec.mode.kind)
+    throw controlApiError('unimplemented', 'service mode change is not allowed');
+}
+
+function rollbackWanted(request: ApiRequest): boolean {
+  const rollback = request.query.get('rollback') ?? '';
+  if (rollback === 'previous') return true;
+  if (rollback === '' || rollback === 'none') return false;
+  throw new SkepError('unknown', `unrecognized rollback option ${rollback}`);
+}
+
+/** Without the header the stored credentials are carried over, from the spec that `registryAuthFrom` names. */
+function withRegistryAuth(request: ApiRequest, spec: ServiceSpec, current: Service): ServiceSpec {
+  if (registryAuth(request) !== undefined) return spec;
+  const from = request.query.get('registryAuthFrom') ?? '';
+  if (from !== '' && from !== 'spec' && from !== 'previous-spec')
+    throw new SkepError('unknown', 'unsupported registryAuthFrom value');
+  const source = from === 'previous-spec' ? current.previousSpec : current.spec;
+  if (!source) throw new SkepError('unknown', 'service does not have a previous spec');
+  const kept = source.taskTemplate.container.registryAuth;
+  return kept === undefined ? spec : withAuth(spec, kept);
+}
+
+const registryAuth = (request: ApiRequest): string | undefined => {
+  const header = request.http.headers['x-registry-auth'];
+  return typeof header === 'string' && header !== '' ? header : undefined;
+};
+
+const withAuth = (spec: ServiceSpec, auth: string): ServiceSpec => ({
+  ...spec,
+  taskTemplate: { ...spec.taskTemplate, container: { ...spec.taskTemplate.container, registryAuth: auth } },
+});
+
+/** The spec as it will be stored: networks by id, the client's registry credentials in place. */
+async function complete(
+  context: ApiContext,
+  request: ApiRequest,
+  view: View,
+  sent: ServiceSpec,
+): Promise<ServiceSpec> {
+  const resolve = async (
+    networks: readonly NetworkAttachmentConfig[],
+  ): Promise<readonly NetworkAttachmentConfig[]> => {
+    const resolved: NetworkAttachmentConfig[] = [];
+    for (const each of networks)
+      resolved.push({ ...each, target: await findNetworkId(context, view, each.target) });
+    return resolved;
+  };
+  const { taskTemplate, networks } = sent;
+  const spec: ServiceSpec = {
+    ...sent,
+    taskTemplate: {
+      ...taskTemplate,
+      ...(taskTemplate.networks ? { networks: await resolve(taskTemplate.networks) } : {}),
+    },
+    ...(networks ? { networks: await resolve(networks) } : {}),
+  };
+  const auth = registryAuth(request);
+  return auth === undefined ? spec : withAuth(spec, auth);
+}
+
+/**
+ * `_up-to-date`: the task was made of the service's present spec, or of one that means the same for it (a scale or a
+ * label moves the version and changes no task). Credentials alone do not date a task.
+ */
+export function isUpToDate(task: Task, service: Service | undefined): boolean {
+  if (!service) return false;
+  if (task.specVersion === service.specVersion) return true;
+  const comparable = ({ container: { registryAuth: _, ...container }, ...spec }: Task['spec']): object => ({
+    ...spec,
+    container,
+  });
+  return (
+    isDeepStrictEqual(comparable(task.spec), comparable(service.spec.taskTemplate)) &&
+    isDeepStrictEqual(task.endpointSpec, service.spec.endpointSpec)
+  );
+}

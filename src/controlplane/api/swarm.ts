@@ -1,0 +1,118 @@
+/** `/swarm`: the cluster and this node's membership. Address checks are the node's own (SwarmControl). */
+import { SkepError, controlApiError } from '../../model/errors.js';
+import type { Cluster } from '../../model/objects.js';
+import type { ApiContext, Handler } from './context.js';
+import { notManager, requireStore } from './context.js';
+import { bool, choice, field, strings, struct, text, uint32 } from './convert/codec.js';
+import { clusterSpec, swarm } from './convert/objects.js';
+import type { InitRequest, JoinRequest } from './swarm-control.js';
+
+const availability = choice({
+  go: 'swarm.NodeAvailability',
+  values: ['active', 'pause', 'drain'],
+  absent: 'active',
+  refuse: (word) => `invalid Availability: "${word}"`,
+});
+
+const initRequest = struct<InitRequest & { readonly spec: Cluster['spec'] }>('InitRequest', {
+  listenAddr: field('ListenAddr', text),
+  advertiseAddr: field('AdvertiseAddr', text),
+  dataPathAddr: field('DataPathAddr', text, 30),
+  dataPathPort: field('DataPathPort', uint32, 40),
+  forceNewCluster: field('ForceNewCluster', bool),
+  spec: field('Spec', clusterSpec),
+  autoLockManagers: field('AutoLockManagers', bool),
+  availability: field('Availability', availability),
+  defaultAddrPool: field('DefaultAddrPool', strings, 39),
+  subnetSize: field('SubnetSize', uint32, 39),
+});
+
+const joinRequest = struct<JoinRequest>('JoinRequest', {
+  listenAddr: field('ListenAddr', text),
+  advertiseAddr: field('AdvertiseAddr', text),
+  dataPathAddr: field('DataPathAddr', text, 30),
+  remoteAddrs: field('RemoteAddrs', strings),
+  joinToken: field('JoinToken', text),
+  availability: field('Availability', availability),
+});
+
+const unlockRequest = struct<{ readonly unlockKey: string }>('UnlockRequest', {
+  unlockKey: field('UnlockKey', text),
+});
+
+/** The cluster without anything secret. */
+export const clusterView = ({ describeRoot }: ApiContext, cluster: Cluster) => {
+  const { rootCa, joinTokens: _, ...shown } = cluster;
+  return { ...shown, tlsInfo: describeRoot(rootCa.certPem), rootRotationInProgress: false };
+};
+
+export const inspectSwarm: Handler = async (context, request) => {
+  const cluster = requireStore(context).view().cluster();
+  request.json(200, swarm.encode({ ...clusterView(context, cluster), joinTokens: cluster.joinTokens }));
+};
+
+export const initSwarm: Handler = async ({ control }, request) => {
+  request.json(200, await control.init(await request.decode(initRequest)));
+};
+
+export const joinSwarm: Handler = async ({ control }, request) => {
+  await control.join(await request.decode(joinRequest));
+  request.empty(200);
+};
+
+export const leaveSwarm: Handler = async ({ control }, request) => {
+  await control.leave(request.flag('force'));
+  request.empty(200);
+};
+
+/** Certificates cannot be made to last less: renewal would not keep up. */
+const minCertExpiryNs = 3600 * 1e9;
+
+/** The spec replaces the stored one; a zero heartbeat or expiry falls back to the default where it is used. */
+export const updateSwarm: Handler = async (context, request) => {
+  const version = request.version('swarm');
+  const rotateWorker = request.strictFlag('rotateWorkerToken', false);
+  const rotateManager = request.strictFlag('rotateManagerToken', false);
+  const rotateUnlockKey = request.strictFlag('rotateManagerUnlockKey', false);
+  const spec = await request.decode(clusterSpec);
+  const store = requireStore(context);
+  if (spec.name !== 'default') throw new SkepError('invalidArgument', 'swarm spec must be named "default"');
+  if (spec.nodeCertExpiryNs !== 0 && spec.nodeCertExpiryNs < minCertExpiryNs)
+    throw controlApiError('invalidArgument', 'minimum certificate expiry time is: 1h0m0s');
+  if (spec.heartbeatPeriodNs < 0)
+    throw controlApiError('invalidArgument', 'heartbeat time period cannot be a negative duration');
+  if (spec.autoLockManagers || rotateUnlockKey)
+    throw new SkepError('unimplemented', 'locking managers is not supported yet');
+  await store.update((tx) => {
+    const cluster = tx.cluster();
+    if (cluster.version !== version) throw controlApiError('unknown', 'update out of sequence');
+    if (spec.forceRotate !== cluster.spec.forceRotate)
+      throw new SkepError('unimplemented', 'root CA rotation and external CAs are not supported yet');
+    const { worker, manager } = cluster.joinTokens;
+    tx.update('cluster', {
+      ...cluster,
+      spec,
+      joinTokens: {
+        worker: rotateWorker ? context.rotateToken(worker) : worker,
+        manager: rotateManager ? context.rotateToken(manager) : manager,
+      },
+    });
+  });
+  request.empty(200);
+};
+
+/** Autolock is off: there is no key. */
+export const unlockKey: Handler = async (context, request) => {
+  requireStore(context);
+  request.json(200, { UnlockKey: '' });
+};
+
+export const unlockSwarm: Handler = async ({ control }, request) => {
+  await request.decode(unlockRequest);
+  const { localNodeState } = control.membership();
+  if (localNodeState === 'inactive') throw notManager(control);
+  if (localNodeState === 'locked')
+    throw new SkepError('unimplemented', 'unlocking managers is not supported yet');
+  // swarmkit's answer for every other state.
+  throw new SkepError('alreadyExists', 'swarm is not locked');
+};

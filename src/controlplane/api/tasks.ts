@@ -1,0 +1,64 @@
+/** `/tasks`: list and inspect. History is listed too; a task is never made or changed through the API. */
+import { SkepError } from '../../model/errors.js';
+import { taskName } from '../../model/objects.js';
+import type { Task } from '../../model/objects.js';
+import { taskStates } from '../../model/task-state.js';
+import type { View } from '../store/store.js';
+import type { Handler } from './context.js';
+import { requireStore } from './context.js';
+import { task as taskCodec } from './convert/objects.js';
+import { parseFilters } from './filters.js';
+import { findNode, findService, findTask } from './lookup.js';
+import { isUpToDate } from './services.js';
+
+export const listTasks: Handler = async (context, request) => {
+  const filters = parseFilters(request, {
+    keys: ['desired-state', 'id', 'label', 'name', 'node', 'runtime', 'service', '_up-to-date'],
+  });
+  const view = requireStore(context).view();
+  for (const state of filters.get('desired-state'))
+    if (state !== '' && !Object.hasOwn(taskStates, state.toLowerCase()))
+      throw new SkepError('unknown', `Invalid desired-state filter: '${state}'`);
+  const states = filters.get('desired-state').map((state) => state.toLowerCase());
+  // An argument that resolves to nothing fails the whole call (404).
+  const services = new Set(filters.get('service').map((argument) => findService(view, argument).id));
+  const nodes = new Set(filters.get('node').map((argument) => findNode(view, argument).id));
+  const upToDate = filters.get('_up-to-date').includes('true');
+  const tasks = view
+    .list('task')
+    .filter(
+      (task) =>
+        filters.prefix('id', task.id) &&
+        filters.prefix('name', taskName(task)) &&
+        filters.labels('label', task.serviceLabels) &&
+        filters.exact('runtime', 'container') &&
+        (states.length === 0 || states.includes(task.desiredState)) &&
+        (services.size === 0 || services.has(task.serviceId)) &&
+        (nodes.size === 0 || (task.nodeId !== undefined && nodes.has(task.nodeId))) &&
+        (!upToDate || isUpToDate(task, view.get('service', task.serviceId))),
+    );
+  request.json(
+    200,
+    tasks.map((task) => encodeTask(view, task, request.modern)),
+  );
+};
+
+export const inspectTask: Handler = async (context, request) => {
+  const view = requireStore(context).view();
+  request.json(200, encodeTask(view, findTask(view, request.param(0)), request.modern));
+};
+
+function encodeTask(view: View, task: Task, modern: boolean): unknown {
+  // Services show the runtime, their tasks do not.
+  const { runtime: _, ...spec } = task.spec;
+  return taskCodec.encode({
+    ...task,
+    spec,
+    labels: {},
+    attachments: task.networks.flatMap(({ networkId, address, prefixLength }) => {
+      const network = view.get('network', networkId);
+      return network ? [{ network, addresses: [`${address}/${prefixLength}`] }] : [];
+    }),
+    ...(modern ? { volumes: null } : {}),
+  });
+}
