@@ -15,8 +15,8 @@ export interface SandboxWatchOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly poke: () => void;
-  /** Whether the inside of the sandbox equals the plan. */
-  readonly isProgrammed: (endpointId: string) => boolean;
+  /** Resolves once the inside of the sandbox equals the plan; rejects when the signal aborts. */
+  readonly waitProgrammed: (endpointId: string, signal: AbortSignal) => Promise<void>;
 }
 
 /** A poke every 100, 200, … at most 1,000 ms. */
@@ -84,11 +84,17 @@ export class SandboxWatch implements Disposable {
   }
 
   async #poke(endpointId: string, signal: AbortSignal): Promise<void> {
-    const { clock, poke, isProgrammed } = this.options;
-    for (let pokes = 1; pokes <= pokesMax && !signal.aborted; pokes++) {
+    const { clock, poke, waitProgrammed } = this.options;
+    const over = new AbortController();
+    const either = AbortSignal.any([signal, over.signal]);
+    waitProgrammed(endpointId, either).then(
+      () => over.abort(),
+      () => undefined,
+    );
+    for (let pokes = 1; pokes <= pokesMax && !either.aborted; pokes++) {
       poke();
-      await clock.sleep(backoffMs(pokes, pokeGapMsMax), signal).catch(() => undefined);
-      if (isProgrammed(endpointId)) return;
+      await clock.sleep(backoffMs(pokes, pokeGapMsMax), either).catch(() => undefined);
     }
+    over.abort();
   }
 }

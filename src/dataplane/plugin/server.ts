@@ -1,7 +1,7 @@
 /**
  * The engine's door: HTTP on a unix socket as Docker's plugin protocol has it (POST /<Driver>.<Method>, JSON both ways).
- * A refusal is a 200 with `{"Err": text}`, which is how libnetwork tells it to the user; 404 means "no such method" to
- * libnetwork and is kept for that. Bodies are bounded, slow senders are cut off, a failing call never ends the daemon
+ * A refusal is a 200 with the text, which is how libnetwork tells it to the user, under both of its names: `Err` for
+ * network drivers, `Error` for IPAM drivers. 404 means "no such method" to libnetwork and is kept for that. Bodies are bounded, slow senders are cut off, a failing call never ends the daemon
  * unless it is a bug.
  */
 import { AssertionError } from 'node:assert';
@@ -41,8 +41,8 @@ async function handleCall(
 ): Promise<void> {
   const name = (request.url ?? '').replace(/^\//, '').replace(/\?.*$/, '');
   const method = Object.hasOwn(methods, name) ? methods[name] : undefined;
-  if (!method) return answer(response, 404, { Err: `no such method: ${name}` });
-  if (request.method !== 'POST') return answer(response, 405, { Err: 'use POST' });
+  if (!method) return answer(response, 404, refusal(`no such method: ${name}`));
+  if (request.method !== 'POST') return answer(response, 405, refusal('use POST'));
 
   const gone = new AbortController();
   response.once('close', () => gone.abort());
@@ -54,11 +54,15 @@ async function handleCall(
     if (err instanceof AssertionError) throw err;
     if (gone.signal.aborted) return;
     log.warn({ method: name, err }, 'refused the engine');
-    answer(response, err instanceof SkepError ? 200 : 500, {
-      Err: err instanceof Error ? err.message : String(err),
-    });
+    answer(
+      response,
+      err instanceof SkepError ? 200 : 500,
+      refusal(err instanceof Error ? err.message : String(err)),
+    );
   }
 }
+
+const refusal = (text: string): object => ({ Err: text, Error: text });
 
 async function readBody(request: IncomingMessage): Promise<unknown> {
   const chunks: Buffer[] = [];

@@ -1,0 +1,124 @@
+/**
+ * What a host needs to run Skep, and what mends it when it is missing. Pure: probe results in, lines and one command out.
+ * Package names are Debian's.
+ */
+
+/** What one probe found. `unknown`: it could not be tried, `detail` says why. */
+export interface Finding {
+  readonly result: 'ok' | 'missing' | 'unknown';
+  readonly detail: string;
+}
+
+/** Every check there is. A probe for each is in probes.ts. */
+export const checks = {
+  root: { title: 'running as root', why: 'namespaces and links are made by root alone', mend: [] },
+  netns: { title: 'network namespaces', why: 'each overlay lives in one of its own', mend: ['kernel'] },
+  veth: { title: 'veth', why: 'joins containers to overlays', mend: ['kernel'] },
+  bridge: { title: 'bridge', why: 'joins the containers of an overlay', mend: ['kernel'] },
+  vxlan: { title: 'VXLAN', why: 'carries overlays between nodes', mend: ['kernel'] },
+  ipVs: { title: 'IPVS (ip_vs)', why: 'balances VIPs and published ports', mend: ['kernel', 'module ip_vs'] },
+  ipVsRr: {
+    title: 'IPVS round robin (ip_vs_rr)',
+    why: 'the scheduler in use',
+    mend: ['kernel', 'module ip_vs_rr'],
+  },
+  ipset: { title: 'ipset command', why: 'maps VIPs and ports to marks', mend: ['package ipset'] },
+  ipSetHashIp: {
+    title: 'ipset hash:ip with skbinfo',
+    why: 'maps VIPs to marks in one rule',
+    mend: ['kernel', 'module ip_set_hash_ip'],
+  },
+  ipSetBitmapPort: {
+    title: 'ipset bitmap:port with skbinfo',
+    why: 'maps published ports to marks in one rule',
+    mend: ['kernel', 'module ip_set_bitmap_port'],
+  },
+  iptablesRestore: {
+    title: 'iptables-restore command',
+    why: 'puts the chains of Skep in place',
+    mend: ['package iptables'],
+  },
+  xtSet: { title: 'iptables SET target (xt_set)', why: 'sets the marks', mend: ['kernel', 'module xt_set'] },
+  xtMark: {
+    title: 'iptables mark match (xt_mark)',
+    why: 'accepts what was balanced',
+    mend: ['kernel', 'module xt_mark'],
+  },
+  xtAddrtype: {
+    title: 'iptables addrtype match (xt_addrtype)',
+    why: 'tells published ports of this node from forwarded packets',
+    mend: ['kernel', 'module xt_addrtype'],
+  },
+  engine: {
+    title: 'Docker Engine 20.10 or later',
+    why: 'runs the containers',
+    mend: ['package docker.io', 'start docker'],
+  },
+  engineSwarm: {
+    title: 'Docker Engine not in swarm mode',
+    why: "Swarm's own ports and networks would collide with Skep's",
+    mend: ['run docker swarm leave --force'],
+  },
+  etcd: {
+    title: 'etcd binary',
+    why: 'keeps the state of the cluster on managers',
+    mend: ['package etcd-server'],
+  },
+} as const satisfies Record<
+  string,
+  { readonly title: string; readonly why: string; readonly mend: readonly Remedy[] }
+>;
+
+export type CheckName = keyof typeof checks;
+/** `kernel`: what no module brings; the distribution's stock kernel has it. */
+type Remedy = 'kernel' | `module ${string}` | `package ${string}` | `start ${string}` | `run ${string}`;
+
+export type Findings = Readonly<Record<CheckName, Finding>>;
+
+export interface Diagnosis {
+  readonly healthy: boolean;
+  readonly lines: readonly string[];
+  /** The one command that mends all that is missing; null when nothing is, or a package manager cannot help. */
+  readonly command: string | null;
+}
+
+/** @param hasModules whether the running kernel can load modules; else a missing capability needs another kernel */
+export function diagnose(findings: Findings, hasModules: boolean): Diagnosis {
+  const names = Object.keys(checks) as CheckName[];
+  const width = Math.max(...names.map((name) => checks[name].title.length));
+  const bad = names.filter((name) => findings[name].result !== 'ok');
+  const lines = names.map((name) => {
+    const { result, detail } = findings[name];
+    const { title, why } = checks[name];
+    const rest = result === 'ok' ? detail : [why, detail].filter(Boolean).join('; ');
+    return `${result.padEnd(8)} ${title.padEnd(width)}  ${rest}`.trimEnd();
+  });
+  return { healthy: bad.length === 0, lines, command: mendingCommand(bad, findings, hasModules) };
+}
+
+function mendingCommand(bad: readonly CheckName[], findings: Findings, hasModules: boolean): string | null {
+  if (findings.root.result !== 'ok') return 'sudo skep doctor';
+  const wanted = new Set<Remedy>(bad.flatMap((name): readonly Remedy[] => checks[name].mend));
+  const words = (kind: string): string[] =>
+    [...wanted].flatMap((remedy) => (remedy.startsWith(`${kind} `) ? [remedy.slice(kind.length + 1)] : []));
+  const packages = words('package');
+  const modules = words('module');
+  // A kernel that cannot load what it lacks has to be another kernel.
+  const newKernel =
+    wanted.has('kernel') && (!hasModules || modules.length === 0) && bad.some(lacksKernel(findings));
+  if (newKernel) packages.push('linux-image-amd64');
+  const steps = [
+    ...(packages.length > 0 ? [`apt-get install -y ${packages.join(' ')}`] : []),
+    ...(modules.length > 0 && !newKernel ? [`modprobe -a ${modules.join(' ')}`] : []),
+    ...words('start').map((unit) => `systemctl enable --now ${unit}`),
+    ...words('run'),
+    ...(newKernel ? ['reboot'] : []),
+  ];
+  return steps.length > 0 ? steps.join(' && ') : null;
+}
+
+/** Not merely unprobed for want of a command. */
+const lacksKernel =
+  (findings: Findings) =>
+  (name: CheckName): boolean =>
+    findings[name].result === 'missing' && (checks[name].mend as readonly Remedy[]).includes('kernel');

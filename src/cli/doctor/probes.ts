@@ -1,0 +1,135 @@
+/**
+ * Tries what Skep needs, each thing for real: links, sets and rules are made in a network namespace that lives as long as
+ * the probe, so nothing on the host changes but modules that the kernel loads on demand, as it would for Skep itself.
+ */
+import { execFile } from 'node:child_process';
+import { access } from 'node:fs/promises';
+import { release } from 'node:os';
+import { promisify } from 'node:util';
+import { engineClient } from '../../dataplane/plugin/engine.js';
+import type { CheckName, Finding, Findings } from './diagnosis.js';
+
+const run = promisify(execFile);
+const probeMs = 10_000;
+const ok = (detail = ''): Finding => ({ result: 'ok', detail });
+const missing = (detail = ''): Finding => ({ result: 'missing', detail });
+const unknown = (detail: string): Finding => ({ result: 'unknown', detail });
+
+/** Runs every probe. */
+export async function probeHost(engine: string): Promise<Findings> {
+  const kernel: Readonly<Record<Exclude<CheckName, 'root' | EngineCheck>, () => Promise<Finding>>> = {
+    netns: () => inNamespace('true'),
+    veth: () => makesLink('veth', 'type veth'),
+    bridge: () => makesLink('bridge', 'type bridge'),
+    vxlan: () => makesLink('vxlan', 'type vxlan id 1 dstport 4789 nolearning'),
+    // A namespace has the file once IPVS is there; modprobe fails quietly where it is built in.
+    ipVs: () => inNamespace('modprobe -q ip_vs; test -e /proc/net/ip_vs'),
+    ipVsRr: () =>
+      inNamespace(
+        'modprobe -q ip_vs_rr; test -d /sys/module/ip_vs_rr || grep -qw ip_vs_rr_init /proc/kallsyms',
+      ),
+    ipset: () => command('ipset'),
+    ipSetHashIp: () => needing('ipset', 'ipset create skep-probe hash:ip skbinfo'),
+    ipSetBitmapPort: () => needing('ipset', 'ipset create skep-probe bitmap:port range 1-65535 skbinfo'),
+    iptablesRestore: () => command('iptables-restore'),
+    xtSet: async () => {
+      const set = await needing('ipset', 'true');
+      return set.result === 'ok'
+        ? restores(
+            'mangle',
+            '-A PREROUTING -j SET --map-set skep-probe dst --map-mark',
+            'ipset create skep-probe hash:ip skbinfo',
+          )
+        : set;
+    },
+    xtMark: () => restores('filter', '-A FORWARD -m mark --mark 0x5e000000/0xff000000 -j ACCEPT'),
+    xtAddrtype: () => restores('mangle', '-A PREROUTING -m addrtype --dst-type LOCAL -j RETURN'),
+  };
+  const isRoot = process.getuid?.() === 0;
+  const results = await Promise.all(
+    Object.entries(kernel).map(async ([name, probe]): Promise<[string, Finding]> => [
+      name,
+      isRoot || name === 'ipset' || name === 'iptablesRestore' ? await probe() : unknown('needs root'),
+    ]),
+  );
+  return {
+    ...(Object.fromEntries(results) as Record<keyof typeof kernel, Finding>),
+    root: isRoot ? ok() : missing(),
+    ...(await probeEngine(engine)),
+    etcd: await command('etcd'),
+  };
+}
+
+/** Whether the running kernel has modules to load. */
+export const kernelHasModules = (): Promise<boolean> =>
+  access(`/lib/modules/${release()}/modules.dep`).then(
+    () => true,
+    () => false,
+  );
+
+type EngineCheck = 'engine' | 'engineSwarm' | 'etcd';
+
+async function probeEngine(engine: string): Promise<Pick<Findings, 'engine' | 'engineSwarm'>> {
+  try {
+    const docker = engineClient(engine);
+    const { Version } = await docker.version();
+    const info = (await docker.info()) as { Swarm?: { LocalNodeState?: string } };
+    const state = info.Swarm?.LocalNodeState ?? 'inactive';
+    return {
+      engine: isSupportedEngine(Version) ? ok(Version) : missing(`${Version} is too old`),
+      engineSwarm: state === 'inactive' ? ok() : missing(`it is ${state}`),
+    };
+  } catch (err) {
+    const why = `${engine} does not answer: ${messageOf(err)}`;
+    return { engine: missing(why), engineSwarm: unknown('the engine does not answer') };
+  }
+}
+
+/** 20.10 is the first with what the driver relies on. */
+export function isSupportedEngine(version: string): boolean {
+  const [major = 0, minor = 0] = version.split('.').map((part) => parseInt(part, 10));
+  return major > 20 || (major === 20 && minor >= 10);
+}
+
+async function command(name: string): Promise<Finding> {
+  const { failed, output } = await shell(`command -v ${name}`);
+  return failed ? missing('not on the PATH') : ok(output);
+}
+
+/** A probe that needs a command cannot tell of the kernel without it. */
+async function needing(name: string, script: string): Promise<Finding> {
+  if ((await command(name)).result !== 'ok') return unknown(`cannot be tried without ${name}`);
+  return inNamespace(script);
+}
+
+const makesLink = (name: string, type: string): Promise<Finding> =>
+  needing('ip', `ip link add ${name}0 ${type}`);
+
+async function restores(table: string, rule: string, before = 'true'): Promise<Finding> {
+  return needing(
+    'iptables-restore',
+    `${before} && printf '*${table}\\n${rule}\\nCOMMIT\\n' | iptables-restore --noflush`,
+  );
+}
+
+/** Runs a script in a network namespace of its own. */
+async function inNamespace(script: string): Promise<Finding> {
+  const { failed, output } = await shell(script, ['unshare', '--net']);
+  return failed ? missing(output) : ok();
+}
+
+async function shell(
+  script: string,
+  within: readonly string[] = [],
+): Promise<{ failed: boolean; output: string }> {
+  const [program = 'sh', ...args] = [...within, 'sh', '-c', script];
+  try {
+    const { stdout } = await run(program, args, { timeout: probeMs });
+    return { failed: false, output: stdout.trim() };
+  } catch (err) {
+    const { stderr } = err as { stderr?: string };
+    return { failed: true, output: stderr?.trim().split('\n').at(-1) ?? messageOf(err) };
+  }
+}
+
+const messageOf = (err: unknown): string => (err instanceof Error ? err.message : String(err));

@@ -1,0 +1,192 @@
+/**
+ * skep-dataplane without its adapters: takes states and the engine's calls, gives what is desired to the programmer,
+ * and answers when it is programmed. Must stay true: the kernel is restored before any socket opens, with neither
+ * manager nor engine; ending the daemon changes nothing in the kernel.
+ */
+import { stat } from 'node:fs/promises';
+import type Docker from 'dockerode';
+import { SkepError } from '../model/errors.js';
+import type { TaskId } from '../model/ids.js';
+import type { Clock } from '../runtime/clock.js';
+import type { Log } from '../runtime/log.js';
+import { runLoop, Trigger } from '../runtime/loop.js';
+import type { DesiredNetwork, NodeNetwork } from './node-network.js';
+import { observeEngine } from './plugin/engine.js';
+import { repairTable } from './plugin/engine-table.js';
+import { ipamDriver } from './plugin/ipam-driver.js';
+import { networkDriver } from './plugin/network-driver.js';
+import { SandboxWatch } from './plugin/sandbox-watch.js';
+import type { PluginMethods } from './plugin/server.js';
+import type { DataplaneMethods } from './rpc/server.js';
+import type { NodeNetworkState } from './state.js';
+
+/** Makes the kernel equal to what is desired: the reconciler. */
+export interface Programmer {
+  /** Replaces what is desired; a pass follows at once. */
+  setDesired(desired: DesiredNetwork): void;
+  /** Asks for a pass: something outside has changed. */
+  poke(): void;
+  /** Resolves with the programmed revision once it is at least `revision`. */
+  waitProgrammed(revision: number, signal: AbortSignal): Promise<number>;
+  /** Resolves once the endpoint's veth pair stands. */
+  waitVeth(endpointId: string, signal: AbortSignal): Promise<void>;
+  /** Resolves once the inside of the endpoint's sandbox equals the plan. */
+  waitSandbox(endpointId: string, signal: AbortSignal): Promise<void>;
+  /** Dumps and compares, changing nothing: a line per operation of a repair. */
+  verify(signal: AbortSignal): Promise<readonly string[]>;
+  status(): {
+    readonly programmedRevision: number;
+    readonly lastError: string;
+    readonly driftRepairs: number;
+  };
+  /** Passes until the signal aborts. Rejects on a bug only. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+/** Who is told of each state beside the programmer: the name service. */
+export type StateListener = (state: NodeNetworkState | null) => void;
+
+export interface DaemonOptions {
+  readonly network: NodeNetwork;
+  readonly programmer: Programmer;
+  readonly onState: StateListener;
+  readonly docker: Docker;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Bound on waits inside one call of the engine, whose own is 30 s. */
+const pluginWaitMs = 20_000;
+/** The engine is asked for what it has this often, and again this soon after something differed. */
+const engineLookMs = 60_000;
+const engineSecondLookMs = 10_000;
+
+export class Daemon {
+  readonly #watch: SandboxWatch;
+
+  constructor(private readonly options: DaemonOptions) {
+    const { clock, log, programmer } = options;
+    this.#watch = new SandboxWatch({
+      clock,
+      log,
+      poke: () => programmer.poke(),
+      waitProgrammed: (endpointId, signal) => programmer.waitSandbox(endpointId, signal),
+    });
+  }
+
+  /** The engine's calls. */
+  get pluginMethods(): PluginMethods {
+    const { network, programmer } = this.options;
+    const driver = networkDriver({
+      network,
+      waitVeth: (endpointId, signal) => programmer.waitVeth(endpointId, signal),
+      sandboxExists,
+      waitMs: pluginWaitMs,
+    });
+    return { ...driver, ...ipamDriver };
+  }
+
+  /** The agent's and the command's calls. */
+  get rpcMethods(): DataplaneMethods {
+    const { network, programmer } = this.options;
+    return {
+      setState: (state) => network.setState(state),
+      clearState: () => network.clearState(),
+      waitProgrammed: async (revision, taskId, signal) => {
+        const programmed = await programmer.waitProgrammed(revision, signal);
+        if (taskId === null) return programmed;
+        const endpointIds = await network.waitFor(() => sandboxesOf(network, taskId), signal);
+        await Promise.all(endpointIds.map((endpointId) => programmer.waitSandbox(endpointId, signal)));
+        return programmed;
+      },
+      status: () => ({ ...programmer.status(), desiredRevision: network.state?.revision ?? 0 }),
+      verify: async (signal) => {
+        if (!network.known)
+          throw new SkepError('failedPrecondition', 'a damaged file leaves open what this node should have');
+        const revision = network.state?.revision ?? 0;
+        return { revision, differences: await programmer.verify(signal) };
+      },
+    };
+  }
+
+  /** Hands what the files hold to the kernel's programmer; calls after this follow every change. */
+  restore(): void {
+    this.options.network.onChange(() => this.#publish());
+    this.#publish();
+  }
+
+  /** Runs until the signal aborts; rejects on a bug. */
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      await Promise.all([this.options.programmer.run(signal), this.#followEngine(signal)]);
+    } finally {
+      this.#watch[Symbol.dispose]();
+    }
+  }
+
+  #publish(): void {
+    const { network, programmer, onState, log } = this.options;
+    onState(network.state);
+    if (!network.known) {
+      log.warn(
+        'a damaged file leaves open what this node has: the kernel stays as it is until that is known',
+      );
+      return;
+    }
+    programmer.setDesired(network.desired);
+    this.#watch.follow(network.endpoints);
+  }
+
+  /** Asks the engine from time to time what it has; a silent engine changes nothing. */
+  async #followEngine(signal: AbortSignal): Promise<void> {
+    const { clock, docker, log, network } = this.options;
+    let suspects: ReadonlySet<string> = new Set();
+    const look = async (): Promise<number> => {
+      const view = await observeEngine(docker);
+      await network.updateTable((table) => {
+        const repair = repairTable(table, view, suspects);
+        suspects = repair.suspects;
+        if (repair.table !== table)
+          log.info({ endpoints: repair.table.endpoints.length }, 'the table of endpoints follows the engine');
+        return repair.table;
+      });
+      return suspects.size > 0 ? engineSecondLookMs : engineLookMs;
+    };
+    await runLoop(
+      {
+        name: 'engine-table',
+        trigger: new Trigger(),
+        clock,
+        log,
+        resyncMs: engineLookMs,
+        gapMs: 1000,
+        retryMsMax: engineLookMs,
+      },
+      look,
+      signal,
+    );
+  }
+}
+
+/** Ids of the task's endpoints on this node; undefined while the engine has not joined all of them. */
+function sandboxesOf({ state, endpoints }: NodeNetwork, taskId: TaskId): string[] | undefined {
+  const legs = (state?.overlays ?? []).flatMap((overlay) =>
+    overlay.endpoints
+      .filter((endpoint) => endpoint.taskId === taskId && endpoint.nodeId === state?.nodeId)
+      .map((endpoint) =>
+        endpoints.find(
+          (one) =>
+            one.overlayId === overlay.id && one.address === endpoint.address && one.mac === endpoint.mac,
+        ),
+      ),
+  );
+  const joined = legs.flatMap((leg) => (leg?.sandboxKey ? [leg.endpointId] : []));
+  return joined.length === legs.length ? joined : undefined;
+}
+
+async function sandboxExists(sandboxKey: string): Promise<boolean> {
+  return stat(sandboxKey).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,92 @@
+/**
+ * skep-dataplane: the only place where kernel adapters are made. Order of a start: take the place, read the files, begin
+ * to restore the kernel, then open the sockets; no manager and no engine is needed for any of it. A signal closes the
+ * sockets and ends the process, the kernel keeps all; a bug ends it at once, and the restart repairs.
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Server as HttpServer } from 'node:http';
+import { systemClock } from '../runtime/clock.js';
+import { createLog } from '../runtime/log.js';
+import { Daemon } from './daemon.js';
+import { LinuxKernel } from './kernel/linux-kernel.js';
+import { NodeNetwork } from './node-network.js';
+import { engineClient } from './plugin/engine.js';
+import { createPluginServer } from './plugin/server.js';
+import { Reconciler } from './reconcile/reconciler.js';
+import { createDataplaneServer, listenOnSocket } from './rpc/server.js';
+import { openEngineTableFile, openStateFile } from './state-file.js';
+import { claimNamespace, openSocket, privateUmask } from './unix-sockets.js';
+
+const name = 'skep-dataplane';
+/** Where the engine looks for plugins; the file's name is the driver's. */
+const pluginSocket = '/run/docker/plugins/skep.sock';
+
+const log = createLog(name);
+const { env } = process;
+
+/** Ends the process as a crash: what is in the kernel stays, the next start reads it anew. */
+function crash(err: unknown): never {
+  log.fatal({ err }, 'bug');
+  process.exit(70); // EX_SOFTWARE
+}
+
+async function main(): Promise<void> {
+  process.umask(privateUmask);
+  const stateDir = join(env['SKEP_STATE_DIR'] ?? '/var/lib/skep', 'dataplane');
+  const rpcSocket = join(env['SKEP_RUN_DIR'] ?? '/run/skep', 'dataplane.sock');
+  const stop = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
+
+  using _place = await claimNamespace(name);
+  const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
+  const network = await NodeNetwork.load(
+    openStateFile(join(stateDir, 'state.json')),
+    openEngineTableFile(join(stateDir, 'endpoints.json')),
+    bootId,
+    (err) => log.error({ err }, 'cannot read what this node had'),
+  );
+
+  using kernel = new LinuxKernel();
+  const reconciler = new Reconciler({ kernel, clock: systemClock, log: log.child({ part: 'reconcile' }) });
+  const docker = engineClient(env['SKEP_ENGINE'] ?? 'unix:///var/run/docker.sock');
+  const daemon = new Daemon({
+    network,
+    programmer: reconciler,
+    onState: () => undefined,
+    docker,
+    clock: systemClock,
+    log,
+  });
+  daemon.restore();
+  const running = daemon.run(stop.signal);
+  running.catch(crash);
+
+  const plugin = createPluginServer(daemon.pluginMethods, log.child({ part: 'plugin' }), crash);
+  await openSocket(pluginSocket, (path) => listenHttp(plugin, path));
+  const rpc = createDataplaneServer(daemon.rpcMethods, crash);
+  await openSocket(rpcSocket, (path) => listenOnSocket(rpc, path));
+  log.info({ revision: network.state?.revision ?? null, endpoints: network.endpoints.length }, 'ready');
+
+  await running;
+  log.info('stopping; the kernel keeps what it has');
+  plugin.closeAllConnections();
+  plugin.close();
+  rpc.forceShutdown();
+}
+
+const listenHttp = (server: HttpServer, path: string): Promise<void> =>
+  new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, resolve);
+  });
+
+process.on('uncaughtException', crash);
+process.on('unhandledRejection', crash);
+try {
+  await main();
+  process.exit(0);
+} catch (err) {
+  log.fatal({ err }, 'cannot run');
+  process.exit(1);
+}

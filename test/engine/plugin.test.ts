@@ -1,0 +1,194 @@
+/** The libnetwork driver against a real Docker Engine and this machine's own kernel, which has VXLAN and no IPVS. */
+import assert from 'node:assert';
+import { execFile } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, test } from 'vitest';
+import { parseNodeNetworkState } from '../../src/dataplane/parse-state.js';
+import { portName } from '../../src/dataplane/sandbox.js';
+import type { NodeNetworkState } from '../../src/dataplane/state.js';
+import type { TaskId } from '../../src/model/ids.js';
+import { eventually, image, PluginHost, vtep } from './plugin-host.js';
+
+const vni = 4242;
+const bin = resolve(import.meta.dirname, '../../bin');
+
+/** Two local endpoints and one elsewhere; `vip` gives their service a VIP, which this kernel cannot balance. */
+function state(revision: number, vip = ''): NodeNetworkState {
+  const endpoint = (task: string, nodeId: string, host: number) => ({
+    taskId: task,
+    serviceId: 'web',
+    nodeId,
+    address: `10.20.0.${host}`,
+    mac: `02:42:0a:14:00:${host.toString(16).padStart(2, '0')}`,
+    name: `web.1.${task}`,
+    serving: true,
+  });
+  return parseNodeNetworkState({
+    revision,
+    nodeId: 'node1',
+    vtep,
+    dataPathPort: 4789,
+    aliasRange: '240.0.0.0/4',
+    overlays: [
+      {
+        id: 'overlay1',
+        name: 'mynet',
+        vni,
+        subnet: '10.20.0.0/24',
+        gateway: '10.20.0.1',
+        ingress: false,
+        internal: false,
+        own: { address: '10.20.0.2', mac: '02:42:0a:14:00:02' },
+        peers: [{ nodeId: 'node2', vtep: '192.0.2.2', address: '10.20.0.3', mac: '02:42:0a:14:00:03' }],
+        endpoints: [
+          endpoint('task5', 'node1', 5),
+          endpoint('task6', 'node1', 6),
+          endpoint('task7', 'node1', 7),
+          endpoint('task9', 'node2', 9),
+        ],
+        services: [{ id: 'web', name: 'web', aliases: [], vip }],
+      },
+    ],
+    publishedPorts: [],
+  });
+}
+
+describe('a container on a network of driver skep', () => {
+  let host: PluginHost;
+  beforeAll(async () => {
+    host = await PluginHost.start();
+    await host.startDataplane();
+    await host.withClient((client) => client.setState(state(1)));
+    await host.docker(
+      'network create -d skep --ipam-driver skep --subnet 10.20.0.0/24 --gateway 10.20.0.1 -o skep.network.id=overlay1 mynet',
+    );
+  });
+  afterAll(() => host?.close());
+
+  const start = (name: string, address: string): Promise<string> =>
+    host.docker(`run -d --name ${name} --network mynet --ip ${address} ${image} /bin/sleep 1000`);
+  const inside = (name: string, command: string): Promise<string> => host.docker(`exec ${name} ${command}`);
+  const endpointId = (name: string): Promise<string> =>
+    host.docker(`inspect -f '{{.NetworkSettings.Networks.mynet.EndpointID}}' ${name}`);
+  const ports = (): Promise<string> => host.sh(`ip netns exec skep-${vni} ip -o link`);
+  const verify = (): Promise<readonly string[]> =>
+    host.withClient(async (client) => (await client.verify()).differences);
+
+  test('has eth0 with the allocated address and MAC, MTU 1450, and eth1 with the default route', async () => {
+    await start('c5', '10.20.0.5');
+    const eth0 = await inside('c5', 'ip addr show eth0');
+    assert.match(eth0, /mtu 1450/);
+    assert.match(eth0, /link\/ether 02:42:0a:14:00:05/);
+    assert.match(eth0, /inet 10\.20\.0\.5\/24/);
+    assert.match(await inside('c5', 'ip route'), /default via 172\.\d+\.0\.1 dev eth1/);
+    assert.match(await host.sh('ip -o link show master docker_gwbridge'), /veth/);
+
+    await host.withClient((client) =>
+      client.waitProgrammed({ revision: 1, taskId: 'task5' as TaskId }, AbortSignal.timeout(10_000)),
+    );
+    assert.deepEqual(await verify(), []);
+  });
+
+  test('reaches its neighbour, also while and after skep-dataplane is killed', async () => {
+    await start('c6', '10.20.0.6');
+    await inside('c5', 'ping -c1 -W2 10.20.0.6');
+    await host.stopDataplane('SIGKILL');
+    await inside('c5', 'ping -c1 -W2 10.20.0.6');
+
+    await host.startDataplane();
+    await host.withClient((client) => client.waitProgrammed({ revision: 1 }, AbortSignal.timeout(10_000)));
+    assert.deepEqual(await verify(), []);
+    assert.equal((await host.withClient((client) => client.status())).driftRepairs, 0);
+    await inside('c6', 'ping -c1 -W2 10.20.0.5');
+    await start('c7', '10.20.0.7');
+    await inside('c7', 'ping -c1 -W2 10.20.0.5');
+    await host.docker('rm -f c7');
+  });
+
+  test('cannot have an address that is not this node’s, or none', async () => {
+    await assert.rejects(
+      start('wrong', '10.20.0.9'),
+      /address 10\.20\.0\.9 on overlay overlay1 is not assigned to this node/,
+    );
+    await assert.rejects(
+      host.docker(`run -d --name none --network mynet ${image} /bin/sleep 1000`),
+      /skep chooses no address by itself/,
+    );
+    await assert.rejects(
+      host.docker('network create -d skep --ipam-driver skep --subnet 10.21.0.0/24 other'),
+      /skep\.network\.id/,
+    );
+    await host.docker('rm -f wrong none');
+  });
+
+  test('an overlay whose VIP this kernel cannot balance works all the same', async () => {
+    await host.withClient((client) => client.setState(state(2, '10.20.0.100')));
+    await start('c7', '10.20.0.7');
+    await inside('c7', 'ping -c1 -W2 10.20.0.6');
+    await eventually('the error says what is missing', async () =>
+      /IPVS|ip_vs/i.test((await host.withClient((client) => client.status())).lastError),
+    );
+    await host.docker('rm -f c7');
+    await host.withClient((client) => client.setState(state(3)));
+    await eventually('nothing of the VIP is left', async () => (await verify()).length === 0);
+  });
+
+  test('a damaged table of endpoints is read anew from the engine, and no container loses its port', async () => {
+    const port = portName(await endpointId('c5'));
+    await host.stopDataplane('SIGTERM');
+    const path = join(host.stateDir, 'dataplane/endpoints.json');
+    await writeFile(path, '{"version":1,"endp');
+    await host.startDataplane();
+    await eventually(
+      'the table is whole',
+      async () =>
+        (
+          JSON.parse(await readFile(path, 'utf8').then((text) => (text.endsWith('\n') ? text : '{}'))) as {
+            whole?: boolean;
+          }
+        ).whole === true,
+    );
+    await host.withClient((client) => client.waitProgrammed({ revision: 3 }, AbortSignal.timeout(10_000)));
+    assert.deepEqual(await verify(), []);
+    assert.match(await ports(), new RegExp(port));
+    await inside('c5', 'ping -c1 -W2 10.20.0.6');
+  });
+
+  test('`skep verify` tells equal from different', async () => {
+    const skep = (args: string): Promise<{ code: number; output: string }> =>
+      new Promise((done) => {
+        execFile(
+          join(bin, 'skep'),
+          args.split(' '),
+          { env: { ...process.env, SKEP_RUN_DIR: join(host.directory, 'run') } },
+          (err, stdout, stderr) =>
+            done({ code: typeof err?.code === 'number' ? err.code : 0, output: stdout + stderr }),
+        );
+      });
+    assert.deepEqual(await skep('verify'), { code: 0, output: 'kernel equals state at revision 3\n' });
+    const status = await skep('status --json');
+    assert.equal((JSON.parse(status.output) as { desiredRevision: number }).desiredRevision, 3);
+    const second = await host.sh(`${join(bin, 'skep-dataplane')} 2>&1 || echo code $?`);
+    assert.match(second, /already runs in this network namespace[\s\S]*code 1$/);
+  });
+
+  test('stopped, it leaves nothing behind', async () => {
+    const port = portName(await endpointId('c5'));
+    assert.match(await ports(), new RegExp(port));
+    await host.docker('rm -f c5 c6');
+    await eventually('its port is gone', async () => !/skp/.test(await ports()));
+    assert.doesNotMatch(await host.sh('ip -o link'), /skc/);
+    await host.docker('network rm mynet');
+    const table = JSON.parse(
+      await readFile(join(host.stateDir, 'dataplane/endpoints.json'), 'utf8'),
+    ) as object;
+    assert.deepEqual(
+      { ...table, bootId: '' },
+      { version: 1, bootId: '', whole: true, networks: [], endpoints: [] },
+    );
+    await host.withClient((client) => client.clearState());
+    await eventually('the overlay is gone', async () => (await host.sh('ls /run/netns')) === '');
+    assert.equal(await host.stopDataplane('SIGTERM'), 0);
+  });
+});
