@@ -112,6 +112,7 @@ describe('SwarmNode', () => {
       'found',
       'write membership',
       'start agent',
+      'remove containers',
       'close agent',
       'close manager',
       'wipe',
