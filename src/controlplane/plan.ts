@@ -66,7 +66,11 @@ export class Draft {
 
   /** The service's tasks with the draft's writes applied. */
   tasksOfService(id: ServiceId): readonly Task[] {
-    const known = this.view.tasksOfService(id).flatMap((task) => this.get('task', task.id) ?? []);
+    const known = this.view.tasksOfService(id).flatMap((task): readonly Task[] => {
+      const write = this.#writes.get(key('task', task.id));
+      if (!write) return [task];
+      return write.op === 'delete' ? [] : [write.object as Task];
+    });
     const created = [...this.#writes.values()].flatMap((write) =>
       write.op === 'create' && write.kind === 'task' && write.object.serviceId === id ? [write.object] : [],
     );

@@ -3,7 +3,7 @@
  * accidents drawn from a seed. Nothing waits: a step runs one planner, one agent or one event, and time is a number.
  */
 import assert from 'node:assert';
-import type { NodeId, ServiceId } from '../../src/model/ids.js';
+import type { ServiceId } from '../../src/model/ids.js';
 import type { Node, Service, Task } from '../../src/model/objects.js';
 import type { ServiceSpec } from '../../src/model/service-spec.js';
 import type { TaskState } from '../../src/model/task-state.js';

@@ -20,7 +20,8 @@ export function planReplicated(context: Context, service: Service, replicas: num
     else dead.set(slot, tasks);
   }
 
-  const kept = slotsToKeep([...occupied], replicas);
+  const inOrder = [...occupied].sort(([a], [b]) => a - b);
+  const kept = slotsToKeep(inOrder, replicas);
   planUpdate(
     context,
     service,

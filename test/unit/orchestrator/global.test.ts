@@ -1,5 +1,4 @@
 import { expect, test } from 'vitest';
-import type { NodeId } from '../../../src/model/ids.js';
 import { node, service, taskSpec } from '../../support/cluster-objects.js';
 import { Stage, active, down, drained, paused } from './stage.js';
 
@@ -55,7 +54,7 @@ test('a failed task is restarted on its node', async () => {
 
 test('records of a node that is gone are deleted', async () => {
   const stage = await running();
-  await stage.store.update((tx) => tx.delete('node', 'n2' as NodeId));
+  await stage.store.update((tx) => tx.delete('node', 'n2'));
   await stage.settle();
   expect(stage.picture()).toEqual(['n1 running/running']);
 });

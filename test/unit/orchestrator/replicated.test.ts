@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
 import { slotsToKeep } from '../../../src/controlplane/orchestrator/replicated.js';
-import type { ServiceId } from '../../../src/model/ids.js';
 import type { ServiceSpec } from '../../../src/model/service-spec.js';
 import { node, service, task } from '../../support/cluster-objects.js';
 import { Stage, active, drained } from './stage.js';
@@ -50,7 +49,7 @@ describe('replicated services', () => {
   test('a removed service: its tasks are to be removed', async () => {
     const stage = await Stage.of({ node: nodes, service: [service('web', replicas(2))] });
     await stage.settle();
-    await stage.store.update((tx) => tx.delete('service', 'web' as ServiceId));
+    await stage.store.update((tx) => tx.delete('service', 'web'));
     await stage.settle();
     expect(stage.picture()).toEqual(['1 remove/new', '2 remove/new']);
   });

@@ -1,0 +1,46 @@
+import { expect, test } from 'vitest';
+import { planEnforcement } from '../../../src/controlplane/orchestrator/constraint-enforcer.js';
+import type { Node, Service, Task } from '../../../src/model/objects.js';
+import { node, service, task, taskSpec, viewOf } from '../../support/cluster-objects.js';
+
+const asking = (constraint: string): Service['spec']['taskTemplate'] =>
+  taskSpec({ placement: { constraints: [constraint], preferences: [], maxReplicas: 0, platforms: [] } });
+const web = service('web', { taskTemplate: asking('node.labels.disk==ssd') });
+const greedy = service('web', {
+  taskTemplate: taskSpec({ resources: { reservations: { nanoCpus: 3e9, memoryBytes: 0 } } }),
+});
+const on = (of: Service, id = 't', over: Partial<Task> = {}): Task =>
+  task(id, of, 'running', { node: 'n1', ...over });
+const ssd = { labels: { disk: 'ssd' } };
+
+test.each<[string, Node, Service, Task[], string[]]>([
+  ['a node that fits', node('n1', ssd), web, [on(web)], []],
+  ['a label that went', node('n1'), web, [on(web)], ['t']],
+  ['a paused node is left alone', node('n1', { availability: 'pause' }), web, [on(web)], []],
+  ['a task that is on its way out', node('n1'), web, [on(web, 't', { desiredState: 'shutdown' })], []],
+  ['too little CPU for two', node('n1'), greedy, [on(greedy, 't1'), on(greedy, 't2')], ['t2']],
+  [
+    'a constraint that the service took back',
+    node('n1'),
+    service('web', { taskTemplate: asking('node.role==worker') }),
+    [on(web)],
+    [],
+  ],
+  [
+    'a constraint that is new to the service is for the updater',
+    node('n1', ssd),
+    service('web', { taskTemplate: asking('node.labels.disk==none') }),
+    [on(web)],
+    [],
+  ],
+])('%s', async (_, where, current, tasks, expected) => {
+  const view = await viewOf({ node: [where], service: [current], task: tasks });
+  const { writes } = planEnforcement(view, 7);
+  expect(writes.map((write) => (write.op === 'delete' ? write.id : write.object.id))).toEqual(expected);
+  for (const write of writes)
+    expect(write).toMatchObject({
+      object: {
+        status: { state: 'rejected', err: 'assigned node no longer meets constraints', appliedAtMs: 7 },
+      },
+    });
+});

@@ -1,0 +1,54 @@
+import { expect, test } from 'vitest';
+import { runControlLoops } from '../../../src/controlplane/loops.js';
+import { MemoryStore } from '../../../src/controlplane/store/memory.js';
+import type { Transaction } from '../../../src/controlplane/store/store.js';
+import type { ServiceId } from '../../../src/model/ids.js';
+import { createLog } from '../../../src/runtime/log.js';
+import { systemClock } from '../../../src/runtime/clock.js';
+import { cluster, network, node, seededBytes, service } from '../../support/cluster-objects.js';
+
+/** Resolves when `done` holds in the store; the test's own time limit ends a wait in vain. */
+const until = (store: MemoryStore, done: () => boolean): Promise<void> =>
+  new Promise((resolve) => {
+    const stop = store.subscribe(() => {
+      if (!done()) return;
+      stop();
+      resolve();
+    });
+  });
+
+test('the loops carry a service from its creation to assigned tasks, and its removal to nothing', async () => {
+  const store = new MemoryStore();
+  const web = service('web', { mode: { kind: 'replicated', replicas: 3 } });
+  await store.update((tx: Transaction) => {
+    tx.create('cluster', cluster());
+    tx.create('network', network('ingress', { ingress: true }));
+    for (const id of ['a', 'b', 'c']) tx.create('node', node(id));
+  });
+  const stop = new AbortController();
+  const log = createLog('test');
+  const loops = runControlLoops({ store, clock: systemClock, random: seededBytes(1), log }, stop.signal);
+
+  const assigned = until(store, () => {
+    const tasks = store.view().tasksOfService('web' as ServiceId);
+    return new Set(tasks.map((task) => task.nodeId).filter(Boolean)).size === 3;
+  });
+  await store.update((tx) => tx.create('service', web));
+  await assigned;
+  expect(
+    store
+      .view()
+      .list('node')
+      .every(({ attachments }) => attachments.length === 1),
+  ).toBe(true);
+
+  const gone = until(store, () => store.view().list('task').length === 0);
+  await store.update((tx) => {
+    tx.delete('service', 'web');
+    for (const task of tx.list('task'))
+      tx.update('task', { ...task, status: { ...task.status, state: 'complete' } });
+  });
+  await gone;
+  stop.abort();
+  await loops;
+});

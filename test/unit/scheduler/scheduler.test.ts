@@ -1,0 +1,148 @@
+import { describe, expect, test } from 'vitest';
+import { applyPlanner } from '../../../src/controlplane/plan.js';
+import { planScheduling } from '../../../src/controlplane/scheduler/scheduler.js';
+import type { MemoryStore } from '../../../src/controlplane/store/memory.js';
+import type { TaskId } from '../../../src/model/ids.js';
+import type { Node, Service, Task } from '../../../src/model/objects.js';
+import type { NodeOptions } from '../../support/cluster-objects.js';
+import { FakeTime, node, service, storeOf, task, taskSpec } from '../../support/cluster-objects.js';
+
+const web = service('web');
+const other = service('other');
+const time = new FakeTime(9000);
+const pending = (count: number, of: Service = web): Task[] =>
+  Array.from({ length: count }, (_, i) => task(`p${i + 1}`, of, 'pending', { slot: i + 1 }));
+const running = (id: string, of: Service, on: string): Task =>
+  task(id, of, 'running', { node: on, slot: 50 });
+const nodes = (...given: readonly (readonly [string, NodeOptions?])[]): Node[] =>
+  given.map(([id, options]) => node(id, options));
+
+/** Schedules all there is, and checks that a second pass finds nothing to do. */
+async function schedule(on: readonly Node[], tasks: readonly Task[]): Promise<MemoryStore> {
+  const store = await storeOf({ node: on, service: [web, other], task: tasks }, time);
+  await applyPlanner(store, planScheduling, time.nowMs);
+  expect(planScheduling(store.view(), time.ms).writes).toEqual([]);
+  return store;
+}
+const get = (store: MemoryStore, id: string): Task => store.view().get('task', id as TaskId) as Task;
+const placement = (store: MemoryStore, tasks: readonly Task[]): (string | undefined)[] =>
+  tasks.map(({ id }) => get(store, id).nodeId);
+
+describe('placing', () => {
+  test('spreads over nodes', async () => {
+    const tasks = pending(7);
+    const store = await schedule(nodes(['a'], ['b'], ['c']), tasks);
+    expect(placement(store, tasks)).toEqual(['a', 'b', 'c', 'a', 'b', 'c', 'a']);
+    expect(get(store, 'p1').status).toEqual({
+      state: 'assigned',
+      message: 'scheduler assigned task to node',
+      timestampMs: 9000,
+      appliedAtMs: 9000,
+    });
+  });
+
+  test('fills the least loaded of the service first, then by all tasks', async () => {
+    const there = [running('w1', web, 'a'), running('o1', other, 'b'), running('o2', other, 'b')];
+    const tasks = pending(3);
+    const store = await schedule(nodes(['a'], ['b'], ['c']), [...there, ...tasks]);
+    expect(placement(store, tasks)).toEqual(['c', 'b', 'a']);
+  });
+
+  test('counts what it placed in the same pass: reservations', async () => {
+    const greedy = service('web', {
+      taskTemplate: taskSpec({ resources: { reservations: { nanoCpus: 3e9, memoryBytes: 0 } } }),
+    });
+    const tasks = pending(3, greedy);
+    const store = await schedule(nodes(['a'], ['b']), tasks);
+    expect(placement(store, tasks)).toEqual(['a', 'b', undefined]);
+    expect(get(store, 'p3').status.err).toBe('no suitable node (insufficient resources on 2 nodes)');
+  });
+
+  test('spreads over the values of a label first', async () => {
+    const spread = service('web', {
+      taskTemplate: taskSpec({
+        placement: {
+          constraints: [],
+          preferences: [{ spreadDescriptor: 'node.labels.rack' }],
+          maxReplicas: 0,
+          platforms: [],
+        },
+      }),
+    });
+    const tasks = pending(4, spread);
+    const racks = nodes(
+      ['a', { labels: { rack: '1' } }],
+      ['b', { labels: { rack: '1' } }],
+      ['c', { labels: { rack: '1' } }],
+      ['d', { labels: { rack: '2' } }],
+    );
+    const store = await schedule(racks, tasks);
+    expect(placement(store, tasks)).toEqual(['a', 'd', 'b', 'd']);
+    // A branch that is full hands over to the rest.
+    const full = await schedule(
+      racks.map((each) => (each.id === 'd' ? { ...each, status: { ...each.status, state: 'down' } } : each)),
+      tasks,
+    );
+    expect(placement(full, tasks)).toEqual(['a', 'b', 'c', 'a']);
+  });
+
+  test('avoids a node where the service keeps failing', async () => {
+    const failures = Array.from({ length: 4 }, (_, i) =>
+      task(`f${i}`, web, 'failed', { node: 'a', slot: 1, desiredState: 'shutdown', appliedAtMs: 8000 }),
+    );
+    const tasks = pending(1);
+    const busy = [running('w1', web, 'b')];
+    expect(placement(await schedule(nodes(['a'], ['b']), [...busy, ...failures, ...tasks]), tasks)).toEqual([
+      'b',
+    ]);
+    // One failure less is no reason.
+    expect(
+      placement(await schedule(nodes(['a'], ['b']), [...busy, ...failures.slice(1), ...tasks]), tasks),
+    ).toEqual(['a']);
+  });
+});
+
+describe('explaining', () => {
+  test.each<[string, Node[], string]>([
+    ['no nodes', [], 'no suitable node'],
+    ['one node', nodes(['a', { state: 'down' }]), 'no suitable node (1 node not available for new tasks)'],
+    [
+      'several',
+      nodes(['a', { availability: 'pause' }], ['b', { state: 'down' }]),
+      'no suitable node (2 nodes not available for new tasks)',
+    ],
+  ])('%s', async (_, on, err) => {
+    const store = await schedule(on, pending(1));
+    expect(get(store, 'p1').status).toMatchObject({ state: 'pending', err, timestampMs: 9000 });
+  });
+
+  test('the reason goes when a node comes', async () => {
+    const store = await schedule([], pending(1));
+    await store.update((tx) => tx.create('node', node('a')));
+    await applyPlanner(store, planScheduling, time.nowMs);
+    expect(get(store, 'p1').status).not.toHaveProperty('err');
+  });
+});
+
+describe('tasks bound to a node', () => {
+  const bound = task('g', web, 'pending', { slot: 0, node: 'a' });
+  test('are confirmed there', async () => {
+    const store = await schedule(nodes(['a']), [bound]);
+    expect(get(store, 'g')).toMatchObject({
+      nodeId: 'a',
+      status: { state: 'assigned', message: 'scheduler confirmed task can run on preassigned node' },
+    });
+  });
+  test('are told why not, without the prefix', async () => {
+    const store = await schedule(nodes(['a', { availability: 'pause' }], ['b']), [bound]);
+    expect(get(store, 'g').status).toMatchObject({
+      state: 'pending',
+      err: '1 node not available for new tasks',
+    });
+  });
+});
+
+test('a task that is to stop before it had a node has stopped', async () => {
+  const store = await schedule(nodes(['a']), [task('t', web, 'pending', { desiredState: 'shutdown' })]);
+  expect(get(store, 't').status).toMatchObject({ state: 'shutdown', message: 'shutdown' });
+});
