@@ -38,7 +38,7 @@ export interface ScopeWork {
   readonly ops: readonly Op[];
   readonly stages: Record<Stage, readonly Op[]>;
   readonly applied: Op[];
-  /** Endpoints whose interface is inside the container. */
+  /** Endpoints with a port in this overlay, or with their interface inside this container. */
   readonly present: readonly SandboxEndpoint[];
   /** What the kernel lacks for the balancing stages; the rest is programmed all the same. */
   readonly unavailable: OutsideError | null;
@@ -65,7 +65,10 @@ export class NodePass {
     if (state === null) return [];
     const mtu = await this.#mtuBytes();
     return state.overlays.map((overlay) =>
-      this.#target(planOverlayScope({ state, sandboxes }, overlay, mtu)),
+      this.#target(
+        planOverlayScope({ state, sandboxes }, overlay, mtu),
+        sandboxes.filter(({ overlayId }) => overlayId === overlay.id),
+      ),
     );
   }
 
@@ -99,7 +102,7 @@ export class NodePass {
     return works;
   }
 
-  #target(plan: ScopePlan): Target {
+  #target(plan: ScopePlan, present: readonly SandboxEndpoint[] = []): Target {
     const name = scopeName(plan.scope);
     this.names.add(name);
     const key = textOf(plan.objects);
@@ -109,7 +112,7 @@ export class NodePass {
       observe: () =>
         this.#attempt(plan.scope, key, async () => {
           const observation = await this.kernel.observe(plan.scope, sysctlPaths(plan.objects));
-          return this.#work(plan, key, observation);
+          return { ...this.#work(plan, key, observation), present };
         }),
     };
   }

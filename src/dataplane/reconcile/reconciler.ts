@@ -9,7 +9,6 @@
  * Cost: one observation per namespace whose plan changed or that notified, all of them every `resyncMs`.
  */
 import { AssertionError } from 'node:assert';
-import type { TaskId } from '../../model/ids.js';
 import { OutsideError } from '../../model/errors.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
@@ -39,9 +38,6 @@ export interface ReconcilerOptions {
 /** How often an interface that the engine has yet to move is looked for, should no notification tell. */
 const awaitedMs = 500;
 
-/** Which sandbox {@link Reconciler.waitSandbox} waits for: one endpoint, or all of a task's on this node. */
-export type SandboxRef = { readonly endpointId: string } | { readonly taskId: TaskId };
-
 export class Reconciler {
   readonly #kernel: Kernel;
   readonly #clock: Clock;
@@ -55,7 +51,7 @@ export class Reconciler {
   #desired: Desired | null = null;
   #programmedRevision = 0;
   #driftRepairs = 0;
-  #lastError: string | null = null;
+  #lastError = '';
   #resyncDueMs = 0;
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -73,36 +69,49 @@ export class Reconciler {
     return this.#programmedRevision;
   }
 
-  /** Operations that repaired the kernel while the desired value had not changed. */
-  get driftRepairs(): number {
-    return this.#driftRepairs;
-  }
-
-  /** What stands in the way, one line a namespace; null when nothing does. */
-  get lastError(): string | null {
-    return this.#lastError;
-  }
-
   /** Replaces the desired value; programming follows at once where {@link run} is running. */
   setDesired(desired: Desired): void {
     this.#desired = desired;
     this.#trigger.fire();
   }
 
-  /** Something happened that only a look can tell: every namespace is observed anew. */
+  /** Something that a namespace waits for may have come: those that wait for nothing need no look. */
   poke(): void {
-    this.#resyncDueMs = 0;
+    for (const record of this.#records.values()) {
+      if (record.complete) continue;
+      record.dirty = true;
+      record.retryAtMs = 0;
+    }
     this.#trigger.fire();
   }
 
-  /** Resolves once host and overlays equal a state of at least `revision`; rejects with the signal's reason. */
-  waitProgrammed(revision: number, signal: AbortSignal): Promise<void> {
-    return this.#waiters.until(() => this.#programmedRevision >= revision, signal);
+  /** Resolves with the programmed revision once host and overlays equal a state of at least `revision`; rejects with the signal's reason. */
+  async waitProgrammed(revision: number, signal: AbortSignal): Promise<number> {
+    await this.#waiters.until(() => this.#programmedRevision >= revision, signal);
+    return this.#programmedRevision;
   }
 
-  /** Resolves once the sandbox's interfaces are inside the container and programmed; rejects with the signal's reason. */
-  waitSandbox(ref: SandboxRef, signal: AbortSignal): Promise<void> {
-    return this.#waiters.until(() => this.#isSandboxProgrammed(ref), signal);
+  /** Resolves once the endpoint's veth pair stands, its outer end a port of the overlay. */
+  waitVeth(endpointId: string, signal: AbortSignal): Promise<void> {
+    return this.#waiters.until(() => this.#isPresent('overlay', endpointId), signal);
+  }
+
+  /** Resolves once the endpoint's interface is inside its container and the inside equals the plan. */
+  waitSandbox(endpointId: string, signal: AbortSignal): Promise<void> {
+    return this.#waiters.until(() => this.#isPresent('sandbox', endpointId), signal);
+  }
+
+  /** For the daemon's status: what was reached, what stands in the way ('' when nothing does), repairs of drift. */
+  status(): {
+    readonly programmedRevision: number;
+    readonly lastError: string;
+    readonly driftRepairs: number;
+  } {
+    return {
+      programmedRevision: this.#programmedRevision,
+      lastError: this.#lastError,
+      driftRepairs: this.#driftRepairs,
+    };
   }
 
   /** Passes until the signal aborts; then closes what it opened. The kernel keeps all it was given. */
@@ -129,7 +138,7 @@ export class Reconciler {
 
   /**
    * One pass over the namespaces that may differ. Never rejects for a namespace's failure: that is kept, see
-   * {@link lastError}, and retried.
+   * {@link status}, and retried.
    * @returns after how many ms it wants to run again
    */
   pass(): Promise<number> {
@@ -137,8 +146,9 @@ export class Reconciler {
   }
 
   /** Observes and plans everything, changes nothing. One line an operation that a repair would make; [] when equal. */
-  verify(): Promise<string[]> {
+  verify(signal?: AbortSignal): Promise<string[]> {
     return this.#alone(async () => {
+      signal?.throwIfAborted();
       if (this.#desired === null) return [];
       const pass = new NodePass(this.#kernel, this.#desired);
       const works = await pass.observeAll();
@@ -221,6 +231,8 @@ export class Reconciler {
     const record = this.#records.get(work.name);
     if (!record) return;
     record.scope = work.scope;
+    // Reachable is enough here: a kernel that cannot balance still connects containers.
+    record.present = work.error === null ? work.present.map(({ endpointId }) => endpointId) : [];
     work.error ??= work.unavailable;
     if (record.programmedKey === work.key && record.complete && work.applied.length > 0) {
       this.#driftRepairs += work.applied.length;
@@ -228,7 +240,6 @@ export class Reconciler {
     }
     record.error = work.error;
     record.complete = work.complete;
-    record.present = work.present.map(({ endpointId }) => endpointId);
     if (work.error) {
       record.failures += 1;
       record.retryAtMs = nowMs + backoffMs(record.failures, this.#retryMsMax);
@@ -275,7 +286,7 @@ export class Reconciler {
     }
     const failing = [...this.#records].filter(([, { error }]) => error !== null);
     const errors = [...pass.errors, ...failing.map(([name, { error }]) => `${name}: ${error?.message}`)];
-    this.#lastError = errors.length > 0 ? errors.join('; ') : null;
+    this.#lastError = errors.join('; ');
     const behind = [...this.#records].some(
       ([, record]) => record.scope?.kind !== 'sandbox' && !record.isProgrammed,
     );
@@ -294,21 +305,10 @@ export class Reconciler {
     return Math.max(0, next - nowMs);
   }
 
-  #isSandboxProgrammed(ref: SandboxRef): boolean {
-    const programmed = new Set(
-      [...this.#records.values()].flatMap((record) => (record.isProgrammed ? record.present : [])),
+  #isPresent(kind: 'overlay' | 'sandbox', endpointId: string): boolean {
+    return [...this.#records.values()].some(
+      ({ scope, present }) => scope?.kind === kind && present.includes(endpointId),
     );
-    if ('endpointId' in ref) return programmed.has(ref.endpointId);
-    const { state, sandboxes } = this.#desired ?? { state: null, sandboxes: [] };
-    if (state === null) return false;
-    const legs = state.overlays.flatMap((overlay) =>
-      overlay.endpoints
-        .filter(({ taskId, nodeId }) => taskId === ref.taskId && nodeId === state.nodeId)
-        .map((endpoint) =>
-          sandboxes.find(({ overlayId, mac }) => overlayId === overlay.id && mac === endpoint.mac),
-        ),
-    );
-    return legs.every((leg) => leg !== undefined && programmed.has(leg.endpointId));
   }
 
   #forget(record: ScopeRecord): void {

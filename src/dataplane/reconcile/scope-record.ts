@@ -10,7 +10,7 @@ export class ScopeRecord {
   programmedKey: string | null = null;
   /** Nothing is awaited any more that the engine has yet to do. */
   complete = false;
-  /** Ids of the endpoints inside the container, where it is one and it is programmed. */
+  /** Ids of the endpoints that can be reached: by their port in an overlay, by their interface in a container. */
   present: readonly string[] = [];
   error: OutsideError | null = null;
   failures = 0;

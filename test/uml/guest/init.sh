@@ -1,0 +1,18 @@
+#!/bin/bash
+# First process of the user-mode Linux that has the IPVS which the machine's own kernel may lack. Its root is the machine's
+# disk: everything writable is a tmpfs, and nothing below / is changed. $1 is the scenario; its JSON lines go to the console.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /tmp
+mount -t devtmpfs dev /dev 2>/dev/null; mkdir -p /dev/pts /dev/shm /run/netns; mount -t tmpfs shm /dev/shm
+release=$(uname -r)
+mount -t tmpfs tmpfs /lib/modules; mkdir -p "/lib/modules/$release"
+mount --bind "/usr/lib/uml/modules/$release" "/lib/modules/$release"
+modprobe -a ip_vs ip_vs_rr vxlan veth bridge nf_conntrack iptable_filter iptable_mangle xt_mark xt_tcpudp xt_addrtype xt_set ip_set ip_set_hash_ip ip_set_bitmap_port xt_sctp
+# nf_tables has no IPv4 family in this kernel.
+mkdir /tmp/bin; for tool in iptables iptables-save iptables-restore; do ln -s /usr/sbin/xtables-legacy-multi "/tmp/bin/$tool"; done
+export PATH=/tmp/bin:$PATH
+ip link set lo up
+sysctl -qw net.ipv4.ip_forward=1
+node --enable-source-maps "$skep_scenario"
+echo "{\"exit\":$?}"
+poweroff -f

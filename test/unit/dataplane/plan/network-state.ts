@@ -1,0 +1,128 @@
+/** Builders of small clusters, as each of their nodes sees them: a test names what matters and takes the rest as given. */
+import type { Cidr, Ip, Mac } from '../../../../src/model/addresses.js';
+import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../../../src/model/ids.js';
+import type { SandboxEndpoint } from '../../../../src/dataplane/sandbox.js';
+import type {
+  Endpoint,
+  NodeNetworkState,
+  Overlay,
+  OverlayService,
+  PublishedPort,
+} from '../../../../src/dataplane/state.js';
+import { defaultAliasRange } from '../../../../src/dataplane/state.js';
+
+export interface TaskOf {
+  /** Last octet of its addresses; also names it. */
+  readonly part: number;
+  readonly node: number;
+  readonly service?: string;
+  readonly serving?: boolean;
+}
+
+export interface ClusterOf {
+  readonly revision?: number;
+  readonly nodes?: readonly number[];
+  readonly tasks?: readonly TaskOf[];
+  /** Published port -> target port, all of service `web`. */
+  readonly ports?: Readonly<Record<number, number>>;
+  /** Services of `mynet` and the last octet of their VIPs. */
+  readonly vips?: Readonly<Record<string, number>>;
+  readonly ingress?: boolean;
+  readonly mynet?: boolean;
+}
+
+export const mynetId = 'mynet' as NetworkId;
+export const ingressId = 'ingress' as NetworkId;
+export const mynetVni = 4097 as Vni;
+export const ingressVni = 4096 as Vni;
+export const vtepOf = (node: number): Ip => `192.168.50.${node}` as Ip;
+export const nodeIdOf = (node: number): NodeId => `node${node}` as NodeId;
+const hex = (part: number): string => part.toString(16).padStart(2, '0');
+export const mynetMac = (part: number): Mac => `02:42:0a:00:01:${hex(part)}` as Mac;
+export const ingressMac = (part: number): Mac => `02:42:0a:00:00:${hex(part)}` as Mac;
+export const mynetAddress = (part: number): Ip => `10.0.1.${part}` as Ip;
+export const ingressAddress = (part: number): Ip => `10.0.0.${part}` as Ip;
+/** A node's own last octet on every overlay. */
+export const ownPart = (node: number): number => 250 + node;
+
+/** The value that node `self` gets. */
+export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
+  const { nodes = [1, 2], tasks = [], ports = {}, vips = { web: 2 } } = cluster;
+  const endpoints = (address: (part: number) => Ip, mac: (part: number) => Mac): Endpoint[] =>
+    tasks.map(({ part, node, service = 'web', serving = true }) => ({
+      taskId: `task${part}` as TaskId,
+      serviceId: service as ServiceId,
+      nodeId: nodeIdOf(node),
+      address: address(part),
+      mac: mac(part),
+      name: `${service}.${part}.task${part}`,
+      serving,
+    }));
+  const peers = (address: (part: number) => Ip, mac: (part: number) => Mac): Overlay['peers'] =>
+    nodes
+      .filter((node) => node !== self)
+      .map((node) => ({
+        nodeId: nodeIdOf(node),
+        vtep: vtepOf(node),
+        address: address(ownPart(node)),
+        mac: mac(ownPart(node)),
+      }));
+  const mynet: Overlay = {
+    id: mynetId,
+    name: 'mynet',
+    vni: mynetVni,
+    subnet: '10.0.1.0/24' as Cidr,
+    gateway: mynetAddress(1),
+    ingress: false,
+    internal: false,
+    own: { address: mynetAddress(ownPart(self)), mac: mynetMac(ownPart(self)) },
+    peers: peers(mynetAddress, mynetMac),
+    endpoints: endpoints(mynetAddress, mynetMac),
+    services: Object.entries(vips).map(([name, part]): OverlayService => ({
+      id: name as ServiceId,
+      name,
+      aliases: [],
+      vip: mynetAddress(part),
+    })),
+  };
+  const ingress: Overlay = {
+    ...mynet,
+    id: ingressId,
+    name: 'ingress',
+    vni: ingressVni,
+    subnet: '10.0.0.0/24' as Cidr,
+    gateway: ingressAddress(1),
+    ingress: true,
+    own: { address: ingressAddress(ownPart(self)), mac: ingressMac(ownPart(self)) },
+    peers: peers(ingressAddress, ingressMac),
+    endpoints: endpoints(ingressAddress, ingressMac).filter(({ serviceId }) => serviceId === 'web'),
+    services: [],
+  };
+  return {
+    revision: cluster.revision ?? 1,
+    nodeId: nodeIdOf(self),
+    vtep: vtepOf(self),
+    dataPathPort: 4789,
+    aliasRange: defaultAliasRange,
+    overlays: [...(cluster.ingress ? [ingress] : []), ...(cluster.mynet === false ? [] : [mynet])],
+    publishedPorts: Object.entries(ports).map(([publishedPort, targetPort]): PublishedPort => ({
+      serviceId: 'web' as ServiceId,
+      protocol: 'tcp',
+      publishedPort: Number(publishedPort),
+      targetPort,
+    })),
+  };
+}
+
+/** A task's leg, as the engine would have told of it. The id's first ten characters make the names of its links. */
+export const sandboxOf = (
+  overlayId: NetworkId,
+  part: number,
+  sandboxKey: string | null = null,
+): SandboxEndpoint => ({
+  endpointId: `${overlayId === ingressId ? 'e' : 'a'}${String(part).padStart(9, '0')}`.padEnd(64, '0'),
+  overlayId,
+  address: overlayId === ingressId ? ingressAddress(part) : mynetAddress(part),
+  mac: overlayId === ingressId ? ingressMac(part) : mynetMac(part),
+  sandboxKey,
+});
