@@ -14,6 +14,7 @@ import type { MemoryStore } from '../../src/controlplane/store/memory.js';
 import type { Transaction } from '../../src/controlplane/store/store.js';
 import {
   FakeTime,
+  cluster,
   network,
   node,
   ports,
@@ -57,8 +58,12 @@ export class World {
     world.store = await storeOf(
       {
         node: nodes,
-        // A small subnet, so that addresses run out and the cursor wraps.
-        network: [network('ingress', { ingress: true }), network('net1', { subnet: '10.9.0.0/26' })],
+        // Small subnets with the cursor near their end, so that addresses come round early.
+        cluster: [{ ...cluster(), subnetSize: 26 }],
+        network: [
+          { ...network('ingress', { ingress: true }), addressCursor: 40 },
+          { ...network('net1', { subnet: '10.9.0.0/26' }), addressCursor: 50 },
+        ],
       },
       world.#time,
     );
