@@ -250,7 +250,7 @@ test.each([
 
   const second = new RunningWorker();
   const status = { timestampMs: 0, appliedAtMs: 0, state: known, message: known };
-  second.worker.assign([{ ...task, status } as Task], true);
+  second.worker.assign([{ ...task, status }], true);
   if (known === 'preparing') {
     const again = await second.until(task.id, 'running');
     expect(again.report.container).toEqual(report.container);

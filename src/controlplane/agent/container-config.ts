@@ -1,6 +1,8 @@
 /**
- * A task as the engine's create request (semantics 13.1). Pure. The first network of the user's is the one the
- * container is created on; the others are connected before the start, ingress last.
+ * A task as the engine's create request (semantics 13.1). Pure. The networks of the user's are there before the process
+ * starts. Ingress, where it is not the only one, is connected right after: a 20.10 engine numbers the interfaces of a
+ * start by the networks' names, and the user's overlay must be eth0 and docker_gwbridge eth1 whatever they are called.
+ * A server does not miss it, for nothing is sent to the task before all its sandboxes are programmed.
  */
 import type Docker from 'dockerode';
 import { SkepError } from '../../model/errors.js';
@@ -28,10 +30,18 @@ export interface Leg {
   readonly overlay: AssignmentItems['overlay'];
 }
 
+/** `network` is the engine's name of it. */
+export interface Connection {
+  readonly network: string;
+  readonly endpoint: Docker.EndpointSettings;
+}
+
 export interface ContainerPlan {
   readonly create: Docker.ContainerCreateOptions;
-  /** Networks to connect after creation, in this order; the engine's names. */
-  readonly connect: readonly { readonly network: string; readonly endpoint: Docker.EndpointSettings }[];
+  /** To connect after creation. */
+  readonly connect: readonly Connection[];
+  /** To connect after the start. */
+  readonly connectStarted: readonly Connection[];
   /** Volumes to create before, because they have labels or a driver. */
   readonly volumes: readonly Docker.VolumeCreateOptions[];
 }
@@ -106,7 +116,8 @@ export function planContainer(task: Task, spec: ContainerSpec, legs: readonly Le
   };
   return {
     create,
-    connect: others.map((leg) => ({ network: leg.overlay.name, endpoint: endpointSettings(leg) })),
+    connect: others.filter(({ overlay }) => !overlay.ingress).map(toConnection),
+    connectStarted: others.filter(({ overlay }) => overlay.ingress).map(toConnection),
     volumes: spec.mounts.flatMap(toVolume),
   };
 }
@@ -128,6 +139,11 @@ const dnsServers = (legs: readonly Leg[], spec: ContainerSpec): string[] => [
   ...orderLegs(legs).map(({ overlay }) => overlay.ownAddress),
   ...(spec.dnsConfig?.nameservers ?? []),
 ];
+
+const toConnection = (leg: Leg): Connection => ({
+  network: leg.overlay.name,
+  endpoint: endpointSettings(leg),
+});
 
 const endpointSettings = ({ attachment }: Leg): Docker.EndpointSettings => ({
   IPAMConfig: { IPv4Address: attachment.address },

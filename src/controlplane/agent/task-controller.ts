@@ -79,9 +79,8 @@ export class ContainerController implements TaskController {
 
   async prepare(signal: AbortSignal): Promise<void> {
     const { engine, localNetworks } = this.parts;
-    const spec = expandContainer(this.task.spec.container, templateContext(this.task, this.parts.node()));
     const legs = await this.#legs(signal);
-    const plan = planContainer(this.task, spec, legs);
+    const plan = this.#plan(legs);
     if (await this.#isPrepared()) return;
     for (const { overlay } of legs) await localNetworks.ensure(overlay);
     for (const volume of plan.volumes) await engine.createVolume(volume);
@@ -107,6 +106,7 @@ export class ContainerController implements TaskController {
         throw new EngineError(`starting container failed: ${err.message}`, err.statusCode, { cause: err });
       }
     }
+    await this.#connectStarted(created.id, signal);
     await this.#untilServing(created.id, signal);
   }
 
@@ -154,6 +154,32 @@ export class ContainerController implements TaskController {
         );
       return { attachment, overlay };
     });
+  }
+
+  #plan(legs: readonly Leg[]): ContainerPlan {
+    const { task, parts } = this;
+    return planContainer(
+      task,
+      expandContainer(task.spec.container, templateContext(task, parts.node())),
+      legs,
+    );
+  }
+
+  /** Connects what is to be connected to a running container, unless it is or the process has ended already. */
+  async #connectStarted(containerId: string, signal: AbortSignal): Promise<void> {
+    if (this.#networkIds.length < 2) return;
+    const { engine } = this.parts;
+    const { connectStarted } = this.#plan(await this.#legs(signal));
+    for (const { network, endpoint } of connectStarted) {
+      const container = await engine.container(containerId);
+      if (!container || isEnded(container) || container.networks.includes(network)) continue;
+      try {
+        await engine.connectNetwork(network, containerId, endpoint);
+      } catch (err) {
+        const now = await engine.container(containerId);
+        if (now && !isEnded(now)) throw err;
+      }
+    }
   }
 
   /** A container of this task that lacks a network (the agent ended in between) is made again. */

@@ -38,6 +38,8 @@ export interface ContainerView {
     readonly publishedPort: number;
   }[];
   readonly tty: boolean;
+  /** Names of the networks it is connected to. */
+  readonly networks: readonly string[];
 }
 
 export interface LocalNetwork {
@@ -226,6 +228,7 @@ function toView(info: InspectInfo): ContainerView {
     health: health === 'starting' || health === 'healthy' || health === 'unhealthy' ? health : null,
     ports,
     tty: info.Config.Tty,
+    networks: Object.keys(info.NetworkSettings.Networks ?? {}),
   };
 }
 

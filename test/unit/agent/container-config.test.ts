@@ -1,0 +1,112 @@
+import { expect, test } from 'vitest';
+import { localNetwork, planContainer, withTag } from '../../../src/controlplane/agent/container-config.js';
+import type { Leg } from '../../../src/controlplane/agent/container-config.js';
+import type { Ip, Mac } from '../../../src/model/addresses.js';
+import type { NetworkId } from '../../../src/model/ids.js';
+import { service, task, taskSpec } from '../../support/cluster-objects.js';
+
+const leg = (name: string, address: string, ownAddress: string, ingress = false): Leg => ({
+  attachment: {
+    networkId: name as NetworkId,
+    address: address as Ip,
+    prefixLength: 24,
+    mac: '02:00:00:00:00:01' as Mac,
+    aliases: [],
+  },
+  overlay: {
+    id: name,
+    name,
+    vni: 4097,
+    subnet: '10.0.1.0/24',
+    gateway: '10.0.1.1',
+    ingress,
+    internal: false,
+    ownAddress,
+    ownMac: '02:00:00:00:00:02',
+    attachable: false,
+    driverOptions: {},
+  },
+});
+
+const web = service('web', {});
+const plan = (over: Parameters<typeof taskSpec>[0] = {}, legs: Leg[] = []) => {
+  const of = { ...task('t1', web, 'assigned', { node: 'n1' }), spec: taskSpec(over) };
+  return planContainer(of, of.spec.container, legs);
+};
+
+test("the first user network is the one of creation, ingress comes after the start, DNS is the overlays' own", () => {
+  const { create, connect, connectStarted } = plan({}, [
+    leg('ingress', '10.0.0.5', '10.0.0.2', true),
+    leg('mynet', '10.0.1.5', '10.0.1.2'),
+    leg('other', '10.0.2.5', '10.0.2.2'),
+  ]);
+  expect(create.HostConfig).toMatchObject({
+    NetworkMode: 'mynet',
+    Dns: ['10.0.1.2', '10.0.2.2', '10.0.0.2'],
+  });
+  expect(create.NetworkingConfig?.EndpointsConfig).toEqual({
+    mynet: { IPAMConfig: { IPv4Address: '10.0.1.5' } },
+  });
+  expect(connect.map(({ network }) => network)).toEqual(['other']);
+  expect(connectStarted).toEqual([
+    { network: 'ingress', endpoint: { IPAMConfig: { IPv4Address: '10.0.0.5' } } },
+  ]);
+});
+
+test("a task on ingress alone is created there; a task without networks takes the engine's default", () => {
+  expect(plan({}, [leg('ingress', '10.0.0.5', '10.0.0.2', true)])).toMatchObject({
+    create: { HostConfig: { NetworkMode: 'ingress' } },
+    connect: [],
+    connectStarted: [],
+  });
+  expect(plan().create).not.toHaveProperty('NetworkingConfig');
+  expect(plan().create.HostConfig).not.toHaveProperty('NetworkMode');
+});
+
+test('limits reach the engine, reservations do not', () => {
+  const { create } = plan({
+    resources: {
+      limits: { nanoCpus: 5e8, memoryBytes: 2 ** 25, pids: 0 },
+      reservations: { nanoCpus: 1e9, memoryBytes: 2 ** 30 },
+    },
+  });
+  expect(create.HostConfig).toMatchObject({ NanoCpus: 5e8, Memory: 2 ** 25 });
+  expect(create.HostConfig).not.toHaveProperty('PidsLimit');
+  expect(JSON.stringify(create)).not.toContain(String(2 ** 30));
+});
+
+test.each([
+  ['entrypoint and command', ['/a'], ['b'], { Entrypoint: ['/a'], Cmd: ['b'] }],
+  ["arguments alone keep the image's entrypoint", [], ['b'], { Cmd: ['b'] }],
+])('%s', (_, command, args, expected) => {
+  const { create } = plan({ container: { ...taskSpec().container, command, args } });
+  expect({ ...(create.Entrypoint && { Entrypoint: create.Entrypoint }), Cmd: create.Cmd }).toEqual(expected);
+});
+
+test.each([
+  [{ image: '' }, 'dockerexec: image required'],
+  [
+    { mounts: [{ type: 'bind' as const, source: '/x', target: 'x', readOnly: false }] },
+    'invalid mount target, must be an absolute path: x',
+  ],
+])('%j is refused', (over, text) => {
+  expect(() => plan({ container: { ...taskSpec().container, ...over } })).toThrow(text);
+});
+
+test.each([
+  ['nginx', 'nginx:latest'],
+  ['nginx:1', 'nginx:1'],
+  ['host:5000/nginx', 'host:5000/nginx:latest'],
+  ['nginx@sha256:abc', 'nginx@sha256:abc'],
+])('%s is pulled as %s', (image, reference) => {
+  expect(withTag(image)).toBe(reference);
+});
+
+test('the local network names its overlay', () => {
+  expect(localNetwork(leg('mynet', '10.0.1.5', '10.0.1.2').overlay)).toMatchObject({
+    Name: 'mynet',
+    Driver: 'skep',
+    Options: { 'skep.network.id': 'mynet' },
+    IPAM: { Driver: 'skep', Config: [{ Subnet: '10.0.1.0/24', Gateway: '10.0.1.1' }] },
+  });
+});

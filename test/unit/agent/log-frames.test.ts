@@ -1,0 +1,36 @@
+import { expect, test } from 'vitest';
+import { readLogFrames } from '../../../src/controlplane/dockerd/log-frames.js';
+
+const at = '2026-11-21T03:07:14.127641534Z';
+const frame = (stream: number, text: string): Buffer => {
+  const header = Buffer.alloc(8);
+  header[0] = stream;
+  header.writeUInt32BE(text.length, 4);
+  return Buffer.concat([header, Buffer.from(text)]);
+};
+
+async function read(bytes: Buffer, chunk: number, tty: boolean): Promise<string[]> {
+  async function* chunks(): AsyncGenerator<Buffer> {
+    for (let i = 0; i < bytes.length; i += chunk) yield bytes.subarray(i, i + chunk);
+  }
+  const lines: string[] = [];
+  for await (const { stream, timestamp, data } of readLogFrames(chunks(), tty))
+    lines.push(`${stream} ${timestamp} ${JSON.stringify(data.toString())}`);
+  return lines;
+}
+
+test.each([1, 3, 8, 1000])('frames are found however the bytes arrive (%i at a time)', async (chunk) => {
+  const bytes = Buffer.concat([frame(1, `${at} out 1\n`), frame(2, `${at} err\n`), frame(1, `${at} \n`)]);
+  expect(await read(bytes, chunk, false)).toEqual([
+    `1 ${at} "out 1\\n"`,
+    `2 ${at} "err\\n"`,
+    `1 ${at} "\\n"`,
+  ]);
+});
+
+test('a terminal has lines, the last one perhaps unfinished', async () => {
+  expect(await read(Buffer.from(`${at} a\r\n${at} $ `), 5, true)).toEqual([
+    `1 ${at} "a\\r\\n"`,
+    `1 ${at} "$ "`,
+  ]);
+});
