@@ -85,7 +85,9 @@ async function runControlLoop(
         await settle(loop, () => changedAtMs, clock, signal);
         if (signal.aborted) return undefined;
         const nowMs = (): number => clock.nowMs();
-        const wakeAtMs = await applyPlanner(store, loop.plan, nowMs);
+        const wakeAtMs = await applyPlanner(store, loop.plan, nowMs, ({ writes }) =>
+          log.info({ loop: loop.name, writes: writes.length }, 'committed'),
+        );
         return wakeAtMs === undefined ? undefined : wakeAtMs - clock.nowMs();
       },
       signal,

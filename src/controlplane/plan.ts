@@ -129,13 +129,14 @@ export function writePlan(tx: Transaction, writes: readonly Write[]): void {
 const transactionsMax = 100;
 
 /**
- * Plans and commits until nothing is left. Returns when the planner next wants to run, in ms since the epoch.
+ * Plans and commits until nothing is left, telling `onCommit` of each transaction. Returns when the planner next wants to run, in ms since the epoch.
  * Throws what {@link Store.update} throws.
  */
 export async function applyPlanner(
   store: Store,
   planner: Planner,
   nowMs: () => number,
+  onCommit: (plan: Plan) => void = () => undefined,
 ): Promise<number | undefined> {
   for (let round = 0; round < transactionsMax; round++) {
     const idle = planner(store.view(), nowMs());
@@ -145,6 +146,7 @@ export async function applyPlanner(
       writePlan(tx, plan.writes);
       return plan;
     });
+    onCommit(done);
     if (!done.more) return done.wakeAtMs;
   }
   return nowMs();
