@@ -12,6 +12,7 @@ export interface Finding {
 /** Every check there is. A probe for each is in probes.ts. */
 export const checks = {
   root: { title: 'running as root', why: 'namespaces and links are made by root alone', mend: [] },
+  ip: { title: 'ip command', why: 'links are tried with it here', mend: ['package iproute2'] },
   netns: { title: 'network namespaces', why: 'each overlay lives in one of its own', mend: ['kernel'] },
   veth: { title: 'veth', why: 'joins containers to overlays', mend: ['kernel'] },
   bridge: { title: 'bridge', why: 'joins the containers of an overlay', mend: ['kernel'] },
@@ -57,7 +58,7 @@ export const checks = {
   engineSwarm: {
     title: 'Docker Engine not in swarm mode',
     why: "Swarm's own ports and networks would collide with Skep's",
-    mend: ['run docker swarm leave --force'],
+    mend: ['run docker -H unix:///var/run/docker.sock swarm leave --force'],
   },
   etcd: {
     title: 'etcd binary',
@@ -98,14 +99,18 @@ export function diagnose(findings: Findings, hasModules: boolean): Diagnosis {
 
 function mendingCommand(bad: readonly CheckName[], findings: Findings, hasModules: boolean): string | null {
   if (findings.root.result !== 'ok') return 'sudo skep doctor';
-  const wanted = new Set<Remedy>(bad.flatMap((name): readonly Remedy[] => checks[name].mend));
+  // What could not be tried is told again once the rest is mended.
+  const missing = bad.filter((name) => findings[name].result === 'missing');
+  const wanted = new Set<Remedy>(missing.flatMap((name): readonly Remedy[] => checks[name].mend));
   const words = (kind: string): string[] =>
     [...wanted].flatMap((remedy) => (remedy.startsWith(`${kind} `) ? [remedy.slice(kind.length + 1)] : []));
   const packages = words('package');
   const modules = words('module');
-  // A kernel that cannot load what it lacks has to be another kernel.
-  const newKernel =
-    wanted.has('kernel') && (!hasModules || modules.length === 0) && bad.some(lacksKernel(findings));
+  // What a kernel lacks and no module brings needs another kernel.
+  const newKernel = missing.some((name) => {
+    const mend: readonly Remedy[] = checks[name].mend;
+    return mend.includes('kernel') && (!hasModules || !mend.some((remedy) => remedy.startsWith('module ')));
+  });
   if (newKernel) packages.push('linux-image-amd64');
   const steps = [
     ...(packages.length > 0 ? [`apt-get install -y ${packages.join(' ')}`] : []),
@@ -116,9 +121,3 @@ function mendingCommand(bad: readonly CheckName[], findings: Findings, hasModule
   ];
   return steps.length > 0 ? steps.join(' && ') : null;
 }
-
-/** Not merely unprobed for want of a command. */
-const lacksKernel =
-  (findings: Findings) =>
-  (name: CheckName): boolean =>
-    findings[name].result === 'missing' && (checks[name].mend as readonly Remedy[]).includes('kernel');

@@ -18,10 +18,11 @@ const unknown = (detail: string): Finding => ({ result: 'unknown', detail });
 /** Runs every probe. */
 export async function probeHost(engine: string): Promise<Findings> {
   const kernel: Readonly<Record<Exclude<CheckName, 'root' | EngineCheck>, () => Promise<Finding>>> = {
+    ip: () => command('ip'),
     netns: () => inNamespace('true'),
-    veth: () => makesLink('veth', 'type veth'),
-    bridge: () => makesLink('bridge', 'type bridge'),
-    vxlan: () => makesLink('vxlan', 'type vxlan id 1 dstport 4789 nolearning'),
+    veth: () => makesLink('type veth'),
+    bridge: () => makesLink('type bridge'),
+    vxlan: () => makesLink('type vxlan id 1 dstport 4789 nolearning'),
     // A namespace has the file once IPVS is there; modprobe fails quietly where it is built in.
     ipVs: () => inNamespace('modprobe -q ip_vs; test -e /proc/net/ip_vs'),
     ipVsRr: () =>
@@ -49,7 +50,9 @@ export async function probeHost(engine: string): Promise<Findings> {
   const results = await Promise.all(
     Object.entries(kernel).map(async ([name, probe]): Promise<[string, Finding]> => [
       name,
-      isRoot || name === 'ipset' || name === 'iptablesRestore' ? await probe() : unknown('needs root'),
+      isRoot || name === 'ip' || name === 'ipset' || name === 'iptablesRestore'
+        ? await probe()
+        : unknown('needs root'),
     ]),
   );
   return {
@@ -102,8 +105,7 @@ async function needing(name: string, script: string): Promise<Finding> {
   return inNamespace(script);
 }
 
-const makesLink = (name: string, type: string): Promise<Finding> =>
-  needing('ip', `ip link add ${name}0 ${type}`);
+const makesLink = (type: string): Promise<Finding> => needing('ip', `ip link add skprobe ${type}`);
 
 async function restores(table: string, rule: string, before = 'true'): Promise<Finding> {
   return needing(

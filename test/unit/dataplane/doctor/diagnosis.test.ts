@@ -1,0 +1,86 @@
+import assert from 'node:assert';
+import { test } from 'vitest';
+import type { CheckName, Finding, Findings } from '../../../../src/cli/doctor/diagnosis.js';
+import { checks, diagnose } from '../../../../src/cli/doctor/diagnosis.js';
+import { isSupportedEngine } from '../../../../src/cli/doctor/probes.js';
+import { statusLines, verifyLines } from '../../../../src/cli/verify.js';
+
+/** Everything there, but for what is named. */
+function findings(exceptions: Partial<Record<CheckName, Finding['result']>>): Findings {
+  const names = Object.keys(checks) as CheckName[];
+  return Object.fromEntries(
+    names.map((name) => [name, { result: exceptions[name] ?? 'ok', detail: '' }]),
+  ) as unknown as Findings;
+}
+
+type Case = [
+  name: string,
+  exceptions: Parameters<typeof findings>[0],
+  modules: boolean,
+  command: string | null,
+];
+const cases: Case[] = [
+  ['all there', {}, true, null],
+  [
+    'packages in one command',
+    { ipset: 'missing', etcd: 'missing' },
+    true,
+    'apt-get install -y ipset etcd-server',
+  ],
+  ['modules that can be loaded', { ipVs: 'missing', ipVsRr: 'missing' }, true, 'modprobe -a ip_vs ip_vs_rr'],
+  ['a kernel without modules', { ipVs: 'missing' }, false, 'apt-get install -y linux-image-amd64 && reboot'],
+  ['a kernel without VXLAN', { vxlan: 'missing' }, true, 'apt-get install -y linux-image-amd64 && reboot'],
+  [
+    'what could not be tried asks for nothing by itself',
+    { iptablesRestore: 'missing', xtMark: 'unknown', xtSet: 'unknown' },
+    true,
+    'apt-get install -y iptables',
+  ],
+  [
+    'no engine',
+    { engine: 'missing', engineSwarm: 'unknown' },
+    true,
+    'apt-get install -y docker.io && systemctl enable --now docker',
+  ],
+  [
+    'an engine in swarm mode',
+    { engineSwarm: 'missing' },
+    true,
+    'docker -H unix:///var/run/docker.sock swarm leave --force',
+  ],
+  ['not root', { root: 'missing', vxlan: 'unknown' }, true, 'sudo skep doctor'],
+];
+
+for (const [name, exceptions, hasModules, command] of cases)
+  test(`diagnose: ${name}`, () => {
+    const diagnosis = diagnose(findings(exceptions), hasModules);
+    assert.equal(diagnosis.command, command);
+    assert.equal(diagnosis.healthy, command === null);
+    for (const bad of Object.keys(exceptions) as CheckName[])
+      assert.ok(
+        diagnosis.lines.some(
+          (line) =>
+            !line.startsWith('ok') && line.includes(checks[bad].title) && line.includes(checks[bad].why),
+        ),
+        `${bad} is told with its reason`,
+      );
+  });
+
+test('isSupportedEngine: 20.10 and later', () => {
+  const versions = ['19.03.15', '20.9.0', '20.10.0', '20.10.24+dfsg1', '28.2.2', 'dev'];
+  assert.deepEqual(versions.map(isSupportedEngine), [false, false, true, true, true, false]);
+});
+
+test('verifyLines and statusLines', () => {
+  assert.deepEqual(verifyLines({ revision: 7, differences: [] }), ['kernel equals state at revision 7']);
+  assert.match(verifyLines({ revision: 0, differences: [] })[0] ?? '', /no state was set/);
+  assert.deepEqual(verifyLines({ revision: 7, differences: ['host: + x'] }), [
+    'kernel differs from state at revision 7; a repair would make 1 change:',
+    '  host: + x',
+  ]);
+  const lines = statusLines({ desiredRevision: 3, programmedRevision: 0, lastError: '', driftRepairs: 2 });
+  assert.deepEqual(
+    lines.map((line) => line.split(/ {2,}/)[1]),
+    ['3', 'none', '2 operations', 'none'],
+  );
+});

@@ -1,0 +1,127 @@
+import assert from 'node:assert';
+import { test } from 'vitest';
+import { parseNodeNetworkState, toStateMessage } from '../../../../src/dataplane/parse-state.js';
+import { SkepError } from '../../../../src/model/errors.js';
+import type { StateValue } from './state-value.js';
+import { stateValue } from './state-value.js';
+
+test('parseNodeNetworkState: reads a message, an empty VIP is none, and the reverse gives the message again', () => {
+  const state = parseNodeNetworkState(stateValue());
+  const [web, rr] = state.overlays[0]?.services ?? [];
+  assert.equal(web?.vip, '10.0.1.4');
+  assert.ok(rr && !('vip' in rr));
+  assert.deepEqual(toStateMessage(state), stateValue());
+  assert.deepEqual(parseNodeNetworkState(JSON.parse(JSON.stringify(state))), state, 'as it is on disk');
+});
+
+/** One overlay's, endpoint's, … fields without the noise of indexes that may be absent. */
+const overlay = (value: StateValue) => value.overlays[0]!;
+const endpoint = (value: StateValue) => overlay(value).endpoints[1]!;
+
+const refused: [name: string, change: (value: StateValue) => unknown, message: RegExp][] = [
+  ['no object', () => 'x', /^value: expected an object/],
+  ['a missing field', (v) => delete (v as Partial<StateValue>).vtep, /^vtep: expected text/],
+  ['an unknown field', (v) => Object.assign(overlay(v), { mtu: 1 }), /^overlays\[0\]\.mtu: unknown field/],
+  ['revision 0', (v) => (v.revision = 0), /^revision: /],
+  ['a revision beyond exact numbers', (v) => (v.revision = 2 ** 53), /^revision: /],
+  ['an address that is none', (v) => (v.vtep = '192.0.2.256'), /^vtep: not an IP address/],
+  ['a port out of range', (v) => (v.dataPathPort = 65536), /^dataPathPort: /],
+  ['an alias range that is too small', (v) => (v.aliasRange = '240.0.0.0/8'), /^aliasRange: /],
+  ['a VNI of 25 bits', (v) => (overlay(v).vni = 2 ** 24), /^overlays\[0\]\.vni: /],
+  ['VNI 0', (v) => (overlay(v).vni = 0), /^overlays\[0\]\.vni: /],
+  [
+    'a subnet with host bits',
+    (v) => (overlay(v).subnet = '10.0.1.1/24'),
+    /^overlays\[0\]\.subnet: not a subnet/,
+  ],
+  [
+    'a gateway outside',
+    (v) => (overlay(v).gateway = '10.0.2.1'),
+    /^overlays\[0\]\.gateway: .* is not in 10\.0\.1\.0\/24/,
+  ],
+  [
+    'an ingress larger than /18',
+    (v) => Object.assign(overlay(v), { ingress: true, subnet: '10.0.0.0/16' }),
+    /subnet: ingress needs/,
+  ],
+  [
+    'a multicast MAC',
+    (v) => (overlay(v).own.mac = '01:00:5e:00:00:01'),
+    /^overlays\[0\]\.own\.mac: not a unicast MAC/,
+  ],
+  ['a MAC in upper case', (v) => (overlay(v).own.mac = '02:00:0A:00:01:02'), /^overlays\[0\]\.own\.mac/],
+  [
+    'an endpoint outside',
+    (v) => (endpoint(v).address = '10.0.2.6'),
+    /^overlays\[0\]\.endpoints\[1\]\.address: .* is not in/,
+  ],
+  [
+    'one address, two endpoints',
+    (v) => (endpoint(v).address = '10.0.1.5'),
+    /^overlays\[0\]\.endpoints\[1\]\.address: 10\.0\.1\.5 is already taken by overlays\[0\]\.endpoints\[0\]\.address/,
+  ],
+  [
+    'an endpoint with a peer’s MAC',
+    (v) => (endpoint(v).mac = '02:00:0a:00:01:03'),
+    /endpoints\[1\]\.mac: .* taken by overlays\[0\]\.peers\[0\]/,
+  ],
+  [
+    'a VIP that is an endpoint’s',
+    (v) => (overlay(v).services[0]!.vip = '10.0.1.6'),
+    /services\[0\]\.vip: .* already taken/,
+  ],
+  [
+    'an endpoint at the gateway',
+    (v) => (endpoint(v).address = '10.0.1.1'),
+    /endpoints\[1\]\.address: .* taken by overlays\[0\]\.gateway/,
+  ],
+  ['a task twice', (v) => (endpoint(v).taskId = 'task1'), /endpoints\[1\]\.taskId: .* already taken/],
+  [
+    'this node as its own peer',
+    (v) => (overlay(v).peers[0]!.nodeId = 'node1'),
+    /peers\[0\]\.nodeId: .* already taken/,
+  ],
+  [
+    'a peer with this node’s VTEP',
+    (v) => (overlay(v).peers[0]!.vtep = '192.0.2.1'),
+    /peers\[0\]\.vtep: .* own/,
+  ],
+  [
+    'a VNI twice',
+    (v) => v.overlays.push({ ...structuredClone(overlay(v)), id: 'net2' }),
+    /^overlays\[1\]\.vni: 4097 is already taken/,
+  ],
+  [
+    'an overlay twice',
+    (v) => v.overlays.push({ ...structuredClone(overlay(v)), vni: 5000 }),
+    /^overlays\[1\]\.id: /,
+  ],
+  [
+    'a protocol that is none',
+    (v) => (v.publishedPorts[0]!.protocol = 'icmp'),
+    /^publishedPorts\[0\]\.protocol: /,
+  ],
+  [
+    'a port published twice',
+    (v) => v.publishedPorts.push({ ...v.publishedPorts[0]!, serviceId: 'other' }),
+    /^publishedPorts\[1\]\.publishedPort: 8080\/tcp is already taken/,
+  ],
+  ['a name with a blank', (v) => (endpoint(v).name = 'a b'), /endpoints\[1\]\.name: not a name/],
+];
+
+for (const [name, change, message] of refused)
+  test(`parseNodeNetworkState refuses ${name}`, () => {
+    const value = stateValue();
+    const changed = change(value);
+    assert.throws(
+      () => parseNodeNetworkState(typeof changed === 'string' && changed === 'x' ? changed : value),
+      (err) => err instanceof SkepError && err.kind === 'invalidArgument' && message.test(err.message),
+    );
+  });
+
+test('parseNodeNetworkState: one port may be published on two protocols, two overlays may overlap', () => {
+  const value = stateValue();
+  value.publishedPorts.push({ ...value.publishedPorts[0]!, protocol: 'udp' });
+  value.overlays.push({ ...structuredClone(overlay(value)), id: 'net2', vni: 5000 });
+  parseNodeNetworkState(value);
+});
