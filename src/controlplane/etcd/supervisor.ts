@@ -82,7 +82,7 @@ export class EtcdSupervisor {
     this.#guarding = this.#guard(this.#current);
   }
 
-  /** Ends etcd and the watch over it. */
+  /** Ends etcd and the watch over it. A supervisor that was stopped or detached does not start again. */
   async stop(): Promise<void> {
     await this.detach();
     for (const process of await this.#running()) await this.#end(process);
@@ -162,6 +162,7 @@ export class EtcdSupervisor {
     const deadlineMs = performance.now() + withinMs;
     try {
       for (;;) {
+        this.#ending.signal.throwIfAborted();
         if (!(await isAlive(target)))
           throw new OutsideError(`etcd ended, see ${this.#options.logFile}`, true);
         try {
@@ -205,6 +206,7 @@ export class EtcdSupervisor {
         await this.#ready(current, this.#options.readyMs ?? readyMsDefault);
         failures = 0;
       } catch (err) {
+        if (signal.aborted) return;
         log.error({ err, failures }, 'etcd could not be started');
       }
     }

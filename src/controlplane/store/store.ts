@@ -43,7 +43,10 @@ export interface View {
 export interface Transaction extends View {
   /** Throws AssertionError if the id exists; `alreadyExists` if the name is taken. */
   create<K extends Kind>(kind: K, object: Omit<Objects[K], 'version' | 'createdAtMs' | 'updatedAtMs'>): void;
-  /** Replaces an object read in this transaction; throws AssertionError if it does not exist. */
+  /**
+   * Replaces an object read in this transaction; throws AssertionError if it does not exist, `aborted` if the version
+   * passed is not the current one: it was read earlier, and the write would undo what others wrote since.
+   */
   update<K extends Kind>(kind: K, object: Objects[K]): void;
   /** Deleting what does not exist is no error. */
   delete(kind: Kind, id: string): void;
@@ -68,8 +71,8 @@ export interface Store {
   /** The copy as it is now. Cheap; take one for a whole pass. */
   view(): View;
   /**
-   * Runs `body` on the current view and commits its writes in one transaction if nothing it wrote has changed
-   * meanwhile; otherwise waits for the newer view and runs it again (at most 10 times, then `aborted`). When the
+   * Runs `body` on the current view and commits its writes in one transaction if nothing it wrote, or read with `get`
+   * (the first 512 of those), has changed meanwhile; otherwise waits for the newer view and runs it again (at most 10 times, then `aborted`). When the
    * promise resolves, `view()` holds the writes. `body` must be synchronous and may throw to give up: nothing is
    * written then. At most {@link maxWrites} writes; more is a bug.
    * Throws `unavailable` when the store cannot be reached within 20 s.
