@@ -43,13 +43,18 @@ export interface Programmer {
   run(signal: AbortSignal): Promise<void>;
 }
 
-/** Who is told of each state beside the programmer: the name service. */
-export type StateListener = (state: NodeNetworkState | null) => void;
+/** Answers names on the overlays from the state: the DNS server. */
+export interface NameService {
+  /** Null: the node has no state, nothing is answered. */
+  setState(state: NodeNetworkState | null): void;
+  /** Opens what is not open yet, for an overlay's namespace comes and goes with the programming; true once all is. */
+  retry(): boolean;
+}
 
 export interface DaemonOptions {
   readonly network: NodeNetwork;
   readonly programmer: Programmer;
-  readonly onState: StateListener;
+  readonly names: NameService;
   readonly docker: Docker;
   readonly clock: Clock;
   readonly log: Log;
@@ -57,12 +62,16 @@ export interface DaemonOptions {
 
 /** Bound on waits inside one call of the engine, whose own is 30 s. */
 const pluginWaitMs = 20_000;
+/** Listeners of names are looked after this often; sooner while one is missing. */
+const namesLookMs = 5_000;
+const namesRetryMs = 200;
 /** The engine is asked for what it has this often, and again this soon after something differed. */
 const engineLookMs = 60_000;
 const engineSecondLookMs = 10_000;
 
 export class Daemon {
   readonly #watch: SandboxWatch;
+  readonly #namesTrigger = new Trigger();
 
   constructor(private readonly options: DaemonOptions) {
     const { clock, log, programmer } = options;
@@ -118,15 +127,20 @@ export class Daemon {
   /** Runs until the signal aborts; rejects on a bug. */
   async run(signal: AbortSignal): Promise<void> {
     try {
-      await Promise.all([this.options.programmer.run(signal), this.#followEngine(signal)]);
+      await Promise.all([
+        this.options.programmer.run(signal),
+        this.#followEngine(signal),
+        this.#keepNames(signal),
+      ]);
     } finally {
       this.#watch[Symbol.dispose]();
     }
   }
 
   #publish(): void {
-    const { network, programmer, onState, log } = this.options;
-    onState(network.state);
+    const { network, programmer, names, log } = this.options;
+    names.setState(network.state);
+    this.#namesTrigger.fire();
     if (!network.known) {
       log.warn(
         'a damaged file leaves open what this node has: the kernel stays as it is until that is known',
@@ -135,6 +149,23 @@ export class Daemon {
     }
     programmer.setDesired(network.desired);
     this.#watch.follow(network.endpoints);
+  }
+
+  async #keepNames(signal: AbortSignal): Promise<void> {
+    const { clock, log, names } = this.options;
+    await runLoop(
+      {
+        name: 'names',
+        trigger: this.#namesTrigger,
+        clock,
+        log,
+        resyncMs: namesLookMs,
+        gapMs: 20,
+        retryMsMax: namesLookMs,
+      },
+      () => (names.retry() ? namesLookMs : namesRetryMs),
+      signal,
+    );
   }
 
   /** Asks the engine from time to time what it has; a silent engine changes nothing. */

@@ -8,7 +8,10 @@ import { join } from 'node:path';
 import type { Server as HttpServer } from 'node:http';
 import { systemClock } from '../runtime/clock.js';
 import { createLog } from '../runtime/log.js';
+import type { NameService } from './daemon.js';
 import { Daemon } from './daemon.js';
+import { Forwarder, hostUpstreams } from './dns/forwarder.js';
+import { DnsServer } from './dns/server.js';
 import { LinuxKernel } from './kernel/linux-kernel.js';
 import { NodeNetwork } from './node-network.js';
 import { engineClient } from './plugin/engine.js';
@@ -49,11 +52,16 @@ async function main(): Promise<void> {
 
   using kernel = new LinuxKernel();
   const reconciler = new Reconciler({ kernel, clock: systemClock, log: log.child({ part: 'reconcile' }) });
+  using dns = new DnsServer({
+    log: log.child({ part: 'dns' }),
+    forwarder: new Forwarder(hostUpstreams(systemClock), systemClock),
+    netnsPath: (vni) => kernel.overlayPath(vni),
+  });
   const docker = engineClient(env['SKEP_ENGINE'] ?? 'unix:///var/run/docker.sock');
   const daemon = new Daemon({
     network,
     programmer: reconciler,
-    onState: () => undefined,
+    names: nameServiceOf(dns),
     docker,
     clock: systemClock,
     log,
@@ -74,6 +82,14 @@ async function main(): Promise<void> {
   plugin.close();
   rpc.forceShutdown();
 }
+
+const nameServiceOf = (dns: DnsServer): NameService => ({
+  setState: (state) => (state ? dns.setState(state) : dns[Symbol.dispose]()),
+  retry: () => {
+    dns.retry();
+    return dns.status().every(({ listening }) => listening);
+  },
+});
 
 const listenHttp = (server: HttpServer, path: string): Promise<void> =>
   new Promise((resolve, reject) => {

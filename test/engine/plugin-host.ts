@@ -172,7 +172,7 @@ export class PluginHost {
     await mkdir(join(rootfs, 'bin'), { recursive: true });
     await access('/bin/busybox');
     await this.sh(
-      `cp /bin/busybox ${rootfs}/bin/ && for c in sh ip sleep ping cat; do ln -s busybox ${rootfs}/bin/$c; done`,
+      `cp /bin/busybox ${rootfs}/bin/ && for c in sh ip sleep ping cat nslookup; do ln -s busybox ${rootfs}/bin/$c; done`,
     );
     await this.sh(`tar -C ${rootfs} -c . | /usr/bin/docker -H ${this.engineSocket} import - ${image}`);
   }

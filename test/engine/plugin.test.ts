@@ -101,6 +101,12 @@ describe('a container on a network of driver skep', () => {
     assert.deepEqual(await verify(), []);
     assert.equal((await host.withClient((client) => client.status())).driftRepairs, 0);
     await inside('c6', 'ping -c1 -W2 10.20.0.5');
+    await eventually('names are answered again', () =>
+      inside('c6', 'nslookup tasks.web. 10.20.0.2').then(
+        (answer) => [5, 6, 7, 9].every((part) => answer.includes(`10.20.0.${part}`)),
+        () => false,
+      ),
+    );
     await start('c7', '10.20.0.7');
     await inside('c7', 'ping -c1 -W2 10.20.0.5');
     await host.docker('rm -f c7');

@@ -1,0 +1,129 @@
+/** Client and server over a real socket: what the daemon says is what the agent hears. */
+import assert from 'node:assert';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Server } from '@grpc/grpc-js';
+import { afterEach, beforeEach, test } from 'vitest';
+import { parseNodeNetworkState } from '../../../../src/dataplane/parse-state.js';
+import { DataplaneClient } from '../../../../src/dataplane/rpc/client.js';
+import type { DataplaneMethods } from '../../../../src/dataplane/rpc/server.js';
+import { createDataplaneServer, listenOnSocket } from '../../../../src/dataplane/rpc/server.js';
+import type { NodeNetworkState } from '../../../../src/dataplane/state.js';
+import { OutsideError, SkepError } from '../../../../src/model/errors.js';
+import type { TaskId } from '../../../../src/model/ids.js';
+import { stateValue } from '../state/state-value.js';
+
+const state = parseNodeNetworkState(stateValue());
+const bug = (err: unknown): never => assert.fail(String(err));
+let directory: string;
+let server: Server;
+let client: DataplaneClient;
+let methods: DataplaneMethods;
+let heard: unknown[];
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'skep-rpc-'));
+  heard = [];
+  methods = {
+    setState: async (given) => void heard.push(given),
+    clearState: async () => void heard.push('clear'),
+    waitProgrammed: async (revision, taskId) => (heard.push([revision, taskId]), revision + 1),
+    status: () => ({ desiredRevision: 2 ** 40, programmedRevision: 0, lastError: 'x', driftRepairs: 3 }),
+    verify: async () => ({ revision: 5, differences: ['host: + a', 'host: - b'] }),
+  };
+  server = createDataplaneServer(
+    new Proxy({} as DataplaneMethods, { get: (_, name) => methods[name as never] }),
+    bug,
+  );
+  await listenOnSocket(server, join(directory, 's'));
+  client = new DataplaneClient(join(directory, 's'));
+});
+afterEach(async () => {
+  client.close();
+  server.forceShutdown();
+  await rm(directory, { recursive: true });
+});
+
+test('every call arrives as it was made', async () => {
+  await client.setState(state);
+  await client.clearState();
+  assert.equal(await client.waitProgrammed({ revision: 7 }, AbortSignal.timeout(5000)), 8);
+  await client.waitProgrammed({ revision: 7, taskId: 'task1' as TaskId }, AbortSignal.timeout(5000));
+  assert.deepEqual(heard, [state, 'clear', [7, null], [7, 'task1']]);
+  assert.deepEqual({ ...(await client.status()) }, methods.status());
+  assert.deepEqual({ ...(await client.verify()) }, { revision: 5, differences: ['host: + a', 'host: - b'] });
+});
+
+test('a state that contradicts itself is refused before anyone acts on it', async () => {
+  const twice: NodeNetworkState = {
+    ...state,
+    publishedPorts: [...state.publishedPorts, ...state.publishedPorts],
+  };
+  await assert.rejects(
+    client.setState(twice),
+    (err) => err instanceof SkepError && err.kind === 'invalidArgument' && /already taken/.test(err.message),
+  );
+  assert.deepEqual(heard, []);
+});
+
+const failures: [name: string, thrown: Error, expected: (err: unknown) => boolean][] = [
+  [
+    'a refusal',
+    new SkepError('failedPrecondition', 'older'),
+    (err) => err instanceof SkepError && err.kind === 'failedPrecondition' && err.message === 'older',
+  ],
+  [
+    'an outside failure that may pass',
+    new OutsideError('busy', true),
+    (err) => err instanceof OutsideError && err.retryable && /busy/.test(err.message),
+  ],
+  [
+    'an outside failure that will not',
+    new OutsideError('no disk', false),
+    (err) => err instanceof OutsideError && !err.retryable,
+  ],
+];
+for (const [name, thrown, expected] of failures)
+  test(`${name} reaches the caller as what it is`, async () => {
+    methods = { ...methods, setState: () => Promise.reject(thrown) };
+    await assert.rejects(client.setState(state), expected);
+  });
+
+test('a caller that gives up is heard of, and gets its own reason', async () => {
+  let gone: () => void = () => undefined;
+  const abandoned = new Promise<void>((resolve) => (gone = resolve));
+  methods = {
+    ...methods,
+    waitProgrammed: (_revision, _task, signal) =>
+      new Promise((_resolve, reject) => {
+        heard.push('waiting');
+        signal.addEventListener('abort', () => (gone(), reject(signal.reason as Error)));
+      }),
+  };
+  const stop = new AbortController();
+  const waiting = client.waitProgrammed({ revision: 1 }, stop.signal);
+  const rejected = assert.rejects(waiting, /enough/);
+  while (heard.length === 0) await new Promise(setImmediate);
+  stop.abort(new Error('enough'));
+  await rejected;
+  await abandoned;
+});
+
+test('a daemon that is not there is an outside failure to be tried again; it is found when it returns', async () => {
+  server.forceShutdown();
+  await assert.rejects(client.status(), (err) => err instanceof OutsideError && err.retryable);
+  server = createDataplaneServer(methods, bug);
+  await rm(join(directory, 's'), { force: true });
+  await listenOnSocket(server, join(directory, 's'));
+  const endMs = Date.now() + 5000;
+  for (;;) {
+    try {
+      await client.status();
+      return;
+    } catch (err) {
+      if (Date.now() > endMs) throw err;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+});
