@@ -19,8 +19,10 @@ export interface Kernel {
   /**
    * Reads one namespace. Rejects with KernelError.
    * @param sysctls paths below /proc/sys to read
+   * @param fresh true: chains and sets are read, too, rather than taken to be as last read and written. Reading them
+   *   takes a process each, and nobody else has business with them.
    */
-  observe(scope: Scope, sysctls: readonly string[]): Promise<Observation>;
+  observe(scope: Scope, sysctls: readonly string[], fresh: boolean): Promise<Observation>;
   /** Does the ops in order. Rejects with KernelError at the first that fails. */
   apply(scope: Scope, ops: readonly Op[]): Promise<void>;
   /** VNIs of the overlay namespaces there are. */

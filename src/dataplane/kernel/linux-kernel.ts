@@ -52,8 +52,8 @@ export class LinuxKernel implements Kernel, Disposable {
     return join(this.#directory, overlayNamespace(vni));
   }
 
-  observe(scope: Scope, sysctls: readonly string[]): Promise<Observation> {
-    return this.#namespace(scope).observe(sysctls);
+  observe(scope: Scope, sysctls: readonly string[], fresh: boolean): Promise<Observation> {
+    return this.#namespace(scope).observe(sysctls, fresh);
   }
 
   async apply(scope: Scope, ops: readonly Op[]): Promise<void> {
@@ -64,7 +64,10 @@ export class LinuxKernel implements Kernel, Disposable {
       // A file left by a namespace that was half made or half removed would be in the way.
       this.#native(`delete ${path}`, () => native().deleteNetns(path));
       this.#native(`create ${path}`, () => native().createNetns(path));
-      return this.#namespace(scope).apply(rest);
+      this.forget(scope);
+      const namespace = this.#namespace(scope);
+      namespace.knownEmpty();
+      return namespace.apply(rest);
     }
     return this.#namespace(scope).apply(ops);
   }

@@ -3,7 +3,7 @@
  * jumps, and runs of ipset entries, are one transaction each.
  */
 import type { Op } from '../plan/diff.js';
-import { opLine } from '../plan/diff.js';
+import { applyToImage, opLine } from '../plan/diff.js';
 import type { KernelObject, ObjectKind, RealServer, VirtualServer } from '../plan/objects.js';
 import { OutsideError } from '../../model/errors.js';
 import { isErrno } from '../netlink/netlink-error.js';
@@ -39,6 +39,8 @@ export class NamespaceKernel implements Disposable {
   readonly #sysctls: Sysctls;
   readonly #iptables: Iptables;
   readonly #ipSets: IpSets;
+  /** Chains and sets as last read and since written; null: they must be read. */
+  #filters: readonly KernelObject[] | null = null;
   #route: RouteObjects | null = null;
   #ipvs: IpvsTable | null = null;
 
@@ -63,8 +65,13 @@ export class NamespaceKernel implements Disposable {
     this.#ipvs = null;
   }
 
-  /** Rejects with KernelError. `exists` false: there is no such namespace. */
-  async observe(sysctls: readonly string[]): Promise<Observation> {
+  /** The namespace was just made: there is nothing in it to be read. */
+  knownEmpty(): void {
+    this.#filters = [];
+  }
+
+  /** See Kernel.observe. Rejects with KernelError. `exists` false: there is no such namespace. */
+  async observe(sysctls: readonly string[], fresh: boolean): Promise<Observation> {
     try {
       this.#route ??= new RouteObjects(this.netns, this.factory);
     } catch (err) {
@@ -76,7 +83,7 @@ export class NamespaceKernel implements Disposable {
       const objects: KernelObject[] = [{ kind: 'namespace' }, ...(await this.#route.observe())];
       objects.push(...this.#sysctls.observe(sysctls));
       if (!this.balances) return { exists: true, objects, balancingUnavailable: null };
-      const { found, unavailable } = await this.#observeBalancing();
+      const { found, unavailable } = await this.#observeBalancing(fresh);
       return { exists: true, objects: [...objects, ...found], balancingUnavailable: unavailable };
     } catch (err) {
       throw toKernelError('observe', err);
@@ -89,11 +96,15 @@ export class NamespaceKernel implements Disposable {
       const [first] = run;
       if (first === undefined) continue;
       const adapter = adapterOf[first.object.kind];
+      const filters = this.#filters;
+      const filtering = adapter === 'iptables' || adapter === 'ipset';
       const what = run.length === 1 ? opLine(first) : `${opLine(first)} and ${run.length - 1} more`;
       try {
+        if (filtering) this.#filters = null;
         if (adapter === 'iptables') await this.#iptables.apply(run);
         else if (adapter === 'ipset') await this.#ipSets.apply(run);
         else for (const op of run) await this.#applyOne(op);
+        if (filtering && filters) this.#filters = applyToImage(filters, run);
       } catch (err) {
         throw toKernelError(what, err);
       }
@@ -121,14 +132,22 @@ export class NamespaceKernel implements Disposable {
     }
   }
 
-  async #observeBalancing(): Promise<{ found: KernelObject[]; unavailable: OutsideError | null }> {
+  async #observeBalancing(
+    fresh: boolean,
+  ): Promise<{ found: KernelObject[]; unavailable: OutsideError | null }> {
     const readers = [
-      async (): Promise<KernelObject[]> => {
+      async (): Promise<readonly KernelObject[]> => {
         this.#ipvs ??= await IpvsTable.open(this.netns);
         return this.#ipvs.observe();
       },
-      () => this.#iptables.observe(),
-      () => this.#ipSets.observe(),
+      async (): Promise<readonly KernelObject[]> => {
+        if (fresh || this.#filters === null) {
+          this.#filters = null;
+          const [chains, sets] = await Promise.all([this.#iptables.observe(), this.#ipSets.observe()]);
+          this.#filters = [...chains, ...sets];
+        }
+        return this.#filters;
+      },
     ];
     const results = await Promise.allSettled(readers.map((read) => read()));
     const found: KernelObject[] = [];

@@ -42,12 +42,13 @@ const rank: Readonly<Record<ObjectKind, number>> = {
   neighbour: 5,
   route: 6,
   rule: 7,
+  // A mark before its virtual server, or the other way round: both refuse. Next to their set, entries need no process of their own.
   ipset: 8,
-  chain: 9,
-  jump: 10,
-  virtualServer: 11,
-  realServer: 12,
-  ipsetEntry: 13, // the mark is what turns balancing on, so it comes last
+  ipsetEntry: 9,
+  chain: 10,
+  jump: 11,
+  virtualServer: 12,
+  realServer: 13,
 };
 
 /** From here on an object directs packets at backends rather than making them reachable. */

@@ -58,6 +58,8 @@ export class NodePass {
   constructor(
     private readonly kernel: Kernel,
     private readonly desired: Desired,
+    /** Chains and sets are read, too; see Kernel.observe. */
+    private readonly fresh: boolean,
   ) {}
 
   async overlays(): Promise<Target[]> {
@@ -111,7 +113,7 @@ export class NodePass {
       key,
       observe: () =>
         this.#attempt(plan.scope, key, async () => {
-          const observation = await this.kernel.observe(plan.scope, sysctlPaths(plan.objects));
+          const observation = await this.kernel.observe(plan.scope, sysctlPaths(plan.objects), this.fresh);
           return { ...this.#work(plan, key, observation), present };
         }),
     };
@@ -124,10 +126,10 @@ export class NodePass {
   ): Promise<ScopeWork> {
     const scope: Scope = { kind: 'sandbox', path };
     return this.#attempt(scope, key, async () => {
-      const links = await this.kernel.observe(scope, []);
+      const links = await this.kernel.observe(scope, [], this.fresh);
       const plan = planSandboxScope(this.desired.state, path, endpoints, links.objects);
       const sysctls = sysctlPaths(plan.objects);
-      const observation = sysctls.length > 0 ? await this.kernel.observe(scope, sysctls) : links;
+      const observation = sysctls.length > 0 ? await this.kernel.observe(scope, sysctls, this.fresh) : links;
       const present = presentEndpoints(
         endpoints,
         observation.objects.filter((object): object is Link => object.kind === 'link'),

@@ -30,6 +30,8 @@ export interface ReconcilerOptions {
   readonly log: Log;
   /** Longest time without a look at every namespace. */
   readonly resyncMs?: number;
+  /** Longest time without a look that takes nothing for granted, chains and sets included. */
+  readonly freshMs?: number;
   /** Shortest time between two passes: bursts of notifications become one. */
   readonly gapMs?: number;
   readonly retryMsMax?: number;
@@ -43,6 +45,7 @@ export class Reconciler {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #resyncMs: number;
+  readonly #freshMs: number;
   readonly #gapMs: number;
   readonly #retryMsMax: number;
   readonly #trigger = new Trigger();
@@ -53,13 +56,15 @@ export class Reconciler {
   #driftRepairs = 0;
   #lastError = '';
   #resyncDueMs = 0;
+  #freshDueMs = 0;
   #queue: Promise<unknown> = Promise.resolve();
 
-  constructor({ kernel, clock, log, resyncMs, gapMs, retryMsMax }: ReconcilerOptions) {
+  constructor({ kernel, clock, log, resyncMs, freshMs, gapMs, retryMsMax }: ReconcilerOptions) {
     this.#kernel = kernel;
     this.#clock = clock;
     this.#log = log;
     this.#resyncMs = resyncMs ?? 10_000;
+    this.#freshMs = freshMs ?? 60_000;
     this.#gapMs = gapMs ?? 20;
     this.#retryMsMax = retryMsMax ?? 5_000;
   }
@@ -150,7 +155,7 @@ export class Reconciler {
     return this.#alone(async () => {
       signal?.throwIfAborted();
       if (this.#desired === null) return [];
-      const pass = new NodePass(this.#kernel, this.#desired);
+      const pass = new NodePass(this.#kernel, this.#desired, true);
       const works = await pass.observeAll();
       const stale = await pass.staleOverlays();
       return [
@@ -167,11 +172,13 @@ export class Reconciler {
     const desired = this.#desired;
     if (desired === null) return this.#resyncMs;
     const nowMs = this.#clock.nowMs();
-    if (nowMs >= this.#resyncDueMs) {
+    if (nowMs >= Math.min(this.#resyncDueMs, this.#freshDueMs)) {
       for (const record of this.#records.values()) record.dirty = true;
       this.#resyncDueMs = nowMs + this.#resyncMs;
     }
-    const pass = new NodePass(this.#kernel, desired);
+    const fresh = nowMs >= this.#freshDueMs;
+    if (fresh) this.#freshDueMs = nowMs + this.#freshMs;
+    const pass = new NodePass(this.#kernel, desired, fresh);
     const works: ScopeWork[] = [];
     let opCount = 0;
 
