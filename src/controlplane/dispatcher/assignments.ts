@@ -152,17 +152,18 @@ export function diffAssignments(before: Assignments, after: Assignments): Assign
   return changes;
 }
 
-/** Whether the node needs not be told: a task's status past `assigned` is the node's own report coming back. */
+/** Whether a node that knows `a` needs not be told of `b`: a task's status past `assigned` is the node's own report coming back. */
 export function sameAssignment(a: Assignment, b: Assignment): boolean {
   if (a === b || a.item === b.item) return true;
   if (a.kind !== 'task' || b.kind !== 'task') return a.kind === b.kind && isDeepStrictEqual(a.item, b.item);
   const [x, y] = [a.item.task, b.item.task];
-  return x === y || isDeepStrictEqual(nodesConcern(x), nodesConcern(y));
+  return x === y || isDeepStrictEqual(nodesConcern(x, y), nodesConcern(y, y));
 }
 
-function nodesConcern(task: Task): object {
-  const agentOwned = !atMost(task.status.state, 'assigned');
-  return { ...task, version: 0, createdAtMs: 0, updatedAtMs: 0, status: agentOwned ? null : task.status };
+/** What of a task is news for its node when it has become `now`. */
+function nodesConcern(task: Task, now: Task): object {
+  const isReport = !atMost(now.status.state, 'assigned');
+  return { ...task, version: 0, createdAtMs: 0, updatedAtMs: 0, status: isReport ? null : task.status };
 }
 
 /** Counts by kind, for logs. */

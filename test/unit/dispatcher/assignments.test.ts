@@ -1,0 +1,260 @@
+/** What a node is told: the right set, and differences that add up to it. */
+import { describe, expect, test } from 'vitest';
+import {
+  assignmentsFor,
+  diffAssignments,
+  sameAssignment,
+} from '../../../src/controlplane/dispatcher/assignments.js';
+import { assembleNodeNetworkState } from '../../../src/controlplane/agent/node-state.js';
+import type { Assignment, AssignmentChange } from '../../../src/controlplane/rpc/assignment.js';
+import { applyChanges, formatChange, parseChange } from '../../../src/controlplane/rpc/assignment.js';
+import type { Store } from '../../../src/controlplane/store/store.js';
+import type { Cidr, Ip, Mac } from '../../../src/model/addresses.js';
+import type { NetworkId, NodeId, TaskId, Vni } from '../../../src/model/ids.js';
+import type { Network, Node, Service, Task } from '../../../src/model/objects.js';
+import type { TaskState } from '../../../src/model/task-state.js';
+import { taskStates } from '../../../src/model/task-state.js';
+import { network, node, seededNumbers, service, storeOf, task } from '../../support/cluster-objects.js';
+
+const mac = '02:00:00:00:00:01' as Mac;
+const overlay = (id: string, subnet: string, ingress = false): Network => ({
+  ...network(id, { ingress }),
+  allocation: { vni: 4097 as Vni, subnet: `${subnet}.0/24` as Cidr, gateway: `${subnet}.1` as Ip },
+});
+const member = (id: string, host: number, networks: readonly string[], over: Partial<Node> = {}): Node => ({
+  ...node(id),
+  dataPathAddr: `192.0.2.${host}` as Ip,
+  attachments: networks.map((networkId) => ({
+    networkId: networkId as NetworkId,
+    address: `${networkId === 'ingress' ? '10.0.0' : '10.0.1'}.${host}` as Ip,
+    mac,
+  })),
+  ...over,
+});
+const web: Service = {
+  ...service('web', {}),
+  endpoint: {
+    spec: { mode: 'vip', ports: [] },
+    ports: [
+      { protocol: 'tcp', targetPort: 80, publishedPort: 8080, publishMode: 'ingress' },
+      { protocol: 'tcp', targetPort: 81, publishedPort: 8081, publishMode: 'host' },
+    ],
+    virtualIps: [
+      { networkId: 'ingress' as NetworkId, address: '10.0.0.100' as Ip, prefixLength: 24 },
+      { networkId: 'mynet' as NetworkId, address: '10.0.1.100' as Ip, prefixLength: 24 },
+    ],
+  },
+};
+const rr: Service = service('rr', {
+  taskTemplate: {
+    ...service('rr').spec.taskTemplate,
+    networks: [{ target: 'mynet', aliases: ['r'] }],
+  },
+});
+const webTask = (
+  id: string,
+  state: TaskState,
+  nodeId: string,
+  host: number,
+  over: Partial<Task> = {},
+): Task =>
+  task(id, web, state, {
+    node: nodeId,
+    networks: (['ingress', 'mynet'] as const).map((networkId) => ({
+      networkId: networkId as NetworkId,
+      address: `${networkId === 'ingress' ? '10.0.0' : '10.0.1'}.${host}` as Ip,
+      prefixLength: 24,
+      mac,
+      aliases: [],
+    })),
+    ...over,
+  });
+
+const world = (): Promise<Store> =>
+  storeOf({
+    node: [
+      member('n1', 11, ['ingress', 'mynet']),
+      member('n2', 12, ['ingress', 'mynet']),
+      member('n3', 13, ['ingress']),
+      node('never-registered'),
+    ],
+    network: [overlay('ingress', '10.0.0', true), overlay('mynet', '10.0.1'), network('unallocated')],
+    service: [web, rr],
+    task: [
+      webTask('t1', 'running', 'n1', 21),
+      webTask('t2', 'starting', 'n2', 22),
+      webTask('t3', 'failed', 'n1', 23),
+      webTask('t4', 'running', 'n2', 24, { desiredState: 'shutdown' }),
+      task('t5', web, 'pending'),
+    ],
+  });
+
+const keys = (assignments: ReadonlyMap<string, Assignment>): string[] => [...assignments.keys()].sort();
+
+describe('assignmentsFor', () => {
+  test('a node knows its tasks and all of the networks it takes part in', async () => {
+    const view = (await world()).view();
+    expect(keys(assignmentsFor(view, 'n1' as NodeId))).toEqual([
+      'endpoint/ingress/t1',
+      'endpoint/ingress/t2',
+      'endpoint/ingress/t4',
+      'endpoint/mynet/t1',
+      'endpoint/mynet/t2',
+      'endpoint/mynet/t4',
+      'node',
+      'overlay/ingress',
+      'overlay/mynet',
+      'peer/ingress/n2',
+      'peer/ingress/n3',
+      'peer/mynet/n2',
+      'port/tcp/8080',
+      'service/ingress/web',
+      'service/mynet/rr',
+      'service/mynet/web',
+      'task/t1',
+      'task/t3',
+    ]);
+  });
+
+  test('and nothing of the others', async () => {
+    const view = (await world()).view();
+    const known = keys(assignmentsFor(view, 'n3' as NodeId));
+    expect(known.filter((key) => key.includes('mynet') || key.startsWith('task/'))).toEqual([]);
+    expect(assignmentsFor(view, 'stranger' as NodeId).size).toBe(0);
+  });
+
+  test('serving is observed running, meant to run, on a node that is not down', async () => {
+    const store = await world();
+    const serving = (): string[] =>
+      [...assignmentsFor(store.view(), 'n3' as NodeId).values()].flatMap(({ kind, item }) =>
+        kind === 'endpoint' && item.serving ? [item.taskId] : [],
+      );
+    expect(serving()).toEqual(['t1']);
+    await store.update((tx) => {
+      const n1 = tx.get('node', 'n1' as NodeId);
+      if (n1) tx.update('node', { ...n1, status: { ...n1.status, state: 'down' } });
+    });
+    expect(serving()).toEqual([]);
+  });
+
+  test('assembled, it is the network of the node', async () => {
+    const view = (await world()).view();
+    const state = assembleNodeNetworkState(assignmentsFor(view, 'n1' as NodeId), 7);
+    expect(state).toMatchObject({
+      revision: 7,
+      nodeId: 'n1',
+      vtep: '192.0.2.11',
+      dataPathPort: 4789,
+      publishedPorts: [{ serviceId: 'web', protocol: 'tcp', publishedPort: 8080, targetPort: 80 }],
+    });
+    const mynet = state?.overlays.find(({ id }) => id === ('mynet' as NetworkId));
+    expect(mynet).toMatchObject({
+      own: { address: '10.0.1.11' },
+      peers: [{ nodeId: 'n2', vtep: '192.0.2.12', address: '10.0.1.12' }],
+      services: [
+        { id: 'rr', aliases: ['r'] },
+        { id: 'web', vip: '10.0.1.100' },
+      ],
+    });
+    expect(mynet?.services[0]).not.toHaveProperty('vip');
+    expect(mynet?.endpoints.map(({ taskId, nodeId, serving }) => [taskId, nodeId, serving])).toEqual([
+      ['t1', 'n1', true],
+      ['t2', 'n2', false],
+      ['t4', 'n2', false],
+    ]);
+  });
+
+  test('before the node has registered there is no network to make', async () => {
+    const view = (await world()).view();
+    expect(assembleNodeNetworkState(assignmentsFor(view, 'never-registered' as NodeId), 1)).toBeUndefined();
+  });
+});
+
+describe('diffAssignments', () => {
+  const through = (change: AssignmentChange): AssignmentChange => {
+    // As proto-loader would give it back.
+    const wire = formatChange(change);
+    return parseChange({ ...wire, item: change.assignment.kind });
+  };
+
+  const sameMaps = (a: ReadonlyMap<string, Assignment>, b: ReadonlyMap<string, Assignment>): boolean =>
+    a.size === b.size &&
+    [...a].every(([key, assignment]) => {
+      const other = b.get(key);
+      return other !== undefined && sameAssignment(assignment, other);
+    });
+
+  test("a task's own report coming back is not sent to its node, but its peers learn that it serves", async () => {
+    const store = await world();
+    const before = (id: string) => assignmentsFor(store.view(), id as NodeId);
+    const [n1, n2] = [before('n1'), before('n2')];
+    await store.update((tx) => {
+      const t2 = tx.get('task', 't2' as TaskId);
+      if (t2) tx.update('task', { ...t2, status: { ...t2.status, state: 'running' } });
+    });
+    const sent = (old: ReadonlyMap<string, Assignment>, id: string): string[] =>
+      diffAssignments(old, before(id)).map(({ assignment }) => assignment.kind);
+    expect(sent(n1, 'n1')).toEqual(['endpoint', 'endpoint']);
+    expect(sent(n2, 'n2')).toEqual(['endpoint', 'endpoint']);
+  });
+
+  test('a removal is as small as its key', () => {
+    const item = {
+      overlayId: 'mynet',
+      taskId: 't',
+      serviceId: 's',
+      nodeId: 'n',
+      address: 'a',
+      mac: 'm',
+      name: 'x',
+      serving: true,
+    };
+    const wire = formatChange({ remove: true, assignment: { kind: 'endpoint', item } });
+    expect(wire).toEqual({ remove: true, endpoint: { overlayId: 'mynet', taskId: 't' } });
+  });
+
+  test.each([1, 2, 3, 4, 5])(
+    'differences add up to the new set, and then there is none (seed %i)',
+    async (seed) => {
+      const store = await world();
+      const next = seededNumbers(seed);
+      const pick = <T>(from: readonly T[]): T | undefined => from[Math.floor(next() * from.length)];
+      let held = new Map<string, Assignment>();
+      for (let round = 0; round < 60; round++) {
+        await store.update((tx) => {
+          const victim = pick(tx.list('task'));
+          const host = pick(tx.list('node'));
+          switch (Math.floor(next() * 6)) {
+            case 0:
+              if (victim) tx.delete('task', victim.id);
+              return;
+            case 1:
+              tx.create(
+                'task',
+                webTask(`r${seed}-${round}`, 'assigned', pick(['n1', 'n2']) ?? 'n1', 30 + round),
+              );
+              return;
+            case 2: {
+              const state = pick(Object.keys(taskStates) as TaskState[]) ?? 'running';
+              if (victim) tx.update('task', { ...victim, status: { ...victim.status, state } });
+              return;
+            }
+            case 3:
+              if (victim) tx.update('task', { ...victim, desiredState: 'shutdown' });
+              return;
+            case 4:
+              if (host) tx.update('node', { ...host, attachments: host.attachments.slice(1) });
+              return;
+            default:
+              if (next() < 0.2) tx.delete('service', 'web');
+          }
+        });
+        const wanted = assignmentsFor(store.view(), 'n1' as NodeId);
+        const changes = diffAssignments(held, wanted);
+        held = applyChanges(held, changes.map(through));
+        expect(sameMaps(held, wanted)).toBe(true);
+        expect(diffAssignments(held, wanted)).toEqual([]);
+      }
+    },
+  );
+});

@@ -1,0 +1,89 @@
+/** Who is alive, with a clock that the test moves. */
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { Heartbeats, heartbeatPeriodMs } from '../../../src/controlplane/dispatcher/heartbeat.js';
+import type { NodeId, TaskId } from '../../../src/model/ids.js';
+import { systemClock } from '../../../src/runtime/clock.js';
+import { createLog } from '../../../src/runtime/log.js';
+import { node, seededBytes, service, storeOf, task } from '../../support/cluster-objects.js';
+
+const log = createLog('test');
+log.level = 'silent';
+const web = service('web');
+const half = (size: number): Uint8Array => new Uint8Array(size).fill(127);
+
+let stop: AbortController;
+beforeEach(() => {
+  vi.useFakeTimers();
+  stop = new AbortController();
+});
+afterEach(() => {
+  stop.abort(new Error('test over'));
+  vi.useRealTimers();
+});
+
+async function watched(nodes: Parameters<typeof storeOf>[0]) {
+  const store = await storeOf(nodes);
+  const down: string[] = [];
+  const heartbeats = new Heartbeats({ store, clock: systemClock, random: half, log }, (id) => down.push(id));
+  void heartbeats.run(stop.signal);
+  await vi.advanceTimersByTimeAsync(50);
+  const status = (id: string) => store.view().get('node', id as NodeId)?.status;
+  return { store, heartbeats, status, down };
+}
+
+test('after a restart every node that was not down is unknown, and has twice the time', async () => {
+  const { heartbeats, status, down } = await watched({
+    node: [node('back'), node('lost'), node('gone', { state: 'down' })],
+  });
+  expect(status('back')).toMatchObject({
+    state: 'unknown',
+    message: 'Node moved to "unknown" state due to leadership change in cluster',
+  });
+  expect(status('gone')?.state).toBe('down');
+  heartbeats.beat('back' as NodeId);
+  await vi.advanceTimersByTimeAsync(14_000);
+  heartbeats.beat('back' as NodeId);
+  await vi.advanceTimersByTimeAsync(15_000);
+  expect(status('lost')?.state).toBe('unknown');
+  await vi.advanceTimersByTimeAsync(1_500);
+  expect(status('lost')).toMatchObject({
+    state: 'down',
+    message: 'heartbeat failure for node in "unknown" state',
+  });
+  expect(down).toContain('lost');
+});
+
+test('three missed beats: down, once; a beat in time keeps it', async () => {
+  const { store, heartbeats, status, down } = await watched({});
+  await store.update((tx) => tx.create('node', node('n1')));
+  heartbeats.beat('n1' as NodeId);
+  await vi.advanceTimersByTimeAsync(14_000);
+  heartbeats.beat('n1' as NodeId);
+  await vi.advanceTimersByTimeAsync(14_000);
+  expect(status('n1')?.state).toBe('ready');
+  await vi.advanceTimersByTimeAsync(2_000);
+  expect(status('n1')).toMatchObject({ state: 'down', message: 'heartbeat failure' });
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(down).toEqual(['n1']);
+});
+
+test('tasks on a node that was down for 24 hours are orphaned', async () => {
+  const { store } = await watched({
+    node: [node('n1', { state: 'down' })],
+    service: [web],
+    task: [task('run', web, 'running', { node: 'n1' }), task('done', web, 'complete', { node: 'n1' })],
+  });
+  const state = (id: string) => store.view().get('task', id as TaskId)?.status.state;
+  await vi.advanceTimersByTimeAsync(23.9 * 3600_000);
+  expect(state('run')).toBe('running');
+  await vi.advanceTimersByTimeAsync(0.2 * 3600_000);
+  expect([state('run'), state('done')]).toEqual(['orphaned', 'complete']);
+});
+
+test('periods differ by at most half a second', () => {
+  const random = seededBytes(1);
+  const periods = Array.from({ length: 200 }, () => heartbeatPeriodMs(5_000, random));
+  expect(Math.min(...periods)).toBeGreaterThanOrEqual(4_500);
+  expect(Math.max(...periods)).toBeLessThanOrEqual(5_500);
+  expect(new Set(periods).size).toBeGreaterThan(100);
+});

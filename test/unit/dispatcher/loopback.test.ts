@@ -1,0 +1,424 @@
+/**
+ * Manager and agent over real gRPC with the cluster's own TLS, on the loopback: joining, sessions, assignments,
+ * reports, logs. The store is the one in memory, the worker a recorder; all that is between them is the product's.
+ */
+import { randomBytes } from 'node:crypto';
+import { Server } from '@grpc/grpc-js';
+import { afterEach, describe, expect, test } from 'vitest';
+import { AgentSession } from '../../../src/controlplane/agent/session.js';
+import { LogPublisher } from '../../../src/controlplane/agent/log-publisher.js';
+import type { TaskLogs } from '../../../src/controlplane/agent/log-publisher.js';
+import { StatusReporter } from '../../../src/controlplane/agent/status-reporter.js';
+import type { LogLine } from '../../../src/controlplane/api/swarm-control.js';
+import {
+  createCsr,
+  createRootCa,
+  issueNodeCertificate,
+  tlsInfo,
+} from '../../../src/controlplane/ca/certificates.js';
+import {
+  joiningClientSecurity,
+  nodeClientSecurity,
+  NodeServerCredentials,
+  peerOf,
+} from '../../../src/controlplane/ca/credentials.js';
+import { createManagerServices } from '../../../src/controlplane/dispatcher/manager-services.js';
+import type { ManagerServices } from '../../../src/controlplane/dispatcher/manager-services.js';
+import type { Assignment } from '../../../src/controlplane/rpc/assignment.js';
+import { DispatcherClient, NodeCaClient } from '../../../src/controlplane/rpc/clients.js';
+import type { WireNodeDescription } from '../../../src/controlplane/rpc/messages.js';
+import type { Store } from '../../../src/controlplane/store/store.js';
+import type { ClusterId, NodeId, TaskId } from '../../../src/model/ids.js';
+import type { Node, NodeRole, Task } from '../../../src/model/objects.js';
+import { systemClock } from '../../../src/runtime/clock.js';
+import { createLog } from '../../../src/runtime/log.js';
+import { cluster, node, service, storeOf, task } from '../../support/cluster-objects.js';
+
+const log = createLog('test');
+log.level = process.env['SKEP_LOG'] ?? 'silent';
+const random = (size: number): Uint8Array => randomBytes(size);
+const web = service('web');
+const description: WireNodeDescription = {
+  hostname: 'host-1',
+  architecture: 'x86_64',
+  os: 'linux',
+  nanoCpus: 2e9,
+  memoryBytes: 2 ** 33,
+  engineVersion: '20.10.24',
+  engineLabels: { a: 'b' },
+  plugins: [{ type: 'Volume', name: 'local' }],
+};
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** A cluster with a manager that listens; `restart` replaces the manager by another at the same address. */
+async function makeCluster(nodes: readonly Node[] = [], tasks: readonly Task[] = []) {
+  const rootCa = await createRootCa(Date.now());
+  const clusterId = 'c1' as ClusterId;
+  const store = await storeOf({
+    cluster: [
+      cluster({ id: clusterId, rootCa, joinTokens: { worker: 'SWMTKN-worker', manager: 'SWMTKN-manager' } }),
+    ],
+    node: nodes,
+    service: [web],
+    task: tasks,
+  });
+  const identity = async (nodeId: string, role: NodeRole, of = clusterId) => {
+    const { csrPem, keyPem } = await createCsr();
+    const request = { rootCa, csrPem, nodeId: nodeId as NodeId, role, clusterId: of };
+    const certPem = await issueNodeCertificate({ ...request, nowMs: Date.now(), validMs: 3_600_000 });
+    return { certPem, keyPem, rootPem: rootCa.certPem };
+  };
+  const serverIdentity = await identity('manager-1', 'manager');
+  let manager: { services: ManagerServices; server: Server } | undefined;
+  let address = '127.0.0.1:0';
+  const start = async (): Promise<void> => {
+    const services = createManagerServices({
+      store,
+      clock: systemClock,
+      random,
+      log,
+      peerOf: (call) => peerOf(call),
+      issueCertificate: ({ cluster: of, ...request }) =>
+        issueNodeCertificate({ ...request, rootCa: of.rootCa, nowMs: Date.now(), validMs: 3_600_000 }),
+      tlsInfoOf: tlsInfo,
+    });
+    const server = new Server();
+    for (const { definition, implementation } of services.services)
+      server.addService(definition, implementation);
+    const port = await new Promise<number>((resolve, reject) =>
+      server.bindAsync(address, new NodeServerCredentials(serverIdentity), (err, bound) =>
+        err ? reject(err) : resolve(bound),
+      ),
+    );
+    address = `127.0.0.1:${port}`;
+    manager = { services, server };
+  };
+  const stop = async (): Promise<void> => {
+    await manager?.services.close();
+    manager?.server.forceShutdown();
+    manager = undefined;
+  };
+  await start();
+  cleanups.push(stop);
+  return {
+    store: store as Store,
+    rootCa,
+    identity,
+    get address() {
+      return address;
+    },
+    get readLogs() {
+      return manager?.services.readLogs ?? expect.fail('no manager');
+    },
+    stop,
+    start,
+  };
+}
+type Cluster = Awaited<ReturnType<typeof makeCluster>>;
+
+/** An agent's session with a worker that only records. */
+async function startAgentSession(of: Cluster, nodeId: string, taskLogs: TaskLogs = noLogs) {
+  const { credentials, options } = nodeClientSecurity(await of.identity(nodeId, 'worker'));
+  const tasks: { readonly ids: string[]; readonly complete: boolean }[] = [];
+  const networks: { readonly keys: string[]; readonly revision: number }[] = [];
+  const reporter = new StatusReporter({ clock: systemClock, log });
+  const session = new AgentSession({
+    credentials: () => credentials,
+    channelOptions: options,
+    managers: [{ nodeId: '', addr: of.address }],
+    dataPathAddr: '192.0.2.7',
+    describe: async () => description,
+    network: {
+      set: (assignments: ReadonlyMap<string, Assignment>, revision) =>
+        networks.push({ keys: [...assignments.keys()], revision }),
+    },
+    worker: {
+      assign: (assigned, complete) => tasks.push({ ids: assigned.map(({ id }) => id), complete }),
+    },
+    reporter,
+    logs: new LogPublisher({ taskLogs, log }),
+    clock: systemClock,
+    random,
+    log,
+  });
+  const stop = new AbortController();
+  const running = session.run(stop.signal);
+  const end = async (): Promise<void> => {
+    stop.abort(new Error('test over'));
+    await running;
+  };
+  cleanups.push(end);
+  return { session, reporter, tasks, networks, end };
+}
+
+// eslint-disable-next-line require-yield
+const noLogs: TaskLogs = async function* () {
+  return;
+};
+const soon = { timeout: 5_000, interval: 10 };
+
+describe('joining', () => {
+  const join = async (of: Cluster, token: string, rootPem = of.rootCa.certPem) => {
+    const { credentials, options } = joiningClientSecurity(rootPem);
+    const client = new NodeCaClient(of.address, credentials, options);
+    cleanups.push(() => client.close());
+    const { csrPem } = await createCsr();
+    return client.issueNodeCertificate({ csrPem, token, availability: 'active' });
+  };
+
+  test.each([
+    ['SWMTKN-worker', 'worker'],
+    ['SWMTKN-manager', 'manager'],
+  ])('the token alone decides the role: %s', async (token, role) => {
+    const of = await makeCluster();
+    const reply = await join(of, token);
+    expect(reply.role).toBe(role);
+    expect(of.store.view().get('node', reply.nodeId as NodeId)).toMatchObject({ role, spec: { role } });
+  });
+
+  test.each(['', 'SWMTKN-1', 'SWMTKN-worker '])(
+    'a token that is not current is refused: "%s"',
+    async (token) => {
+      const of = await makeCluster();
+      await expect(join(of, token)).rejects.toMatchObject({
+        kind: 'invalidArgument',
+        message: 'A valid join token is necessary to join this cluster',
+      });
+      expect(of.store.view().list('node')).toEqual([]);
+    },
+  );
+
+  test('a malformed request leaves no node behind', async () => {
+    const of = await makeCluster();
+    const { credentials, options } = joiningClientSecurity(of.rootCa.certPem);
+    const client = new NodeCaClient(of.address, credentials, options);
+    cleanups.push(() => client.close());
+    const request = { csrPem: 'no csr', token: 'SWMTKN-worker', availability: 'active' };
+    await expect(client.issueNodeCertificate(request)).rejects.toMatchObject({ kind: 'invalidArgument' });
+    expect(of.store.view().list('node')).toEqual([]);
+  });
+
+  test('a certificate is renewed for the role the node has now', async () => {
+    const of = await makeCluster([{ ...node('n1'), role: 'manager' }]);
+    const { credentials, options } = nodeClientSecurity(await of.identity('n1', 'worker'), 'swarm-ca');
+    const client = new NodeCaClient(of.address, credentials, options);
+    cleanups.push(() => client.close());
+    const { csrPem } = await createCsr();
+    const reply = await client.issueNodeCertificate({ csrPem, token: '', availability: '' });
+    expect(reply).toMatchObject({ nodeId: 'n1', role: 'manager' });
+  });
+});
+
+describe('who may call', () => {
+  const beat = async (of: Cluster, nodeId: string, clusterId?: string) => {
+    const identity = await of.identity(nodeId, 'worker', clusterId as ClusterId);
+    const { credentials, options } = nodeClientSecurity(identity);
+    const client = new DispatcherClient(of.address, credentials, options);
+    cleanups.push(() => client.close());
+    return client.heartbeat({ sessionId: 'x' });
+  };
+
+  test.each([
+    ['a node that was removed', 'gone', undefined, 'notFound', 'node not registered'],
+    ['a node without a session', 'n1', undefined, 'notFound', 'node not registered'],
+    [
+      'a node of another cluster',
+      'n1',
+      'other',
+      'permissionDenied',
+      'remote certificate not part of organization: c1',
+    ],
+  ])('%s is refused', async (_, nodeId, clusterId, kind, message) => {
+    const of = await makeCluster([node('n1')]);
+    await expect(beat(of, nodeId, clusterId)).rejects.toMatchObject({ kind, message });
+  });
+
+  test('nobody without a certificate', async () => {
+    const of = await makeCluster([node('n1')]);
+    const { credentials } = joiningClientSecurity(of.rootCa.certPem);
+    const client = new DispatcherClient(of.address, credentials, {
+      'grpc.ssl_target_name_override': 'swarm-manager',
+    });
+    cleanups.push(() => client.close());
+    await expect(client.heartbeat({ sessionId: 'x' })).rejects.toMatchObject({ kind: 'unauthenticated' });
+  });
+});
+
+describe('a session', () => {
+  test('registers the node with what it says of itself', async () => {
+    const of = await makeCluster([{ ...node('n1'), status: { state: 'unknown', message: '', addr: '' } }]);
+    const { session } = await startAgentSession(of, 'n1');
+    await session.ready;
+    expect(of.store.view().get('node', 'n1' as NodeId)).toMatchObject({
+      status: { state: 'ready', message: '', addr: '127.0.0.1' },
+      dataPathAddr: '192.0.2.7',
+      description: { hostname: 'host-1', resources: { nanoCpus: 2e9, memoryBytes: 2 ** 33 } },
+    });
+  });
+
+  test('brings a complete set, then what changes; reports go back', async () => {
+    const of = await makeCluster(
+      [node('n1')],
+      [task('t1', web, 'assigned', { node: 'n1' }), task('other', web, 'assigned', { node: 'n2' })],
+    );
+    const { session, reporter, tasks, networks } = await startAgentSession(of, 'n1');
+    await session.ready;
+    await expect.poll(() => tasks, soon).toEqual([{ ids: ['t1'], complete: true }]);
+    reporter.put('t1' as TaskId, { state: 'running', message: 'started', timestampMs: 1 });
+    await expect.poll(() => of.store.view().get('task', 't1' as TaskId)?.status.state, soon).toBe('running');
+    await of.store.update((tx) => tx.create('task', task('t2', web, 'assigned', { node: 'n1' })));
+    await expect.poll(() => tasks.at(-1), soon).toEqual({ ids: ['t1', 't2'], complete: false });
+    expect(tasks).toHaveLength(2); // the report did not come back
+    await of.store.update((tx) => tx.delete('task', 't1'));
+    await expect.poll(() => tasks.at(-1), soon).toEqual({ ids: ['t2'], complete: false });
+    expect(networks.at(-1)?.revision).toBe(of.store.view().revision);
+  });
+
+  test('outlives the manager: the agent comes back, reports that waited arrive', async () => {
+    const of = await makeCluster([node('n1')], [task('t1', web, 'running', { node: 'n1' })]);
+    const { session, reporter, tasks } = await startAgentSession(of, 'n1');
+    await session.ready;
+    await expect.poll(() => tasks.length, soon).toBe(1);
+    await of.stop();
+    reporter.put('t1' as TaskId, {
+      state: 'failed',
+      message: 'started',
+      err: 'task: non-zero exit (1)',
+      timestampMs: 1,
+    });
+    await of.start();
+    await expect
+      .poll(() => of.store.view().get('task', 't1' as TaskId)?.status, { ...soon, timeout: 10_000 })
+      .toMatchObject({ state: 'failed', err: 'task: non-zero exit (1)' });
+    expect(tasks.at(-1)).toEqual({ ids: ['t1'], complete: true });
+    await expect.poll(() => of.store.view().get('node', 'n1' as NodeId)?.status.state, soon).toBe('ready');
+  }, 15_000);
+
+  test('ends when the node is removed, and the next one is refused', async () => {
+    const of = await makeCluster([node('n1')]);
+    const { session, tasks } = await startAgentSession(of, 'n1');
+    await session.ready;
+    await expect.poll(() => tasks.length, soon).toBe(1);
+    await of.store.update((tx) => tx.delete('node', 'n1'));
+    const again = await startAgentSession(of, 'n1');
+    await expect(again.session.ready).rejects.toMatchObject({ message: 'node not registered' });
+  });
+
+  test('the newer session of a node wins, and registering too often is refused', async () => {
+    const of = await makeCluster([node('n1')]);
+    const { credentials, options } = nodeClientSecurity(await of.identity('n1', 'worker'));
+    const open = async () => {
+      const client = new DispatcherClient(of.address, credentials, options);
+      cleanups.push(() => client.close());
+      const messages = client.session({ description, dataPathAddr: '' }, new AbortController().signal);
+      const iterator = messages[Symbol.asyncIterator]() as AsyncIterator<{ sessionId: string }>;
+      const first = await iterator.next();
+      return { client, iterator, sessionId: (first.value as { sessionId: string }).sessionId };
+    };
+    const first = await open();
+    const second = await open();
+    await expect(first.iterator.next()).rejects.toMatchObject({ details: 'session invalid' });
+    await expect(first.client.heartbeat({ sessionId: first.sessionId })).rejects.toMatchObject({
+      kind: 'invalidArgument',
+      message: 'session invalid',
+    });
+    const { periodMs } = await second.client.heartbeat({ sessionId: second.sessionId });
+    expect(Math.abs(periodMs - 5_000)).toBeLessThanOrEqual(500);
+    await open();
+    await expect(open()).rejects.toMatchObject({
+      details: 'node n1 exceeded rate limit count of registrations',
+    });
+  });
+});
+
+describe('logs', () => {
+  const options = { stdout: true, stderr: true, follow: false, tail: -1, since: '' };
+  const read = async (
+    of: Cluster,
+    ids: readonly string[],
+    over: Partial<typeof options> = {},
+    limit = Infinity,
+  ) => {
+    const lines: LogLine[] = [];
+    const stop = new AbortController();
+    for await (const line of of.readLogs(ids as TaskId[], { ...options, ...over }, stop.signal)) {
+      lines.push(line);
+      if (lines.length >= limit) stop.abort();
+    }
+    return lines;
+  };
+  const numbered = (count: number): TaskLogs =>
+    async function* (taskId, _, signal) {
+      for (let i = 0; i < count && !signal.aborted; i++)
+        yield {
+          taskId,
+          stream: 1,
+          timestamp: '2026-11-21T03:07:14.127641534Z',
+          attrs: { 'com.docker.swarm.task.id': taskId },
+          data: Buffer.from(`${i}\n`),
+        };
+    };
+  /** An agent that listens already. */
+  const listening = async (of: Cluster, taskLogs: TaskLogs) => {
+    const agent = await startAgentSession(of, 'n1', taskLogs);
+    await agent.session.ready;
+    // Its streams are opened together: one that answered says nothing of the other, so ask until it is heard.
+    await expect
+      .poll(
+        () =>
+          read(of, ['t1'], {}, 1).then(
+            (lines) => lines.length,
+            () => 0,
+          ),
+        soon,
+      )
+      .toBe(1);
+  };
+  const running = task('t1', web, 'running', { node: 'n1' });
+
+  test('come from the node, in order, and end', async () => {
+    const of = await makeCluster([node('n1')], [running]);
+    await listening(of, numbered(500));
+    const lines = await read(of, ['t1']);
+    expect(lines.map(({ data }) => data.toString())).toEqual(Array.from({ length: 500 }, (_, i) => `${i}\n`));
+    expect(lines[0]).toMatchObject({ taskId: 't1', nodeId: 'n1', stream: 1 });
+  });
+
+  test('a reader that stops early stops the node', async () => {
+    const of = await makeCluster([node('n1')], [running]);
+    let produced = 0;
+    let ended = false;
+    const endless: TaskLogs = async function* (taskId, selection, signal) {
+      ended = false;
+      try {
+        for await (const line of numbered(Infinity)(taskId, selection, signal)) {
+          produced += 1;
+          yield line;
+        }
+      } finally {
+        ended = true;
+      }
+    };
+    await listening(of, endless);
+    await expect.poll(() => ended, soon).toBe(true);
+    expect(await read(of, ['t1'], { follow: true }, 10)).toHaveLength(10);
+    await expect.poll(() => ended, soon).toBe(true);
+    expect(produced).toBeGreaterThan(10);
+  });
+
+  test('what cannot be read is said at the end', async () => {
+    const of = await makeCluster(
+      [node('n1')],
+      [running, task('away', web, 'running', { node: 'n2' }), task('new', web, 'pending')],
+    );
+    await listening(of, numbered(3));
+    await expect(read(of, ['t1', 'away', 'new'])).rejects.toMatchObject({
+      message:
+        'warning: incomplete log stream. some logs could not be retrieved for the following reasons: task new has not been scheduled, node n2 is not available',
+    });
+  });
+});
