@@ -1,0 +1,308 @@
+/**
+ * One lab: a few plain hosts on one network and a client beside them, as `skep lab` and the tests use it.
+ * Whatever is true of a lab is on disk or in the kernel, so any process may open it by name. `up` either ends with
+ * every node ready or takes everything down again; `down` needs no complete lab and leaves nothing of it.
+ */
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, rmdirSync, writeFileSync } from 'node:fs';
+import { PassThrough } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { OutsideError, SkepError } from '../model/errors.js';
+import { CleanupStack } from '../runtime/cleanup-stack.js';
+import { hostCommand, tryHostCommand } from './host-command.js';
+import type { CommandResult, HostCommandOptions } from './host-command.js';
+import { ensureImages, importScript } from './images.js';
+import { labPaths, nodeLayout, nodesMax } from './layout.js';
+import type { LabPaths, NodeLayout } from './layout.js';
+import { createDisk, killInNamespaces, killMachine, machinePid, startMachine } from './machine.js';
+import { awaitPing, callAgent } from './remote-command.js';
+import type { CommandStreams } from './remote-command.js';
+import { createSwitch, cutPorts, healPorts, inNamespace, observeCuts, removeSwitch } from './switch.js';
+
+/** The tree this code was built in; a node's daemons come from its bin directory. */
+export const checkout = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
+
+const engineSocket = '/run/docker.sock';
+const apiSocket = '/run/skep/docker.sock';
+const engineDeadlineMs = 120_000;
+const apiDeadlineMs = 60_000;
+const logLinesShown = 15;
+
+/** What `up` is told. */
+export interface UpOptions {
+  readonly name: string;
+  readonly nodes: number;
+  /** Ready means that the engines answer; Skep's daemons are started but not waited for. */
+  readonly engineOnly?: boolean;
+  /** Called with one line for a human, now and then. */
+  readonly progress: (line: string) => void;
+}
+
+/** What is kept of a lab beside what its name says. */
+interface LabState {
+  readonly nodes: number;
+  readonly engineOnly: boolean;
+}
+
+/** One row of `skep lab status`. */
+export interface NodeStatus {
+  readonly name: string;
+  readonly address: string;
+  readonly state: 'running' | 'off';
+  readonly pid?: number;
+}
+
+export class Lab {
+  private constructor(
+    readonly name: string,
+    readonly paths: LabPaths,
+    readonly nodes: readonly NodeLayout[],
+    readonly engineOnly: boolean,
+  ) {}
+
+  /** The lab that is up under this name; refused with notFound if there is none. */
+  static open(name: string): Lab {
+    const paths = labPaths(name);
+    if (!existsSync(paths.state))
+      throw new SkepError(
+        'notFound',
+        `no lab called ${name} is up: start it with "skep lab up --name ${name}"`,
+      );
+    const { nodes, engineOnly } = JSON.parse(readFileSync(paths.state, 'utf8')) as LabState;
+    return new Lab(name, paths, layouts(paths, nodes), engineOnly);
+  }
+
+  /** Builds the lab and waits until every node's engine and API answer. Undone as a whole when a step fails. */
+  static async up({ name, nodes: count, engineOnly = false, progress }: UpOptions): Promise<Lab> {
+    if (!Number.isInteger(count) || count < 1 || count > nodesMax)
+      throw new SkepError('invalidArgument', `a lab has 1 to ${nodesMax} nodes, not ${count}`);
+    const paths = labPaths(name);
+    requireParts(engineOnly);
+    mkdirSync('/run/skep-lab', { recursive: true });
+    try {
+      mkdirSync(paths.run);
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause;
+      throw new SkepError(
+        'alreadyExists',
+        `there is a lab called ${name}: "skep lab down --name ${name}" ends it`,
+      );
+    }
+    await using undo = new CleanupStack();
+    undo.defer(() => Lab.down(name));
+    const lab = new Lab(name, paths, layouts(paths, count), engineOnly);
+    mkdirSync(paths.disks, { recursive: true });
+    const [archives] = await Promise.all([
+      ensureImages(),
+      createSwitch(paths, lab.nodes),
+      ...lab.nodes.map((node) => createDisk(node)),
+    ]);
+    progress(`starting ${count} ${count === 1 ? 'machine' : 'machines'}`);
+    const script = importScript(archives);
+    await Promise.all(
+      lab.nodes.map(async (node) => {
+        startMachine(paths, node, checkout);
+        await lab.#awaitDaemon(node, 'dockerd', engineSocket, engineDeadlineMs);
+        progress(`${node.name}: engine answers`);
+        const imported = await lab.exec(node.name, ['sh', '-c', script], { deadlineMs: engineDeadlineMs });
+        if (imported.exitCode !== 0)
+          throw new OutsideError(`${node.name}: cannot load images: ${imported.stderr.trim()}`, false);
+        progress(`${node.name}: images loaded`);
+        if (!engineOnly) await lab.#awaitDaemon(node, 'skepd', apiSocket, apiDeadlineMs);
+        progress(`${node.name}: ready`);
+      }),
+    );
+    writeFileSync(paths.state, `${JSON.stringify({ nodes: count, engineOnly } satisfies LabState)}\n`);
+    undo.move();
+    return lab;
+  }
+
+  /** Ends the lab of this name, complete or not: processes, namespaces, disks, files. Returns whether there was one. */
+  static async down(name: string): Promise<boolean> {
+    const paths = labPaths(name);
+    const existed = existsSync(paths.run) || existsSync(paths.disks);
+    for (const dir of existsSync(paths.run) ? readdirSync(paths.run) : []) {
+      const index = /^node(\d+)$/.exec(dir)?.[1];
+      if (index !== undefined) await killMachine(paths, nodeLayout(paths, Number(index)));
+    }
+    await killInNamespaces(paths);
+    await removeSwitch(paths);
+    for (const dir of [paths.disks, paths.run]) rmSync(dir, { recursive: true, force: true });
+    for (const parent of ['/run/skep-lab', '/var/lib/skep-lab'])
+      if (existsSync(parent) && readdirSync(parent).length === 0) rmdirSync(parent);
+    return existed;
+  }
+
+  /** The names of the labs there are on this machine. */
+  static names(): string[] {
+    return existsSync('/run/skep-lab') ? readdirSync('/run/skep-lab').sort() : [];
+  }
+
+  /** The node of this name; refused with notFound if the lab has none such. */
+  node(name: string): NodeLayout {
+    const found = this.nodes.find((node) => node.name === name);
+    if (!found)
+      throw new SkepError(
+        'notFound',
+        `no such node: ${name} (there are ${this.nodes.map((node) => node.name).join(', ')})`,
+      );
+    return found;
+  }
+
+  status(): NodeStatus[] {
+    return this.nodes.map((node) => {
+      const pid = machinePid(node);
+      const { name, address } = node;
+      return pid === undefined ? { name, address, state: 'off' } : { name, address, state: 'running', pid };
+    });
+  }
+
+  /** Runs a command in the node with these streams; returns its own exit code. */
+  async stream(
+    name: string,
+    argv: readonly string[],
+    streams: CommandStreams,
+    signal?: AbortSignal,
+  ): Promise<number> {
+    const node = this.node(name);
+    if (machinePid(node) === undefined)
+      throw new SkepError('unavailable', `${name} is off: "skep lab start ${name}" starts it`);
+    const reply = await callAgent(node.agentSocket, { kind: 'exec', argv }, streams, signal);
+    if ('error' in reply) throw new OutsideError(reply.error, false);
+    return reply.exitCode;
+  }
+
+  /** Runs a command in the node to its end and returns what it wrote; ends it and throws when the deadline passes. */
+  async exec(
+    name: string,
+    argv: readonly string[],
+    options: HostCommandOptions = {},
+  ): Promise<CommandResult> {
+    const stdout = new Collector();
+    const stderr = new Collector();
+    const stdin = new PassThrough();
+    stdin.end(options.input ?? '');
+    const signal = AbortSignal.timeout(options.deadlineMs ?? 60_000);
+    const exitCode = await this.stream(name, argv, { stdin, stdout, stderr }, signal).catch(
+      (cause: unknown) => {
+        if (!signal.aborted) throw cause;
+        throw new OutsideError(
+          `${name}: ${argv.join(' ')}: not done after ${options.deadlineMs ?? 60_000} ms`,
+          true,
+        );
+      },
+    );
+    return { exitCode, stdout: stdout.text(), stderr: stderr.text() };
+  }
+
+  /** `argv` as run on this machine to be the machine outside the cluster. */
+  clientCommand(argv: readonly string[]): string[] {
+    return inNamespace(this.paths.clientNamespace, argv);
+  }
+
+  /** Runs a command on the machine outside the cluster. */
+  client(argv: readonly string[], options: HostCommandOptions = {}): Promise<CommandResult> {
+    return tryHostCommand(this.clientCommand(argv), options);
+  }
+
+  /** Cuts the node's power: nothing in it gets to say a word. */
+  async kill(name: string): Promise<void> {
+    await killMachine(this.paths, this.node(name));
+  }
+
+  /** Starts a node that is off and waits until its daemons answer. Its disk is as the power cut left it. */
+  async start(name: string): Promise<void> {
+    const node = this.node(name);
+    if (machinePid(node) !== undefined) throw new SkepError('failedPrecondition', `${name} is running`);
+    await killMachine(this.paths, node); // clears what a machine that stopped by itself has left
+    startMachine(this.paths, node, checkout);
+    await this.#awaitDaemon(node, 'dockerd', engineSocket, engineDeadlineMs);
+    if (!this.engineOnly) await this.#awaitDaemon(node, 'skepd', apiSocket, apiDeadlineMs);
+  }
+
+  /** Drops all frames between two nodes, or a node and `client`, both ways. */
+  async cut(one: string, other: string): Promise<void> {
+    const port = (name: string): string => (name === 'client' ? 'client' : this.node(name).tap);
+    if (one === other) throw new SkepError('invalidArgument', 'a cut is between two different machines');
+    await cutPorts(this.paths, port(one), port(other));
+  }
+
+  /** Removes every cut. */
+  async heal(): Promise<void> {
+    await healPorts(this.paths);
+  }
+
+  cuts(): Promise<string[]> {
+    return observeCuts(this.paths);
+  }
+
+  /** The node's logs, one file a daemon and the console, as paths on this machine; brought up to date first. */
+  async logFiles(name: string): Promise<string[]> {
+    const node = this.node(name);
+    // What the node has not written back yet is still in its own memory.
+    if (machinePid(node) !== undefined)
+      await this.exec(name, ['sync', '-f', '/run/lab/log'], { deadlineMs: 10_000 }).catch(() => undefined);
+    return logFilesOf(node);
+  }
+
+  async #awaitDaemon(node: NodeLayout, daemon: string, socket: string, deadlineMs: number): Promise<void> {
+    try {
+      await awaitPing(node.agentSocket, socket, deadlineMs, () => machinePid(node) !== undefined);
+    } catch (cause) {
+      const files = logFilesOf(node).filter(
+        (path) => path.endsWith(`/${daemon}.log`) || path.endsWith('/console.log'),
+      );
+      const tails = await Promise.all(
+        files.map((path) => hostCommand(['tail', '-n', String(logLinesShown), path])),
+      );
+      const words = files.map((path, at) => `--- ${path}\n${tails[at] ?? ''}`).join('');
+      throw new OutsideError(
+        `${node.name}: ${daemon} does not answer: ${(cause as Error).message}\n${words}`,
+        false,
+        {
+          cause,
+        },
+      );
+    }
+  }
+}
+
+const layouts = (paths: LabPaths, count: number): NodeLayout[] =>
+  Array.from({ length: count }, (_, at) => nodeLayout(paths, at + 1));
+
+const logFilesOf = ({ logs }: NodeLayout): string[] =>
+  existsSync(logs)
+    ? readdirSync(logs)
+        .sort()
+        .map((file) => `${logs}/${file}`)
+    : [];
+
+/** What must be on this machine; the set-up script installs all of it. */
+function requireParts(engineOnly: boolean): void {
+  const missing = [
+    '/usr/bin/linux.uml',
+    '/usr/sbin/dockerd',
+    '/usr/bin/containerd',
+    '/usr/sbin/ebtables',
+    '/usr/sbin/xtables-legacy-multi',
+    '/dev/net/tun',
+    `${checkout}/dist/lab/guest-agent.js`,
+    ...(engineOnly ? [] : [`${checkout}/bin/skepd`, `${checkout}/bin/skep-dataplane`]),
+  ].filter((path) => !existsSync(path));
+  if (process.getuid?.() !== 0) throw new SkepError('permissionDenied', 'a lab needs root');
+  if (missing.length > 0)
+    throw new SkepError('failedPrecondition', `a lab needs ${missing.join(', ')}: run scripts/setup.sh`);
+}
+
+/** A writable that keeps what is written. */
+class Collector extends PassThrough {
+  readonly #chunks: Buffer[] = [];
+
+  constructor() {
+    super();
+    this.on('data', (chunk: Buffer) => this.#chunks.push(chunk));
+  }
+
+  text(): string {
+    return Buffer.concat(this.#chunks).toString();
+  }
+}

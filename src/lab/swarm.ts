@@ -1,0 +1,51 @@
+/** `skep lab up --init`: makes a swarm of a lab's nodes with the stock docker CLI, as a user would by hand. */
+import { OutsideError } from '../model/errors.js';
+import type { Lab } from './lab.js';
+
+const commandDeadlineMs = 60_000;
+
+/** Runs a command in a node; returns its standard output, throws OutsideError with its words when it fails. */
+export async function mustExec(
+  lab: Lab,
+  node: string,
+  argv: readonly string[],
+  deadlineMs = commandDeadlineMs,
+): Promise<string> {
+  const { exitCode, stdout, stderr } = await lab.exec(node, argv, { deadlineMs });
+  if (exitCode !== 0)
+    throw new OutsideError(
+      `${node}: ${argv.join(' ')}: exit ${exitCode}: ${(stderr || stdout).trim()}`,
+      false,
+    );
+  return stdout;
+}
+
+/** The command `docker swarm join-token ROLE` prints. */
+export async function joinCommand(lab: Lab, manager: string, role: 'manager' | 'worker'): Promise<string[]> {
+  const printed = await mustExec(lab, manager, ['docker', 'swarm', 'join-token', role]);
+  const command = /^\s*(docker swarm join --token \S+ \S+)\s*$/m.exec(printed)?.[1];
+  if (command === undefined) throw new OutsideError(`no join command in ${JSON.stringify(printed)}`, false);
+  return command.split(' ');
+}
+
+/** Initialises the swarm on the first node and joins the others, the first `managers` of all as managers. */
+export async function initSwarm(lab: Lab, managers: number, progress: (line: string) => void): Promise<void> {
+  const [first, ...others] = lab.nodes;
+  if (!first) return;
+  await mustExec(lab, first.name, ['docker', 'swarm', 'init', '--advertise-addr', first.address]);
+  progress(`${first.name}: swarm initialised`);
+  // Managers one after the other: each changes the membership of the store.
+  const joinManager = managers > 1 ? await joinCommand(lab, first.name, 'manager') : [];
+  for (const node of others.slice(0, managers - 1)) {
+    await mustExec(lab, node.name, joinManager);
+    progress(`${node.name}: joined as a manager`);
+  }
+  const workers = others.slice(managers - 1);
+  const joinWorker = workers.length > 0 ? await joinCommand(lab, first.name, 'worker') : [];
+  await Promise.all(
+    workers.map(async (node) => {
+      await mustExec(lab, node.name, joinWorker);
+      progress(`${node.name}: joined as a worker`);
+    }),
+  );
+}
