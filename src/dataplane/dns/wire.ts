@@ -1,0 +1,157 @@
+/**
+ * DNS messages (RFC 1035, EDNS of RFC 6891): queries read with dns-packet, our answers written here because every answer
+ * record can point at the question's name (dns-packet repeats it, and 512 octets would hold half as many tasks). Pure.
+ */
+import assert from 'node:assert';
+import dnsPacket from 'dns-packet';
+import type { Ip } from '../../model/addresses.js';
+import { addressBits, familyOf, ipToNumber } from '../../model/addresses.js';
+import type { DnsQuestion, DnsRecord } from './resolve.js';
+
+const headerBytes = 12;
+/** What a client without EDNS takes over UDP. */
+const udpBytesDefault = 512;
+/** Largest UDP answer: fits an overlay's MTU without fragments. */
+const udpBytesMax = 1232;
+
+export const rcodes = { noError: 0, formatError: 1, serverFailure: 2, notImplemented: 4 } as const;
+export type Rcode = keyof typeof rcodes;
+
+export interface DnsQuery {
+  /** The message as received. */
+  readonly bytes: Buffer;
+  readonly question: DnsQuestion & { readonly class: string };
+  /** End of the question section, where answers begin. */
+  readonly questionEnd: number;
+  readonly edns: boolean;
+  /** Octets the client takes over UDP. */
+  readonly udpBytes: number;
+}
+
+export type ParsedQuery =
+  | { readonly kind: 'query'; readonly query: DnsQuery }
+  /** A request that is answered with an error at once. */
+  | { readonly kind: 'refuse'; readonly response: Buffer }
+  /** Not a request at all; answering could loop. */
+  | { readonly kind: 'drop' };
+
+export function parseQuery(bytes: Buffer): ParsedQuery {
+  if (bytes.length < headerBytes || bytes.readUInt16BE(2) & 0x8000) return { kind: 'drop' };
+  const opcode = (bytes.readUInt16BE(2) >> 11) & 0xf;
+  if (opcode !== 0) return { kind: 'refuse', response: formatHeader(bytes, 'notImplemented') };
+  try {
+    const packet = dnsPacket.decode(bytes);
+    const [question] = packet.questions ?? [];
+    if (packet.questions?.length !== 1 || !question)
+      return { kind: 'refuse', response: formatHeader(bytes, 'formatError') };
+    const opt = packet.additionals?.find((record) => record.type === 'OPT');
+    const asked = opt?.type === 'OPT' ? opt.udpPayloadSize : udpBytesDefault;
+    const query = {
+      bytes,
+      question: { name: question.name, type: question.type, class: question.class ?? 'IN' },
+      questionEnd: skipName(bytes, headerBytes) + 4,
+      edns: opt !== undefined,
+      udpBytes: Math.min(Math.max(asked, udpBytesDefault), udpBytesMax),
+    };
+    return { kind: 'query', query };
+  } catch {
+    return { kind: 'refuse', response: formatHeader(bytes, 'formatError') };
+  }
+}
+
+const recordTypes = { A: 1, AAAA: 28, PTR: 12 } as const satisfies Record<DnsRecord['type'], number>;
+
+/**
+ * The answer to a query. Records that do not fit are left out and the TC bit says so; the client then asks by TCP.
+ * @param bytesMax octets of the whole message
+ */
+export function formatAnswer(
+  query: DnsQuery,
+  records: readonly DnsRecord[],
+  ttlS: number,
+  bytesMax: number,
+): Buffer {
+  // An empty OPT record: root name, type 41, our UDP size, no flags, no options.
+  const opt = query.edns
+    ? Buffer.from([0, 0, 41, udpBytesMax >> 8, udpBytesMax & 0xff, 0, 0, 0, 0, 0, 0])
+    : Buffer.alloc(0);
+  const parts: Buffer[] = [];
+  let room = bytesMax - query.questionEnd - opt.length;
+  for (const record of records) {
+    const part = formatRecord(record, ttlS);
+    room -= part.length;
+    if (room < 0) break;
+    parts.push(part);
+  }
+  const header = formatHeader(query.bytes, 'noError');
+  header.writeUInt16BE(header.readUInt16BE(2) | 0x0400 | (parts.length < records.length ? 0x0200 : 0), 2);
+  header.writeUInt16BE(1, 4);
+  header.writeUInt16BE(parts.length, 6);
+  header.writeUInt16BE(query.edns ? 1 : 0, 10);
+  return Buffer.concat([header, query.bytes.subarray(headerBytes, query.questionEnd), ...parts, opt]);
+}
+
+/** A failure with the question repeated. */
+export function formatFailure(query: DnsQuery, rcode: Rcode): Buffer {
+  const header = formatHeader(query.bytes, rcode);
+  header.writeUInt16BE(1, 4);
+  return Buffer.concat([header, query.bytes.subarray(headerBytes, query.questionEnd)]);
+}
+
+/** A header alone: the query's id, opcode and RD; QR and RA set; all counts 0. */
+function formatHeader(query: Buffer, rcode: Rcode): Buffer {
+  const header = Buffer.alloc(headerBytes);
+  header.writeUInt16BE(query.readUInt16BE(0), 0);
+  header.writeUInt16BE(0x8080 | (query.readUInt16BE(2) & 0x7900) | rcodes[rcode], 2);
+  return header;
+}
+
+function formatRecord({ type, data }: DnsRecord, ttlS: number): Buffer {
+  const value = type === 'PTR' ? formatName(data) : formatAddress(data as Ip);
+  const fixed = Buffer.alloc(12);
+  fixed.writeUInt16BE(0xc000 | headerBytes, 0); // a pointer to the question's name
+  fixed.writeUInt16BE(recordTypes[type], 2);
+  fixed.writeUInt16BE(1, 4);
+  fixed.writeUInt32BE(ttlS, 6);
+  fixed.writeUInt16BE(value.length, 10);
+  return Buffer.concat([fixed, value]);
+}
+
+function formatAddress(ip: Ip): Buffer {
+  const digits = addressBits(familyOf(ip)) / 4;
+  return Buffer.from(ipToNumber(ip).toString(16).padStart(digits, '0'), 'hex');
+}
+
+function formatName(name: string): Buffer {
+  const labels = name.split('.').map((label) => {
+    const text = Buffer.from(label);
+    assert(text.length > 0 && text.length < 64, `not a name: ${name}`);
+    return Buffer.concat([Buffer.of(text.length), text]);
+  });
+  return Buffer.concat([...labels, Buffer.of(0)]);
+}
+
+/** The offset behind the name at `offset`. Throws when it runs out of the message. */
+export function skipName(message: Buffer, offset: number): number {
+  for (;;) {
+    const length = message.readUInt8(offset);
+    if (length === 0) return offset + 1;
+    if ((length & 0xc0) === 0xc0) return offset + 2;
+    offset += 1 + length;
+  }
+}
+
+/** Offsets of the TTL fields of all records but OPT. Throws when the message is cut short. */
+export function ttlOffsets(message: Buffer): number[] {
+  const count = (offset: number): number => message.readUInt16BE(offset);
+  let offset = headerBytes;
+  for (let i = count(4); i > 0; i--) offset = skipName(message, offset) + 4;
+  const offsets: number[] = [];
+  for (let i = count(6) + count(8) + count(10); i > 0; i--) {
+    offset = skipName(message, offset);
+    if (message.readUInt16BE(offset) !== 41) offsets.push(offset + 4);
+    offset += 10 + message.readUInt16BE(offset + 8);
+  }
+  assert(offset <= message.length, 'message cut short');
+  return offsets;
+}
