@@ -36,7 +36,8 @@ export async function claimNamespace(name: string): Promise<Disposable> {
  * daemon's: SkepError `failedPrecondition`. The socket is 0600.
  */
 export async function openSocket(path: string, listen: (path: string) => Promise<void>): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+  // Others' sockets stand in the same directory: the umask is not for it.
+  if ((await mkdir(dirname(path), { recursive: true })) !== undefined) await chmod(dirname(path), 0o755);
   if (await answers(path)) throw new SkepError('failedPrecondition', `another daemon listens at ${path}`);
   await rm(path, { force: true });
   await listen(path);

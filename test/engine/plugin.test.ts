@@ -161,6 +161,31 @@ describe('a container on a network of driver skep', () => {
     await inside('c5', 'ping -c1 -W2 10.20.0.6');
   });
 
+  test('an endpoint that the engine forgot while skep-dataplane was down loses its port', async () => {
+    await host.stopDataplane('SIGTERM');
+    const path = join(host.stateDir, 'dataplane/endpoints.json');
+    const table = JSON.parse(await readFile(path, 'utf8')) as { endpoints: object[] };
+    const forgotten = {
+      ...table.endpoints[0],
+      endpointId: 'f0f0f0f0f0f0',
+      address: '10.20.0.7',
+      mac: '02:42:0a:14:00:07',
+      sandboxKey: join(host.directory, 'exec/netns/gone'),
+    };
+    await writeFile(path, JSON.stringify({ ...table, endpoints: [...table.endpoints, forgotten] }));
+    await host.startDataplane();
+    const port = portName(forgotten.endpointId);
+    await eventually('its port is restored, for the engine might have it', async () =>
+      (await ports()).includes(port),
+    );
+    await eventually(
+      'its port goes once the engine has said twice that it has not',
+      async () => !(await ports()).includes(port),
+    );
+    assert.match(await ports(), new RegExp(portName(await endpointId('c5'))));
+    await eventually('kernel equals state', async () => (await verify()).length === 0);
+  });
+
   test('`skep verify` tells equal from different', async () => {
     const skep = (args: string): Promise<{ code: number; output: string }> =>
       new Promise((done) => {

@@ -104,6 +104,11 @@ test('a bug is not answered but told', async () => {
 test('a socket is root’s alone, a stale one is replaced, a live one is not', async () => {
   assert.equal((await stat(socketPath())).mode & 0o777, 0o600);
   await assert.rejects(openSocket(socketPath(), assert.fail), /another daemon listens at/);
+  const made = join(directory, 'made/s');
+  const umask = process.umask(0o077);
+  await openSocket(made, (path) => writeFile(path, ''));
+  process.umask(umask);
+  assert.equal((await stat(join(directory, 'made'))).mode & 0o777, 0o755, 'others have sockets there too');
   const stale = join(directory, 'stale.sock');
   await writeFile(stale, '');
   let opened = '';
