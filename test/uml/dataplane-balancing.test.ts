@@ -38,7 +38,7 @@ describe('balancing', () => {
   });
 
   test('a task that stops serving gets no new flow', () => {
-    const drained = reports.filter(({ count }) => count && !('web4' in (count as object)));
+    const drained = reports.filter(({ count }) => count && !('web4' in (count)));
     expect(drained.map(({ count }) => count)).toContainEqual({ web3: 10, web6: 10 });
     expect(drained.filter(({ count }) => 'web3' in (count as object))).toHaveLength(2);
   });

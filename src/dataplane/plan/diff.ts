@@ -55,8 +55,12 @@ const rank: Readonly<Record<ObjectKind, number>> = {
 const firstBalancingRank = rank.ipset;
 
 /** IPVS's own sysctls exist only where IPVS does: they belong to balancing, or a kernel without it would get no overlay. */
-const rankOf = (object: KernelObject): number =>
-  object.kind === 'sysctl' && isBalancerSysctl(object.path) ? firstBalancingRank : rank[object.kind];
+function rankOf(object: KernelObject): number {
+  if (object.kind === 'sysctl' && isBalancerSysctl(object.path)) return firstBalancingRank;
+  // A VIP on a container's `lo` is known as ours by its route (see sandbox.ts), which must come before it and outlive it.
+  if (object.kind === 'address' && object.device === 'lo') return rank.route + 0.5;
+  return rank[object.kind];
+}
 
 const balances = (object: KernelObject): boolean => rankOf(object) >= firstBalancingRank;
 
@@ -112,7 +116,10 @@ export function applyToImage(image: readonly KernelObject[], ops: readonly Op[])
   for (const op of ops) {
     const key = identity(op.object);
     if (op.op === 'delete') held.delete(key);
-    else held.set(key, { ...held.get(key), ...op.object } as KernelObject);
+    else {
+      const made = op.object.kind === 'chain' ? { rules: [], ...op.object } : op.object;
+      held.set(key, { ...held.get(key), ...made } as KernelObject);
+    }
   }
   return [...held.values()];
 }

@@ -1,0 +1,91 @@
+/** A kernel as a map of namespaces: what the reconciler's tests put in the real one's place. */
+import type { Ip } from '../../../../src/model/addresses.js';
+import type { OutsideError } from '../../../../src/model/errors.js';
+import type { Vni } from '../../../../src/model/ids.js';
+import type { Kernel, Observation } from '../../../../src/dataplane/kernel/kernel.js';
+import { KernelError } from '../../../../src/dataplane/kernel/kernel-error.js';
+import type { Op } from '../../../../src/dataplane/plan/diff.js';
+import { applyToImage, opLine } from '../../../../src/dataplane/plan/diff.js';
+import type { Scope } from '../../../../src/dataplane/plan/node.js';
+import { scopeName } from '../../../../src/dataplane/plan/node.js';
+import type { KernelObject } from '../../../../src/dataplane/plan/objects.js';
+import { identity } from '../../../../src/dataplane/plan/objects.js';
+
+export class ModelKernel implements Kernel {
+  readonly namespaces = new Map<string, KernelObject[]>([['host', []]]);
+  /** `scope: op` of everything done, in order. */
+  readonly applied: string[] = [];
+  observed = 0;
+  /** Ops that may still be done before the process "dies"; the next one throws. */
+  opsLeft = Infinity;
+  balancingUnavailable: OutsideError | null = null;
+  /** Scopes in which every op fails. */
+  readonly broken = new Set<string>();
+  readonly listeners = new Map<string, () => void>();
+  mtuBytes: number | null = 1500;
+
+  async observe(scope: Scope): Promise<Observation> {
+    this.observed += 1;
+    const objects = this.namespaces.get(scopeName(scope));
+    return {
+      exists: objects !== undefined,
+      objects: objects ?? [],
+      balancingUnavailable: this.balancingUnavailable,
+    };
+  }
+
+  async apply(scope: Scope, ops: readonly Op[]): Promise<void> {
+    const name = scopeName(scope);
+    for (const op of ops) {
+      if (this.broken.has(name)) throw new KernelError(opLine(op), 'EPERM');
+      if (this.opsLeft <= 0) throw new KernelError('the process was killed', 'EINTR');
+      this.opsLeft -= 1;
+      this.namespaces.set(name, applyToImage(this.namespaces.get(name) ?? [], [op]));
+      this.applied.push(`${name}: ${opLine(op)}`);
+      const { object } = op;
+      // The other half of a pair appears with the first.
+      if (object.kind === 'link' && op.op === 'add' && object.peer) {
+        const { name: peer, mac, mtu } = object.peer;
+        this.put('host', { kind: 'link', name: peer, type: 'veth', mac, mtu, up: false });
+      }
+    }
+  }
+
+  put(name: string, ...objects: KernelObject[]): void {
+    const held = this.namespaces.get(name) ?? [];
+    const ops = objects.map((object): Op => ({ op: 'add', object }));
+    this.namespaces.set(name, applyToImage(held, ops));
+  }
+
+  remove(name: string, id: string): void {
+    const held = this.namespaces.get(name) ?? [];
+    this.namespaces.set(
+      name,
+      held.filter((object) => identity(object) !== id),
+    );
+  }
+
+  async overlayNamespaces(): Promise<Vni[]> {
+    return [...this.namespaces.keys()].flatMap((name) =>
+      name.startsWith('overlay ') ? [Number(name.slice('overlay '.length)) as Vni] : [],
+    );
+  }
+
+  async deleteOverlayNamespace(vni: Vni): Promise<void> {
+    this.namespaces.delete(`overlay ${vni}`);
+    this.applied.push(`overlay ${vni}: - namespace`);
+  }
+
+  async underlayMtu(_vtep: Ip): Promise<number | null> {
+    return this.mtuBytes;
+  }
+
+  watch(scope: Scope, onChange: () => void): Disposable | null {
+    const name = scopeName(scope);
+    if (!this.namespaces.has(name)) return null;
+    this.listeners.set(name, onChange);
+    return { [Symbol.dispose]: () => this.listeners.delete(name) };
+  }
+
+  forget(): void {}
+}

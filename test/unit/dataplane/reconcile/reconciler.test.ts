@@ -1,0 +1,221 @@
+/** The reconciler against a model of the kernel: order, isolation, drift, convergence from wherever it was stopped. */
+import { pino } from 'pino';
+import { describe, expect, test } from 'vitest';
+import { MissingModuleError } from '../../../../src/dataplane/kernel/kernel-error.js';
+import type { Desired } from '../../../../src/dataplane/plan/node.js';
+import type { KernelObject } from '../../../../src/dataplane/plan/objects.js';
+import { Reconciler } from '../../../../src/dataplane/reconcile/reconciler.js';
+import type { Clock } from '../../../../src/runtime/clock.js';
+import type { ClusterOf } from '../plan/network-state.js';
+import { ingressId, mynetId, sandboxOf, stateOf } from '../plan/network-state.js';
+import { ModelKernel } from './model-kernel.js';
+
+class HandClock implements Clock {
+  now = 1_000_000;
+  nowMs = (): number => this.now;
+  sleep = async (delayMs: number): Promise<void> => {
+    this.now += delayMs;
+  };
+}
+
+const cluster: ClusterOf = {
+  ingress: true,
+  ports: { 8080: 80 },
+  tasks: [
+    { part: 3, node: 1 },
+    { part: 4, node: 2 },
+    { part: 5, node: 1, service: 'caller' },
+  ],
+};
+const box = '/run/docker/netns/box3';
+const legs = [sandboxOf(ingressId, 3, box), sandboxOf(mynetId, 3, box), sandboxOf(mynetId, 5)];
+const desired = (over: ClusterOf = {}): Desired => ({
+  state: stateOf(1, { ...cluster, ...over }),
+  sandboxes: legs,
+});
+const nothing: Desired = { state: null, sandboxes: [] };
+/** The engine moved both interfaces into the container. */
+function fillBox(kernel: ModelKernel): void {
+  const kernelRule: KernelObject = {
+    kind: 'rule',
+    priority: 0,
+    table: 255,
+    from: null,
+    to: null,
+    iif: null,
+    protocol: 2,
+  };
+  kernel.put(`sandbox ${box}`, kernelRule, ...eths);
+}
+const eths = legs
+  .slice(0, 2)
+  .map(({ mac }, index): KernelObject => ({ kind: 'link', name: `eth${index}`, type: 'veth', mac }));
+
+function make(kernel: ModelKernel): { reconciler: Reconciler; clock: HandClock } {
+  const clock = new HandClock();
+  return { clock, reconciler: new Reconciler({ kernel, clock, log: pino({ level: 'silent' }) }) };
+}
+async function programmed(
+  want: Desired = desired(),
+): Promise<ReturnType<typeof make> & { kernel: ModelKernel }> {
+  const kernel = new ModelKernel();
+  fillBox(kernel);
+  const made = make(kernel);
+  made.reconciler.setDesired(want);
+  await made.reconciler.pass();
+  return { ...made, kernel };
+}
+const image = (kernel: ModelKernel): unknown =>
+  [...kernel.namespaces]
+    .sort()
+    .map(([name, objects]) => [name, objects.map((o) => JSON.stringify(o)).sort()]);
+
+describe('reconciler', () => {
+  test('does nothing before the first desired value', async () => {
+    const kernel = new ModelKernel();
+    kernel.put('overlay 4097', { kind: 'namespace' });
+    const { reconciler } = make(kernel);
+    await reconciler.pass();
+    expect([kernel.observed, kernel.applied, await reconciler.verify()]).toEqual([0, [], []]);
+  });
+
+  test('programs everything, then has nothing to do', async () => {
+    const { reconciler, kernel } = await programmed();
+    expect(reconciler.status()).toEqual({ programmedRevision: 1, lastError: '', driftRepairs: 0 });
+    expect(await reconciler.verify()).toEqual([]);
+    const { observed } = kernel;
+    const done = kernel.applied.length;
+    await reconciler.pass();
+    expect([kernel.applied.length, kernel.observed]).toEqual([done, observed]);
+  });
+
+  test('makes every namespace reachable before anything is balanced, and takes away the other way round', async () => {
+    const { reconciler, kernel } = await programmed();
+    const balancing = /server|ipset|chain|jump|\/vs\//;
+    const first = kernel.applied.findIndex((text) => balancing.test(text));
+    const puts = kernel.applied.slice(first).filter((text) => !/: - /.test(text));
+    expect(puts.filter((text) => !balancing.test(text))).toEqual([]);
+    kernel.applied.length = 0;
+    reconciler.setDesired(
+      desired({ revision: 2, tasks: cluster.tasks?.filter(({ part }) => part !== 4) ?? [] }),
+    );
+    await reconciler.pass();
+    const lastBalancing = kernel.applied.findLastIndex((text) => balancing.test(text));
+    const firstUnreach = kernel.applied.findIndex((text) => /- (neighbour|fdb|route)/.test(text));
+    expect(lastBalancing).toBeGreaterThanOrEqual(0);
+    expect(firstUnreach).toBeGreaterThan(lastBalancing);
+  });
+
+  test('converges from wherever it was killed, on the way in, across a change and on the way out', async () => {
+    const changed = desired({ revision: 2, ports: { 9090: 80 }, tasks: [{ part: 3, node: 1 }, { part: 7, node: 2 }] }); // prettier-ignore
+    for (const [from, to] of [
+      [null, desired()],
+      [desired(), changed],
+      [desired(), { ...nothing, sandboxes: legs }],
+    ] as const) {
+      const whole = await programmed(from ?? nothing);
+      whole.kernel.applied.length = 0;
+      whole.reconciler.setDesired(to);
+      await whole.reconciler.pass();
+      const opCount = whole.kernel.applied.length;
+      expect(opCount).toBeGreaterThan(5);
+      for (let killedAfter = 0; killedAfter < opCount; killedAfter++) {
+        const { kernel, reconciler } = await programmed(from ?? nothing);
+        kernel.opsLeft = killedAfter;
+        reconciler.setDesired(to);
+        await reconciler.pass();
+        kernel.opsLeft = Infinity;
+        const restarted = make(kernel).reconciler;
+        restarted.setDesired(to);
+        await restarted.pass();
+        expect(restarted.status().lastError, `killed after ${killedAfter}`).toBe('');
+        expect(await restarted.verify(), `killed after ${killedAfter}`).toEqual([]);
+        expect(image(kernel), `killed after ${killedAfter}`).toEqual(image(whole.kernel));
+      }
+    }
+  });
+
+  test('leaves nothing of its own and all of the strangers', async () => {
+    const { kernel, reconciler } = await programmed();
+    const stranger: KernelObject = { kind: 'virtualServer', mark: 7, scheduler: 'rr' };
+    kernel.put('host', stranger);
+    reconciler.setDesired(nothing);
+    await reconciler.pass();
+    const left = kernel.namespaces.get('host')?.filter(({ kind }) => kind !== 'sysctl' && kind !== 'link');
+    expect(left).toEqual([stranger]);
+    expect(await kernel.overlayNamespaces()).toEqual([]);
+    expect(await reconciler.verify()).toEqual([]);
+  });
+
+  test('one broken overlay holds up nobody else and is retried with backoff', async () => {
+    const kernel = new ModelKernel();
+    kernel.broken.add('overlay 4097');
+    const { reconciler, clock } = make(kernel);
+    reconciler.setDesired(desired());
+    await reconciler.pass();
+    expect(reconciler.status().lastError).toMatch(/^overlay 4097: .*EPERM/);
+    expect(reconciler.programmedRevision).toBe(0);
+    expect(kernel.applied.some((text) => text.startsWith('host: + real-server'))).toBe(true);
+    expect(await reconciler.pass()).toBeLessThanOrEqual(100);
+    kernel.broken.clear();
+    clock.now += 1_000;
+    await reconciler.pass();
+    expect(reconciler.status()).toMatchObject({ programmedRevision: 1, lastError: '' });
+  });
+
+  test('a kernel without IPVS gets its overlay and a clear error', async () => {
+    const kernel = new ModelKernel();
+    kernel.balancingUnavailable = new MissingModuleError('ip_vs');
+    const { reconciler } = make(kernel);
+    reconciler.setDesired(desired());
+    await reconciler.pass();
+    expect(reconciler.status().lastError).toContain('overlay 4097: this kernel lacks the module ip_vs');
+    expect(kernel.applied).toContainEqual('overlay 4097: + neighbour br0 10.0.1.4 02:42:0a:00:01:04');
+    expect(kernel.applied.filter((text) => /server/.test(text))).toEqual([]);
+    await reconciler.waitVeth(legs[2]?.endpointId ?? '', AbortSignal.timeout(10));
+  });
+
+  test('counts repairs of drift, but not changes of what is desired', async () => {
+    const { kernel, reconciler, clock } = await programmed();
+    reconciler.setDesired(desired({ revision: 2, ports: {} }));
+    await reconciler.pass();
+    expect(reconciler.status().driftRepairs).toBe(0);
+    kernel.remove('overlay 4097', 'neighbour br0 10.0.1.4');
+    expect(await reconciler.verify()).toEqual(['overlay 4097: + neighbour br0 10.0.1.4 02:42:0a:00:01:04']);
+    clock.now += 10_000;
+    await reconciler.pass();
+    expect(reconciler.status().driftRepairs).toBe(1);
+    kernel.remove('host', 'neighbour sk-ingress 10.0.0.4');
+    kernel.listeners.get('host')?.();
+    await reconciler.pass();
+    expect(reconciler.status().driftRepairs).toBe(2);
+  });
+
+  test('a sandbox is programmed once its interface is there, without counting as drift', async () => {
+    const kernel = new ModelKernel();
+    const { reconciler } = make(kernel);
+    reconciler.setDesired(desired());
+    await reconciler.pass();
+    const [ingressLeg, mynetLeg] = legs.map(({ endpointId }) => endpointId);
+    const soon = (): AbortSignal => AbortSignal.timeout(10);
+    await reconciler.waitVeth(mynetLeg ?? '', soon());
+    await expect(reconciler.waitSandbox(mynetLeg ?? '', soon())).rejects.toThrow();
+    expect(reconciler.status()).toMatchObject({ programmedRevision: 1, lastError: '' });
+    fillBox(kernel);
+    reconciler.poke();
+    await reconciler.pass();
+    await reconciler.waitSandbox(mynetLeg ?? '', soon());
+    await reconciler.waitSandbox(ingressLeg ?? '', soon());
+    expect(reconciler.status().driftRepairs).toBe(0);
+  });
+
+  test('tells of a VTEP address that no device holds', async () => {
+    const kernel = new ModelKernel();
+    kernel.mtuBytes = null;
+    const { reconciler } = make(kernel);
+    reconciler.setDesired(desired());
+    await reconciler.pass();
+    expect(reconciler.status().lastError).toContain('no device of this host holds the VTEP address');
+    expect(reconciler.programmedRevision).toBe(0);
+  });
+});
