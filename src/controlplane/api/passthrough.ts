@@ -63,7 +63,9 @@ export async function passThrough(
   if (options.body) headers.push('Content-Length', String(options.body.length));
   else if (!hasBody && client.method !== 'GET' && client.method !== 'HEAD')
     headers.push('Content-Length', '0');
-  headers.push('Connection', 'close');
+  // Not `close`: told so, the engine would shut the connection on a body it has not read (an unknown container) while
+  // the rest of it is still being sent, and its answer would be lost to the write error.
+  headers.push('Connection', 'keep-alive');
 
   const call = request({
     socketPath,
@@ -80,6 +82,8 @@ export async function passThrough(
       call.once('response', resolve);
       call.once('error', reject);
     });
+    // The engine learns of the request now, not with the first byte of its body.
+    if (!options.body) call.flushHeaders();
     if (options.body) call.end(options.body);
     // The engine may answer before it has read everything (a refused build context): that is not a failure.
     else client.pipe(call);
@@ -117,11 +121,8 @@ export async function passUpgrade(
     engine.destroy();
     socket.destroy();
   };
-  engine.on('error', cut);
   socket.on('error', cut);
   socket.on('close', () => engine.destroy());
-  engine.on('close', () => socket.destroy());
-
   try {
     await connected(engine);
   } catch (cause) {
@@ -133,6 +134,8 @@ export async function passUpgrade(
       );
     return;
   }
+  engine.on('error', cut);
+  engine.on('close', () => socket.destroy());
   const lines = [`${client.method} ${client.url} HTTP/1.1`];
   for (let i = 0; i + 1 < client.rawHeaders.length; i += 2)
     lines.push(`${client.rawHeaders[i]}: ${client.rawHeaders[i + 1]}`);

@@ -65,16 +65,14 @@ export class ApiRequest {
   #parse(body: string): Json {
     if (this.modern) {
       if (body === '') return new JsonObject([]);
-      return prefixed('invalid JSON: ', () => {
-        const truncated = 'unexpected EOF';
-        const value = parseJson(body, { truncated, allowTrailing: true });
-        try {
-          parseJson(body, { truncated, allowTrailing: false });
-        } catch {
-          throw new SkepError('invalidArgument', 'unexpected content after JSON');
-        }
-        return value;
-      });
+      const truncated = 'unexpected EOF';
+      const value = prefixed('invalid JSON: ', () => parseJson(body, { truncated, allowTrailing: true }));
+      try {
+        parseJson(body, { truncated, allowTrailing: false });
+      } catch (cause) {
+        throw new SkepError('invalidArgument', 'unexpected content after JSON', { cause });
+      }
+      return value;
     }
     // 20.10 reads with a Decoder: white space alone is EOF too, and what follows the value is not looked at.
     if (body.trim() === '') throw new SkepError('invalidArgument', 'got EOF while reading request body');

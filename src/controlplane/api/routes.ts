@@ -99,8 +99,16 @@ export function findRoute(method: string, path: string): Route {
     });
     if (fits) return { kind: 'handler', handler: route.handler, params };
   }
-  return { kind: ours.has(parts[0] ?? '') ? 'unknown' : 'engine' };
+  return { kind: isOurs(path) ? 'unknown' : 'engine' };
 }
+
+/** The engine decodes a path before it looks, so `/swarm%2Finit` is judged by what it will see there. */
+const isOurs = (path: string): boolean => {
+  const [first, second] = decode(path)
+    .split('/')
+    .filter((part) => part !== '');
+  return ours.has((/^v\d/.test(first ?? '') ? second : first) ?? '');
+};
 
 const decode = (part: string): string => {
   try {

@@ -52,6 +52,11 @@ export interface ApiServer {
 /** Credentials and long labels travel in headers; Go's own limit. */
 const headerLimitBytes = 1024 * 1024;
 
+/** The answer to an upgrade of something that is not the engine's, which must not reach it by this way either. */
+const noUpgrade =
+  'HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n' +
+  'Content-Length: 48\r\n\r\n{"message":"this request cannot be an upgrade"}\n';
+
 export function createApiServer(options: ApiServerOptions): ApiServer {
   const { control, readLogs, log, clock, random, describeRoot, rotateToken } = options;
   const engine = new EngineClient(options.engineSocket, () => clock.nowMs());
@@ -80,10 +85,16 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     // What Node could not emit on the socket any more must not end the daemon.
     socket.on('error', (err) => log.debug({ err }, 'upgraded connection failed'));
-    void passUpgrade(engine.socketPath, request, socket, head).catch((err: unknown) => {
-      log.warn({ err, url: request.url }, 'upgrade failed');
-      socket.destroy();
-    });
+    void engine
+      .identity()
+      .then(async (identity) => {
+        if (mayUpgrade(request, identity)) await passUpgrade(engine.socketPath, request, socket, head);
+        else socket.end(noUpgrade);
+      })
+      .catch((err: unknown) => {
+        log.warn({ err, url: request.url }, 'upgrade failed');
+        socket.destroy();
+      });
   });
 
   return {
@@ -117,7 +128,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
 async function handle(context: ApiContext, http: IncomingMessage, reply: ServerResponse): Promise<void> {
   const gone = new AbortController();
   reply.once('close', () => gone.abort());
-  const { pathname, searchParams } = new URL(http.url ?? '/', 'http://docker');
+  const { pathname, query } = splitTarget(http.url);
   const isPing = /^(\/v[^/]+)?\/_ping$/.test(pathname);
   // Ping is where clients negotiate: it must not name the version of an engine that was replaced since.
   const identity = await context.engine.identity(isPing);
@@ -133,7 +144,7 @@ async function handle(context: ApiContext, http: IncomingMessage, reply: ServerR
     setVersionHeaders(reply, identity);
     await route.handler(
       context,
-      new ApiRequest(http, reply, minor, path, searchParams, route.params, identity, gone.signal),
+      new ApiRequest(http, reply, minor, path, query, route.params, identity, gone.signal),
     );
   } catch (err) {
     if (err instanceof AssertionError) throw err;
@@ -149,6 +160,22 @@ async function handle(context: ApiContext, http: IncomingMessage, reply: ServerR
   } finally {
     // A body that nobody wanted must not stay in front of the connection's next request.
     if (!http.complete && !http.destroyed) http.resume();
+  }
+}
+
+function splitTarget(target = '/'): { readonly pathname: string; readonly query: URLSearchParams } {
+  const mark = target.indexOf('?');
+  if (mark < 0) return { pathname: target, query: new URLSearchParams() };
+  return { pathname: target.slice(0, mark), query: new URLSearchParams(target.slice(mark + 1)) };
+}
+
+/** Whether a connection may change protocol here: only what is the engine's can. */
+function mayUpgrade({ method, url }: IncomingMessage, engine: EngineIdentity): boolean {
+  try {
+    const { path } = splitVersion(splitTarget(url).pathname, engine);
+    return findRoute(method ?? 'GET', path).kind === 'engine';
+  } catch {
+    return false;
   }
 }
 

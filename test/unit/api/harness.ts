@@ -21,7 +21,7 @@ import type {
 import { MemoryStore } from '../../../src/controlplane/store/memory.js';
 import type { Cidr, Ip } from '../../../src/model/addresses.js';
 import { SkepError } from '../../../src/model/errors.js';
-import type { ClusterId, NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../../src/model/ids.js';
+import type { ClusterId, NetworkId, NodeId, TaskId, Vni } from '../../../src/model/ids.js';
 import type { NodeDescription, Service, Task } from '../../../src/model/objects.js';
 import { systemClock } from '../../../src/runtime/clock.js';
 
@@ -101,7 +101,7 @@ export const taskOf = (service: Service, id: string, change: Partial<Task> = {})
   version: 0,
   createdAtMs: 0,
   updatedAtMs: 0,
-  serviceId: service.id as ServiceId,
+  serviceId: service.id,
   serviceName: service.spec.name,
   serviceLabels: service.spec.labels,
   slot: 1,
@@ -118,6 +118,7 @@ export const taskOf = (service: Service, id: string, change: Partial<Task> = {})
 export interface Reply {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
+  readonly bytes: Buffer;
   readonly text: string;
   readonly json: unknown;
 }
@@ -253,14 +254,15 @@ export class Harness implements AsyncDisposable {
         answer.on('data', (chunk: Buffer) => chunks.push(chunk));
         answer.on('error', reject);
         answer.on('end', () => {
-          const text = Buffer.concat(chunks).toString('utf8');
+          const bytes = Buffer.concat(chunks);
+          const text = bytes.toString('utf8');
           let json: unknown;
           try {
             json = JSON.parse(text);
           } catch {
             json = undefined;
           }
-          resolve({ status: answer.statusCode ?? 0, headers: answer.headers, text, json });
+          resolve({ status: answer.statusCode ?? 0, headers: answer.headers, bytes, text, json });
         });
       });
       call.end(body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body));
@@ -290,3 +292,22 @@ export class Harness implements AsyncDisposable {
 }
 
 export const filters = (value: object): string => `filters=${encodeURIComponent(JSON.stringify(value))}`;
+
+/** Keeps all that a stream says, from the first byte on. */
+export class Collector {
+  text = '';
+  #wake: () => void = () => undefined;
+
+  constructor(stream: NodeJS.ReadableStream) {
+    stream.on('data', (chunk: Buffer) => {
+      this.text += chunk.toString();
+      this.#wake();
+    });
+  }
+
+  /** Resolves when the text contains it. */
+  async until(wanted: string): Promise<string> {
+    while (!this.text.includes(wanted)) await new Promise<void>((resolve) => (this.#wake = resolve));
+    return this.text;
+  }
+}

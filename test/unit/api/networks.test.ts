@@ -1,0 +1,488 @@
+/** `/networks` merged with the engine's, events and logs; statuses and texts as recorded from dockerd 20.10.24. */
+import { once } from 'node:events';
+import { request } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { NetworkId, ServiceId, TaskId, Vni } from '../../../src/model/ids.js';
+import type { Cidr, Ip } from '../../../src/model/addresses.js';
+import { Collector, Harness, filters, ingressId, nodeId, taskOf } from './harness.js';
+
+let api: Harness;
+beforeEach(async () => {
+  api = await Harness.start();
+});
+afterEach(async () => {
+  await api[Symbol.asyncDispose]();
+});
+
+const bridge = {
+  Name: 'bridge',
+  Id: 'b'.repeat(64),
+  Driver: 'bridge',
+  Scope: 'local',
+  Options: {},
+  Labels: {},
+};
+const instance = (id: string, more: object = {}) => ({
+  Name: 'mynet',
+  Id: 'e'.repeat(64),
+  Driver: 'skep',
+  Scope: 'local',
+  Options: { 'skep.network.id': id, 'skep.vni': '4097', mine: 'x' },
+  Labels: {},
+  ...more,
+});
+
+/** An engine that has these networks. */
+const withNetworks = (...networks: { Name: string; Id: string; Driver: string }[]) => {
+  api.behaviour = (received, reply) => {
+    const url = new URL(received.url ?? '', 'http://x');
+    const path = url.pathname.replace(/^\/v[\d.]+/, '');
+    const send = (status: number, body: unknown): void => {
+      reply.writeHead(status, { 'Content-Type': 'application/json' });
+      reply.end(`${JSON.stringify(body)}\n`);
+    };
+    if (path === '/networks') {
+      const onlySkep = url.searchParams.get('filters')?.includes('skep') ?? false;
+      return send(
+        200,
+        networks.filter(({ Driver }) => !onlySkep || Driver === 'skep'),
+      );
+    }
+    if (path === '/networks/prune') return send(200, { NetworksDeleted: ['local1'] });
+    if (path === '/networks/create') return send(201, { Id: 'made by the engine' });
+    const [, , argument = '', verb] = path.split('/');
+    const found = networks.find(({ Name, Id }) => Name === argument || Id.startsWith(argument));
+    if (!found) return send(404, { message: `network ${argument} not found` });
+    if (received.method === 'DELETE') return send(204, undefined);
+    send(200, verb === undefined ? found : { path });
+  };
+};
+
+const allocate = (id: string): Promise<void> =>
+  api.store.update((tx) => {
+    const network = tx.get('network', id as NetworkId);
+    if (!network) throw new Error(id);
+    tx.update('network', {
+      ...network,
+      allocation: { vni: 4097 as Vni, subnet: '10.0.1.0/24' as Cidr, gateway: '10.0.1.1' as Ip },
+    });
+  });
+
+describe('create refuses', () => {
+  const invalid = 'rpc error: code = InvalidArgument desc = ';
+  const overlay = (name: string, more: object = {}): object => ({ Name: name, Driver: 'overlay', ...more });
+  const ipam = (config: object): object => ({ IPAM: { Config: [config] } });
+  test.each<[body: object, status: number, message: string]>([
+    [
+      { Name: 5 },
+      400,
+      'json: cannot unmarshal number into Go struct field NetworkCreateRequest.Name of type string',
+    ],
+    [
+      { IPAM: { Config: [{ Subnet: 5 }] } },
+      400,
+      'json: cannot unmarshal number into Go struct field IPAMConfig.IPAM.Config.Subnet of type string',
+    ],
+    [overlay('o', ipam({ Subnet: 'bogus' })), 500, 'Invalid subnet bogus : invalid CIDR address: bogus'],
+    [
+      overlay('o', ipam({ Subnet: '10.7.0.0/24', Gateway: '10.8.0.1' })),
+      400,
+      `${invalid}ipam configuration: subnet 10.7.0.0/24 does not contain gateway 10.8.0.1`,
+    ],
+    [
+      overlay('o', ipam({ Subnet: '10.7.0.5/24', IPRange: '10.9.0.0/24' })),
+      400,
+      `${invalid}ipam configuration: subnet 10.7.0.5/24 does not contain range 10.9.0.0/24`,
+    ],
+    [
+      overlay('o', ipam({ Subnet: '10.7.1.0/24', Gateway: 'zz' })),
+      400,
+      `${invalid}ipam configuration: invalid gateway zz`,
+    ],
+    [overlay('mynet'), 409, 'network with name mynet already exists'],
+    [{ Name: 'mynet', Driver: 'bridge' }, 409, 'network with name mynet already exists'],
+    [overlay('MYNET'), 500, 'rpc error: code = Unknown desc = name conflicts with an existing object'],
+    [overlay(''), 500, 'invalid name: '],
+    [overlay('a b'), 400, `${invalid}name must be valid as a DNS name component`],
+    [overlay('bridge'), 409, 'network with name bridge already exists'],
+    [
+      overlay('i2', { Ingress: true }),
+      409,
+      `rpc error: code = AlreadyExists desc = ingress network (${ingressId}) is already present`,
+    ],
+    [
+      overlay('i2', { Ingress: true, Attachable: true }),
+      400,
+      `${invalid}ingress network cannot be attachable`,
+    ],
+    [
+      overlay('i3', { Labels: { 'com.docker.swarm.predefined': 'x' } }),
+      403,
+      'rpc error: code = PermissionDenied desc = label com.docker.swarm.predefined is for internally created predefined networks and cannot be applied by users',
+    ],
+    [overlay('i7', { IPAM: { Driver: 'zz' } }), 400, `${invalid}error during lookup of plugin zz`],
+    [
+      { Name: 'i4', Driver: 'bridge', Ingress: true },
+      403,
+      'Ingress network can only be global scope network',
+    ],
+    [
+      overlay('enc', { Options: { encrypted: '' } }),
+      501,
+      'encrypted tunnels are not supported on overlay networks yet',
+    ],
+  ])('%j', async (body, status, message) => {
+    await api.createNetwork('mynet');
+    const before = api.store.view().revision;
+    const reply = await api.call('POST', '/networks/create', body);
+    expect([reply.status, reply.json]).toEqual([status, { message }]);
+    expect(api.store.view().revision).toBe(before);
+  });
+
+  test('a body of another type', async () => {
+    const reply = await api.call('POST', '/networks/create', '{}', { 'Content-Type': 'text/plain' });
+    expect([reply.status, reply.json]).toEqual([
+      400,
+      { message: "Content-Type specified (text/plain) must be 'application/json'" },
+    ]);
+  });
+
+  test('on a worker, and outside a swarm', async () => {
+    api.leaveSwarm({ localNodeState: 'active' });
+    expect(await api.call('POST', '/networks/create', overlay('x'))).toMatchObject({
+      status: 403,
+      json: {
+        message:
+          'Cannot create a multi-host network from a worker node. Please create the network from a manager node.',
+      },
+    });
+    api.leaveSwarm();
+    const reply = await api.call('POST', '/networks/create', overlay('x'));
+    expect(reply.status).toBe(500);
+    expect(reply.text).toContain('This node is not a swarm manager. Use');
+  });
+});
+
+test('what is not the swarm’s is created by the engine', async () => {
+  withNetworks();
+  expect((await api.call('POST', '/networks/create', { Name: 'x', Driver: 'bridge' })).json).toEqual({
+    Id: 'made by the engine',
+  });
+});
+
+describe('on a manager', () => {
+  test('an overlay is shown as the store has it', async () => {
+    withNetworks(bridge);
+    const id = await api.createNetwork('mynet', { Labels: { a: 'b' }, Attachable: true });
+    expect((await api.call('GET', `/networks/mynet?scope=swarm`)).json).toMatchObject({
+      Driver: '',
+      IPAM: { Driver: '', Config: [] },
+      Options: null,
+    });
+    await allocate(id);
+    const { createdAtMs } = api.store.view().get('network', id as NetworkId)!;
+    expect((await api.call('GET', '/networks/mynet')).json).toEqual({
+      Name: 'mynet',
+      Id: id,
+      Created: expect.stringContaining(new Date(createdAtMs).toISOString().slice(0, 19)) as string,
+      Scope: 'swarm',
+      Driver: 'overlay',
+      EnableIPv6: false,
+      IPAM: { Driver: 'default', Options: null, Config: [{ Subnet: '10.0.1.0/24', Gateway: '10.0.1.1' }] },
+      Internal: false,
+      Attachable: true,
+      Ingress: false,
+      ConfigFrom: { Network: '' },
+      ConfigOnly: false,
+      Containers: null,
+      Options: { 'com.docker.network.driver.overlay.vxlanid_list': '4097' },
+      Labels: { a: 'b' },
+    });
+  });
+
+  test('the list has the swarm’s and the engine’s, and no instances', async () => {
+    const id = await api.createNetwork('mynet');
+    withNetworks(bridge, instance(id));
+    const names = async (query = {}): Promise<unknown> =>
+      ((await api.call('GET', `/networks?${filters(query)}`)).json as { Name: string; Driver: string }[])
+        .map(({ Name }) => Name)
+        .sort();
+    expect(await names()).toEqual(['bridge', 'ingress', 'mynet']);
+    expect(await names({ scope: ['local'] })).toContain('bridge');
+    expect(await names({ scope: ['local'] })).not.toContain('mynet');
+    expect(await names({ name: ['yne'] })).toContain('mynet');
+    const text = (await api.call('GET', '/networks')).text;
+    expect(text).not.toContain('skep');
+  });
+
+  test.each<[query: object, status: number, message: string]>([
+    [{ type: ['zz'] }, 500, "invalid filter: 'type'='zz'"],
+    [{ x: ['y'] }, 400, "Invalid filter 'x'"],
+    [
+      { dangling: ['zz'] },
+      400,
+      `invalid value for filter 'dangling', must be "true" (or "1"), or "false" (or "0")`,
+    ],
+  ])('filter %j', async (query, status, message) => {
+    const reply = await api.call('GET', `/networks?${filters(query)}`);
+    expect([reply.status, reply.json]).toEqual([status, { message }]);
+  });
+
+  test('inspect adds this node’s containers, and works while the engine is away', async () => {
+    const id = await api.createNetwork('mynet');
+    withNetworks(bridge, instance(id, { Containers: { c1: { Name: 'web.1.x' } } }));
+    expect((await api.call('GET', `/networks/${id}`)).json).toMatchObject({
+      Id: id,
+      Containers: { c1: { Name: 'web.1.x' } },
+    });
+    expect((await api.call('GET', '/networks/bridge')).json).toMatchObject({ Id: bridge.Id });
+    expect(await api.call('GET', '/networks/zz')).toMatchObject({
+      status: 404,
+      json: { message: 'network zz not found' },
+    });
+    await api.stopEngine();
+    expect((await api.call('GET', `/networks/${id}`)).json).toMatchObject({ Id: id });
+  });
+
+  test('one in use is not removed; a free one is', async () => {
+    withNetworks(bridge);
+    const id = await api.createNetwork('mynet');
+    const service = await api.createService({
+      Name: 'web',
+      TaskTemplate: { ContainerSpec: { Image: 'b' }, Networks: [{ Target: 'mynet' }] },
+    });
+    const remove = async (name = 'mynet'): Promise<unknown[]> => {
+      const { status, json } = await api.call('DELETE', `/networks/${name}`);
+      return [status, json];
+    };
+    expect(await remove()).toEqual([
+      400,
+      {
+        message: `rpc error: code = FailedPrecondition desc = network ${id} is in use by service ${service}`,
+      },
+    ]);
+    await api.store.update((tx) => {
+      const task = taskOf(tx.get('service', service as ServiceId)!, 'task1', {
+        networks: [
+          {
+            networkId: id as NetworkId,
+            address: '10.0.1.2' as Ip,
+            prefixLength: 24,
+            mac: '' as never,
+            aliases: [],
+          },
+        ],
+      });
+      tx.create('task', task);
+      tx.delete('service', service);
+    });
+    expect(await remove()).toEqual([
+      400,
+      { message: `rpc error: code = FailedPrecondition desc = network ${id} is in use by task task1` },
+    ]);
+    await api.store.update((tx) =>
+      tx.update('task', { ...tx.get('task', 'task1' as TaskId)!, desiredState: 'remove' }),
+    );
+    expect(await remove()).toEqual([204, undefined]);
+    expect(api.store.view().get('network', id as NetworkId)).toBeUndefined();
+
+    const published = await api.createService({ Name: 'p', EndpointSpec: { Ports: [{ TargetPort: 80 }] } });
+    expect(await remove('ingress')).toEqual([
+      400,
+      {
+        message: `rpc error: code = FailedPrecondition desc = ingress network cannot be removed because service ${published} depends on it`,
+      },
+    ]);
+    expect((await remove('bridge'))[0]).toBe(204);
+  });
+
+  test('prune removes what nothing uses', async () => {
+    withNetworks(bridge);
+    await api.createNetwork('used');
+    await api.createNetwork('idle');
+    await api.createService({
+      Name: 'web',
+      TaskTemplate: { ContainerSpec: { Image: 'b' }, Networks: [{ Target: 'used' }] },
+    });
+    expect((await api.call('POST', '/networks/prune')).json).toEqual({ NetworksDeleted: ['local1', 'idle'] });
+  });
+
+  test('connect goes to the instance', async () => {
+    const id = await api.createNetwork('mynet', { Attachable: true });
+    withNetworks(instance(id));
+    const reply = await api.call('POST', '/networks/mynet/connect', { Container: 'c' });
+    expect(reply.json).toEqual({ path: `/networks/${'e'.repeat(64)}/connect` });
+    await api.createNetwork('closed');
+    expect(await api.call('POST', '/networks/closed/connect', { Container: 'c' })).toMatchObject({
+      status: 403,
+      json: {
+        message:
+          'Could not attach to network closed: rpc error: code = PermissionDenied desc = network closed not manually attachable',
+      },
+    });
+  });
+});
+
+test('on a worker an instance is shown as the overlay it belongs to', async () => {
+  const id = 'overlayaaaaaaaaaaaaaaaaaa';
+  api.leaveSwarm({ localNodeState: 'active' });
+  withNetworks(bridge, instance(id));
+  const shown = { Name: 'mynet', Id: id, Driver: 'overlay', Scope: 'swarm', Options: { mine: 'x' } };
+  expect((await api.call('GET', '/networks')).json).toMatchObject([shown, { Name: 'bridge' }]);
+  expect((await api.call('GET', `/networks/${id}`)).json).toMatchObject(shown);
+  expect((await api.call('GET', '/networks/mynet')).json).toMatchObject(shown);
+  expect((await api.call('DELETE', '/networks/mynet')).status).toBe(403);
+});
+
+describe('/events', () => {
+  const open = async (query: object = {}): Promise<IncomingMessage> => {
+    const call = request({ socketPath: api.socketPath, path: `/events?${filters(query)}`, agent: false });
+    call.end();
+    return ((await once(call, 'response')) as [IncomingMessage])[0];
+  };
+  test('has the swarm’s between the engine’s, never inside one', async () => {
+    let engine!: ServerResponse;
+    api.behaviour = (_, reply) => {
+      engine = reply;
+      reply.writeHead(200, { 'Content-Type': 'application/json' });
+      reply.flushHeaders();
+    };
+    const stream = await open();
+    const seen = new Collector(stream);
+    const id = await api.createService({ Name: 'web', Mode: { Replicated: { Replicas: 2 } } });
+    await seen.until('\n');
+    engine.write('{"Type":"conta');
+    await seen.until('conta');
+    const { version } = api.store.view().get('service', id as ServiceId)!;
+    const reply = await api.call('POST', `/services/web/update?version=${version}`, {
+      Name: 'web',
+      Mode: { Replicated: { Replicas: 3 } },
+      TaskTemplate: { ContainerSpec: { Image: 'busybox' } },
+    });
+    expect(reply.status).toBe(200);
+    engine.write('iner"}\n');
+    await seen.until('"replicas.new":"3"');
+    stream.destroy();
+    const [created = '', container = '', updated = ''] = seen.text.split('\n');
+    expect(JSON.parse(created)).toMatchObject({
+      Type: 'service',
+      Action: 'create',
+      Actor: { ID: id, Attributes: { name: 'web' } },
+      scope: 'swarm',
+    });
+    expect(JSON.parse(container)).toEqual({ Type: 'container' });
+    expect(updated).toContain('"replicas.old":"2","replicas.new":"3"');
+  });
+
+  test('filters', async () => {
+    api.behaviour = (_, reply) => {
+      reply.writeHead(200);
+      reply.flushHeaders();
+    };
+    const stream = await open({ type: ['network'], event: ['remove'] });
+    const seen = new Collector(stream);
+    await api.createService({ Name: 'web' });
+    const id = await api.createNetwork('mynet');
+    await api.store.update((tx) => tx.delete('network', id));
+    expect(JSON.parse(await seen.until('\n'))).toMatchObject({
+      Type: 'network',
+      Action: 'remove',
+      Actor: { ID: id },
+    });
+    stream.destroy();
+  });
+});
+
+describe('logs', () => {
+  const timestamp = '2026-11-21T03:07:14.127641534Z';
+  const ready = async (container: object = {}): Promise<string> => {
+    const id = await api.createService({
+      Name: 'web',
+      TaskTemplate: { ContainerSpec: { Image: 'b', ...container } },
+    });
+    await api.store.update((tx) => tx.create('task', taskOf(tx.get('service', id as ServiceId)!, 'task1')));
+    api.lines = async function* (tasks) {
+      for (const taskId of tasks) {
+        yield { taskId, nodeId, stream: 1, timestamp, attrs: { 'b c': 'x=y' }, data: Buffer.from('out1\n') };
+        yield { taskId, nodeId, stream: 2, timestamp, attrs: {}, data: Buffer.from('err1\n') };
+      }
+    };
+    return id;
+  };
+  const frames = (data: Buffer): [number, string][] => {
+    const found: [number, string][] = [];
+    for (let at = 0; at < data.length;) {
+      const size = data.readUInt32BE(at + 4);
+      found.push([data[at] ?? 0, data.toString('utf8', at + 8, at + 8 + size)]);
+      at += 8 + size;
+    }
+    return found;
+  };
+
+  test('are framed, one frame a line', async () => {
+    await ready();
+    const reply = await api.call('GET', '/services/web/logs?stdout=1&stderr=1');
+    expect(reply.headers['content-type'], '20.10 sends none').toBeUndefined();
+    expect(frames(reply.bytes)).toEqual([
+      [1, 'out1\n'],
+      [2, 'err1\n'],
+    ]);
+  });
+
+  test('carry timestamps and sorted, escaped details', async () => {
+    const id = await ready();
+    const reply = await api.call('GET', '/tasks/task1/logs?stdout=1&details=1&timestamps=1');
+    const swarm = `com.docker.swarm.node.id=${nodeId},com.docker.swarm.service.id=${id},com.docker.swarm.task.id=task1`;
+    expect(frames(reply.bytes)[0]).toEqual([1, `${timestamp} b+c=x%3Dy,${swarm} out1\n`]);
+  });
+
+  test('of a terminal are raw', async () => {
+    await ready({ TTY: true });
+    expect((await api.call('GET', '/services/web/logs?stdout=1&stderr=1')).text).toBe('out1\nerr1\n');
+  });
+
+  test('that break off say why', async () => {
+    await ready();
+    api.lines = async function* (tasks) {
+      yield { taskId: tasks[0]!, nodeId, stream: 1, timestamp, attrs: {}, data: Buffer.from('x\n') };
+      throw new Error('node gone');
+    };
+    expect(frames((await api.call('GET', '/services/web/logs?stdout=1')).bytes)).toEqual([
+      [1, 'x\n'],
+      [3, 'Error grabbing logs: node gone\n'],
+    ]);
+  });
+
+  test('end when the client goes', async () => {
+    await ready();
+    let ended!: () => void;
+    const aborted = new Promise<void>((resolve) => (ended = resolve));
+    api.lines = async function* (tasks, _, signal) {
+      yield { taskId: tasks[0]!, nodeId, stream: 1, timestamp, attrs: {}, data: Buffer.from('x\n') };
+      await once(signal, 'abort');
+      ended();
+    };
+    const call = request({
+      socketPath: api.socketPath,
+      path: '/services/web/logs?stdout=1&follow=1',
+      agent: false,
+    });
+    call.end();
+    await once(((await once(call, 'response')) as [IncomingMessage])[0], 'data');
+    call.destroy();
+    await aborted;
+  });
+
+  test.each<[path: string, status: number, message: string]>([
+    ['/services/web/logs', 500, 'Bad parameters: you must choose at least one stream'],
+    ['/services/web/logs?stdout=1&tail=x', 500, 'tail value must be a positive integer or "all"'],
+    ['/services/web/logs?stdout=1&tail=-3', 500, 'negative tail values not supported'],
+    ['/services/zz/logs?stdout=1&tail=x', 404, 'service zz not found'],
+    ['/tasks/zz/logs?stdout=1', 404, 'task zz not found'],
+  ])('%s', async (path, status, message) => {
+    await ready();
+    const reply = await api.call('GET', path);
+    expect([reply.status, reply.json]).toEqual([status, { message }]);
+  });
+});

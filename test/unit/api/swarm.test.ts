@@ -1,0 +1,371 @@
+/** `/swarm`, `/nodes`, `/info`, `/_ping` and what a node that is no manager answers. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Harness, description, filters, nodeId } from './harness.js';
+
+let api: Harness;
+beforeEach(async () => {
+  api = await Harness.start();
+});
+afterEach(async () => {
+  await api[Symbol.asyncDispose]();
+});
+
+const notManager =
+  'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
+const worker =
+  "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.";
+
+describe('a node that is no manager', () => {
+  const routes = [
+    ['GET', '/swarm'],
+    ['GET', '/swarm/unlockkey'],
+    ['GET', '/nodes'],
+    ['GET', '/nodes/x'],
+    ['GET', '/services'],
+    ['GET', '/tasks'],
+    ['GET', '/secrets'],
+    ['GET', '/configs/x'],
+    ['DELETE', '/services/x'],
+    ['GET', '/services/x/logs?stdout=1'],
+  ] as const;
+  test.each(routes)('%s %s is refused with 503', async (method, path) => {
+    api.leaveSwarm();
+    expect(await api.call(method, path)).toMatchObject({ status: 503, json: { message: notManager } });
+    api.leaveSwarm({ localNodeState: 'active', nodeId });
+    expect(await api.call(method, path)).toMatchObject({ status: 503, json: { message: worker } });
+    api.leaveSwarm({ localNodeState: 'locked' });
+    expect((await api.call(method, path)).text).toContain('Swarm is encrypted and needs to be unlocked');
+  });
+
+  test('a bad body is refused before', async () => {
+    api.leaveSwarm();
+    expect((await api.call('POST', '/services/create', '{"Name":5}')).status).toBe(400);
+  });
+});
+
+describe('versions and headers', () => {
+  test.each<[path: string, status: number, message: string]>([
+    ['/v1.42/nodes', 400, 'client version 1.42 is too new. Maximum supported API version is 1.41'],
+    [
+      '/v1.11/nodes',
+      400,
+      'client version 1.11 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version',
+    ],
+    ['/swarm/xyz', 404, 'page not found'],
+    ['/v1.41/swarm/xyz', 404, 'page not found'],
+  ])('%s', async (path, status, message) => {
+    expect(await api.call('GET', path)).toMatchObject({ status, json: { message } });
+  });
+
+  test('a wrong method never reaches the engine’s own swarm mode', async () => {
+    let reached = 0;
+    api.behaviour = (_, reply) => reply.end(String((reached += 1)));
+    expect((await api.call('PUT', '/v1.41/services')).status).toBe(404);
+    expect(reached).toBe(0);
+  });
+
+  test('ping says what the engine is and where the node stands', async () => {
+    const head = await api.call('HEAD', '/_ping');
+    expect(head).toMatchObject({
+      status: 200,
+      text: '',
+      headers: {
+        'api-version': '1.41',
+        ostype: 'linux',
+        server: 'Docker/20.10.24 (linux)',
+        'docker-experimental': 'false',
+        swarm: 'active/manager',
+        'cache-control': 'no-cache, no-store, must-revalidate',
+        pragma: 'no-cache',
+        'content-length': '0',
+      },
+    });
+    expect((await api.call('GET', '/v1.41/_ping')).text).toBe('OK');
+    api.leaveSwarm({ localNodeState: 'active' });
+    expect((await api.call('GET', '/_ping')).headers['swarm']).toBe('active/worker');
+    api.leaveSwarm({ localNodeState: 'pending' });
+    expect((await api.call('GET', '/_ping')).headers['swarm']).toBe('pending');
+  });
+
+  test('ping answers while the engine is away, with what it last was', async () => {
+    await api.stopEngine();
+    expect(await api.call('GET', '/_ping')).toMatchObject({
+      status: 200,
+      headers: { server: 'Docker/20.10.24 (linux)' },
+    });
+  });
+
+  test('an upgraded engine is noticed at the next ping', async () => {
+    api.engineVersion = { ...api.engineVersion, ApiVersion: '1.48' };
+    expect((await api.call('GET', '/_ping')).headers['api-version']).toBe('1.48');
+    expect((await api.call('GET', '/v1.48/nodes')).status).toBe(200);
+  });
+});
+
+describe('/swarm', () => {
+  test('shows the cluster and its tokens, never its key', async () => {
+    const reply = await api.call('GET', '/swarm');
+    expect(reply.json).toMatchObject({
+      ID: 'clusteraaaaaaaaaaaaaaaaaa',
+      Spec: {
+        Name: 'default',
+        Labels: {},
+        Orchestration: { TaskHistoryRetentionLimit: 5 },
+        Raft: {
+          SnapshotInterval: 10000,
+          KeepOldSnapshots: 0,
+          LogEntriesForSlowFollowers: 500,
+          ElectionTick: 10,
+          HeartbeatTick: 1,
+        },
+        Dispatcher: { HeartbeatPeriod: 5000000000 },
+        CAConfig: { NodeCertExpiry: 7776000000000000 },
+        TaskDefaults: {},
+        EncryptionConfig: { AutoLockManagers: false },
+      },
+      TLSInfo: { TrustRoot: 'ROOT', CertIssuerSubject: 'c3Vi', CertIssuerPublicKey: 'a2V5' },
+      RootRotationInProgress: false,
+      DefaultAddrPool: ['10.0.0.0/8'],
+      SubnetSize: 24,
+      DataPathPort: 4789,
+      JoinTokens: { Worker: 'SWMTKN-1-digest-worker', Manager: 'SWMTKN-1-digest-manager' },
+    });
+    expect(reply.text).not.toContain('THE-ROOT-KEY');
+  });
+
+  const version = (): number => api.store.view().cluster().version;
+
+  test.each<[query: string, body: unknown, status: number, message: string]>([
+    ['', { Name: 'default' }, 400, `invalid swarm version '': strconv.ParseUint: parsing "": invalid syntax`],
+    ['version=V&rotateWorkerToken=zz', { Name: 'default' }, 400, 'invalid value for rotateWorkerToken: zz'],
+    ['version=V', '', 400, 'got EOF while reading request body'],
+    ['version=999', { Name: 'default' }, 500, 'rpc error: code = Unknown desc = update out of sequence'],
+    ['version=V', { Name: 'x' }, 400, 'swarm spec must be named "default"'],
+    [
+      'version=V',
+      { Name: 'default', CAConfig: { NodeCertExpiry: 1 } },
+      400,
+      'rpc error: code = InvalidArgument desc = minimum certificate expiry time is: 1h0m0s',
+    ],
+    [
+      'version=V',
+      { Name: 'default', Dispatcher: { HeartbeatPeriod: -1 } },
+      400,
+      'rpc error: code = InvalidArgument desc = heartbeat time period cannot be a negative duration',
+    ],
+    [
+      'version=V',
+      { Name: 'default', EncryptionConfig: { AutoLockManagers: true } },
+      501,
+      'locking managers is not supported yet',
+    ],
+    [
+      'version=V',
+      { Name: 'default', CAConfig: { ForceRotate: 1 } },
+      501,
+      'root CA rotation and external CAs are not supported yet',
+    ],
+  ])('update refuses %s %j', async (query, body, status, message) => {
+    const reply = await api.call('POST', `/swarm/update?${query.replace('V', String(version()))}`, body);
+    expect([reply.status, reply.json]).toEqual([status, { message }]);
+  });
+
+  test('update replaces the spec and rotates what it is told to', async () => {
+    const flags = 'rotateManagerToken=false&rotateManagerUnlockKey=false&rotateWorkerToken=true';
+    const reply = await api.call('POST', `/swarm/update?${flags}&version=${version()}`, { Name: 'default' });
+    expect([reply.status, reply.text]).toEqual([200, '']);
+    const cluster = api.store.view().cluster();
+    expect(cluster.joinTokens).toEqual({
+      worker: 'SWMTKN-1-digest-rotated',
+      manager: 'SWMTKN-1-digest-manager',
+    });
+    expect(cluster.spec.taskHistoryRetentionLimit).toBe(0);
+    expect(cluster.rootCa.keyPem).toBe('THE-ROOT-KEY');
+  });
+
+  test('init, join and leave hand their requests over', async () => {
+    const init = await api.call('POST', '/swarm/init', {
+      ListenAddr: '0.0.0.0:2377',
+      AdvertiseAddr: 'eth0',
+      DefaultAddrPool: ['10.20.0.0/16'],
+      SubnetSize: 25,
+      Availability: 'drain',
+      Spec: { Orchestration: { TaskHistoryRetentionLimit: 3 } },
+    });
+    expect([init.status, init.text]).toEqual([200, `"${nodeId}"\n`]);
+    expect(api.control.calls[0]).toMatchObject([
+      'init',
+      {
+        listenAddr: '0.0.0.0:2377',
+        advertiseAddr: 'eth0',
+        availability: 'drain',
+        subnetSize: 25,
+        defaultAddrPool: ['10.20.0.0/16'],
+        spec: { taskHistoryRetentionLimit: 3 },
+      },
+    ]);
+    const join = await api.call('POST', '/swarm/join', { RemoteAddrs: ['10.0.0.1:2377'], JoinToken: 't' });
+    expect([join.status, join.json]).toEqual([503, { message: 'Timeout was reached before node joined.' }]);
+    expect((await api.call('POST', '/swarm/leave?force=1')).status).toBe(200);
+    expect(api.control.calls.at(-1)).toEqual(['leave', true]);
+    expect((await api.call('POST', '/swarm/init', { Availability: 'zz' })).json).toEqual({
+      message: 'invalid Availability: "zz"',
+    });
+  });
+
+  test('nothing is locked', async () => {
+    expect((await api.call('GET', '/swarm/unlockkey')).json).toEqual({ UnlockKey: '' });
+    const unlock = await api.call('POST', '/swarm/unlock', { UnlockKey: 'x' });
+    expect([unlock.status, unlock.json]).toEqual([409, { message: 'swarm is not locked' }]);
+  });
+});
+
+describe('/nodes', () => {
+  const version = (): number => api.store.view().get('node', nodeId)?.version ?? 0;
+
+  test('shows the node as dockerd does', async () => {
+    expect((await api.call('GET', '/nodes')).json).toMatchObject([
+      {
+        ID: nodeId,
+        Spec: { Labels: { rack: '1' }, Role: 'manager', Availability: 'active' },
+        Description: {
+          Hostname: 'node1',
+          Platform: { Architecture: 'x86_64', OS: 'linux' },
+          Resources: { NanoCPUs: 2e9, MemoryBytes: 4e9 },
+          Engine: {
+            EngineVersion: '20.10.24',
+            Labels: { zone: 'a' },
+            Plugins: [{ Type: 'Network', Name: 'overlay' }],
+          },
+          TLSInfo: { TrustRoot: 'ROOT', CertIssuerSubject: 'c3Vi', CertIssuerPublicKey: 'a2V5' },
+        },
+        Status: { State: 'ready', Addr: '10.99.0.1' },
+        ManagerStatus: { Leader: true, Reachability: 'reachable', Addr: '10.99.0.1:2377' },
+      },
+    ]);
+    expect((await api.call('GET', '/nodes/node1')).json).toMatchObject({ ID: nodeId });
+  });
+
+  test.each<[query: object, count: number | string]>([
+    [{ role: ['manager'] }, 1],
+    [{ role: ['worker'] }, 0],
+    [{ role: ['zz'] }, "Invalid role filter: 'zz'"],
+    [{ membership: ['zz'] }, "Invalid membership filter: 'zz'"],
+    [{ name: ['nod'] }, 1],
+    [{ label: ['zone=a'] }, 1],
+    [{ 'node.label': ['rack'] }, 1],
+    [{ 'node.label': ['rack=2'] }, 0],
+  ])('filter %j', async (query, expected) => {
+    const reply = await api.call('GET', `/nodes?${filters(query)}`);
+    if (typeof expected === 'string')
+      expect([reply.status, reply.json]).toEqual([500, { message: expected }]);
+    else expect(reply.json).toHaveLength(expected);
+  });
+
+  test.each<[method: string, path: string, body: object | undefined, status: number, message: string]>([
+    ['POST', '/update', {}, 400, `invalid node version '': strconv.ParseUint: parsing "": invalid syntax`],
+    ['POST', '/update?version=1', {}, 400, 'invalid Role: ""'],
+    ['POST', '/update?version=1', { Role: 'manager', Availability: 'zz' }, 400, 'invalid Availability: "zz"'],
+    [
+      'POST',
+      '/update?version=999',
+      { Role: 'manager', Availability: 'active' },
+      500,
+      'rpc error: code = Unknown desc = update out of sequence',
+    ],
+    [
+      'POST',
+      '/update?version=999',
+      { Role: 'worker', Availability: 'active' },
+      400,
+      'rpc error: code = FailedPrecondition desc = attempting to demote the last manager of the swarm',
+    ],
+    [
+      'DELETE',
+      '',
+      undefined,
+      400,
+      `rpc error: code = FailedPrecondition desc = node ${nodeId} is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal`,
+    ],
+  ])('%s %s %j', async (method, path, body, status, message) => {
+    const reply = await api.call(method, `/nodes/${nodeId}${path}`, body);
+    expect([reply.status, reply.json]).toEqual([status, { message }]);
+  });
+
+  test('update and remove', async () => {
+    const reply = await api.call('POST', `/nodes/node1/update?version=${version()}`, {
+      Role: 'manager',
+      Availability: 'drain',
+      Labels: { a: 'b' },
+    });
+    expect([reply.status, reply.text]).toEqual([200, '']);
+    expect(api.store.view().get('node', nodeId)?.spec).toEqual({
+      name: '',
+      labels: { a: 'b' },
+      role: 'manager',
+      availability: 'drain',
+    });
+    await api.store.update((tx) => {
+      const { managerStatus: _, ...rest } = tx.get('node', nodeId)!;
+      tx.create('node', { ...rest, id: 'worker1' as never });
+    });
+    expect((await api.call('DELETE', '/nodes/worker1')).json).toEqual({
+      message: "rpc error: code = FailedPrecondition desc = node worker1 is not down and can't be removed",
+    });
+    expect((await api.call('DELETE', '/nodes/worker1?force=1')).status).toBe(200);
+    expect(api.store.view().list('node')).toHaveLength(1);
+  });
+});
+
+describe('/info', () => {
+  test('is the engine’s with the swarm’s section', async () => {
+    api.behaviour = (_, reply) =>
+      reply.end(
+        '{"ID":"E","Plugins":{"Network":["null","bridge"],"Volume":["local"]},"Swarm":{"LocalNodeState":"inactive"},"Warnings":null}',
+      );
+    const manager = (await api.call('GET', '/v1.41/info')).json;
+    expect(manager).toMatchObject({
+      ID: 'E',
+      Plugins: { Network: ['bridge', 'null', 'overlay'], Volume: ['local'] },
+      Swarm: {
+        NodeID: nodeId,
+        NodeAddr: '10.99.0.1',
+        LocalNodeState: 'active',
+        ControlAvailable: true,
+        Error: '',
+        RemoteManagers: [{ NodeID: nodeId, Addr: '10.99.0.1:2377' }],
+        Nodes: 1,
+        Managers: 1,
+        Cluster: { ID: 'clusteraaaaaaaaaaaaaaaaaa', TLSInfo: { TrustRoot: description.tlsInfo.trustRoot } },
+      },
+      Warnings: null,
+    });
+    expect(JSON.stringify(manager)).not.toContain('JoinTokens');
+    api.leaveSwarm();
+    expect((await api.call('GET', '/info')).json).toMatchObject({
+      Swarm: {
+        NodeID: '',
+        NodeAddr: '',
+        LocalNodeState: 'inactive',
+        ControlAvailable: false,
+        Error: '',
+        RemoteManagers: null,
+      },
+    });
+  });
+
+  test('without an engine: 503 and why', async () => {
+    await api.stopEngine();
+    const reply = await api.call('GET', '/info');
+    expect(reply.status).toBe(503);
+    expect(reply.text).toContain('the Docker Engine behind Skep cannot be reached');
+  });
+});
+
+test('secrets and configs: none exist, none can be made yet', async () => {
+  expect((await api.call('GET', '/secrets')).json).toEqual([]);
+  expect((await api.call('GET', '/configs')).json).toEqual([]);
+  expect((await api.call('GET', '/secrets/zz')).json).toEqual({ message: 'secret zz not found' });
+  expect((await api.call('GET', `/configs?${filters({ names: ['x'] })}`)).status).toBe(400);
+  expect((await api.call('POST', '/secrets/create', { Name: 's', Data: 'eA==' })).status).toBe(501);
+});
