@@ -9,7 +9,7 @@ import { SkepError } from '../model/errors.js';
 import { systemClock } from '../runtime/clock.js';
 import { createLog } from '../runtime/log.js';
 import { createApiServer } from './api/server.js';
-import type { ReadLogs } from './api/swarm-control.js';
+import type { ReadLogs } from './task-logs.js';
 import { tlsInfo } from './ca/certificates.js';
 import { rotateJoinToken } from './ca/join-token.js';
 import { Engine } from './dockerd/client.js';

@@ -7,7 +7,8 @@ import type { Log } from '../../runtime/log.js';
 import type { Store } from '../store/store.js';
 import type { EngineClient } from './engine-client.js';
 import type { ApiRequest } from './request.js';
-import type { ReadLogs, SwarmControl } from './swarm-control.js';
+import type { SwarmControl } from './swarm-control.js';
+import type { ReadLogs } from '../task-logs.js';
 
 export interface ApiContext {
   readonly control: SwarmControl;

@@ -9,7 +9,7 @@ import type { ApiContext, Handler } from './context.js';
 import { requireStore } from './context.js';
 import { findService, findTask } from './lookup.js';
 import type { ApiRequest } from './request.js';
-import type { LogLine, LogOptions } from './swarm-control.js';
+import type { LogLine, LogOptions } from '../task-logs.js';
 
 /** stdcopy's stream for what the daemon itself has to say. */
 const systemError = 3;

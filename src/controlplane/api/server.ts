@@ -24,7 +24,8 @@ import { errorReply } from './http-status.js';
 import { passThrough, passUpgrade } from './passthrough.js';
 import { ApiRequest } from './request.js';
 import { findRoute } from './routes.js';
-import type { ReadLogs, SwarmControl } from './swarm-control.js';
+import type { SwarmControl } from './swarm-control.js';
+import type { ReadLogs } from '../task-logs.js';
 import type { EngineIdentity } from './versions.js';
 import { splitVersion } from './versions.js';
 

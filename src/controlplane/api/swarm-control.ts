@@ -1,7 +1,5 @@
-/**
- * What the API needs of the node besides the store, injected by main.ts: the node's own membership, and logs.
- */
-import type { NodeId, TaskId } from '../../model/ids.js';
+/** What the API needs of the node besides the store, injected by main.ts: the node's own membership. */
+import type { NodeId } from '../../model/ids.js';
 import type { ClusterSpec, NodeDescription } from '../../model/objects.js';
 import type { Store } from '../store/store.js';
 
@@ -55,32 +53,3 @@ export interface SwarmControl {
   /** This host, as its node object describes it. */
   describe(): Promise<NodeDescription>;
 }
-
-/** One line of a task's output. */
-export interface LogLine {
-  readonly taskId: TaskId;
-  readonly nodeId: NodeId;
-  readonly stream: 1 | 2;
-  /** RFC 3339 with nine fractional digits. */
-  readonly timestamp: string;
-  readonly attrs: Readonly<Record<string, string>>;
-  /** Ends with a newline unless the task has a terminal. */
-  readonly data: Buffer;
-}
-
-export interface LogOptions {
-  readonly stdout: boolean;
-  readonly stderr: boolean;
-  readonly follow: boolean;
-  /** -1: all. */
-  readonly tail: number;
-  /** Docker's form, empty for all. */
-  readonly since: string;
-}
-
-/** Reads tasks' output wherever they run. The iterable ends by itself without `follow`; aborting closes all. */
-export type ReadLogs = (
-  tasks: readonly TaskId[],
-  options: LogOptions,
-  signal: AbortSignal,
-) => AsyncIterable<LogLine>;

@@ -9,7 +9,7 @@ import { newId } from '../../model/ids.js';
 import { SkepError } from '../../model/errors.js';
 import type { Clock } from '../../runtime/clock.js';
 import { Trigger } from '../../runtime/loop.js';
-import type { LogLine, LogOptions, ReadLogs } from '../api/swarm-control.js';
+import type { LogLine, LogOptions, ReadLogs } from '../task-logs.js';
 import type { Answers } from '../rpc/handlers.js';
 import type { LogMessage, PublishLogsMessage, SubscriptionMessage } from '../rpc/messages.js';
 import type { Store } from '../store/store.js';

@@ -14,7 +14,7 @@ import type { RandomSource } from '../../model/ids.js';
 import type { Node, TlsInfo } from '../../model/objects.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
-import type { ReadLogs } from '../api/swarm-control.js';
+import type { ReadLogs } from '../task-logs.js';
 import type { WireAssignmentsMessage } from '../rpc/assignment.js';
 import { answersHandler, requestsHandler, unaryHandler } from '../rpc/handlers.js';
 import type {

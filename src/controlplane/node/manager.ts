@@ -10,7 +10,7 @@ import type { RandomSource } from '../../model/ids.js';
 import { CleanupStack } from '../../runtime/cleanup-stack.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
-import type { ReadLogs } from '../api/swarm-control.js';
+import type { ReadLogs } from '../task-logs.js';
 import { createManagerServices } from '../dispatcher/manager-services.js';
 import type { ManagerServicesOptions } from '../dispatcher/manager-services.js';
 import { EtcdClient } from '../etcd/client.js';

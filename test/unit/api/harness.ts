@@ -13,11 +13,10 @@ import { createApiServer } from '../../../src/controlplane/api/server.js';
 import type {
   InitRequest,
   JoinRequest,
-  LogLine,
-  LogOptions,
   Membership,
   SwarmControl,
 } from '../../../src/controlplane/api/swarm-control.js';
+import type { LogLine, LogOptions } from '../../../src/controlplane/task-logs.js';
 import { MemoryStore } from '../../../src/controlplane/store/memory.js';
 import type { Cidr, Ip } from '../../../src/model/addresses.js';
 import { SkepError } from '../../../src/model/errors.js';

@@ -9,7 +9,7 @@ import { AgentSession } from '../../../src/controlplane/agent/session.js';
 import { LogPublisher } from '../../../src/controlplane/agent/log-publisher.js';
 import type { TaskLogs } from '../../../src/controlplane/agent/log-publisher.js';
 import { StatusReporter } from '../../../src/controlplane/agent/status-reporter.js';
-import type { LogLine } from '../../../src/controlplane/api/swarm-control.js';
+import type { LogLine } from '../../../src/controlplane/task-logs.js';
 import {
   createCsr,
   createRootCa,
