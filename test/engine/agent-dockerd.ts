@@ -23,6 +23,10 @@ export interface TestDockerd {
   readonly engine: Engine;
   /** `unix://…` of its socket. */
   readonly address: string;
+  /** Its process, for its network namespace. */
+  readonly pid: number;
+  /** Where it looks for plugins' sockets. */
+  readonly pluginDir: string;
   /** The docker CLI against it; gives what it printed. */
   docker(...args: string[]): Promise<string>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -42,8 +46,11 @@ export async function startDockerd(
     `--host=${address}`,
     ...extra,
   ];
-  const script = 'ip link set lo up && exec dockerd "$@"';
-  const child = spawn('unshare', ['-mn', 'sh', '-c', script, 'dockerd', ...options], {
+  // Plugins are looked for in /run/docker/plugins alone; /run is this engine's own, and so are its lock files.
+  mkdirSync(join(dir, 'plugins'));
+  const script =
+    'ip link set lo up && mount -t tmpfs tmpfs /run && mkdir /run/docker && ln -s "$0" /run/docker/plugins && exec dockerd "$@"';
+  const child = spawn('unshare', ['-mn', 'sh', '-c', script, join(dir, 'plugins'), ...options], {
     stdio: ['ignore', log, log],
   });
   closeSync(log);
@@ -72,6 +79,8 @@ export async function startDockerd(
   return {
     engine,
     address,
+    pid: child.pid ?? 0,
+    pluginDir: join(dir, 'plugins'),
     docker: async (...args) => (await run('docker', ['-H', address, ...args])).stdout.trim(),
     [Symbol.asyncDispose]: stop,
   };

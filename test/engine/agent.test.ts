@@ -3,24 +3,13 @@
  * reported to the manager and at the engine itself.
  */
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { ContainerController } from '../../src/controlplane/agent/task-controller.js';
-import { LocalNetworks } from '../../src/controlplane/agent/local-networks.js';
 import { engineTaskLogs } from '../../src/controlplane/agent/log-publisher.js';
-import type { TaskReport } from '../../src/controlplane/agent/task-runner.js';
-import { TaskWorker } from '../../src/controlplane/agent/worker.js';
-import { ContainerEvents } from '../../src/controlplane/dockerd/events.js';
-import type { NodeId, TaskId } from '../../src/model/ids.js';
 import type { Task } from '../../src/model/objects.js';
 import { taskName } from '../../src/model/objects.js';
 import type { ContainerSpec } from '../../src/model/service-spec.js';
-import { systemClock } from '../../src/runtime/clock.js';
-import { createLog } from '../../src/runtime/log.js';
 import { startDockerd } from './agent-dockerd.js';
 import type { TestDockerd } from './agent-dockerd.js';
-
-const nodeId = 'node00000000000000000000x' as NodeId;
-const log = createLog('test');
-log.level = process.env['SKEP_LOG'] ?? 'silent';
+import { makeTask, nodeId, RunningWorker } from './agent-worker.js';
 
 let dockerd: TestDockerd;
 const agents: RunningWorker[] = [];
@@ -35,126 +24,17 @@ afterAll(async () => {
   await dockerd[Symbol.asyncDispose]();
 });
 
-/** A worker and its events, as the agent wires them, and what it reported. */
-class RunningWorker {
-  readonly reports: { taskId: TaskId; report: TaskReport; atMs: number }[] = [];
-  readonly worker: TaskWorker;
-  readonly #stop = new AbortController();
-  readonly #events: Promise<void>;
-  readonly #waiters = new Set<() => void>();
-
-  constructor() {
-    const { engine } = dockerd;
-    const common = { clock: systemClock, log };
-    const events = new ContainerEvents(engine, common);
-    this.#events = events.run(this.#stop.signal);
-    const localNetworks = new LocalNetworks(engine, log);
-    const none = (): never => expect.fail('a task without networks asked for one');
-    const network = {
-      overlays: none,
-      endpointsProgrammed: async () => undefined,
-      sandboxProgrammed: none,
-      notServing: none,
-    };
-    const node = () => ({
-      id: nodeId,
-      hostname: 'host-1',
-      platform: { architecture: 'x86_64', os: 'linux' },
-    });
-    this.worker = new TaskWorker({
-      nodeId,
-      engine,
-      localNetworks,
-      controllerFor: (task) =>
-        new ContainerController(task, { engine, events, network, localNetworks, node, ...common }),
-      report: (taskId, report) => {
-        this.reports.push({ taskId, report, atMs: Date.now() });
-        for (const wake of this.#waiters) wake();
-      },
-      ...common,
-    });
-    agents.push(this);
-  }
-
-  states(id: TaskId): string[] {
-    return this.reports.filter(({ taskId }) => taskId === id).map(({ report }) => report.state);
-  }
-
-  /** The first report of that state; fails after 15 s. */
-  async until(id: TaskId, state: string): Promise<{ report: TaskReport; atMs: number }> {
-    const found = (): { report: TaskReport; atMs: number } | undefined =>
-      this.reports.find(({ taskId, report }) => taskId === id && report.state === state);
-    return new Promise((resolve, reject) => {
-      const settle = (): void => {
-        const hit = found();
-        if (!hit) return;
-        this.#waiters.delete(settle);
-        clearTimeout(timer);
-        resolve(hit);
-      };
-      const timer = setTimeout(
-        () => reject(new Error(`no ${state}, only ${JSON.stringify(this.reports)}`)),
-        15_000,
-      );
-      this.#waiters.add(settle);
-      settle();
-    });
-  }
-
-  async stop(): Promise<void> {
-    this.#stop.abort(new Error('test over'));
-    await this.worker.close();
-    await this.#events;
-  }
-}
-
-let count = 0;
-function makeTask(container: Partial<ContainerSpec>, more: Partial<Task> = {}): Task {
-  count += 1;
-  return {
-    id: `task${count}`.padEnd(25, '0') as TaskId,
-    version: 1,
-    createdAtMs: 0,
-    updatedAtMs: 0,
-    serviceId: 'service000000000000000000',
-    serviceName: 'web',
-    serviceLabels: { tier: 'front' },
-    slot: count,
-    nodeId,
-    specVersion: 1,
-    desiredState: 'running',
-    status: { timestampMs: 0, appliedAtMs: 0, state: 'assigned', message: '' },
-    networks: [],
-    spec: {
-      forceUpdate: 0,
-      container: {
-        image: 'busybox:test',
-        labels: {},
-        command: [],
-        args: ['sleep', '600'],
-        env: [],
-        groups: [],
-        tty: false,
-        openStdin: false,
-        readOnly: false,
-        mounts: [],
-        hosts: [],
-        sysctls: {},
-        capabilityAdd: [],
-        capabilityDrop: [],
-        ulimits: [],
-        ...container,
-      },
-    },
-    ...more,
-  } as Task;
-}
+const startWorker = (): RunningWorker => {
+  const agent = new RunningWorker(dockerd.engine);
+  agents.push(agent);
+  return agent;
+};
 
 const sh = (script: string): Partial<ContainerSpec> => ({ args: ['sh', '-c', script] });
 const runSteps = ['accepted', 'preparing', 'ready', 'starting', 'running'];
 
 test('a process that ends with 0 makes its task complete', async () => {
-  const agent = new RunningWorker();
+  const agent = startWorker();
   const task = makeTask(sh('sleep 0.3'));
   agent.worker.assign([task], true);
   const { report } = await agent.until(task.id, 'complete');
@@ -163,7 +43,7 @@ test('a process that ends with 0 makes its task complete', async () => {
 });
 
 test('another exit code makes it failed, with the code', async () => {
-  const agent = new RunningWorker();
+  const agent = startWorker();
   const task = makeTask(sh('exit 3'));
   agent.worker.assign([task], true);
   const { report } = await agent.until(task.id, 'failed');
@@ -171,7 +51,7 @@ test('another exit code makes it failed, with the code', async () => {
 });
 
 test('docker kill is reported within a second', async () => {
-  const agent = new RunningWorker();
+  const agent = startWorker();
   const task = makeTask({});
   agent.worker.assign([task], true);
   const running = await agent.until(task.id, 'running');
@@ -184,7 +64,7 @@ test('docker kill is reported within a second', async () => {
 });
 
 test('an image that cannot be found rejects the task', async () => {
-  const agent = new RunningWorker();
+  const agent = startWorker();
   const task = makeTask({ image: 'nosuchimg:1' });
   agent.worker.assign([task], true);
   const { report } = await agent.until(task.id, 'rejected');
@@ -192,7 +72,7 @@ test('an image that cannot be found rejects the task', async () => {
 });
 
 test('a command that cannot be found fails at the start, in the words of Swarm', async () => {
-  const agent = new RunningWorker();
+  const agent = startWorker();
   const task = makeTask({ command: ['/nosuch'] });
   agent.worker.assign([task], true);
   const { report } = await agent.until(task.id, 'failed');
@@ -201,7 +81,7 @@ test('a command that cannot be found fails at the start, in the words of Swarm',
 });
 
 test('desired ready parks a prepared task; running starts it; shutdown stops it with its own signal', async () => {
-  const agent = new RunningWorker();
+  const agent = startWorker();
   const task = makeTask(
     { ...sh('trap "exit 0" USR1; while :; do sleep 0.05; done'), stopSignal: 'SIGUSR1' },
     { desiredState: 'ready' },
@@ -217,7 +97,7 @@ test('desired ready parks a prepared task; running starts it; shutdown stops it 
 });
 
 test('a process that ignores its stop signal is killed after the grace period', async () => {
-  const agent = new RunningWorker();
+  const agent = startWorker();
   const task = makeTask({ ...sh('trap "" TERM; while :; do sleep 0.1; done'), stopGracePeriodNs: 1e9 });
   agent.worker.assign([task], true);
   await agent.until(task.id, 'running');
@@ -230,7 +110,7 @@ test('a process that ignores its stop signal is killed after the grace period', 
 });
 
 test('a task that is deleted takes its container with it', async () => {
-  const agent = new RunningWorker();
+  const agent = startWorker();
   const task = makeTask({});
   agent.worker.assign([task], true);
   await agent.until(task.id, 'running');
@@ -243,12 +123,12 @@ test.each([
   ['its last reports were lost', 'preparing'],
 ] as const)('a restarted agent adopts a container untouched: %s', async (_, known) => {
   const task = makeTask({});
-  const first = new RunningWorker();
+  const first = startWorker();
   first.worker.assign([task], true);
   const { report } = await first.until(task.id, 'running');
   await first.stop();
 
-  const second = new RunningWorker();
+  const second = startWorker();
   const status = { timestampMs: 0, appliedAtMs: 0, state: known, message: known };
   second.worker.assign([{ ...task, status }], true);
   if (known === 'preparing') {
@@ -265,14 +145,14 @@ test.each([
 test('what died while no agent ran is found failed; what no manager knows is removed; others stay', async () => {
   const died = makeTask({});
   const unknown = makeTask({});
-  const first = new RunningWorker();
+  const first = startWorker();
   first.worker.assign([died, unknown], true);
   await Promise.all([first.until(died.id, 'running'), first.until(unknown.id, 'running')]);
   await first.stop();
   await dockerd.docker('kill', taskName(died));
   await dockerd.docker('run', '-d', '--name', 'bystander', 'busybox:test', 'sleep', '600');
 
-  const second = new RunningWorker();
+  const second = startWorker();
   const status = { timestampMs: 0, appliedAtMs: 0, state: 'running', message: 'started' };
   second.worker.assign([{ ...died, status } as Task], true);
   expect((await second.until(died.id, 'failed')).report.err).toBe('task: non-zero exit (137)');
@@ -282,7 +162,7 @@ test('what died while no agent ran is found failed; what no manager knows is rem
 });
 
 test('a container that is removed behind our back fails its task', async () => {
-  const agent = new RunningWorker();
+  const agent = startWorker();
   const task = makeTask({});
   agent.worker.assign([task], true);
   await agent.until(task.id, 'running');
@@ -293,7 +173,7 @@ test('a container that is removed behind our back fails its task', async () => {
 });
 
 test('a task with a health check runs once healthy, and fails when it turns unhealthy', async () => {
-  const agent = new RunningWorker();
+  const agent = startWorker();
   const healthcheck = {
     test: ['CMD-SHELL', 'test -e /tmp/ok'],
     intervalNs: 2e8,
@@ -312,7 +192,7 @@ test('a task with a health check runs once healthy, and fails when it turns unhe
 });
 
 test('labels, placeholders and output are those of the task', async () => {
-  const agent = new RunningWorker();
+  const agent = startWorker();
   const task = makeTask({
     ...sh('echo "$WHERE"; echo oops >&2; hostname'),
     hostname: '{{.Service.Name}}-{{.Task.Slot}}',
@@ -352,7 +232,7 @@ test('labels, placeholders and output are those of the task', async () => {
 });
 
 test('following a task gives its lines as they come', async () => {
-  const agent = new RunningWorker();
+  const agent = startWorker();
   const task = makeTask(sh('for i in 1 2 3; do echo $i; sleep 0.2; done; sleep 600'));
   const logs = engineTaskLogs(dockerd.engine, nodeId, (id, signal) => agent.worker.untilStarted(id, signal));
   const selection = {

@@ -65,8 +65,8 @@ export function startAgent(options: AgentOptions): Agent {
     nodeId,
     engine,
     localNetworks,
-    controllerFor: (task) =>
-      new ContainerController(task, { engine, events, network, localNetworks, node, ...common }),
+    controllerFor: (task, onStarted) =>
+      new ContainerController(task, { engine, events, network, localNetworks, node, ...common }, onStarted),
     report: reporter.put,
     ...common,
   });

@@ -86,7 +86,8 @@ export class NodeNetwork implements TaskNetwork {
       },
       async () => {
         const state = this.#state;
-        if (!state || state.revision === this.#handedOver) return;
+        if (!state) return;
+        // Also when nothing changed: a dataplane that lost its state gets it back within a resync.
         await dataplane.setState(state);
         this.#handedOver = state.revision;
         this.#wakeWaiters();

@@ -67,6 +67,8 @@ export class ContainerController implements TaskController {
   constructor(
     private readonly task: Task,
     private readonly parts: ControllerParts,
+    /** Called when the process has been started: well before the task is `running` where it has a health check. */
+    private readonly onStarted: () => void = () => undefined,
   ) {
     this.#name = taskName(task);
     this.#networkIds = task.networks.map(({ networkId }) => networkId);
@@ -105,6 +107,7 @@ export class ContainerController implements TaskController {
         if (!(err instanceof EngineError) || err.retryable) throw err;
         throw new EngineError(`starting container failed: ${err.message}`, err.statusCode, { cause: err });
       }
+      this.onStarted();
     }
     await this.#connectStarted(created.id, signal);
     await this.#untilServing(created.id, signal);

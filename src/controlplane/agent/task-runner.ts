@@ -57,6 +57,12 @@ export class TaskRunner {
     return this.#progress.state;
   }
 
+  /** Whether the task's process has been started, ended or not. */
+  async isStarted(): Promise<boolean> {
+    const container = await this.options.controller.container();
+    return container !== undefined && container.status !== 'created';
+  }
+
   /** Takes over what is wanted of the task. It only ever moves on. */
   update({ desiredState }: Task): void {
     if (compareStates(desiredState, this.#desired) <= 0) return;

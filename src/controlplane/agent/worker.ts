@@ -22,7 +22,8 @@ export interface WorkerOptions {
   readonly nodeId: NodeId;
   readonly engine: Pick<Engine, 'listContainers' | 'removeContainer'>;
   readonly localNetworks: Pick<LocalNetworks, 'sweep' | 'removeAll'>;
-  readonly controllerFor: (task: Task) => TaskController;
+  /** `onStarted` is to be called when the task's process has been started. */
+  readonly controllerFor: (task: Task, onStarted: () => void) => TaskController;
   readonly report: (taskId: TaskId, report: TaskReport) => void;
   readonly clock: Clock;
   readonly log: Log;
@@ -38,7 +39,8 @@ export class TaskWorker implements Worker {
   readonly #runners = new Map<TaskId, TaskRunner>();
   /** Removals under way. */
   readonly #removals = new Set<Promise<void>>();
-  readonly #reported = new Set<Trigger>();
+  /** Those who wait for some task to get on. */
+  readonly #progressed = new Set<Trigger>();
   readonly #closed = new AbortController();
 
   constructor(private readonly options: WorkerOptions) {}
@@ -64,17 +66,17 @@ export class TaskWorker implements Worker {
 
   /** Resolves when the task has been started or has ended, or at once if it is not of this node. */
   async untilStarted(id: TaskId, signal: AbortSignal): Promise<void> {
-    const reported = new Trigger();
-    this.#reported.add(reported);
+    const progressed = new Trigger();
+    this.#progressed.add(progressed);
     try {
       for (;;) {
         signal.throwIfAborted();
         const runner = this.#runners.get(id);
-        if (!runner || atLeast(runner.state, 'starting')) return;
-        await reported.wait(60_000, this.options.clock, signal);
+        if (!runner || atLeast(runner.state, 'running') || (await runner.isStarted())) return;
+        await progressed.wait(60_000, this.options.clock, signal);
       }
     } finally {
-      this.#reported.delete(reported);
+      this.#progressed.delete(progressed);
     }
   }
 
@@ -95,14 +97,17 @@ export class TaskWorker implements Worker {
 
   #start(task: Task): void {
     const { controllerFor, clock, log } = this.options;
+    const wake = (): void => {
+      for (const trigger of this.#progressed) trigger.fire();
+    };
     const report = (id: TaskId, what: TaskReport): void => {
       this.options.report(id, what);
-      for (const trigger of this.#reported) trigger.fire();
+      wake();
     };
     const taskLog = log.child({ task: task.id, service: task.serviceName });
     this.#runners.set(
       task.id,
-      new TaskRunner(task, { controller: controllerFor(task), report, clock, log: taskLog }),
+      new TaskRunner(task, { controller: controllerFor(task, wake), report, clock, log: taskLog }),
     );
   }
 

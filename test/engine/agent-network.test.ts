@@ -1,0 +1,191 @@
+/** Tasks with networks on a real Docker Engine: what the container sees, the order of things, and what is left behind. */
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { NodeNetwork } from '../../src/controlplane/agent/node-network.js';
+import type { Assignment } from '../../src/controlplane/rpc/assignment.js';
+import { applyChanges } from '../../src/controlplane/rpc/assignment.js';
+import type { NodeNetworkState } from '../../src/dataplane/state.js';
+import type { Ip, Mac } from '../../src/model/addresses.js';
+import type { NetworkId, TaskId } from '../../src/model/ids.js';
+import type { Task } from '../../src/model/objects.js';
+import { taskName } from '../../src/model/objects.js';
+import { systemClock } from '../../src/runtime/clock.js';
+import { startDockerd } from './agent-dockerd.js';
+import type { TestDockerd } from './agent-dockerd.js';
+import { startPlugin } from './agent-plugin.js';
+import type { TestPlugin } from './agent-plugin.js';
+import { log, makeTask, nodeId, RunningWorker } from './agent-worker.js';
+
+let dockerd: TestDockerd;
+let plugin: TestPlugin;
+const cleanups: (() => unknown)[] = [];
+
+beforeAll(async () => {
+  dockerd = await startDockerd();
+  plugin = await startPlugin(dockerd);
+});
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+afterAll(async () => {
+  await dockerd[Symbol.asyncDispose]();
+  await plugin[Symbol.asyncDispose]();
+});
+
+const mac = '02:00:00:00:00:01' as Mac;
+const subnets: Record<string, string> = { ingress: '10.200.0', mynet: '10.200.1', other: '10.200.2' };
+const overlay = (id: string): Assignment => ({
+  kind: 'overlay',
+  item: {
+    id,
+    name: id,
+    vni: 4097,
+    subnet: `${subnets[id]}.0/24`,
+    gateway: `${subnets[id]}.1`,
+    ingress: id === 'ingress',
+    internal: false,
+    ownAddress: `${subnets[id]}.2`,
+    ownMac: mac,
+    attachable: false,
+    driverOptions: {},
+  },
+});
+const endpoint = (overlayId: string, task: Task, serving: boolean): Assignment => ({
+  kind: 'endpoint',
+  item: {
+    overlayId,
+    taskId: task.id,
+    serviceId: task.serviceId,
+    nodeId,
+    address: '',
+    mac,
+    name: taskName(task),
+    serving,
+  },
+});
+const self: Assignment = { kind: 'node', item: { nodeId, dataPathAddr: '192.0.2.1', dataPathPort: 4789 } };
+
+const networked = (networks: readonly string[], host: number): Task =>
+  makeTask(
+    { stopGracePeriodNs: 0 },
+    {
+      networks: networks.map((networkId) => ({
+        networkId: networkId as NetworkId,
+        address: `${subnets[networkId]}.${host}` as Ip,
+        prefixLength: 24,
+        mac,
+        aliases: [],
+      })),
+    },
+  );
+
+/** A worker whose network programs everything at once and writes down what it was asked. */
+function start() {
+  const asked: string[] = [];
+  const states: NodeNetworkState[] = [];
+  const network = new NodeNetwork({
+    dataplane: {
+      setState: async (state) => void states.push(state),
+      waitProgrammed: async ({ taskId }: { revision: number; taskId?: TaskId }) => {
+        asked.push(taskId ? 'sandbox' : 'node');
+      },
+    },
+    clock: systemClock,
+    log,
+  });
+  const stop = new AbortController();
+  const running = network.run(stop.signal);
+  const agent = new RunningWorker(dockerd.engine, network);
+  cleanups.push(async () => {
+    await agent.stop();
+    stop.abort(new Error('test over'));
+    await running;
+  });
+  let revision = 0;
+  const set = (...assignments: Assignment[]): void => {
+    const changes = assignments.map((assignment) => ({ remove: false, assignment }));
+    network.set(applyChanges(new Map(), changes), ++revision);
+  };
+  return { agent, set, asked, states };
+}
+
+const interfaces = async (task: Task): Promise<Record<string, string>> => {
+  const text = await dockerd.docker('exec', taskName(task), 'ip', '-o', '-4', 'addr');
+  return Object.fromEntries(
+    text.split('\n').map((line) => {
+      const [, name = '', , address = ''] = line.split(/\s+/);
+      return [name, address] as const;
+    }),
+  );
+};
+
+test('the overlay is eth0, docker_gwbridge eth1, ingress last; all of it goes with the task', async () => {
+  const { agent, set, asked } = start();
+  const task = networked(['ingress', 'mynet'], 5);
+  set(
+    self,
+    overlay('ingress'),
+    overlay('mynet'),
+    endpoint('ingress', task, false),
+    endpoint('mynet', task, false),
+  );
+  agent.worker.assign([task], true);
+  await agent.until(task.id, 'running');
+  expect(await interfaces(task)).toMatchObject({
+    eth0: '10.200.1.5/24',
+    eth1: expect.stringMatching(/^172\./) as string,
+    eth2: '10.200.0.5/24',
+  });
+  const route = await dockerd.docker('exec', taskName(task), 'ip', 'route', 'show', 'default');
+  expect(route).toMatch(/^default via 172\..* dev eth1/);
+  const resolver = JSON.parse(
+    await dockerd.docker('inspect', '-f', '{{json .HostConfig.Dns}}', taskName(task)),
+  ) as string[];
+  expect(resolver).toEqual(['10.200.1.2', '10.200.0.2']);
+  // The node's kernel before the process, the sandbox before `running`.
+  expect(asked).toEqual(['node', 'sandbox']);
+
+  agent.worker.assign([{ ...task, desiredState: 'remove' }], false);
+  await agent.until(task.id, 'shutdown');
+  agent.worker.assign([], false);
+  await expect.poll(() => dockerd.engine.container(taskName(task)), { timeout: 10_000 }).toBeUndefined();
+  await expect.poll(() => dockerd.engine.listNetworks('skep.network.id'), { timeout: 10_000 }).toEqual([]);
+});
+
+test('a task waits for its endpoint to be known before its process starts', async () => {
+  const { agent, set } = start();
+  const task = networked(['mynet'], 6);
+  agent.worker.assign([task], true);
+  await agent.until(task.id, 'preparing');
+  set(self, overlay('mynet'));
+  await agent.until(task.id, 'starting');
+  expect((await dockerd.engine.container(taskName(task)))?.status).toBe('created');
+  set(self, overlay('mynet'), endpoint('mynet', task, false));
+  await agent.until(task.id, 'running');
+});
+
+test('a task is stopped once it does not serve any more, at the latest after two seconds', async () => {
+  const { agent, set } = start();
+  const [obedient, forgotten] = [networked(['mynet'], 7), networked(['mynet'], 8)];
+  const serving = [endpoint('mynet', obedient, true), endpoint('mynet', forgotten, true)];
+  set(self, overlay('mynet'), ...serving);
+  agent.worker.assign([obedient, forgotten], true);
+  await Promise.all([agent.until(obedient.id, 'running'), agent.until(forgotten.id, 'running')]);
+  const stopAll = [obedient, forgotten].map((task) => ({ ...task, desiredState: 'shutdown' as const }));
+  const askedMs = Date.now();
+  agent.worker.assign(stopAll, false);
+  set(self, overlay('mynet'), endpoint('mynet', obedient, false), endpoint('mynet', forgotten, true));
+  const early = await agent.until(obedient.id, 'shutdown');
+  expect(early.atMs - askedMs).toBeLessThan(1_500);
+  const late = await agent.until(forgotten.id, 'shutdown');
+  expect(late.atMs - askedMs).toBeGreaterThanOrEqual(1_900);
+});
+
+test('two tasks prepared at once share one local network', async () => {
+  const { agent, set } = start();
+  const tasks = [networked(['other'], 9), networked(['other'], 10), networked(['other'], 11)];
+  set(self, overlay('other'), ...tasks.map((task) => endpoint('other', task, false)));
+  agent.worker.assign(tasks, true);
+  await Promise.all(tasks.map((task) => agent.until(task.id, 'running')));
+  const networks = await dockerd.engine.listNetworks('skep.network.id');
+  expect(networks.filter(({ name }) => name === 'other')).toHaveLength(1);
+});

@@ -1,0 +1,132 @@
+/** The agent's worker as the agent wires it, on a test's engine, with what it reported. */
+import { expect } from 'vitest';
+import { ContainerController } from '../../src/controlplane/agent/task-controller.js';
+import { LocalNetworks } from '../../src/controlplane/agent/local-networks.js';
+import type { TaskNetwork } from '../../src/controlplane/agent/node-network.js';
+import type { TaskReport } from '../../src/controlplane/agent/task-runner.js';
+import { TaskWorker } from '../../src/controlplane/agent/worker.js';
+import type { Engine } from '../../src/controlplane/dockerd/client.js';
+import { ContainerEvents } from '../../src/controlplane/dockerd/events.js';
+import type { NodeId, TaskId } from '../../src/model/ids.js';
+import type { Task } from '../../src/model/objects.js';
+import type { ContainerSpec } from '../../src/model/service-spec.js';
+import { systemClock } from '../../src/runtime/clock.js';
+import { createLog } from '../../src/runtime/log.js';
+
+export const nodeId = 'node00000000000000000000x' as NodeId;
+export const log = createLog('test');
+log.level = process.env['SKEP_LOG'] ?? 'silent';
+
+const none = (): never => expect.fail('a task without networks asked for one');
+const noNetwork: TaskNetwork = {
+  overlays: none,
+  endpointsProgrammed: async () => undefined,
+  sandboxProgrammed: none,
+  notServing: none,
+};
+
+/** A worker and its events, as the agent wires them, and what it reported. */
+export class RunningWorker {
+  readonly reports: { taskId: TaskId; report: TaskReport; atMs: number }[] = [];
+  readonly worker: TaskWorker;
+  readonly #stop = new AbortController();
+  readonly #events: Promise<void>;
+  readonly #waiters = new Set<() => void>();
+
+  constructor(engine: Engine, network: TaskNetwork = noNetwork) {
+    const common = { clock: systemClock, log };
+    const events = new ContainerEvents(engine, common);
+    this.#events = events.run(this.#stop.signal);
+    const localNetworks = new LocalNetworks(engine, log);
+    const node = () => ({
+      id: nodeId,
+      hostname: 'host-1',
+      platform: { architecture: 'x86_64', os: 'linux' },
+    });
+    this.worker = new TaskWorker({
+      nodeId,
+      engine,
+      localNetworks,
+      controllerFor: (task, onStarted) =>
+        new ContainerController(task, { engine, events, network, localNetworks, node, ...common }, onStarted),
+      report: (taskId, report) => {
+        this.reports.push({ taskId, report, atMs: Date.now() });
+        for (const wake of this.#waiters) wake();
+      },
+      ...common,
+    });
+  }
+
+  states(id: TaskId): string[] {
+    return this.reports.filter(({ taskId }) => taskId === id).map(({ report }) => report.state);
+  }
+
+  /** The first report of that state; fails after 15 s. */
+  async until(id: TaskId, state: string): Promise<{ report: TaskReport; atMs: number }> {
+    const found = (): { report: TaskReport; atMs: number } | undefined =>
+      this.reports.find(({ taskId, report }) => taskId === id && report.state === state);
+    return new Promise((resolve, reject) => {
+      const settle = (): void => {
+        const hit = found();
+        if (!hit) return;
+        this.#waiters.delete(settle);
+        clearTimeout(timer);
+        resolve(hit);
+      };
+      const timer = setTimeout(
+        () => reject(new Error(`no ${state}, only ${JSON.stringify(this.reports)}`)),
+        15_000,
+      );
+      this.#waiters.add(settle);
+      settle();
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error('test over'));
+    await this.worker.close();
+    await this.#events;
+  }
+}
+
+let count = 0;
+export function makeTask(container: Partial<ContainerSpec>, more: Partial<Task> = {}): Task {
+  count += 1;
+  return {
+    id: `task${count}`.padEnd(25, '0') as TaskId,
+    version: 1,
+    createdAtMs: 0,
+    updatedAtMs: 0,
+    serviceId: 'service000000000000000000',
+    serviceName: 'web',
+    serviceLabels: { tier: 'front' },
+    slot: count,
+    nodeId,
+    specVersion: 1,
+    desiredState: 'running',
+    status: { timestampMs: 0, appliedAtMs: 0, state: 'assigned', message: '' },
+    networks: [],
+    spec: {
+      forceUpdate: 0,
+      container: {
+        image: 'busybox:test',
+        labels: {},
+        command: [],
+        args: ['sleep', '600'],
+        env: [],
+        groups: [],
+        tty: false,
+        openStdin: false,
+        readOnly: false,
+        mounts: [],
+        hosts: [],
+        sysctls: {},
+        capabilityAdd: [],
+        capabilityDrop: [],
+        ulimits: [],
+        ...container,
+      },
+    },
+    ...more,
+  } as Task;
+}
