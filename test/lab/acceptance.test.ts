@@ -1,0 +1,339 @@
+/**
+ * The first usable Skep, proven in a three-node lab with nothing but the stock docker CLI: the numbered tests are the numbered
+ * conditions of the issue "From `docker swarm init` to a page through the routing mesh". They build on each other and run
+ * in order, as a user's session would.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { beforeAll, describe, expect, test } from 'vitest';
+import type { LoadReport } from '../../src/lab/http-load.js';
+import { clientAddress } from '../../src/lab/layout.js';
+import { joinCommand } from '../../src/lab/swarm.js';
+import { observeTasks } from '../../src/lab/tasks.js';
+import type { RunningTask } from '../../src/lab/tasks.js';
+import { TestLab, eventually } from '../support/lab.js';
+
+const cluster = new TestLab({ name: 'test-acceptance', nodes: 3 });
+const manager = 'node1';
+const nodes = ['node1', 'node2', 'node3'];
+const port = 8080;
+const url = (node: string): string => `http://192.168.60.${node.slice('node'.length)}:${port}/`;
+
+/** A container starts in about 5 s in user-mode Linux, on its own; several at once on two cores take longer. */
+const convergeDeadlineMs = 120_000;
+const nodeReadyDeadlineMs = 90_000;
+
+const webTasks = (): Promise<RunningTask[]> => observeTasks(cluster.lab, manager, 'web');
+
+/** Waits until `count` tasks of web run. */
+const webRuns = (count: number): Promise<RunningTask[]> =>
+  eventually(`${count} running tasks of web`, convergeDeadlineMs, webTasks, (tasks) =>
+    expect(tasks).toHaveLength(count),
+  );
+
+/** Host name, state and role of every node. */
+const nodeTable = async (): Promise<Record<string, string>> => {
+  const format = '{{.Hostname}}/{{.Status}}/{{.Availability}}/{{.Self}}/{{.ManagerStatus}}';
+  const rows = (await cluster.docker(manager, `node ls --format ${format}`)).split('\n');
+  return Object.fromEntries(rows.map((row) => [row.split('/')[0] ?? '', row.split('/').slice(1).join('/')]));
+};
+
+/** How often each task answered, by task name. Answers of an unknown container count under their host name. */
+function answersByTask(
+  answers: Readonly<Record<string, number>>,
+  tasks: readonly RunningTask[],
+): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const [answer, count] of Object.entries(answers)) {
+    const hostname = answer.split(' ')[0] ?? '';
+    const task = tasks.find(({ containerId }) => containerId.startsWith(hostname));
+    const key = task?.name ?? hostname;
+    counts[key] = (counts[key] ?? 0) + count;
+  }
+  return counts;
+}
+
+/** The addresses the tasks saw their callers under. */
+const callersSeen = (answers: Readonly<Record<string, number>>): string[] =>
+  [...new Set(Object.keys(answers).map((answer) => answer.split(' ')[1] ?? ''))].sort();
+
+/** 300 calls spread over three tasks, each between 80 and 120. */
+function expectSpread(answers: Readonly<Record<string, number>>, tasks: readonly RunningTask[]): void {
+  const counts = answersByTask(answers, tasks);
+  expect(Object.keys(counts).sort()).toEqual(tasks.map(({ name }) => name).sort());
+  for (const count of Object.values(counts)) {
+    expect(count).toBeGreaterThanOrEqual(80);
+    expect(count).toBeLessThanOrEqual(120);
+  }
+}
+
+const expectNoFailure = ({ failures }: LoadReport): void => expect(failures).toEqual([]);
+
+/** A shell command inside a task's container. */
+const inTask = (task: RunningTask, script: string, deadlineMs = 120_000): Promise<string> =>
+  cluster.run(task.nodeName, ['docker', 'exec', task.containerId, 'sh', '-c', script], deadlineMs);
+
+/** 300 calls to the name `web` from inside a task, as a count per answer. */
+async function callWebFrom(task: RunningTask): Promise<Record<string, number>> {
+  const script =
+    'i=0; while [ $i -lt 300 ]; do wget -q -T 5 -O - http://web/ || echo failed; i=$((i+1)); done';
+  const answers: Record<string, number> = {};
+  for (const line of (await inTask(task, script)).split('\n')) answers[line] = (answers[line] ?? 0) + 1;
+  return answers;
+}
+
+/** The addresses a name has inside a task, as its resolver tells them. */
+async function resolve(task: RunningTask, name: string): Promise<string[]> {
+  const output = await inTask(task, `nslookup -type=a ${name}`);
+  const answer = output.slice(output.indexOf('Name:'));
+  return [...answer.matchAll(/^Address(?: \d+)?: (\d+\.\d+\.\d+\.\d+)/gm)]
+    .map(([, address = '']) => address)
+    .sort();
+}
+
+/** `skep verify` exits 0 only if the node's kernel equals its state; a pass may be under way, so it is asked again for a while. */
+const expectVerified = (node: string): Promise<unknown> =>
+  eventually(
+    `skep verify on ${node}`,
+    60_000,
+    () => cluster.lab.exec(node, ['skep', 'verify'], { deadlineMs: 30_000 }),
+    ({ exitCode, stdout, stderr }) =>
+      expect({ exitCode, said: exitCode === 0 ? '' : stdout + stderr }).toEqual({ exitCode: 0, said: '' }),
+  );
+
+const createWeb = (): Promise<string> =>
+  cluster.docker(
+    manager,
+    `service create --name web --network mynet --replicas 3 -p ${port}:80 skep/whoami:lab`,
+    convergeDeadlineMs,
+  );
+
+describe('from docker swarm init to a page through the routing mesh', () => {
+  let probe: RunningTask;
+
+  beforeAll(() => {
+    expect(cluster.lab.status().map(({ state }) => state)).toEqual(['running', 'running', 'running']);
+  });
+
+  test('1. init, join by the printed command, three nodes Ready, the marker on the right one', async () => {
+    const init = await cluster.docker(manager, 'swarm init --advertise-addr 192.168.60.1');
+    expect(init).toMatch(/^Swarm initialized: current node \([0-9a-z]{25}\) is now a manager\.$/m);
+    const printed = /docker swarm join --token SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{25} 192\.168\.60\.1:2377/.exec(
+      init,
+    )?.[0];
+    expect(printed?.split(' ')).toEqual(await joinCommand(cluster.lab, manager, 'worker'));
+    for (const node of ['node2', 'node3'])
+      expect(await cluster.run(node, (printed ?? '').split(' '))).toBe(
+        'This node joined a swarm as a worker.',
+      );
+    await eventually('three nodes Ready', nodeReadyDeadlineMs, nodeTable, (table) =>
+      expect(table).toEqual({
+        node1: 'Ready/Active/true/Leader',
+        node2: 'Ready/Active/false/',
+        node3: 'Ready/Active/false/',
+      }),
+    );
+    const list = await cluster.docker(manager, 'node ls');
+    expect(list.split('\n').filter((line) => /^\S+ \*/.test(line))).toEqual([
+      expect.stringContaining('node1'),
+    ]);
+  });
+
+  test('2. a published service: spread over three nodes, answers through each with the client’s address kept', async () => {
+    await cluster.docker(manager, 'network create -d overlay mynet');
+    expect(await createWeb()).toContain('verify: Service converged');
+    const tasks = await webRuns(3);
+    expect(tasks.map(({ nodeName }) => nodeName).sort()).toEqual(nodes);
+    for (const node of nodes) {
+      const report = await cluster.load(300, 100, [url(node)]);
+      expectNoFailure(report);
+      expectSpread(report.answers, tasks);
+      expect(callersSeen(report.answers)).toEqual([clientAddress]);
+    }
+  });
+
+  test('2b. scaled to one, every node still serves the port', async () => {
+    await cluster.docker(manager, 'service scale web=1', convergeDeadlineMs);
+    const tasks = await webRuns(1);
+    for (const node of nodes) {
+      const report = await cluster.load(50, 50, [url(node)]);
+      expectNoFailure(report);
+      expect(answersByTask(report.answers, tasks)).toEqual({ [tasks[0]?.name ?? '']: 50 });
+      expect(callersSeen(report.answers)).toEqual([clientAddress]);
+    }
+    await cluster.docker(manager, 'service scale web=3', convergeDeadlineMs);
+    expect((await webRuns(3)).map(({ nodeName }) => nodeName).sort()).toEqual(nodes);
+  });
+
+  test('3. on the network: web is the VIP, tasks.web the tasks, and calls spread, also from a task of web itself', async () => {
+    await cluster.docker(
+      manager,
+      'service create --name probe --network mynet skep/busybox:lab sleep 86400',
+      convergeDeadlineMs,
+    );
+    const [found] = await eventually(
+      'probe runs',
+      convergeDeadlineMs,
+      () => observeTasks(cluster.lab, manager, 'probe'),
+      (tasks) => expect(tasks).toHaveLength(1),
+    );
+    if (!found) throw new Error('no probe');
+    probe = found;
+    const tasks = await webRuns(3);
+    const mynet = (await cluster.docker(manager, 'network inspect -f {{.Id}} mynet')).trim();
+    const vips = await cluster.dockerJson<Array<{ NetworkID: string; Addr: string }>>(
+      manager,
+      'service inspect -f {{json(.Endpoint.VirtualIPs)}} web',
+    );
+    const vip = vips.find(({ NetworkID }) => NetworkID === mynet)?.Addr.split('/')[0];
+    expect(await resolve(probe, 'web')).toEqual([vip]);
+    expect(await resolve(probe, 'tasks.web')).toEqual(
+      tasks.map(({ addresses }) => addresses['mynet']).sort(),
+    );
+
+    const fromProbe = await callWebFrom(probe);
+    expectSpread(fromProbe, tasks);
+    expect(callersSeen(fromProbe)).toEqual([probe.addresses['mynet']]);
+
+    const [own] = tasks;
+    if (!own) throw new Error('no task of web');
+    const fromWeb = await callWebFrom(own);
+    expectSpread(fromWeb, tasks);
+    expect(callersSeen(fromWeb)).toEqual([own.addresses['mynet']]);
+  });
+
+  test('4. a killed container is replaced, and calls to the VIP fail no longer than the detection takes', async () => {
+    const [victim, ...others] = await webRuns(3);
+    if (!victim) throw new Error('no task of web');
+    // Calls without a pause from the probe, each with its time and outcome, while the container is killed.
+    const script =
+      'end=$(($(date +%s)+40)); while [ $(date +%s) -lt $end ]; do if wget -q -T 2 -O /dev/null http://web/; then echo ok; else echo "failed $(date +%s)"; fi; done';
+    const calls = inTask(probe, script, 90_000);
+    await delay(3_000);
+    const killedMs = Date.now();
+    await cluster.docker(victim.nodeName, `kill ${victim.containerId}`);
+    const isReplaced = (tasks: readonly RunningTask[]): void => {
+      expect(tasks).toHaveLength(3);
+      expect(tasks.map(({ containerId }) => containerId)).not.toContain(victim.containerId);
+    };
+    const after = await eventually('the killed task is replaced', 30_000, webTasks, isReplaced);
+    expect(Date.now() - killedMs).toBeLessThan(30_000);
+    expect(after.map(({ containerId }) => containerId)).toEqual(
+      expect.arrayContaining(others.map(({ containerId }) => containerId)),
+    );
+    const outcomes = (await calls).split('\n');
+    const failedAt = outcomes
+      .filter((line) => line.startsWith('failed'))
+      .map((line) => Number(line.split(' ')[1]));
+    expect(outcomes.filter((line) => line === 'ok').length).toBeGreaterThan(50);
+    // Two seconds of a call's own patience, and what it takes to see the exit and tell every node.
+    if (failedAt.length > 0) expect(Math.max(...failedAt) - Math.min(...failedAt)).toBeLessThanOrEqual(5);
+  });
+
+  test('4b. scaled up and down', async () => {
+    await cluster.docker(manager, 'service scale web=5', 2 * convergeDeadlineMs);
+    const five = await webRuns(5);
+    const report = await cluster.load(300, 100, nodes.map(url));
+    expectNoFailure(report);
+    expect(Object.keys(answersByTask(report.answers, five)).sort()).toEqual(
+      five.map(({ name }) => name).sort(),
+    );
+    await cluster.docker(manager, 'service scale web=2', convergeDeadlineMs);
+    const two = await webRuns(2);
+    const fewer = await cluster.load(100, 50, nodes.map(url));
+    expectNoFailure(fewer);
+    expect(Object.keys(answersByTask(fewer.answers, two)).sort()).toEqual(two.map(({ name }) => name).sort());
+  });
+
+  test('4c. a removed service leaves a closed port and nothing on any node', async () => {
+    const tasks = await webRuns(2);
+    const vips = await cluster.docker(
+      manager,
+      'service inspect -f {{range.Endpoint.VirtualIPs}}{{.Addr}},{{end}} web',
+    );
+    const gone = [
+      ...vips.split(',').filter((addr) => addr !== ''),
+      ...tasks.flatMap(({ addresses }) => Object.values(addresses)),
+    ].map((addr) => addr.split('/')[0] ?? '');
+    expect(gone.length).toBeGreaterThanOrEqual(6);
+    await cluster.docker(manager, 'service rm web');
+    for (const node of nodes) {
+      await eventually(
+        `nothing of web on ${node}`,
+        60_000,
+        () => observeNetwork(node),
+        (network) => {
+          const words = new Set(network.split(/[^0-9.]+/));
+          expect(gone.filter((address) => words.has(address))).toEqual([]);
+        },
+      );
+      await eventually(
+        `no container of web on ${node}`,
+        60_000,
+        () => cluster.docker(node, 'ps -aq -f label=com.docker.swarm.service.name=web'),
+        (containers) => expect(containers).toBe(''),
+      );
+      const call = await cluster.lab.client(['curl', '-sS', '-m', '5', url(node)]);
+      expect({ node, exitCode: call.exitCode }).toEqual({ node, exitCode: 7 }); // 7: refused
+      await expectVerified(node);
+    }
+  });
+
+  test('5. a node that loses its power: its tasks run elsewhere; started again it is Ready', async () => {
+    await createWeb();
+    await webRuns(3);
+    await cluster.lab.kill('node3');
+    await eventually('node3 is Down', nodeReadyDeadlineMs, nodeTable, (table) =>
+      expect(table['node3']).toMatch(/^Down\//),
+    );
+    await eventually('three tasks on the others', convergeDeadlineMs, webTasks, (tasks) => {
+      expect(tasks).toHaveLength(3);
+      expect(tasks.map(({ nodeName }) => nodeName)).not.toContain('node3');
+    });
+    const report = await cluster.load(60, 20, ['node1', 'node2'].map(url));
+    expectNoFailure(report);
+    await cluster.lab.start('node3');
+    await eventually('node3 is Ready', nodeReadyDeadlineMs, nodeTable, (table) =>
+      expect(table['node3']).toBe('Ready/Active/false/'),
+    );
+    await eventually(
+      'node3 serves the port',
+      convergeDeadlineMs,
+      () => cluster.load(20, 20, [url('node3')]),
+      expectNoFailure,
+    );
+  });
+
+  test('6. kill -9 of skepd and skep-dataplane on every node under load: no failed request, no restarted container', async () => {
+    // Spread again, so that every node both balances and serves.
+    await cluster.docker(manager, 'service update --force web', 2 * convergeDeadlineMs);
+    const before = await webRuns(3);
+    const flowing = cluster.load(4_000, 100, nodes.map(url));
+    for (const node of nodes) {
+      for (const daemon of ['skepd', 'skep-dataplane']) {
+        await delay(2_000);
+        const pid = await cluster.run(node, ['cat', `/run/lab/pid/${daemon}`]);
+        expect(pid).toMatch(/^\d+$/);
+        await cluster.run(node, ['kill', '-9', pid]);
+      }
+    }
+    const report = await flowing;
+    expectNoFailure(report);
+    expect(Object.values(report.answers).reduce((sum, count) => sum + count, 0)).toBe(4_000);
+    expect(callersSeen(report.answers)).toEqual([clientAddress]);
+    for (const node of nodes) await expectVerified(node);
+    await eventually('three nodes Ready again', nodeReadyDeadlineMs, nodeTable, (table) =>
+      expect(Object.values(table).every((row) => row.startsWith('Ready/'))).toBe(true),
+    );
+    const containerIds = (tasks: readonly RunningTask[]): string[] =>
+      tasks.map(({ containerId }) => containerId).sort();
+    expect(containerIds(await webRuns(3))).toEqual(containerIds(before));
+  });
+});
+
+/** All that a node's kernel holds of networks, in its own namespace and in every overlay's, as text. */
+function observeNetwork(node: string): Promise<string> {
+  const dump =
+    'ip address; ip neigh; ip route show table all; ip rule; bridge fdb; ipvsadm -Ln; ipset save; iptables-save';
+  const script = `for net in /proc/1/ns/net /run/netns/skep-*; do [ -e "$net" ] && nsenter --net="$net" sh -c '${dump}'; done; true`;
+  return cluster.run(node, ['sh', '-c', script]);
+}

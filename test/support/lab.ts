@@ -1,0 +1,94 @@
+/**
+ * A lab for one test file: taken up before its tests and down after them, whatever became of them. The name is the file's own,
+ * so what an interrupted run has left is found and removed by the next one.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, expect } from 'vitest';
+import { Lab, checkout } from '../../src/lab/lab.js';
+import type { LoadReport } from '../../src/lab/http-load.js';
+
+const upDeadlineMs = 240_000;
+const downDeadlineMs = 60_000;
+const commandDeadlineMs = 60_000;
+
+export interface TestLabOptions {
+  readonly name: string;
+  readonly nodes: number;
+  readonly engineOnly?: boolean;
+}
+
+/** A lab that is up while the tests of the calling file run. */
+export class TestLab {
+  #lab: Lab | undefined;
+
+  /** Registers the hooks; call it at the top of a test file. */
+  constructor(options: TestLabOptions) {
+    beforeAll(async () => {
+      await Lab.down(options.name);
+      this.#lab = await Lab.up({ ...options, progress: () => undefined });
+    }, upDeadlineMs);
+    afterAll(async () => {
+      await Lab.down(options.name);
+    }, downDeadlineMs);
+  }
+
+  get lab(): Lab {
+    if (!this.#lab) throw new Error('the lab is not up');
+    return this.#lab;
+  }
+
+  /** Runs a command in a node, expects exit code 0 and returns its standard output without the last newline. */
+  async run(node: string, argv: readonly string[], deadlineMs = commandDeadlineMs): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.lab.exec(node, argv, { deadlineMs });
+    expect({ command: argv.join(' '), exitCode, stderr: exitCode === 0 ? '' : stderr }).toEqual({
+      command: argv.join(' '),
+      exitCode: 0,
+      stderr: '',
+    });
+    return stdout.trimEnd();
+  }
+
+  /** As `run`, for a command line of the docker CLI written as one string (no quoting: words are split at spaces). */
+  docker(node: string, words: string, deadlineMs?: number): Promise<string> {
+    return this.run(node, ['docker', ...words.split(' ')], deadlineMs);
+  }
+
+  /** As `docker`, for output that is one JSON value. */
+  async dockerJson<T>(node: string, words: string): Promise<T> {
+    return JSON.parse(await this.docker(node, words)) as T;
+  }
+
+  /** `count` requests from the client at `perSecond`, spread over the URLs in turn. */
+  async load(count: number, perSecond: number, urls: readonly string[]): Promise<LoadReport> {
+    const deadlineMs = (count / perSecond) * 1000 + 60_000;
+    const program = `${checkout}/dist/lab/http-load.js`;
+    const argv = [process.execPath, program, String(count), String(perSecond), ...urls];
+    const { exitCode, stdout, stderr } = await this.lab.client(argv, { deadlineMs });
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+    return JSON.parse(stdout) as LoadReport;
+  }
+}
+
+/**
+ * Asks again until the answer passes `check` (which throws like any assertion) and returns it; when `deadlineMs` have passed
+ * the last failure is thrown, with what was waited for.
+ */
+export async function eventually<T>(
+  what: string,
+  deadlineMs: number,
+  observe: () => Promise<T>,
+  check: (value: T) => void,
+): Promise<T> {
+  const end = Date.now() + deadlineMs;
+  for (;;) {
+    try {
+      const value = await observe();
+      check(value);
+      return value;
+    } catch (cause) {
+      if (Date.now() >= end)
+        throw new Error(`${what}: not within ${deadlineMs} ms: ${(cause as Error).message}`, { cause });
+      await delay(500);
+    }
+  }
+}
