@@ -22,10 +22,11 @@ export class Sysctls {
   }
 
   /** Throws KernelError. */
-  write({ path, value }: Sysctl): void {
+  write({ path, value, ifPresent }: Sysctl): void {
     try {
       this.#withFile(path, constants.O_WRONLY, (fd) => writeSync(fd, value));
     } catch (cause) {
+      if (ifPresent && errnoOf(cause) === 'ENOENT') return;
       if (isBalancerSysctl(path) && errnoOf(cause) === 'ENOENT') {
         // An older or newer IPVS may lack one parameter; a kernel without IPVS lacks them all and is found out earlier.
         throw new MissingModuleError('ip_vs', { cause });

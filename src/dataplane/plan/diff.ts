@@ -81,9 +81,12 @@ export function diff(
     if (wanted.has(key)) continue;
     wanted.add(key);
     const was = have.get(key);
-    if (was === undefined) puts.push({ op: 'add', object });
-    else if (satisfies(was, object)) continue;
-    else puts.push({ op: mustBeRemade(was, object) ? 'remake' : 'change', object, was });
+    if (was === undefined) {
+      // In a namespace yet to be made only the try will tell what it has.
+      const awaitsModule = object.kind === 'sysctl' && object.ifPresent && have.has('namespace');
+      if (!awaitsModule) puts.push({ op: 'add', object });
+    } else if (!satisfies(was, object))
+      puts.push({ op: mustBeRemade(was, object) ? 'remake' : 'change', object, was });
   }
   const orphans = [...have].flatMap(([key, object]) => (wanted.has(key) || !owns(object) ? [] : [object]));
   const removals = ordered(orphans)

@@ -22,6 +22,8 @@ export interface Sysctl {
   /** Below /proc/sys, e.g. `net/ipv4/ip_forward`. */
   readonly path: string;
   readonly value: string;
+  /** True: nothing is to be done where the parameter does not exist, as its module is not loaded. */
+  readonly ifPresent?: true;
 }
 
 export interface VxlanAttributes {
@@ -250,10 +252,13 @@ function describe(object: KernelObject): string {
   }
 }
 
-/** True when `observed` has every attribute that `desired` names. How an object is made (`peer`) is not compared. */
+/** How an object is made, and when. */
+const notCompared = new Set(['peer', 'ifPresent']);
+
+/** True when `observed` has every attribute that `desired` names. */
 export function satisfies(observed: KernelObject, desired: KernelObject): boolean {
   const have = observed as unknown as Record<string, unknown>;
-  return Object.entries(desired).every(([name, value]) => name === 'peer' || equal(have[name], value));
+  return Object.entries(desired).every(([name, value]) => notCompared.has(name) || equal(have[name], value));
 }
 
 /** Attributes that the kernel cannot change in place: the object must be made anew. */

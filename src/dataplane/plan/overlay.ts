@@ -47,6 +47,8 @@ export function planOverlay(
     { kind: 'namespace' },
     ...planLinks(state, overlay, sandboxes, mtuBytes),
     ...routerSysctls(['all', bridgeName]),
+    // Bridged frames are none of iptables' business: a packet that a director sent on still bears the VIP.
+    { kind: 'sysctl', path: 'net/bridge/bridge-nf-call-iptables', value: '0', ifPresent: true },
     { kind: 'address', device: bridgeName, address: bridgeAddress, prefixLength },
     ...overlay.services.flatMap(({ vip }): KernelObject[] =>
       vip === undefined || overlay.ingress

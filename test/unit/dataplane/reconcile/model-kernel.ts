@@ -43,6 +43,9 @@ export class ModelKernel implements Kernel {
       this.namespaces.set(name, applyToImage(this.namespaces.get(name) ?? [], [op]));
       this.applied.push(`${name}: ${opLine(op)}`);
       const { object } = op;
+      // A new namespace has the parameters of the modules that are loaded.
+      if (object.kind === 'namespace')
+        this.put(name, { kind: 'sysctl', path: 'net/bridge/bridge-nf-call-iptables', value: '1' });
       // The other half of a pair appears with the first.
       if (object.kind === 'link' && op.op === 'add' && object.peer) {
         const { name: peer, mac, mtu } = object.peer;
