@@ -332,9 +332,9 @@ export class Reconciler {
   }
 }
 
-/** A failure from outside, or a bug rethrown. */
+/** A failure from outside, or a bug (what carries no errno) rethrown. */
 function outside(err: unknown): OutsideError {
   if (err instanceof OutsideError) return err;
-  if (err instanceof AssertionError || !(err instanceof Error)) throw err;
+  if (err instanceof AssertionError || !(err instanceof Error) || !('code' in err)) throw err;
   return new OutsideError(err.message, true, { cause: err });
 }
