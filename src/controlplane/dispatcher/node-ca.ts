@@ -44,6 +44,12 @@ export class NodeCa {
     if (request.token === '' && caller) return this.#renew(request.csrPem, caller);
     const { store, random, log } = this.options;
     const role = roleOfToken(store.view().cluster(), request.token);
+    // A second manager needs a second etcd member; until that is built nobody may believe to be one.
+    if (role === 'manager')
+      throw new SkepError(
+        'unimplemented',
+        'a swarm of this version has one manager: join with the worker token',
+      );
     const availability = availabilities.find((known) => known === (request.availability || 'active'));
     if (!availability)
       throw new SkepError('invalidArgument', `invalid availability: "${request.availability}"`);

@@ -15,7 +15,7 @@ import type { Log } from '../../runtime/log.js';
 import type { DataplaneClient } from '../../dataplane/rpc/client.js';
 import { startAgent } from '../agent/agent.js';
 import { describeNode } from '../agent/node-description.js';
-import { createCsr, createRootCa, issueNodeCertificate, tlsInfo } from '../ca/certificates.js';
+import { caName, createCsr, createRootCa, issueNodeCertificate, tlsInfo } from '../ca/certificates.js';
 import {
   NodeServerCredentials,
   joiningClientSecurity,
@@ -34,7 +34,8 @@ import { clusterSpecDefaults, initialObjects } from './initial-cluster.js';
 import { startManager } from './manager.js';
 import type { ServingManager } from './manager.js';
 import { readMembership, writeMembership } from './membership-file.js';
-import type { MembershipFile } from './membership-file.js';
+import type { MembershipFile, RemoteManager } from './membership-file.js';
+import { runCertificateRenewal } from './certificate-renewal.js';
 import type { NodeAddresses } from './node-addresses.js';
 import { formatHostPort } from './node-addresses.js';
 import type { NodeParts, RunningAgent } from './swarm-node.js';
@@ -55,6 +56,7 @@ const nsPerMs = 1e6;
 export class HostParts implements NodeParts {
   readonly #certificates: string;
   #manager: ServingManager | undefined;
+  #serverCredentials: NodeServerCredentials | undefined;
 
   constructor(private readonly options: PartsOptions) {
     this.#certificates = join(options.swarmDir, 'certificates');
@@ -151,20 +153,9 @@ export class HostParts implements NodeParts {
 
   async obtainCertificate(request: JoinRequest, addresses: NodeAddresses): Promise<MembershipFile> {
     const token = parseJoinToken(request.joinToken);
-    const failures: unknown[] = [];
-    for (const remote of request.remoteAddrs) {
-      try {
-        return await this.#joinThrough(remote, token, request, addresses);
-      } catch (err) {
-        // Only "nobody answers there" is a reason to ask the next one.
-        if (!(err instanceof SkepError && (err.kind === 'unavailable' || err.kind === 'deadlineExceeded')))
-          throw err;
-        failures.push(err);
-      }
-    }
-    throw new OutsideError(`no manager answers at ${request.remoteAddrs.join(', ')}`, true, {
-      cause: failures[0],
-    });
+    return firstThatAnswers(request.remoteAddrs, (remote) =>
+      this.#joinThrough(remote, token, request, addresses),
+    );
   }
 
   async #joinThrough(
@@ -229,6 +220,7 @@ export class HostParts implements NodeParts {
     onStore: Parameters<typeof startManager>[0]['onStore'],
   ): Promise<ServingManager> {
     const { swarmDir, runDir, clock, random, log } = this.options;
+    this.#serverCredentials = new NodeServerCredentials(identity);
     this.#manager = await startManager({
       membership,
       mode,
@@ -236,7 +228,7 @@ export class HostParts implements NodeParts {
       runDir,
       certificateFiles: identityFiles(this.#certificates),
       dataKey,
-      serverCredentials: new NodeServerCredentials(identity),
+      serverCredentials: this.#serverCredentials,
       security: {
         peerOf,
         tlsInfoOf: tlsInfo,
@@ -259,8 +251,8 @@ export class HostParts implements NodeParts {
   async startAgent(membership: MembershipFile): Promise<RunningAgent> {
     const { engine, dataplane, clock, random, log } = this.options;
     const identity = await this.#identity();
-    const security = nodeClientSecurity(identity);
-    return startAgent({
+    let security = nodeClientSecurity(identity);
+    const agent = startAgent({
       nodeId: membership.nodeId,
       engine,
       dataplane,
@@ -272,6 +264,59 @@ export class HostParts implements NodeParts {
       random,
       log,
     });
+    const stop = new AbortController();
+    const renewing = runCertificateRenewal(
+      {
+        identity,
+        renew: async (present) => {
+          const renewed = await this.#renew(present, agent.managers());
+          // Sessions that are open go on with the old one; the next takes the new.
+          security = nodeClientSecurity(renewed);
+          return renewed;
+        },
+        clock,
+        draw: Math.random,
+        log,
+      },
+      stop.signal,
+    );
+    const end = async (): Promise<void> => {
+      stop.abort(new Error('the agent is closing'));
+      await renewing;
+    };
+    return {
+      ready: agent.ready,
+      managers: () => agent.managers(),
+      close: async () => {
+        await end();
+        await agent.close();
+      },
+      removeAll: async () => {
+        await end();
+        await agent.removeAll();
+      },
+    };
+  }
+
+  /** A new certificate for the same node, from the first manager that answers; kept on disk before it is used. */
+  async #renew(present: NodeIdentity, managers: readonly RemoteManager[]): Promise<NodeIdentity> {
+    const { csrPem, keyPem } = await createCsr();
+    const security = nodeClientSecurity(present, caName);
+    const certificatePem = await firstThatAnswers(
+      managers.map(({ addr }) => addr),
+      async (addr) => {
+        const ca = new NodeCaClient(addr, security.credentials, security.options);
+        try {
+          return (await ca.issueNodeCertificate({ csrPem, token: '', availability: '' })).certificatePem;
+        } finally {
+          ca.close();
+        }
+      },
+    );
+    const renewed = identityFromPem(certificatePem, keyPem, present.rootPem);
+    await saveIdentity(this.#certificates, renewed);
+    this.#serverCredentials?.renew(renewed);
+    return renewed;
   }
 
   async #identity(): Promise<NodeIdentity> {
@@ -305,6 +350,24 @@ export class HostParts implements NodeParts {
   get #dataKeyFile(): string {
     return join(this.options.swarmDir, 'data-key.json');
   }
+}
+
+/** Asks one after another; only "nobody answers there" is a reason to ask the next. */
+async function firstThatAnswers<T>(
+  addresses: readonly string[],
+  ask: (address: string) => Promise<T>,
+): Promise<T> {
+  const failures: unknown[] = [];
+  for (const address of addresses) {
+    try {
+      return await ask(address);
+    } catch (err) {
+      if (!(err instanceof SkepError && (err.kind === 'unavailable' || err.kind === 'deadlineExceeded')))
+        throw err;
+      failures.push(err);
+    }
+  }
+  throw new OutsideError(`no manager answers at ${addresses.join(', ')}`, true, { cause: failures[0] });
 }
 
 /** 0 means the default, as in Swarm's spec. */

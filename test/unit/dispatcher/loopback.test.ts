@@ -170,14 +170,20 @@ describe('joining', () => {
     return client.issueNodeCertificate({ csrPem, token, availability: 'active' });
   };
 
-  test.each([
-    ['SWMTKN-worker', 'worker'],
-    ['SWMTKN-manager', 'manager'],
-  ])('the token alone decides the role: %s', async (token, role) => {
+  test('the worker token makes a worker', async () => {
     const of = await makeCluster();
-    const reply = await join(of, token);
-    expect(reply.role).toBe(role);
-    expect(of.store.view().get('node', reply.nodeId as NodeId)).toMatchObject({ role, spec: { role } });
+    const reply = await join(of, 'SWMTKN-worker');
+    expect(reply.role).toBe('worker');
+    expect(of.store.view().get('node', reply.nodeId as NodeId)).toMatchObject({
+      role: 'worker',
+      spec: { role: 'worker' },
+    });
+  });
+
+  test('the manager token is refused as long as a swarm has one manager, and leaves no node behind', async () => {
+    const of = await makeCluster();
+    await expect(join(of, 'SWMTKN-manager')).rejects.toMatchObject({ kind: 'unimplemented' });
+    expect(of.store.view().list('node')).toEqual([]);
   });
 
   test.each(['', 'SWMTKN-1', 'SWMTKN-worker '])(

@@ -150,7 +150,7 @@ describe('SwarmNode', () => {
       new SkepError('invalidArgument', 'A valid join token is necessary to join this cluster'),
     ];
     let asked = 0;
-    const { node: make, disk } = host({ obtainCertificate: () => Promise.reject(tries[asked++] as Error) });
+    const { node: make, disk } = host({ obtainCertificate: () => Promise.reject(tries[asked++]) });
     const node = make();
     await expect(node.join(joinRequest)).rejects.toThrow('A valid join token is necessary');
     expect(asked).toBe(2);
