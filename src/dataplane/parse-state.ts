@@ -5,10 +5,10 @@
  * Not refused, because clusters pass through it: endpoints of a node that is no peer, or of a service that is gone.
  */
 import type { Cidr, Ip, Mac } from '../model/addresses.js';
-import { cidrContains, familyOf, parseCidr } from '../model/addresses.js';
+import { cidrContains, familyOf, parseCidr, hostPart } from '../model/addresses.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../model/ids.js';
 import { Fields, refuse, Unique } from './parse-fields.js';
-import { aliasPartBits } from './state.js';
+import { aliasPartBits, hostPartBitsMax, ingressPrefixLengthMin } from '../model/network-laws.js';
 import type { Endpoint, NodeNetworkState, Overlay, OverlayService, Peer, PublishedPort } from './state.js';
 
 /** 24 bits, and 0 is no network. */
@@ -102,10 +102,10 @@ function parseOverlay(value: unknown, path: string, nodeId: NodeId, vtep: Ip): O
   const subnet = fields.cidr('subnet');
   const gateway = inSubnet(subnet, fields.ip('gateway'), fields.at('gateway'));
   const ingress = fields.boolean('ingress');
-  if (ingress && (familyOf(subnet) !== 4 || parseCidr(subnet).prefixLength < 32 - aliasPartBits))
+  if (ingress && (familyOf(subnet) !== 4 || parseCidr(subnet).prefixLength < ingressPrefixLengthMin))
     refuse(
       fields.at('subnet'),
-      `ingress needs an IPv4 subnet of /${32 - aliasPartBits} or smaller, got ${subnet}`,
+      `ingress needs an IPv4 subnet of /${ingressPrefixLengthMin} or smaller, got ${subnet}`,
     );
 
   const owners: Owners = { subnet, addresses: new Unique(), macs: new Unique() };
@@ -197,6 +197,8 @@ function parseService(value: unknown, path: string, owners: Owners): OverlayServ
   };
   if (fields.optionalString('vip') === undefined) return service;
   const vip = inSubnet(owners.subnet, fields.ip('vip'), fields.at('vip'));
+  if (hostPart(owners.subnet, vip) >> BigInt(hostPartBitsMax) !== 0n)
+    refuse(fields.at('vip'), `${vip} is beyond the first 2^${hostPartBitsMax} addresses of ${owners.subnet}`);
   owners.addresses.take(vip, fields.at('vip'));
   return { ...service, vip };
 }

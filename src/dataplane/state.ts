@@ -6,6 +6,7 @@
 import assert from 'node:assert';
 import type { Cidr, Ip, Mac } from '../model/addresses.js';
 import { addressBits, familyOf, hostPart, ipToNumber, numberToIp, parseCidr } from '../model/addresses.js';
+import { aliasPartBits, hostPartBitsMax } from '../model/network-laws.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../model/ids.js';
 
 export interface NodeNetworkState {
@@ -75,9 +76,6 @@ export interface PublishedPort {
   readonly targetPort: number;
 }
 
-/** Bits of an alias that name the node, and bits that name the task: the /4 leaves 28. */
-export const aliasPartBits = 14;
-
 /**
  * The address under which the task at `taskAddress` is reached through the node at `nodeAddress` (both on ingress):
  * range | host part of the node << 14 | host part of the task. A reply's source so names the node that must undo
@@ -119,7 +117,7 @@ export const publishedPortMark = (protocol: PublishedPort['protocol'], port: num
 /** The mark of a VIP inside its overlay's namespace: unique per network by the VIP's host part. */
 export const vipMark = (subnet: Cidr, vip: Ip): number => {
   const part = hostPart(subnet, vip);
-  assert(part < 1n << 24n, 'VIP host part exceeds the mark');
+  assert(part < 1n << BigInt(hostPartBitsMax), 'VIP host part exceeds the mark');
   return (markPrefix | Number(part)) >>> 0;
 };
 

@@ -6,6 +6,7 @@
 import type { Cidr, Ip } from '../../model/addresses.js';
 import { cidrsOverlap, formatCidr, normalizeCidr, numberToIp, parseCidr } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
+import { ingressPrefixLengthMin } from '../../model/network-laws.js';
 import type { Cluster, Network } from '../../model/objects.js';
 import { usableHostParts } from './address-pool.js';
 
@@ -26,7 +27,7 @@ export function allocateNetwork(
 ): NetworkAllocation | undefined {
   const vni = chooseVni(network, taken);
   const config = network.spec.ipam.configs[0];
-  const subnet = config ? explicitSubnet(config.subnet, taken) : subnetFromPool(cluster, taken);
+  const subnet = config ? explicitSubnet(config.subnet, taken) : subnetFromPool(cluster, network, taken);
   if (vni === undefined || subnet === undefined) return undefined;
   return { vni, subnet, gateway: config?.gateway ?? firstUsable(subnet) };
 }
@@ -48,10 +49,13 @@ function explicitSubnet(subnet: Cidr, taken: readonly NetworkAllocation[]): Cidr
 }
 
 function subnetFromPool(
-  { defaultAddrPool, subnetSize }: Pick<Cluster, 'defaultAddrPool' | 'subnetSize'>,
+  cluster: Pick<Cluster, 'defaultAddrPool' | 'subnetSize'>,
+  network: Network,
   taken: readonly NetworkAllocation[],
 ): Cidr | undefined {
-  for (const pool of defaultAddrPool) {
+  const { ingress } = network.spec;
+  const subnetSize = ingress ? Math.max(cluster.subnetSize, ingressPrefixLengthMin) : cluster.subnetSize;
+  for (const pool of cluster.defaultAddrPool) {
     const { base, family, prefixLength } = parseCidr(pool);
     const step = 1n << BigInt((family === 4 ? 32 : 128) - subnetSize);
     // Each network spoils at most one candidate of its own size, a larger one is stepped over whole.

@@ -7,6 +7,7 @@ import type { Cidr, Ip } from '../../model/addresses.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import { newId } from '../../model/ids.js';
 import type { NetworkId } from '../../model/ids.js';
+import { ingressPrefixLengthMin } from '../../model/network-laws.js';
 import type { IpamConfig, NetworkSpec } from '../../model/objects.js';
 import type { Labels } from '../../model/service-spec.js';
 import type { ApiContext, Handler } from './context.js';
@@ -205,7 +206,7 @@ function validateIpam(sent: SentNetwork, configs: readonly IpamConfig[]): void {
     notYet('encrypted tunnels');
 }
 
-function validate({ name, labels: given, ingress, attachable }: NetworkSpec): void {
+function validate({ name, labels: given, ingress, attachable, ipam }: NetworkSpec): void {
   validateName(name);
   if (Object.hasOwn(given, 'com.docker.swarm.predefined'))
     throw controlApiError(
@@ -213,4 +214,10 @@ function validate({ name, labels: given, ingress, attachable }: NetworkSpec): vo
       'label com.docker.swarm.predefined is for internally created predefined networks and cannot be applied by users',
     );
   if (ingress && attachable) throw controlApiError('invalidArgument', 'ingress network cannot be attachable');
+  for (const { subnet } of ingress ? ipam.configs : [])
+    if (parseCidr(subnet).prefixLength < ingressPrefixLengthMin)
+      throw controlApiError(
+        'invalidArgument',
+        `ipam configuration: subnet ${subnet} of an ingress network is larger than /${ingressPrefixLengthMin}`,
+      );
 }

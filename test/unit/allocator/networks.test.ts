@@ -33,3 +33,10 @@ test('an exhausted pool gives nothing', () => {
   const full = taken([1, '10.0.0.0/24'], [2, '10.0.1.0/24']);
   expect(allocateNetwork(small, network('n'), full)).toBeUndefined();
 });
+
+test('ingress gets a subnet that aliases can name, however large the others are', () => {
+  const wide = { ...cluster(), subnetSize: 16 };
+  const ingress = network('ingress', { ingress: true });
+  expect(allocateNetwork(wide, ingress, [])?.subnet).toBe('10.0.0.0/18');
+  expect(allocateNetwork(wide, network('n'), taken([4096, '10.0.0.0/18']))?.subnet).toBe('10.1.0.0/16');
+});

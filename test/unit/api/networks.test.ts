@@ -117,6 +117,11 @@ describe('create refuses', () => {
       `${invalid}ingress network cannot be attachable`,
     ],
     [
+      overlay('i2', { Ingress: true, IPAM: { Config: [{ Subnet: '10.9.0.0/16' }] } }),
+      400,
+      `${invalid}ipam configuration: subnet 10.9.0.0/16 of an ingress network is larger than /18`,
+    ],
+    [
       overlay('i3', { Labels: { 'com.docker.swarm.predefined': 'x' } }),
       403,
       'rpc error: code = PermissionDenied desc = label com.docker.swarm.predefined is for internally created predefined networks and cannot be applied by users',

@@ -145,12 +145,14 @@ describe('SwarmNode', () => {
   });
 
   test('a refused join leaves nothing; a manager that is away is asked again', async () => {
-    const tries = [
+    const tries: Error[] = [
       new OutsideError('connection refused', true),
       new SkepError('invalidArgument', 'A valid join token is necessary to join this cluster'),
     ];
     let asked = 0;
-    const { node: make, disk } = host({ obtainCertificate: () => Promise.reject(tries[asked++]) });
+    const { node: make, disk } = host({
+      obtainCertificate: () => Promise.reject(tries[asked++] ?? new Error('asked too often')),
+    });
     const node = make();
     await expect(node.join(joinRequest)).rejects.toThrow('A valid join token is necessary');
     expect(asked).toBe(2);

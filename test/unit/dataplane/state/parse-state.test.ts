@@ -45,6 +45,14 @@ const refused: [name: string, change: (value: StateValue) => unknown, message: R
     /subnet: ingress needs/,
   ],
   [
+    'a VIP whose host part does not fit a mark',
+    (v) => {
+      overlay(v).subnet = '10.0.0.0/7';
+      Object.assign(overlay(v).services[0] ?? {}, { vip: '11.0.0.1' });
+    },
+    /vip: 11\.0\.0\.1 is beyond/,
+  ],
+  [
     'a multicast MAC',
     (v) => (overlay(v).own.mac = '01:00:5e:00:00:01'),
     /^overlays\[0\]\.own\.mac: not a unicast MAC/,
