@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 export CI=true
 
 failed=()
+npm run --silent check:static || failed+=(check:static)
 for project in unit sim kernel uml engine lab; do
   printf '\n=== test:%s\n' "$project"
   npx --no vitest run --project "$project" || failed+=("$project")
