@@ -72,10 +72,13 @@ const expectNoFailure = ({ failures }: LoadReport): void => expect(failures).toE
 const inTask = (task: RunningTask, script: string, deadlineMs = 120_000): Promise<string> =>
   cluster.run(task.nodeName, ['docker', 'exec', task.containerId, 'sh', '-c', script], deadlineMs);
 
-/** 300 calls to the name `web` from inside a task, as a count per answer. */
+/**
+ * 300 calls to the name `web` from inside a task, as a count per answer. `timeout`, not `wget -T`: with that option Debian's
+ * static busybox crashes.
+ */
 async function callWebFrom(task: RunningTask): Promise<Record<string, number>> {
   const script =
-    'i=0; while [ $i -lt 300 ]; do wget -q -T 5 -O - http://web/ || echo failed; i=$((i+1)); done';
+    'i=0; while [ $i -lt 300 ]; do timeout 5 wget -q -O - http://web/ || echo failed; i=$((i+1)); done';
   const answers: Record<string, number> = {};
   for (const line of (await inTask(task, script)).split('\n')) answers[line] = (answers[line] ?? 0) + 1;
   return answers;
@@ -180,10 +183,16 @@ describe('from docker swarm init to a page through the routing mesh', () => {
     probe = found;
     const tasks = await webRuns(3);
     const mynet = (await cluster.docker(manager, 'network inspect -f {{.Id}} mynet')).trim();
-    const vips = await cluster.dockerJson<Array<{ NetworkID: string; Addr: string }>>(
-      manager,
-      'service inspect -f {{json(.Endpoint.VirtualIPs)}} web',
-    );
+    const endpoint = await cluster.run(manager, [
+      'docker',
+      'service',
+      'inspect',
+      '-f',
+      '{{json .Endpoint}}',
+      'web',
+    ]);
+    const vips = (JSON.parse(endpoint) as { VirtualIPs: Array<{ NetworkID: string; Addr: string }> })
+      .VirtualIPs;
     const vip = vips.find(({ NetworkID }) => NetworkID === mynet)?.Addr.split('/')[0];
     expect(await resolve(probe, 'web')).toEqual([vip]);
     expect(await resolve(probe, 'tasks.web')).toEqual(
@@ -206,7 +215,7 @@ describe('from docker swarm init to a page through the routing mesh', () => {
     if (!victim) throw new Error('no task of web');
     // Calls without a pause from the probe, each with its time and outcome, while the container is killed.
     const script =
-      'end=$(($(date +%s)+40)); while [ $(date +%s) -lt $end ]; do if wget -q -T 2 -O /dev/null http://web/; then echo ok; else echo "failed $(date +%s)"; fi; done';
+      'end=$(($(date +%s)+40)); while [ $(date +%s) -lt $end ]; do if timeout 2 wget -q -O /dev/null http://web/; then echo ok; else echo "failed $(date +%s)"; fi; done';
     const calls = inTask(probe, script, 90_000);
     await delay(3_000);
     const killedMs = Date.now();
@@ -272,6 +281,8 @@ describe('from docker swarm init to a page through the routing mesh', () => {
         () => cluster.docker(node, 'ps -aq -f label=com.docker.swarm.service.name=web'),
         (containers) => expect(containers).toBe(''),
       );
+      const balanced = await cluster.run(node, ['ipvsadm', '-Ln']);
+      expect({ node, balanced: balanced.match(/^(FWM|TCP|UDP).*$/gm) }).toEqual({ node, balanced: null });
       const call = await cluster.lab.client(['curl', '-sS', '-m', '5', url(node)]);
       expect({ node, exitCode: call.exitCode }).toEqual({ node, exitCode: 7 }); // 7: refused
       await expectVerified(node);

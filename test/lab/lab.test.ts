@@ -200,7 +200,7 @@ describe('a lab of two nodes', () => {
 });
 
 test.each([
-  [['up', '--nodes', '0'], 'a lab has 1 to 100 nodes, not 0'],
+  [['up', '--nodes', '101'], 'a lab has 1 to 100 nodes, not 101'],
   [['up', '--managers', '4'], '--managers must be 1 to 3'],
   [['status', '--name', '../x'], 'invalid lab name "../x"'],
   [['explode'], 'unknown command "explode"'],

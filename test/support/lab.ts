@@ -53,11 +53,6 @@ export class TestLab {
     return this.run(node, ['docker', ...words.split(' ')], deadlineMs);
   }
 
-  /** As `docker`, for output that is one JSON value. */
-  async dockerJson<T>(node: string, words: string): Promise<T> {
-    return JSON.parse(await this.docker(node, words)) as T;
-  }
-
   /** `count` requests from the client at `perSecond`, spread over the URLs in turn. */
   async load(count: number, perSecond: number, urls: readonly string[]): Promise<LoadReport> {
     const deadlineMs = (count / perSecond) * 1000 + 60_000;
