@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { DataplaneClient } from '../dataplane/rpc/client.js';
 import { SkepError } from '../model/errors.js';
 import { systemClock } from '../runtime/clock.js';
+import { runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
 import { createApiServer } from './api/server.js';
 import type { ReadLogs } from './task-logs.js';
@@ -19,16 +20,7 @@ import { SwarmNode } from './node/swarm-node.js';
 const { env } = process;
 const log = createLog('skepd');
 
-/** Ends the process as a crash: tasks and network stay, the next start reads everything anew. */
-function crash(err: unknown): never {
-  log.fatal({ err }, 'bug');
-  process.exit(70); // EX_SOFTWARE
-}
-
-async function main(): Promise<void> {
-  const stop = new AbortController();
-  for (const signal of ['SIGTERM', 'SIGINT'] as const)
-    process.once(signal, () => stop.abort(new Error(signal)));
+async function main(stop: AbortSignal): Promise<void> {
   const runDir = env['SKEP_RUN_DIR'] ?? '/run/skep';
   const engineAddress = env['SKEP_ENGINE'] ?? 'unix:///var/run/docker.sock';
   const engineSocket = engineAddress.replace(/^unix:\/\//, '');
@@ -60,22 +52,14 @@ async function main(): Promise<void> {
   });
   await api.listen(join(runDir, 'docker.sock'));
   log.info('ready');
-  await node.restore(stop.signal);
+  await node.restore(stop);
   await new Promise<void>((resolve) => {
-    if (stop.signal.aborted) return resolve();
-    stop.signal.addEventListener('abort', () => resolve(), { once: true });
+    if (stop.aborted) return resolve();
+    stop.addEventListener('abort', () => resolve(), { once: true });
   });
   log.info('stopping; tasks, network and etcd go on');
   await api.close();
   await node.close();
 }
 
-process.on('uncaughtException', crash);
-process.on('unhandledRejection', crash);
-try {
-  await main();
-  process.exit(0);
-} catch (err) {
-  log.fatal({ err }, 'cannot run');
-  process.exit(1);
-}
+await runDaemon(log, main);

@@ -7,6 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Server as HttpServer } from 'node:http';
 import { systemClock } from '../runtime/clock.js';
+import { crash, runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
 import type { NameService } from './daemon.js';
 import { Daemon } from './daemon.js';
@@ -28,18 +29,12 @@ const pluginSocket = '/run/docker/plugins/skep.sock';
 const log = createLog(name);
 const { env } = process;
 
-/** Ends the process as a crash: what is in the kernel stays, the next start reads it anew. */
-function crash(err: unknown): never {
-  log.fatal({ err }, 'bug');
-  process.exit(70); // EX_SOFTWARE
-}
+const onBug = (err: unknown): never => crash(log, err);
 
-async function main(): Promise<void> {
+async function main(stop: AbortSignal): Promise<void> {
   process.umask(privateUmask);
   const stateDir = join(env['SKEP_STATE_DIR'] ?? '/var/lib/skep', 'dataplane');
   const rpcSocket = join(env['SKEP_RUN_DIR'] ?? '/run/skep', 'dataplane.sock');
-  const stop = new AbortController();
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
 
   using _place = await claimNamespace(name);
   const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
@@ -67,12 +62,12 @@ async function main(): Promise<void> {
     log,
   });
   daemon.restore();
-  const running = daemon.run(stop.signal);
-  running.catch(crash);
+  const running = daemon.run(stop);
+  running.catch(onBug);
 
-  const plugin = createPluginServer(daemon.pluginMethods, log.child({ part: 'plugin' }), crash);
+  const plugin = createPluginServer(daemon.pluginMethods, log.child({ part: 'plugin' }), onBug);
   await openSocket(pluginSocket, (path) => listenHttp(plugin, path));
-  const rpc = createDataplaneServer(daemon.rpcMethods, crash);
+  const rpc = createDataplaneServer(daemon.rpcMethods, onBug);
   await openSocket(rpcSocket, (path) => listenOnSocket(rpc, path));
   log.info({ revision: network.state?.revision ?? null, endpoints: network.endpoints.length }, 'ready');
 
@@ -97,12 +92,4 @@ const listenHttp = (server: HttpServer, path: string): Promise<void> =>
     server.listen(path, resolve);
   });
 
-process.on('uncaughtException', crash);
-process.on('unhandledRejection', crash);
-try {
-  await main();
-  process.exit(0);
-} catch (err) {
-  log.fatal({ err }, 'cannot run');
-  process.exit(1);
-}
+await runDaemon(log, main);

@@ -5,7 +5,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
-import { OutsideError, SkepError } from '../../model/errors.js';
+import { OutsideError } from '../../model/errors.js';
 import type { ClusterId, NetworkId, NodeId, RandomSource } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
 import type { Cluster, NodeDescription } from '../../model/objects.js';
@@ -15,26 +15,20 @@ import type { Log } from '../../runtime/log.js';
 import type { DataplaneClient } from '../../dataplane/rpc/client.js';
 import { startAgent } from '../agent/agent.js';
 import { describeNode } from '../agent/node-description.js';
-import { caName, createCsr, createRootCa, issueNodeCertificate, tlsInfo } from '../ca/certificates.js';
-import {
-  NodeServerCredentials,
-  joiningClientSecurity,
-  nodeClientSecurity,
-  peerOf,
-  unverifiedClientSecurity,
-} from '../ca/credentials.js';
-import { newJoinToken, parseJoinToken, verifyRootDigest } from '../ca/join-token.js';
+import { createCsr, createRootCa, issueNodeCertificate, tlsInfo } from '../ca/certificates.js';
+import { NodeServerCredentials, nodeClientSecurity, peerOf } from '../ca/credentials.js';
+import { newJoinToken } from '../ca/join-token.js';
 import { identityFiles, identityFromPem, loadIdentity, saveIdentity } from '../ca/node-identity.js';
 import type { NodeIdentity } from '../ca/node-identity.js';
 import type { InitRequest, JoinRequest } from '../api/swarm-control.js';
 import type { Engine } from '../dockerd/client.js';
-import { NodeCaClient } from '../rpc/clients.js';
 import { newDataKey, type DataKey } from '../store/seal.js';
 import { clusterSpecDefaults, initialObjects } from './initial-cluster.js';
 import { startManager } from './manager.js';
 import type { ServingManager } from './manager.js';
 import { readMembership, writeMembership } from './membership-file.js';
 import type { MembershipFile, RemoteManager } from './membership-file.js';
+import { requestFirstCertificate, requestRenewal } from './certificate-request.js';
 import { runCertificateRenewal } from './certificate-renewal.js';
 import type { NodeAddresses } from './node-addresses.js';
 import { formatHostPort } from './node-addresses.js';
@@ -152,53 +146,11 @@ export class HostParts implements NodeParts {
   }
 
   async obtainCertificate(request: JoinRequest, addresses: NodeAddresses): Promise<MembershipFile> {
-    const token = parseJoinToken(request.joinToken);
-    return firstThatAnswers(request.remoteAddrs, (remote) =>
-      this.#joinThrough(remote, token, request, addresses),
-    );
-  }
-
-  async #joinThrough(
-    remote: string,
-    token: ReturnType<typeof parseJoinToken>,
-    request: JoinRequest,
-    addresses: NodeAddresses,
-  ): Promise<MembershipFile> {
-    const rootPem = await this.#fetchRoot(remote);
-    verifyRootDigest(token, rootPem);
-    const { csrPem, keyPem } = await createCsr();
-    const security = joiningClientSecurity(rootPem);
-    const ca = new NodeCaClient(remote, security.credentials, security.options);
-    try {
-      const { nodeId, role, certificatePem } = await ca.issueNodeCertificate({
-        csrPem,
-        token: request.joinToken,
-        availability: request.availability,
-      });
-      const identity = identityFromPem(certificatePem, keyPem, rootPem);
-      if (identity.nodeId !== nodeId || identity.role !== role)
-        throw new OutsideError('the manager issued a certificate for another node', false);
-      await saveIdentity(this.#certificates, identity);
-      return {
-        clusterId: identity.clusterId,
-        nodeId: identity.nodeId,
-        role: identity.role,
-        addresses,
-        managers: [{ nodeId: '', addr: remote }],
-      };
-    } finally {
-      ca.close();
-    }
-  }
-
-  async #fetchRoot(remote: string): Promise<string> {
-    const security = unverifiedClientSecurity();
-    const ca = new NodeCaClient(remote, security.credentials, security.options);
-    try {
-      return (await ca.getRootCaCertificate()).certificatePem;
-    } finally {
-      ca.close();
-    }
+    const { remoteAddrs: remotes, joinToken, availability } = request;
+    const { identity, remote } = await requestFirstCertificate({ remotes, joinToken, availability });
+    await saveIdentity(this.#certificates, identity);
+    const { clusterId, nodeId, role } = identity;
+    return { clusterId, nodeId, role, addresses, managers: [{ nodeId: '', addr: remote }] };
   }
 
   async startManager(membership: MembershipFile): Promise<ServingManager> {
@@ -298,22 +250,12 @@ export class HostParts implements NodeParts {
     };
   }
 
-  /** A new certificate for the same node, from the first manager that answers; kept on disk before it is used. */
+  /** Kept on disk before it is used. */
   async #renew(present: NodeIdentity, managers: readonly RemoteManager[]): Promise<NodeIdentity> {
-    const { csrPem, keyPem } = await createCsr();
-    const security = nodeClientSecurity(present, caName);
-    const certificatePem = await firstThatAnswers(
+    const renewed = await requestRenewal(
+      present,
       managers.map(({ addr }) => addr),
-      async (addr) => {
-        const ca = new NodeCaClient(addr, security.credentials, security.options);
-        try {
-          return (await ca.issueNodeCertificate({ csrPem, token: '', availability: '' })).certificatePem;
-        } finally {
-          ca.close();
-        }
-      },
     );
-    const renewed = identityFromPem(certificatePem, keyPem, present.rootPem);
     await saveIdentity(this.#certificates, renewed);
     this.#serverCredentials?.renew(renewed);
     return renewed;
@@ -350,24 +292,6 @@ export class HostParts implements NodeParts {
   get #dataKeyFile(): string {
     return join(this.options.swarmDir, 'data-key.json');
   }
-}
-
-/** Asks one after another; only "nobody answers there" is a reason to ask the next. */
-async function firstThatAnswers<T>(
-  addresses: readonly string[],
-  ask: (address: string) => Promise<T>,
-): Promise<T> {
-  const failures: unknown[] = [];
-  for (const address of addresses) {
-    try {
-      return await ask(address);
-    } catch (err) {
-      if (!(err instanceof SkepError && (err.kind === 'unavailable' || err.kind === 'deadlineExceeded')))
-        throw err;
-      failures.push(err);
-    }
-  }
-  throw new OutsideError(`no manager answers at ${addresses.join(', ')}`, true, { cause: failures[0] });
 }
 
 /** 0 means the default, as in Swarm's spec. */

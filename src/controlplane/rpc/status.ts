@@ -1,24 +1,8 @@
-/** The one table between refusals and gRPC status codes, both ways. Only refusals' texts cross; a failure inside does not. */
+/** Refusals over :2377, both ways. Only refusals' texts cross; a failure inside does not. */
 import { status } from '@grpc/grpc-js';
 import type { ServiceError } from '@grpc/grpc-js';
-import type { ErrorKind } from '../../model/errors.js';
 import { SkepError } from '../../model/errors.js';
-
-export const grpcCode: Record<ErrorKind, status> = {
-  invalidArgument: status.INVALID_ARGUMENT,
-  failedPrecondition: status.FAILED_PRECONDITION,
-  unauthenticated: status.UNAUTHENTICATED,
-  permissionDenied: status.PERMISSION_DENIED,
-  notFound: status.NOT_FOUND,
-  alreadyExists: status.ALREADY_EXISTS,
-  unimplemented: status.UNIMPLEMENTED,
-  unavailable: status.UNAVAILABLE,
-  aborted: status.ABORTED,
-  unknown: status.UNKNOWN,
-  deadlineExceeded: status.DEADLINE_EXCEEDED,
-};
-
-const kindOfCode = new Map(Object.entries(grpcCode).map(([kind, code]) => [code, kind as ErrorKind]));
+import { grpcCode, kindOfCode } from '../../runtime/grpc-code.js';
 
 /** What a handler answers with; anything but a refusal is `unknown` without detail, for it may name internals. */
 export function toServiceError(err: unknown): { code: status; details: string } {

@@ -1,22 +1,8 @@
-/** Refusals and failures as gRPC status, and back, for proto/dataplane.proto. One table; a new kind needs an answer. */
+/** Refusals and failures as gRPC status, and back, for proto/dataplane.proto; only root reads its texts. */
 import { status } from '@grpc/grpc-js';
 import type { ServiceError } from '@grpc/grpc-js';
-import type { ErrorKind } from '../../model/errors.js';
 import { OutsideError, SkepError } from '../../model/errors.js';
-
-const grpcStatus: Readonly<Record<ErrorKind, status>> = {
-  invalidArgument: status.INVALID_ARGUMENT,
-  failedPrecondition: status.FAILED_PRECONDITION,
-  unauthenticated: status.UNAUTHENTICATED,
-  permissionDenied: status.PERMISSION_DENIED,
-  notFound: status.NOT_FOUND,
-  alreadyExists: status.ALREADY_EXISTS,
-  unimplemented: status.UNIMPLEMENTED,
-  unavailable: status.UNAVAILABLE,
-  aborted: status.ABORTED,
-  unknown: status.UNKNOWN,
-  deadlineExceeded: status.DEADLINE_EXCEEDED,
-};
+import { grpcCode, kindOfCode } from '../../runtime/grpc-code.js';
 
 /** Answers of a daemon that may answer otherwise in a moment; the rest of what is no refusal is final. */
 const retryable: ReadonlySet<status> = new Set([
@@ -25,12 +11,6 @@ const retryable: ReadonlySet<status> = new Set([
   status.ABORTED,
   status.RESOURCE_EXHAUSTED,
 ]);
-const refusals: ReadonlyMap<status, ErrorKind> = new Map(
-  (Object.entries(grpcStatus) as [ErrorKind, status][])
-    .filter(([, code]) => !retryable.has(code) && code !== status.UNKNOWN)
-    .map(([kind, code]) => [code, kind]),
-);
-
 export interface StatusReply {
   readonly code: status;
   readonly details: string;
@@ -39,14 +19,15 @@ export interface StatusReply {
 /** A failing handler's answer. */
 export function toStatus(err: unknown): StatusReply {
   const details = err instanceof Error ? err.message : String(err);
-  if (err instanceof SkepError) return { code: grpcStatus[err.kind], details };
+  if (err instanceof SkepError) return { code: grpcCode[err.kind], details };
   if (err instanceof OutsideError && err.retryable) return { code: status.UNAVAILABLE, details };
   return { code: status.INTERNAL, details };
 }
 
 /** A failed call as the caller's error: SkepError for a refusal, else OutsideError. */
 export function fromStatus(err: ServiceError): SkepError | OutsideError {
-  const kind = refusals.get(err.code);
-  if (kind !== undefined) return new SkepError(kind, err.details, { cause: err });
+  const kind = kindOfCode.get(err.code);
+  const final = !retryable.has(err.code) && err.code !== status.UNKNOWN;
+  if (kind !== undefined && final) return new SkepError(kind, err.details, { cause: err });
   return new OutsideError(`skep-dataplane: ${err.details}`, retryable.has(err.code), { cause: err });
 }

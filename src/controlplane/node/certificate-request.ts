@@ -1,0 +1,88 @@
+/**
+ * How a host gets a certificate: the first with a join token, later ones with the certificate it has. The root comes
+ * from a stranger and is believed only after the token's digest proved it; the token is sent only after that.
+ */
+import { OutsideError, SkepError } from '../../model/errors.js';
+import { caName, createCsr } from '../ca/certificates.js';
+import { joiningClientSecurity, nodeClientSecurity, unverifiedClientSecurity } from '../ca/credentials.js';
+import type { ClientSecurity } from '../ca/credentials.js';
+import { parseJoinToken, verifyRootDigest } from '../ca/join-token.js';
+import { identityFromPem } from '../ca/node-identity.js';
+import type { NodeIdentity } from '../ca/node-identity.js';
+import { NodeCaClient } from '../rpc/clients.js';
+
+export interface FirstCertificateRequest {
+  /** Managers to ask, `host:port`. */
+  readonly remotes: readonly string[];
+  readonly joinToken: string;
+  readonly availability: string;
+}
+
+/**
+ * A new node's identity, and the manager that gave it. Refusals are the manager's; when none answers, a retryable
+ * OutsideError.
+ */
+export async function requestFirstCertificate(
+  request: FirstCertificateRequest,
+): Promise<{ readonly identity: NodeIdentity; readonly remote: string }> {
+  const token = parseJoinToken(request.joinToken);
+  return firstThatAnswers(request.remotes, async (remote) => {
+    const { certificatePem: rootPem } = await withCa(remote, unverifiedClientSecurity(), (ca) =>
+      ca.getRootCaCertificate(),
+    );
+    verifyRootDigest(token, rootPem);
+    const { csrPem, keyPem } = await createCsr();
+    const reply = await withCa(remote, joiningClientSecurity(rootPem), (ca) =>
+      ca.issueNodeCertificate({ csrPem, token: request.joinToken, availability: request.availability }),
+    );
+    const identity = identityFromPem(reply.certificatePem, keyPem, rootPem);
+    if (identity.nodeId !== reply.nodeId || identity.role !== reply.role)
+      throw new OutsideError('the manager issued a certificate for another node', false);
+    return { identity, remote };
+  });
+}
+
+/** A new certificate and key for the same node; refusals and failures as above. */
+export async function requestRenewal(
+  present: NodeIdentity,
+  managers: readonly string[],
+): Promise<NodeIdentity> {
+  const { csrPem, keyPem } = await createCsr();
+  const { certificatePem } = await firstThatAnswers(managers, (addr) =>
+    withCa(addr, nodeClientSecurity(present, caName), (ca) =>
+      ca.issueNodeCertificate({ csrPem, token: '', availability: '' }),
+    ),
+  );
+  return identityFromPem(certificatePem, keyPem, present.rootPem);
+}
+
+async function withCa<T>(
+  address: string,
+  { credentials, options }: ClientSecurity,
+  ask: (ca: NodeCaClient) => Promise<T>,
+): Promise<T> {
+  const ca = new NodeCaClient(address, credentials, options);
+  try {
+    return await ask(ca);
+  } finally {
+    ca.close();
+  }
+}
+
+/** Asks one after another; only "nobody answers there" is a reason to ask the next. */
+async function firstThatAnswers<T>(
+  addresses: readonly string[],
+  ask: (address: string) => Promise<T>,
+): Promise<T> {
+  const failures: unknown[] = [];
+  for (const address of addresses) {
+    try {
+      return await ask(address);
+    } catch (err) {
+      if (!(err instanceof SkepError && (err.kind === 'unavailable' || err.kind === 'deadlineExceeded')))
+        throw err;
+      failures.push(err);
+    }
+  }
+  throw new OutsideError(`no manager answers at ${addresses.join(', ')}`, true, { cause: failures[0] });
+}
