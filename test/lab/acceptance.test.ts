@@ -319,18 +319,22 @@ describe('from docker swarm init to a page through the routing mesh', () => {
     await cluster.docker(manager, 'service update --force web', 2 * convergeDeadlineMs);
     const before = await webRuns(3);
     const flowing = cluster.load(4_000, 100, nodes.map(url));
+    const killed: Array<readonly [node: string, daemon: string, pid: string]> = [];
     for (const node of nodes) {
       for (const daemon of ['skepd', 'skep-dataplane']) {
         await delay(2_000);
         const pid = await cluster.run(node, ['cat', `/run/lab/pid/${daemon}`]);
         expect(pid).toMatch(/^\d+$/);
         await cluster.run(node, ['kill', '-9', pid]);
+        killed.push([node, daemon, pid]);
       }
     }
     const report = await flowing;
     expectNoFailure(report);
     expect(Object.values(report.answers).reduce((sum, count) => sum + count, 0)).toBe(4_000);
     expect(callersSeen(report.answers)).toEqual([clientAddress]);
+    for (const [node, daemon, pid] of killed)
+      expect(await cluster.run(node, ['cat', `/run/lab/pid/${daemon}`])).not.toBe(pid);
     for (const node of nodes) await expectVerified(node);
     await eventually('three nodes Ready again', nodeReadyDeadlineMs, nodeTable, (table) =>
       expect(Object.values(table).every((row) => row.startsWith('Ready/'))).toBe(true),
