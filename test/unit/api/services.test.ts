@@ -92,6 +92,11 @@ describe('create refuses', () => {
       `${invalid}EndpointSpec: port published with ingress mode can't be used with dnsrr mode`,
     ],
     [
+      { Name: 'a', ...template(), EndpointSpec: { Ports: [{ ...port, Protocol: 'udp' }] } },
+      501,
+      'publishing udp ports through the routing mesh is not supported yet: use mode=host',
+    ],
+    [
       { Name: 'a', ...template(), EndpointSpec: { Ports: [port, { ...port, PublishMode: 'host' }] } },
       400,
       `${invalid}EndpointSpec: duplicate published ports provided`,
