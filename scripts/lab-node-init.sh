@@ -103,7 +103,7 @@ cat >/run/lab/daemon.json <<JSON
 JSON
 
 # As a unit with Restart=always and RestartSec=1. KILL says what goes with the main process: the whole control group
-# (systemd's default) or the process alone (what containerd and dockerd ask for, so that containers outlive them).
+# (systemd's default) or the process alone (what containerd, dockerd and skepd ask for: their children outlive them).
 supervise() { # NAME KILL COMMAND...
   local name=$1 kill=$2 group="/sys/fs/cgroup/lab/$1" log="/run/lab/log/$1.log" status missing=
   shift 2
@@ -128,7 +128,7 @@ supervise() { # NAME KILL COMMAND...
   supervise containerd process containerd --config /run/lab/containerd.toml &
   supervise dockerd process dockerd --config-file /run/lab/daemon.json &
   supervise skep-dataplane group skep-dataplane &
-  supervise skepd group skepd &
+  supervise skepd process skepd & # etcd outlives it, as with KillMode=process, and is adopted
 )
 supervise agent group nsenter --net=/run/lab/control "$SKEP_LAB_NODEJS" "$SKEP_LAB_CHECKOUT/dist/lab/guest-agent.js" "${SKEP_LAB_CONTROL%/*}" &
 say "$SKEP_LAB_NODE is up"

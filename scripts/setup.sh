@@ -92,8 +92,8 @@ outdated() { # TARGET SOURCE...
   shift
   [ ! -e "$target" ] || [ -n "$(find "$@" -newer "$target" -type f -print -quit)" ]
 }
-addon=$(find native/build/Release -maxdepth 1 -name '*.node' 2>/dev/null | head -n 1)
-if outdated "${addon:-native/build/none}" native/binding.gyp native/src; then
+addon=native/build/Release/skep_native.node
+if outdated "$addon" native/binding.gyp native/src; then
   say 'compiling the native addon'
   npm run --silent build:native
 fi

@@ -103,6 +103,19 @@ const expectVerified = (node: string): Promise<unknown> =>
       expect({ exitCode, said: exitCode === 0 ? '' : stdout + stderr }).toEqual({ exitCode: 0, said: '' }),
   );
 
+/** A command that must fail, with its words on standard error. */
+async function expectRefused(node: string, argv: readonly string[], words: string): Promise<void> {
+  const { exitCode, stderr } = await cluster.lab.exec(node, argv, { deadlineMs: 60_000 });
+  expect({ argv, failed: exitCode !== 0, stderr }).toEqual({
+    argv,
+    failed: true,
+    stderr: expect.stringContaining(words) as string,
+  });
+}
+
+const localNodeState = (node: string): Promise<string> =>
+  cluster.docker(node, 'info --format {{.Swarm.LocalNodeState}}');
+
 const createWeb = (): Promise<string> =>
   cluster.docker(
     manager,
@@ -141,6 +154,62 @@ describe('from docker swarm init to a page through the routing mesh', () => {
     ]);
   });
 
+  test('1b. a bad token, a foreign one, a rotated one and a host that is no manager: refused, nothing joined', async () => {
+    await cluster.docker('node3', 'swarm leave');
+    expect(await localNodeState('node3')).toBe('inactive');
+    const join = (token: string, address = '192.168.60.1:2377'): string[] => [
+      'docker',
+      'swarm',
+      'join',
+      '--token',
+      token,
+      address,
+    ];
+    const token = await cluster.docker(manager, 'swarm join-token -q worker');
+    const [, , digest = '', secret = ''] = token.split('-');
+    const necessary = 'A valid join token is necessary to join this cluster';
+    await expectRefused('node3', join('SWMTKN-1-x'), 'invalid join token');
+    await expectRefused('node3', join(`SWMTKN-1-${digest}-${'0'.repeat(secret.length)}`), necessary);
+    await expectRefused(
+      'node3',
+      join(`SWMTKN-1-${'1'.repeat(digest.length)}-${secret}`),
+      'remote CA does not match fingerprint',
+    );
+    const rotated = await cluster.docker(manager, 'swarm join-token -q --rotate worker');
+    expect(rotated).not.toBe(token);
+    await expectRefused('node3', join(token), necessary);
+    await expectRefused(
+      'node3',
+      join(rotated, '192.168.60.2:2377'),
+      'Timeout was reached before node joined',
+    );
+    expect(await localNodeState('node3')).toBe('pending');
+    await cluster.docker('node3', 'swarm leave');
+    await eventually(
+      'node3 is on its own',
+      10_000,
+      () => localNodeState('node3'),
+      (state) => expect(state).toBe('inactive'),
+    );
+    await cluster.run('node3', join(rotated));
+    // The node it was before stays in the list until it is removed, as in Swarm.
+    const down = await eventually(
+      'the former node3 is Down',
+      nodeReadyDeadlineMs,
+      () => cluster.docker(manager, 'node ls --format {{.ID}}/{{.Hostname}}/{{.Status}}'),
+      (rows) => expect(rows).toMatch(/node3\/Down/),
+    );
+    const former =
+      down
+        .split('\n')
+        .find((row) => row.endsWith('node3/Down'))
+        ?.split('/')[0] ?? '';
+    await cluster.docker(manager, `node rm ${former}`);
+    await eventually('three nodes Ready', nodeReadyDeadlineMs, nodeTable, (table) =>
+      expect(Object.values(table).filter((row) => row.startsWith('Ready/'))).toHaveLength(3),
+    );
+  });
+
   test('2. a published service: spread over three nodes, answers through each with the client’s address kept', async () => {
     await cluster.docker(manager, 'network create -d overlay mynet');
     expect(await createWeb()).toContain('verify: Service converged');
@@ -152,6 +221,70 @@ describe('from docker swarm init to a page through the routing mesh', () => {
       expectSpread(report.answers, tasks);
       expect(callersSeen(report.answers)).toEqual([clientAddress]);
     }
+  });
+
+  test('2a. bad input is refused with Docker’s words, and nothing of it is made', async () => {
+    const docker = (words: string): string[] => ['docker', ...words.split(' ')];
+    const api = (path: string, body: string): string[] => [
+      'curl',
+      '-sS',
+      '--fail-with-body',
+      '--unix-socket',
+      '/run/skep/docker.sock',
+      '-H',
+      'Content-Type: application/json',
+      '-d',
+      body,
+      `http://skep${path}`,
+    ];
+    const member = 'This node is already part of a swarm.';
+    await expectRefused(manager, docker('swarm init --advertise-addr 192.168.60.1'), member);
+    await expectRefused('node2', await joinCommand(cluster.lab, manager, 'worker'), member);
+    const worker =
+      "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state.";
+    await expectRefused('node2', docker('service ls'), worker);
+    await expectRefused('node2', docker('service create skep/whoami:lab'), worker);
+    await expectRefused('node2', docker('network create -d overlay other'), 'from a worker node');
+    const create = 'service create --detach --no-resolve-image';
+    await expectRefused(
+      manager,
+      docker(`${create} --name web skep/whoami:lab`),
+      'service web already exists',
+    );
+    await expectRefused(
+      manager,
+      docker(`${create} --name other -p ${port}:80 skep/whoami:lab`),
+      `port '${port}' is already in use by service 'web'`,
+    );
+    await expectRefused(
+      manager,
+      docker(`${create} --name other --network nonet skep/whoami:lab`),
+      'nonet not found',
+    );
+    await expectRefused(
+      manager,
+      docker('network create -d overlay mynet'),
+      'network with name mynet already exists',
+    );
+    await expectRefused(manager, docker('network create -d overlay --subnet bogus other'), 'bogus');
+    const refusal = await cluster.lab.exec(manager, api('/services/create', '{"Name": 5}'));
+    expect(refusal.stdout).toContain(
+      'json: cannot unmarshal number into Go struct field ServiceSpec.Name of type string',
+    );
+    const services = await cluster.docker(manager, 'service ls --format {{.Name}}');
+    expect(services).toBe('web');
+    expect(await cluster.docker(manager, 'network ls -f driver=overlay --format {{.Name}}')).toBe(
+      'ingress\nmynet',
+    );
+    // An image that cannot be found is the tasks' failure, as in Swarm.
+    await cluster.docker(manager, `${create} --name missing --restart-condition none nosuch:1`);
+    await eventually(
+      'the task without an image is Rejected',
+      convergeDeadlineMs,
+      () => cluster.docker(manager, 'service ps --no-trunc --format {{.CurrentState}}:{{.Error}} missing'),
+      (rows) => expect(rows).toMatch(/^Rejected .*No such image: nosuch:1/m),
+    );
+    await cluster.docker(manager, 'service rm missing');
   });
 
   test('2b. scaled to one, every node still serves the port', async () => {
@@ -264,6 +397,19 @@ describe('from docker swarm init to a page through the routing mesh', () => {
       ...tasks.flatMap(({ addresses }) => Object.values(addresses)),
     ].map((addr) => addr.split('/')[0] ?? '');
     expect(gone.length).toBeGreaterThanOrEqual(6);
+    const macs = (
+      await Promise.all(
+        tasks.map(({ nodeName, containerId }) =>
+          cluster.docker(
+            nodeName,
+            `inspect -f {{range.NetworkSettings.Networks}}{{.MacAddress}},{{end}} ${containerId}`,
+          ),
+        ),
+      )
+    )
+      .flatMap((list) => list.split(','))
+      .filter((mac) => mac !== '');
+    expect(macs).toHaveLength(4);
     await cluster.docker(manager, 'service rm web');
     for (const node of nodes) {
       await eventually(
@@ -273,6 +419,7 @@ describe('from docker swarm init to a page through the routing mesh', () => {
         (network) => {
           const words = new Set(network.split(/[^0-9.]+/));
           expect(gone.filter((address) => words.has(address))).toEqual([]);
+          expect(macs.filter((mac) => network.includes(mac))).toEqual([]);
         },
       );
       await eventually(
