@@ -6,6 +6,8 @@ finish() { echo "@@exit $1"; sync; exec busybox poweroff -f; }
 mount -t proc proc /proc && mount -t sysfs sys /sys && mount -t tmpfs tmpfs /run || finish 90
 mkdir /run/work && mount --bind "$work" /run/work && mount -o remount,bind,ro /run/work || finish 91
 mount -t tmpfs tmpfs /tmp
+# A checkout below /tmp or /run would now be hidden; the path of a hostfs mount is the machine's.
+mkdir -p "$checkout" && mount -t hostfs -o ro,"$checkout" none "$checkout" || finish 94
 mount -t devtmpfs dev /dev 2>/dev/null
 release=$(uname -r)
 # The host need not have a /lib/modules to mount over.

@@ -63,6 +63,7 @@ function boot(directory: string): Promise<string> {
       `umid=${name}`,
       `uml_dir=${directory}/uml`,
       `work=${directory}`,
+      `checkout=${root}`,
     ],
     { stdio: ['ignore', 'pipe', 'inherit'], detached: true },
   );

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 
 /** One JSON line of the guest. */
 export type Report = Readonly<Record<string, unknown>>;
@@ -27,6 +27,7 @@ export async function runScenario(scenario: string, deadlineMs: number): Promise
         'mem=1G',
         `init=${init}`,
         `skep_scenario=${scenario}`,
+        `skep_checkout=${resolve(import.meta.dirname, '../..')}`,
         'con=null',
         'con0=null,fd:1',
         `uml_dir=${umlDirectory}/`,
@@ -42,9 +43,9 @@ export async function runScenario(scenario: string, deadlineMs: number): Promise
     const timer = setTimeout(kill, deadlineMs);
     guest.stdout.on('data', (chunk: Buffer) => console_.push(chunk));
     guest.stderr.on('data', (chunk: Buffer) => console_.push(chunk));
-    await new Promise<void>((resolve, reject) => {
+    await new Promise<void>((done, reject) => {
       guest.on('error', reject);
-      guest.on('close', () => resolve());
+      guest.on('close', () => done());
     }).finally(() => clearTimeout(timer));
   } finally {
     await rm(umlDirectory, { recursive: true, force: true });

@@ -3,6 +3,8 @@
 # disk: everything writable is a tmpfs, and nothing below / is changed. $1 is the scenario; its JSON lines go to the console.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /tmp
+# A checkout below /tmp or /run would now be hidden; the path of a hostfs mount is the machine's.
+mkdir -p "$skep_checkout"; mount -t hostfs -o ro,"$skep_checkout" none "$skep_checkout"
 mount -t devtmpfs dev /dev 2>/dev/null; mkdir -p /dev/pts /dev/shm /run/netns; mount -t tmpfs shm /dev/shm
 # No directory may be made on the disk for the modules, so modprobe is pointed at one of ours.
 mkdir -p /tmp/modules/lib/modules; ln -s "/usr/lib/uml/modules/$(uname -r)" /tmp/modules/lib/modules/
