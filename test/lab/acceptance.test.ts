@@ -259,7 +259,7 @@ describe('from docker swarm init to a page through the routing mesh', () => {
     await expectRefused(
       manager,
       docker(`${create} --name other --network nonet skep/whoami:lab`),
-      'nonet not found',
+      'No such network: nonet',
     );
     await expectRefused(
       manager,

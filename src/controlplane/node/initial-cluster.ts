@@ -75,6 +75,12 @@ export function checkInitRequest(request: InitRequest): void {
     throw new SkepError('unimplemented', 'force-new-cluster is not supported by this version of skep');
 }
 
+/** Zero and empty mean "not given" in an init request. */
+const present = <T extends object>(given: T): Partial<T> =>
+  Object.fromEntries(
+    Object.entries(given).filter(([, value]) => value !== 0 && value !== '' && value !== undefined),
+  ) as Partial<T>;
+
 /** The objects to write, from a checked request. */
 export function initialObjects(
   request: InitRequest,
@@ -82,13 +88,12 @@ export function initialObjects(
   addresses: NodeAddresses,
   description: NodeDescription,
 ): { cluster: Unwritten<Cluster>; node: Unwritten<Node>; ingress: Unwritten<Network> } {
-  const given = Object.fromEntries(
-    Object.entries(request.spec).filter(([, value]) => value !== 0 && value !== '' && value !== undefined),
-  ) as Partial<ClusterSpec>;
+  const given = present(request.spec);
+  const raft = { ...clusterSpecDefaults.raft, ...present(request.spec.raft ?? {}) };
   return {
     cluster: {
       id: identity.clusterId,
-      spec: { ...clusterSpecDefaults, ...given, name: 'default' },
+      spec: { ...clusterSpecDefaults, ...given, raft, name: 'default' },
       rootCa: identity.rootCa,
       joinTokens: identity.joinTokens,
       defaultAddrPool:
