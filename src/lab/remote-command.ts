@@ -66,12 +66,24 @@ export function callAgent(
       }
     });
     let failure: Error | undefined;
+    // Whoever reads the output may stop before its end, as `head` does: the command is then of no more use.
+    const unread = (): void => {
+      outputLost = true;
+      socket.destroy();
+    };
+    let outputLost = false;
+    for (const output of [streams?.stdout, streams?.stderr]) output?.on('error', unread);
     socket.once('error', (err) => (failure = err));
     socket.once('close', () => {
       signal?.removeEventListener('abort', abort);
       streams?.stdin?.pause();
+      // Not before: one more write may still fail.
+      setImmediate(() => {
+        for (const output of [streams?.stdout, streams?.stderr]) output?.off('error', unread);
+      });
       if (reply) resolve(reply);
       else if (signal?.aborted) reject(signal.reason as Error);
+      else if (outputLost) reject(new OutsideError('nobody reads the output any more', false));
       else
         reject(new OutsideError(`the node does not answer (${failure?.message ?? 'connection lost'})`, true));
     });

@@ -35,6 +35,13 @@ export class Iptables {
 const jumpKey = ({ table, chain, target }: Pick<Jump, 'table' | 'chain' | 'target'>): string =>
   `${table} ${chain} ${target}`;
 
+/**
+ * The engine puts these back to the front of FORWARD whenever it makes a network: two who each insist on being first
+ * would undo one another for ever. They drop only what the administrator says and what goes between the engine's own
+ * bridges, so nothing of ours is lost behind them.
+ */
+const engineJump = /^-j DOCKER-(USER|ISOLATION-STAGE-1)$/;
+
 /** Reads the output of `iptables-save`. */
 export function parseSaved(text: string): {
   objects: (Chain | Jump)[];
@@ -62,7 +69,7 @@ export function parseSaved(text: string): {
     }
     const target = /^-j (SKEP-\S+)$/.exec(body)?.[1];
     if (target === undefined) {
-      strangers.add(`${table} ${chain}`);
+      if (!engineJump.test(body)) strangers.add(`${table} ${chain}`);
       continue;
     }
     const key = jumpKey({ table, chain, target });

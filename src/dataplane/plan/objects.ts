@@ -119,13 +119,13 @@ export interface Chain {
   readonly rules?: readonly string[];
 }
 
-/** A jump from a built-in chain to one of ours, ahead of everybody else's rules. */
+/** A jump from a built-in chain to one of ours, ahead of everybody else's rules but two jumps of the engine's. */
 export interface Jump {
   readonly kind: 'jump';
   readonly table: FirewallTable;
   readonly chain: string;
   readonly target: string;
-  /** True when only jumps of ours stand before it and it stands there once. */
+  /** True when it stands there once, and before it only jumps of ours and those the engine keeps in front. */
   readonly first: boolean;
 }
 

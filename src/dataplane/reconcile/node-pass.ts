@@ -48,6 +48,12 @@ export interface ScopeWork {
 /** Used where nothing depends on it: the state is null, or the device is not there and the scope fails anyway. */
 const unknownMtuBytes = 1500;
 
+/**
+ * Of which namespaces chains and sets are read, rather than taken to be as last read and written: reading them costs a
+ * process each. The host's are the ones that others write, too.
+ */
+export type Freshness = 'all' | 'host' | 'none';
+
 export class NodePass {
   /** Scopes that the desired value asks for. */
   readonly names = new Set<string>();
@@ -59,8 +65,12 @@ export class NodePass {
     private readonly kernel: Kernel,
     private readonly desired: Desired,
     /** Chains and sets are read, too; see Kernel.observe. */
-    private readonly fresh: boolean,
+    private readonly fresh: Freshness,
   ) {}
+
+  #isFresh(scope: Scope): boolean {
+    return this.fresh === 'all' || (this.fresh === 'host' && scope.kind === 'host');
+  }
 
   async overlays(): Promise<Target[]> {
     const { state, sandboxes } = this.desired;
@@ -113,7 +123,11 @@ export class NodePass {
       key,
       observe: () =>
         this.#attempt(plan.scope, key, async () => {
-          const observation = await this.kernel.observe(plan.scope, sysctlPaths(plan.objects), this.fresh);
+          const observation = await this.kernel.observe(
+            plan.scope,
+            sysctlPaths(plan.objects),
+            this.#isFresh(plan.scope),
+          );
           return { ...this.#work(plan, key, observation), present };
         }),
     };
@@ -126,10 +140,11 @@ export class NodePass {
   ): Promise<ScopeWork> {
     const scope: Scope = { kind: 'sandbox', path };
     return this.#attempt(scope, key, async () => {
-      const links = await this.kernel.observe(scope, [], this.fresh);
+      const links = await this.kernel.observe(scope, [], this.#isFresh(scope));
       const plan = planSandboxScope(this.desired.state, path, endpoints, links.objects);
       const sysctls = sysctlPaths(plan.objects);
-      const observation = sysctls.length > 0 ? await this.kernel.observe(scope, sysctls, this.fresh) : links;
+      const observation =
+        sysctls.length > 0 ? await this.kernel.observe(scope, sysctls, this.#isFresh(scope)) : links;
       const present = presentEndpoints(
         endpoints,
         observation.objects.filter((object): object is Link => object.kind === 'link'),

@@ -155,7 +155,7 @@ export class Reconciler {
     return this.#alone(async () => {
       signal?.throwIfAborted();
       if (this.#desired === null) return [];
-      const pass = new NodePass(this.#kernel, this.#desired, true);
+      const pass = new NodePass(this.#kernel, this.#desired, 'all');
       const works = await pass.observeAll();
       const stale = await pass.staleOverlays();
       return [
@@ -172,13 +172,14 @@ export class Reconciler {
     const desired = this.#desired;
     if (desired === null) return this.#resyncMs;
     const nowMs = this.#clock.nowMs();
-    if (nowMs >= Math.min(this.#resyncDueMs, this.#freshDueMs)) {
+    const freshAll = nowMs >= this.#freshDueMs;
+    const resync = freshAll || nowMs >= this.#resyncDueMs;
+    if (resync) {
       for (const record of this.#records.values()) record.dirty = true;
       this.#resyncDueMs = nowMs + this.#resyncMs;
     }
-    const fresh = nowMs >= this.#freshDueMs;
-    if (fresh) this.#freshDueMs = nowMs + this.#freshMs;
-    const pass = new NodePass(this.#kernel, desired, fresh);
+    if (freshAll) this.#freshDueMs = nowMs + this.#freshMs;
+    const pass = new NodePass(this.#kernel, desired, freshAll ? 'all' : resync ? 'host' : 'none');
     const works: ScopeWork[] = [];
     let opCount = 0;
 

@@ -62,6 +62,14 @@ describe('iptables', () => {
     ]);
   });
 
+  test('the jumps that the engine keeps in front are left there', () => {
+    const restarted = saved.replace(
+      '-A FORWARD -j SKEP-FORWARD\n',
+      '-A FORWARD -j DOCKER-USER\n-A FORWARD -j DOCKER-ISOLATION-STAGE-1\n-A FORWARD -j SKEP-FORWARD\n',
+    );
+    expect(diff(planned, parseSaved(restarted).objects, ownsInHost)).toEqual([]);
+  });
+
   test('leaving removes jumps before chains, and spares the filled chain of the administrator', () => {
     const { objects, jumpCounts } = parseSaved(saved);
     const text = formatTransaction(diff([], objects, ownsInHost), jumpCounts);

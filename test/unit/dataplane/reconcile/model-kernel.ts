@@ -16,6 +16,8 @@ export class ModelKernel implements Kernel {
   /** `scope: op` of everything done, in order. */
   readonly applied: string[] = [];
   observed = 0;
+  /** Scopes whose chains and sets were read. */
+  readonly freshlyRead: string[] = [];
   /** Ops that may still be done before the process "dies"; the next one throws. */
   opsLeft = Infinity;
   balancingUnavailable: OutsideError | null = null;
@@ -24,8 +26,9 @@ export class ModelKernel implements Kernel {
   readonly listeners = new Map<string, () => void>();
   mtuBytes: number | null = 1500;
 
-  async observe(scope: Scope): Promise<Observation> {
+  async observe(scope: Scope, _sysctls: readonly string[], fresh: boolean): Promise<Observation> {
     this.observed += 1;
+    if (fresh) this.freshlyRead.push(scopeName(scope));
     const objects = this.namespaces.get(scopeName(scope));
     return {
       exists: objects !== undefined,

@@ -191,6 +191,23 @@ describe('reconciler', () => {
     expect(reconciler.status().driftRepairs).toBe(2);
   });
 
+  test('reads the chains that others write every ten seconds, its own every minute', async () => {
+    const { reconciler, kernel, clock } = await programmed();
+    const readAfter = async (waitMs: number): Promise<string[]> => {
+      kernel.freshlyRead.length = 0;
+      clock.now += waitMs;
+      await reconciler.pass();
+      return [...new Set(kernel.freshlyRead)].sort();
+    };
+    expect(await readAfter(5_000)).toEqual([]);
+    expect(await readAfter(5_000)).toEqual(['host']);
+    expect((await readAfter(60_000)).filter((name) => !name.startsWith('sandbox'))).toEqual([
+      'host',
+      'overlay 4096',
+      'overlay 4097',
+    ]);
+  });
+
   test('a sandbox is programmed once its interface is there, without counting as drift', async () => {
     const kernel = new ModelKernel();
     const { reconciler } = make(kernel);
