@@ -4,7 +4,7 @@
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run
 finish() { echo "@@exit $1"; sync; exec busybox poweroff -f; }
 mount -t proc proc /proc && mount -t sysfs sys /sys && mount -t tmpfs tmpfs /run || finish 90
-mkdir /run/work && mount --bind "$work" /run/work && mount -o remount,bind,ro /run/work || finish 91
+mkdir /run/scenario && mount --bind "$work" /run/scenario && mount -o remount,bind,ro /run/scenario || finish 91
 mount -t tmpfs tmpfs /tmp
 # A checkout below /tmp or /run would now be hidden; the path of a hostfs mount is the machine's.
 mkdir -p "$checkout" && mount -t hostfs -o ro,"$checkout" none "$checkout" || finish 94
@@ -16,5 +16,5 @@ mount --bind "/usr/lib/uml/modules/$release" "/run/modules/lib/modules/$release"
 modprobe -d /run/modules -a ip_vs ip_vs_rr ip_vs_wrr bridge veth vxlan || finish 93
 ip link set lo up
 stty -opost 2>/dev/null
-cd /run && node /run/work/test/kernel/netlink-guest-scenario.js
+cd /run && node /run/scenario/test/kernel/netlink-guest-scenario.js
 finish $?

@@ -3,22 +3,11 @@ import type { InitRequest } from '../../../src/controlplane/api/swarm-control.js
 import { clusterSpecDefaults, initialObjects } from '../../../src/controlplane/node/initial-cluster.js';
 import type { NodeAddresses } from '../../../src/controlplane/node/node-addresses.js';
 import type { NodeDescription } from '../../../src/model/objects.js';
+import { initRequest } from './init-request.js';
 
-const request: InitRequest = {
-  listenAddr: '0.0.0.0:2377',
-  advertiseAddr: '192.0.2.1',
-  dataPathAddr: '',
-  dataPathPort: 0,
-  forceNewCluster: false,
-  spec: {},
-  autoLockManagers: false,
-  availability: 'active',
-  defaultAddrPool: [],
-  subnetSize: 0,
-};
 const objects = (over: Partial<InitRequest>) =>
   initialObjects(
-    { ...request, ...over },
+    { ...initRequest, ...over },
     {
       clusterId: 'c' as never,
       nodeId: 'n' as never,

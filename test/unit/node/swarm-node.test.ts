@@ -10,20 +10,9 @@ import type { ClusterId, NodeId } from '../../../src/model/ids.js';
 import type { Store } from '../../../src/controlplane/store/store.js';
 import type { Clock } from '../../../src/runtime/clock.js';
 import { systemClock } from '../../../src/runtime/clock.js';
+import { initRequest } from './init-request.js';
 
 const log = pino({ level: 'silent' });
-const initRequest: InitRequest = {
-  listenAddr: '0.0.0.0:2377',
-  advertiseAddr: '192.0.2.1',
-  dataPathAddr: '',
-  dataPathPort: 0,
-  forceNewCluster: false,
-  spec: {},
-  autoLockManagers: false,
-  availability: 'active',
-  defaultAddrPool: [],
-  subnetSize: 0,
-};
 const joinRequest: JoinRequest = {
   listenAddr: '0.0.0.0:2377',
   advertiseAddr: '192.0.2.2',
