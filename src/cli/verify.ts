@@ -37,6 +37,7 @@ export const verifyLines = ({ revision, differences }: VerifyReply): string[] =>
       ];
 
 export const statusLines = (status: DataplaneStatus): string[] => [
+  `balancer engine      ${status.engine || 'not known yet'}`,
   `desired revision     ${status.desiredRevision === 0 ? 'none' : status.desiredRevision}`,
   `programmed revision  ${status.programmedRevision === 0 ? 'none' : status.programmedRevision}`,
   `drift repaired       ${status.driftRepairs} operations`,

@@ -38,6 +38,8 @@ export interface Programmer {
     readonly programmedRevision: number;
     readonly lastError: string;
     readonly driftRepairs: number;
+    /** Name of the balancer engine. */
+    readonly engine?: string;
   };
   /** Passes until the signal aborts. Rejects on a bug only. */
   run(signal: AbortSignal): Promise<void>;
@@ -108,7 +110,7 @@ export class Daemon {
         await Promise.all(endpointIds.map((endpointId) => programmer.waitSandbox(endpointId, signal)));
         return programmed;
       },
-      status: () => ({ ...programmer.status(), desiredRevision: network.state?.revision ?? 0 }),
+      status: () => ({ engine: '', ...programmer.status(), desiredRevision: network.state?.revision ?? 0 }),
       verify: async (signal) => {
         if (!network.known)
           throw new SkepError('failedPrecondition', 'a damaged file leaves open what this node should have');

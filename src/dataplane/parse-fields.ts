@@ -77,6 +77,12 @@ export class Fields {
     return value;
   }
 
+  /** Absent, null and 0 (proto3 has no absent number) all mean "not given". */
+  optionalInteger(key: string, min: number, max: number): number | undefined {
+    const value = this.raw(key);
+    return value === undefined || value === null || value === 0 ? undefined : this.integer(key, min, max);
+  }
+
   ip(key: string): Ip {
     const value = this.string(key);
     return isIp(value) ? parseIp(value) : refuse(this.at(key), `not an IP address: ${show(value)}`);

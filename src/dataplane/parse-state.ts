@@ -6,6 +6,7 @@
  */
 import type { Cidr, Ip, Mac } from '../model/addresses.js';
 import { cidrContains, familyOf, parseCidr, hostPart } from '../model/addresses.js';
+import { affinitySMax, defaultScheduler, defaultWeight, schedulers, weightMax } from '../model/balancing.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../model/ids.js';
 import { Fields, refuse, Unique } from './parse-fields.js';
 import { aliasPartBits, hostPartBitsMax, ingressPrefixLengthMin } from '../model/network-laws.js';
@@ -15,10 +16,14 @@ import type { Endpoint, NodeNetworkState, Overlay, OverlayService, Peer, Publish
 const vniMax = 2 ** 24 - 1;
 const portMax = 65_535;
 
-/** Message of proto/dataplane.proto: as the value, but proto3 has no absent text, so a dnsrr service's VIP is ''. */
+/** Message of proto/dataplane.proto: as the value, but proto3 has no absent text or number, so a dnsrr service's VIP is ''
+ * and no affinity is 0. */
 export type NodeNetworkStateMessage = Omit<NodeNetworkState, 'overlays'> & {
   readonly overlays: readonly (Omit<Overlay, 'services'> & {
-    readonly services: readonly (Omit<OverlayService, 'vip'> & { readonly vip: Ip | '' })[];
+    readonly services: readonly (Omit<OverlayService, 'vip' | 'affinityS'> & {
+      readonly vip: Ip | '';
+      readonly affinityS: number;
+    })[];
   })[];
 };
 
@@ -67,7 +72,11 @@ export const toStateMessage = (state: NodeNetworkState): NodeNetworkStateMessage
   ...state,
   overlays: state.overlays.map((overlay) => ({
     ...overlay,
-    services: overlay.services.map((service) => ({ ...service, vip: service.vip ?? '' })),
+    services: overlay.services.map((service) => ({
+      ...service,
+      vip: service.vip ?? '',
+      affinityS: service.affinityS ?? 0,
+    })),
   })),
 });
 
@@ -176,6 +185,7 @@ function parseEndpoint(value: unknown, path: string, owners: Owners): Endpoint {
     'mac',
     'name',
     'serving',
+    'weight',
   ]);
   return {
     taskId: fields.id('taskId') as TaskId,
@@ -185,15 +195,22 @@ function parseEndpoint(value: unknown, path: string, owners: Owners): Endpoint {
     ...takeAddressAndMac(fields, owners),
     name: fields.name('name'),
     serving: fields.boolean('serving'),
+    weight: fields.optionalInteger('weight', 1, weightMax) ?? defaultWeight,
   };
 }
 
 function parseService(value: unknown, path: string, owners: Owners): OverlayService {
-  const fields = new Fields(value, path, ['id', 'name', 'aliases', 'vip']);
+  const fields = new Fields(value, path, ['id', 'name', 'aliases', 'vip', 'scheduler', 'affinityS']);
   const service = {
     id: fields.id('id') as ServiceId,
     name: fields.name('name'),
     aliases: fields.list('aliases', (item, itemPath) => new Fields({ item }, itemPath).name('item')),
+    // Absent in files written before there was a choice.
+    scheduler:
+      fields.optionalString('scheduler') === undefined
+        ? defaultScheduler
+        : fields.oneOf('scheduler', schedulers),
+    affinityS: fields.optionalInteger('affinityS', 1, affinitySMax) ?? null,
   };
   if (fields.optionalString('vip') === undefined) return service;
   const vip = inSubnet(owners.subnet, fields.ip('vip'), fields.at('vip'));

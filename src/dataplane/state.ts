@@ -6,6 +6,7 @@
 import assert from 'node:assert';
 import type { Cidr, Ip, Mac } from '../model/addresses.js';
 import { addressBits, familyOf, hostPart, ipToNumber, numberToIp, parseCidr } from '../model/addresses.js';
+import type { Scheduler } from '../model/balancing.js';
 import { aliasPartBits, hostPartBitsMax } from '../model/network-laws.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../model/ids.js';
 
@@ -57,6 +58,8 @@ export interface Endpoint {
   readonly name: string;
   /** Takes new flows and stands in DNS: the task runs and is healthy. */
   readonly serving: boolean;
+  /** Its share of new flows among the service's endpoints, 1 to 1000, where the service's scheduler regards weights. */
+  readonly weight: number;
 }
 
 /** A service as one network sees it. */
@@ -66,6 +69,10 @@ export interface OverlayService {
   readonly aliases: readonly string[];
   /** Absent for dnsrr. */
   readonly vip?: Ip;
+  /** Of the VIP and of the ports published for the service. */
+  readonly scheduler: Scheduler;
+  /** Seconds for which a client's new flows go to the task that its last one went to; null: each is balanced anew. */
+  readonly affinityS: number | null;
 }
 
 /** A port that every node answers on. Backends are the serving ingress endpoints of `serviceId`. */

@@ -60,6 +60,7 @@ const endpoint = (overlayId: string, task: Task, serving: boolean): Assignment =
     mac,
     name: taskName(task),
     serving,
+    weight: 1,
   },
 });
 const self: Assignment = { kind: 'node', item: { nodeId, dataPathAddr: '192.0.2.1', dataPathPort: 4789 } };

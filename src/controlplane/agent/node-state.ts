@@ -1,5 +1,7 @@
 /** A node's assignments as the one value that its dataplane wants. Pure. */
 import type { Cidr, Ip, Mac } from '../../model/addresses.js';
+import type { Scheduler } from '../../model/balancing.js';
+import { defaultScheduler, defaultWeight } from '../../model/balancing.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../model/ids.js';
 import type {
   Endpoint,
@@ -91,6 +93,8 @@ const toEndpoint = (item: AssignmentItems['endpoint']): Endpoint => ({
   mac: item.mac as Mac,
   name: item.name,
   serving: item.serving,
+  // 0 and '' come from a manager that does not know the field yet.
+  weight: item.weight || defaultWeight,
 });
 
 const toService = (item: AssignmentItems['service']): OverlayService => ({
@@ -98,6 +102,8 @@ const toService = (item: AssignmentItems['service']): OverlayService => ({
   name: item.name,
   aliases: item.aliases,
   ...(item.vip === '' ? {} : { vip: item.vip as Ip }),
+  scheduler: (item.scheduler || defaultScheduler) as Scheduler,
+  affinityS: item.affinityS || null,
 });
 
 const toPublishedPort = (item: AssignmentItems['publishedPort']): PublishedPort => ({

@@ -6,6 +6,7 @@
  * A node never learns of a network it takes no part in, nor of another node's tasks beyond their endpoints.
  */
 import { isDeepStrictEqual } from 'node:util';
+import { defaultScheduler, defaultWeight } from '../../model/balancing.js';
 import type { NetworkId, NodeId } from '../../model/ids.js';
 import type { Network, Service, Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
@@ -37,7 +38,15 @@ export function sharedAssignments(view: View): SharedAssignments {
   const publishedPorts: Assignment[] = [];
   for (const service of view.list('service')) {
     for (const { overlayId, aliases, vip } of networksOf(service)) {
-      const item = { overlayId, serviceId: service.id, name: service.spec.name, aliases, vip };
+      const item = {
+        overlayId,
+        serviceId: service.id,
+        name: service.spec.name,
+        aliases,
+        vip,
+        scheduler: defaultScheduler,
+        affinityS: 0,
+      };
       byNetwork.get(overlayId)?.push({ kind: 'service', item });
     }
     for (const { protocol, publishedPort, targetPort, publishMode } of service.endpoint?.ports ?? []) {
@@ -72,6 +81,7 @@ function addEndpoints(
       mac,
       name: taskName(task),
       serving,
+      weight: defaultWeight,
     };
     byNetwork.get(overlayId)?.push({ kind: 'endpoint', item });
   }

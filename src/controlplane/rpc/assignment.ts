@@ -38,6 +38,7 @@ export interface AssignmentItems {
     readonly mac: string;
     readonly name: string;
     readonly serving: boolean;
+    readonly weight: number;
   };
   service: {
     readonly overlayId: string;
@@ -46,6 +47,9 @@ export interface AssignmentItems {
     readonly aliases: readonly string[];
     /** Empty for dnsrr. */
     readonly vip: string;
+    readonly scheduler: string;
+    /** 0: none. */
+    readonly affinityS: number;
   };
   publishedPort: {
     readonly protocol: string;

@@ -18,6 +18,8 @@ export interface DataplaneStatus {
   /** '' when the last pass went well. */
   readonly lastError: string;
   readonly driftRepairs: number;
+  /** What balances here, `ipvs` or `ebpf`; '' while that is not known. */
+  readonly engine: string;
 }
 
 export interface VerifyReply {

@@ -208,6 +208,7 @@ describe('diffAssignments', () => {
       mac: 'm',
       name: 'x',
       serving: true,
+      weight: 1,
     };
     const wire = formatChange({ remove: true, assignment: { kind: 'endpoint', item } });
     expect(wire).toEqual({ remove: true, endpoint: { overlayId: 'mynet', taskId: 't' } });

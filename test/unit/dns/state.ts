@@ -20,6 +20,7 @@ export function endpoint(
     mac: '02:00:00:00:00:01' as Mac,
     name: `${service}.${slot}.t${slot}`,
     serving: true,
+    weight: 1,
     ...extra,
   };
 }
@@ -29,6 +30,8 @@ export const service = (name: string, vip?: string, aliases: readonly string[] =
   name,
   aliases,
   ...(vip === undefined ? {} : { vip: ip(vip) }),
+  scheduler: 'rr',
+  affinityS: null,
 });
 
 export function overlay(name: string, vni: number, base: string, content: Partial<Overlay>): Overlay {

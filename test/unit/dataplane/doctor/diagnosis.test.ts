@@ -78,9 +78,15 @@ test('verifyLines and statusLines', () => {
     'kernel differs from state at revision 7; a repair would make 1 change:',
     '  host: + x',
   ]);
-  const lines = statusLines({ desiredRevision: 3, programmedRevision: 0, lastError: '', driftRepairs: 2 });
+  const lines = statusLines({
+    desiredRevision: 3,
+    programmedRevision: 0,
+    lastError: '',
+    driftRepairs: 2,
+    engine: 'ipvs',
+  });
   assert.deepEqual(
     lines.map((line) => line.split(/ {2,}/)[1]),
-    ['3', 'none', '2 operations', 'none'],
+    ['ipvs', '3', 'none', '2 operations', 'none'],
   );
 });

@@ -1,5 +1,6 @@
 /** Builders of small clusters, as each of their nodes sees them: a test names what matters and takes the rest as given. */
 import type { Cidr, Ip, Mac } from '../../../../src/model/addresses.js';
+import type { Scheduler } from '../../../../src/model/balancing.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../../../src/model/ids.js';
 import type { SandboxEndpoint } from '../../../../src/dataplane/sandbox.js';
 import type {
@@ -17,6 +18,7 @@ export interface TaskOf {
   readonly node: number;
   readonly service?: string;
   readonly serving?: boolean;
+  readonly weight?: number;
 }
 
 export interface ClusterOf {
@@ -27,6 +29,9 @@ export interface ClusterOf {
   readonly ports?: Readonly<Record<number, number>>;
   /** Services of `mynet` and the last octet of their VIPs. */
   readonly vips?: Readonly<Record<string, number>>;
+  /** Of every service. */
+  readonly scheduler?: Scheduler;
+  readonly affinityS?: number;
   readonly ingress?: boolean;
   readonly mynet?: boolean;
 }
@@ -49,7 +54,7 @@ export const ownPart = (node: number): number => 250 + node;
 export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
   const { nodes = [1, 2], tasks = [], ports = {}, vips = { web: 2 } } = cluster;
   const endpoints = (address: (part: number) => Ip, mac: (part: number) => Mac): Endpoint[] =>
-    tasks.map(({ part, node, service = 'web', serving = true }) => ({
+    tasks.map(({ part, node, service = 'web', serving = true, weight = 1 }) => ({
       taskId: `task${part}` as TaskId,
       serviceId: service as ServiceId,
       nodeId: nodeIdOf(node),
@@ -57,6 +62,7 @@ export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
       mac: mac(part),
       name: `${service}.${part}.task${part}`,
       serving,
+      weight,
     }));
   const peers = (address: (part: number) => Ip, mac: (part: number) => Mac): Overlay['peers'] =>
     nodes
@@ -83,6 +89,8 @@ export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
       name,
       aliases: [],
       vip: mynetAddress(part),
+      scheduler: cluster.scheduler ?? 'rr',
+      affinityS: cluster.affinityS ?? null,
     })),
   };
   const ingress: Overlay = {

@@ -29,7 +29,13 @@ beforeEach(async () => {
     setState: async (given) => void heard.push(given),
     clearState: async () => void heard.push('clear'),
     waitProgrammed: async (revision, taskId) => (heard.push([revision, taskId]), revision + 1),
-    status: () => ({ desiredRevision: 2 ** 40, programmedRevision: 0, lastError: 'x', driftRepairs: 3 }),
+    status: () => ({
+      desiredRevision: 2 ** 40,
+      programmedRevision: 0,
+      lastError: 'x',
+      driftRepairs: 3,
+      engine: 'ebpf',
+    }),
     verify: async () => ({ revision: 5, differences: ['host: + a', 'host: - b'] }),
   };
   server = createDataplaneServer(

@@ -10,6 +10,7 @@ test('parseNodeNetworkState: reads a message, an empty VIP is none, and the reve
   const [web, rr] = state.overlays[0]?.services ?? [];
   assert.equal(web?.vip, '10.0.1.4');
   assert.ok(rr && !('vip' in rr));
+  assert.deepEqual([web?.scheduler, web?.affinityS, rr.scheduler, rr.affinityS], ['mh', 300, 'rr', null]);
   assert.deepEqual(toStateMessage(state), stateValue());
   assert.deepEqual(parseNodeNetworkState(JSON.parse(JSON.stringify(state))), state, 'as it is on disk');
 });
@@ -114,6 +115,22 @@ const refused: [name: string, change: (value: StateValue) => unknown, message: R
     (v) => v.publishedPorts.push({ ...v.publishedPorts[0]!, serviceId: 'other' }),
     /^publishedPorts\[1\]\.publishedPort: 8080\/tcp is already taken/,
   ],
+  [
+    'a weight beyond 1000',
+    (v) => Object.assign(endpoint(v), { weight: 1001 }),
+    /endpoints\[1\]\.weight: expected/,
+  ],
+  ['a fraction of a weight', (v) => Object.assign(endpoint(v), { weight: 0.5 }), /endpoints\[1\]\.weight: /],
+  [
+    'a scheduler that is none',
+    (v) => (overlay(v).services[0]!.scheduler = 'random'),
+    /services\[0\]\.scheduler: expected rr or wrr or lc or mh/,
+  ],
+  [
+    'an affinity beyond a day',
+    (v) => (overlay(v).services[0]!.affinityS = 86_401),
+    /services\[0\]\.affinityS: /,
+  ],
   ['a name with a blank', (v) => (endpoint(v).name = 'a b'), /endpoints\[1\]\.name: not a name/],
 ];
 
@@ -126,6 +143,27 @@ for (const [name, change, message] of refused)
       (err) => err instanceof SkepError && err.kind === 'invalidArgument' && message.test(err.message),
     );
   });
+
+test('parseNodeNetworkState: what was written before services could choose is read with the defaults', () => {
+  const value = stateValue();
+  for (const one of overlay(value).endpoints) delete (one as Partial<typeof one>).weight;
+  for (const one of overlay(value).services) {
+    delete (one as Partial<typeof one>).scheduler;
+    delete (one as Partial<typeof one>).affinityS;
+  }
+  const [mynet] = parseNodeNetworkState(value).overlays;
+  assert.deepEqual(
+    mynet?.services.map(({ scheduler, affinityS }) => [scheduler, affinityS]),
+    [
+      ['rr', null],
+      ['rr', null],
+    ],
+  );
+  assert.deepEqual(
+    mynet?.endpoints.map(({ weight }) => weight),
+    [1, 1],
+  );
+});
 
 test('parseNodeNetworkState: one port may be published on two protocols, two overlays may overlap', () => {
   const value = stateValue();

@@ -25,6 +25,7 @@ export const stateValue = () => ({
           mac: '02:00:0a:00:01:05',
           name: 'web.1.task1',
           serving: true,
+          weight: 1,
         },
         {
           taskId: 'task2',
@@ -34,11 +35,12 @@ export const stateValue = () => ({
           mac: '02:00:0a:00:01:06',
           name: 'alone',
           serving: false,
+          weight: 5,
         },
       ],
       services: [
-        { id: 'web', name: 'web', aliases: ['www'], vip: '10.0.1.4' },
-        { id: 'rr', name: 'rr', aliases: [] as string[], vip: '' },
+        { id: 'web', name: 'web', aliases: ['www'], vip: '10.0.1.4', scheduler: 'mh', affinityS: 300 },
+        { id: 'rr', name: 'rr', aliases: [] as string[], vip: '', scheduler: 'rr', affinityS: 0 },
       ],
     },
   ],
