@@ -4,6 +4,7 @@
  * {@link identity} is equal, and nothing is to be done when the observed one {@link satisfies} the desired one.
  */
 import type { Cidr, Ip, Mac } from '../../model/addresses.js';
+import type { Scheduler } from '../../model/balancing.js';
 import type { Vni } from '../../model/ids.js';
 
 /** rtnetlink protocol number of every route and rule of ours. */
@@ -108,7 +109,7 @@ export interface IpSetEntry {
   readonly mark: number;
 }
 
-export type FirewallTable = 'filter' | 'mangle' | 'nat';
+export type FirewallTable = 'filter' | 'mangle' | 'nat' | 'raw';
 
 /** A chain of ours; the rules are in the words of `iptables-save`, without `-A CHAIN`. */
 export interface Chain {
@@ -129,17 +130,27 @@ export interface Jump {
   readonly first: boolean;
 }
 
-/** A balanced address, found by packet mark (an IPVS fwmark service). */
+/** What clients call: a port that every node answers on, or a VIP with all of its ports. */
+export type Frontend =
+  | { readonly kind: 'port'; readonly protocol: 'tcp' | 'udp' | 'sctp'; readonly port: number }
+  | { readonly kind: 'vip'; readonly address: Ip };
+
+/** What is balanced, named by its mark: unique in its scope. */
 export interface VirtualServer {
   readonly kind: 'virtualServer';
   readonly mark: number;
-  readonly scheduler: 'rr';
+  /** Absent where packets bear the mark and no frontend need be known (`ipvs`). */
+  readonly frontend?: Frontend;
+  readonly scheduler: Scheduler;
+  /** Seconds that a client stays with its real server; null: each flow is balanced anew. */
+  readonly affinityS: number | null;
 }
 
 /** One backend of a virtual server. */
 export interface RealServer {
   readonly kind: 'realServer';
   readonly mark: number;
+  /** A published port's: the task's alias; a VIP's: the task's own. */
   readonly address: Ip;
   /** 0 with direct routing of all ports. */
   readonly port: number;
@@ -147,6 +158,50 @@ export interface RealServer {
   readonly method: 'direct' | 'translate';
   /** 0: draining. Established flows stay, new ones go elsewhere. */
   readonly weight: number;
+  /** The task's on its overlay; absent where the kernel resolves it (`ipvs`). */
+  readonly mac?: Mac;
+}
+
+/** A program of ours on one side of a device (cls_bpf, direct action). `ebpf` only, as all that follows. */
+export interface Filter {
+  readonly kind: 'filter';
+  readonly device: string;
+  readonly hook: 'ingress' | 'egress';
+  /** Its name in the object file, e.g. `skep_uplink`. */
+  readonly program: string;
+  /** The kernel's digest of the program's instructions, 16 hex digits: tells an older program of that name. */
+  readonly tag: string;
+  /** What the program reads as the packet's class: the VNI on ports of overlays, 0 elsewhere. */
+  readonly classId: number;
+}
+
+/** An address of the host on which published ports answer. */
+export interface LocalAddress {
+  readonly kind: 'localAddress';
+  readonly address: Ip;
+}
+
+/** Where replies from the aliases of one node go. */
+export interface AliasNode {
+  readonly kind: 'aliasNode';
+  /** The node's part in its aliases: host part of its address on ingress. */
+  readonly part: number;
+  /** Of its {@link hostLinkName | sk-ingress}. */
+  readonly mac: Mac;
+}
+
+/** What the programs must know of this node's place on ingress. */
+export interface Mesh {
+  readonly kind: 'mesh';
+  readonly ownAddress: Ip;
+  readonly ownMac: Mac;
+  /** The host's end of the pair to ingress. */
+  readonly device: string;
+  /** Of that device, in bytes. */
+  readonly mtu: number;
+  readonly aliasRange: Cidr;
+  /** Requests pass the host's FORWARD chain, because the administrator has rules there. */
+  readonly throughChains: boolean;
 }
 
 export type KernelObject =
@@ -163,7 +218,11 @@ export type KernelObject =
   | Chain
   | Jump
   | VirtualServer
-  | RealServer;
+  | RealServer
+  | Filter
+  | LocalAddress
+  | AliasNode
+  | Mesh;
 
 export type ObjectKind = KernelObject['kind'];
 
@@ -200,6 +259,14 @@ export function identity(object: KernelObject): string {
       return `virtual-server ${markName(object.mark)}`;
     case 'realServer':
       return `real-server ${markName(object.mark)} ${object.address}:${object.port}`;
+    case 'filter':
+      return `filter ${object.device} ${object.hook}`;
+    case 'localAddress':
+      return `local-address ${object.address}`;
+    case 'aliasNode':
+      return `alias-node ${object.part}`;
+    case 'mesh':
+      return 'mesh';
   }
 }
 
@@ -241,13 +308,31 @@ function describe(object: KernelObject): string {
       return object.rules ? `[${object.rules.join('; ')}]` : '';
     case 'jump':
       return object.first ? 'first' : 'not first';
-    case 'virtualServer':
-      return object.scheduler;
+    case 'virtualServer': {
+      const { frontend, scheduler, affinityS } = object;
+      return [
+        frontend?.kind === 'port' && `${frontend.protocol} ${frontend.port}`,
+        frontend?.kind === 'vip' && frontend.address,
+        scheduler,
+        affinityS !== null && `affinity ${affinityS} s`,
+      ]
+        .filter(Boolean)
+        .join(' ');
+    }
     case 'realServer':
-      return `${object.method} weight ${object.weight}`;
+      return `${object.method} weight ${object.weight}${object.mac ? ` ${object.mac}` : ''}`;
+    case 'filter':
+      return `${object.program} ${object.tag}${object.classId === 0 ? '' : ` class ${object.classId}`}`;
+    case 'aliasNode':
+      return object.mac;
+    case 'mesh': {
+      const { ownAddress, ownMac, device, mtu, aliasRange, throughChains } = object;
+      return `${aliasRange} own ${ownAddress} ${ownMac} dev ${device} mtu ${mtu}${throughChains ? ' through chains' : ''}`;
+    }
     case 'namespace':
     case 'address':
     case 'rule':
+    case 'localAddress':
       return '';
   }
 }
