@@ -1,4 +1,6 @@
 /** `/nodes`: list, inspect, update (availability, labels, role), remove. */
+import { isDeepStrictEqual } from 'node:util';
+import { faultOfNodeLabels } from '../../model/balancing.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import { atLeast } from '../../model/task-state.js';
 import { maxWrites } from '../store/store.js';
@@ -55,6 +57,11 @@ export const updateNode: Handler = async (context, request) => {
         throw controlApiError('failedPrecondition', 'attempting to demote the last manager of the swarm');
     }
     if (current.version !== version) throw controlApiError('unknown', 'update out of sequence');
+    // Labels of old that mean nothing must not be in the way of a drain.
+    const fault = isDeepStrictEqual(spec.labels, current.spec.labels)
+      ? undefined
+      : faultOfNodeLabels(spec.labels);
+    if (fault !== undefined) throw controlApiError('invalidArgument', fault);
     if (current.spec.role !== spec.role)
       throw new SkepError('unimplemented', 'promoting and demoting nodes is not supported yet');
     tx.update('node', { ...current, spec });

@@ -2,6 +2,7 @@
  * What swarmkit's control API refuses in a service, in its order and words; pure. What only the store can tell (names,
  * ports, networks) is checked against a view, before the transaction and again inside it.
  */
+import { faultOfServiceLabels } from '../../model/balancing.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import type { ErrorKind } from '../../model/errors.js';
 import type { Network, Service } from '../../model/objects.js';
@@ -37,6 +38,8 @@ export function validateName(name: string): void {
 /** Everything about the spec that needs no store. */
 export function validateServiceSpec(spec: ServiceSpec): void {
   validateName(spec.name);
+  const fault = faultOfServiceLabels(spec.labels);
+  if (fault !== undefined) refuse(fault);
   validateTaskSpec(spec.taskTemplate);
   validateMode(spec);
   for (const config of [spec.updateConfig, spec.rollbackConfig]) if (config) validateUpdateConfig(config);

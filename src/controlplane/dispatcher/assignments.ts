@@ -6,7 +6,7 @@
  * A node never learns of a network it takes no part in, nor of another node's tasks beyond their endpoints.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { defaultScheduler, defaultWeight } from '../../model/balancing.js';
+import { serviceBalancing, taskWeight } from '../../model/balancing.js';
 import type { NetworkId, NodeId } from '../../model/ids.js';
 import type { Network, Service, Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
@@ -25,18 +25,17 @@ export function sharedAssignments(view: View): SharedAssignments {
   const byNetwork = new Map<NetworkId, Assignment[]>(
     view.list('network').flatMap((network) => (network.allocation ? [[network.id, []]] : [])),
   );
-  const downNodes = new Set<NodeId>();
   for (const node of view.list('node')) {
-    if (node.status.state === 'down') downNodes.add(node.id);
     if (!node.dataPathAddr) continue; // never registered: nobody can send to it
     for (const { networkId: overlayId, address, mac } of node.attachments) {
       const item = { overlayId, nodeId: node.id, vtep: node.dataPathAddr, address, mac };
       byNetwork.get(overlayId)?.push({ kind: 'peer', item });
     }
   }
-  for (const task of view.list('task')) addEndpoints(byNetwork, task, downNodes);
+  for (const task of view.list('task')) addEndpoints(byNetwork, task, view);
   const publishedPorts: Assignment[] = [];
   for (const service of view.list('service')) {
+    const { scheduler, affinityS } = serviceBalancing(service.spec.labels);
     for (const { overlayId, aliases, vip } of networksOf(service)) {
       const item = {
         overlayId,
@@ -44,8 +43,8 @@ export function sharedAssignments(view: View): SharedAssignments {
         name: service.spec.name,
         aliases,
         vip,
-        scheduler: defaultScheduler,
-        affinityS: 0,
+        scheduler,
+        affinityS: affinityS ?? 0,
       };
       byNetwork.get(overlayId)?.push({ kind: 'service', item });
     }
@@ -62,15 +61,15 @@ export function sharedAssignments(view: View): SharedAssignments {
  * A task is an endpoint from the moment it has a node and an address until it has ended, so that peers can be told
  * where it is before its process starts; it serves only while it is observed running and meant to run.
  */
-function addEndpoints(
-  byNetwork: ReadonlyMap<NetworkId, Assignment[]>,
-  task: Task,
-  downNodes: ReadonlySet<NodeId>,
-): void {
+function addEndpoints(byNetwork: ReadonlyMap<NetworkId, Assignment[]>, task: Task, view: View): void {
   const { nodeId, status, desiredState } = task;
   if (!nodeId || !atLeast(status.state, 'assigned') || !atMost(status.state, 'running')) return;
+  const node = view.get('node', nodeId);
   // `complete` is what a job's task is desired to become: it serves until it has.
-  const serving = status.state === 'running' && atMost(desiredState, 'complete') && !downNodes.has(nodeId);
+  const serving =
+    status.state === 'running' && atMost(desiredState, 'complete') && node?.status.state !== 'down';
+  // The service's present labels, not those that the task was made with: a weight changes without a new task.
+  const weight = taskWeight(node?.spec.labels ?? {}, view.get('service', task.serviceId)?.spec.labels ?? {});
   for (const { networkId: overlayId, address, mac } of task.networks) {
     const item = {
       overlayId,
@@ -81,7 +80,7 @@ function addEndpoints(
       mac,
       name: taskName(task),
       serving,
-      weight: defaultWeight,
+      weight,
     };
     byNetwork.get(overlayId)?.push({ kind: 'endpoint', item });
   }

@@ -125,6 +125,11 @@ describe('create refuses', () => {
       400,
       `${invalid}port '9090' is already in use by service 'taken' (ID) as a host-published port`,
     ],
+    [
+      { Name: 'a', ...template(), Labels: { 'skep.lb.scheduler': 'random' } },
+      400,
+      `${invalid}invalid label skep.lb.scheduler="random": must be one of rr, wrr, lc, mh`,
+    ],
     [{ Name: 'a', ...template({}, { Networks: [{ Target: 'nope' }] }) }, 500, 'network nope not found'],
     [
       { Name: 'a', ...template({}, { Networks: [{ Target: 'ingress' }] }) },
@@ -323,6 +328,13 @@ describe('update', () => {
       { Name: 'a', ...template() },
       400,
       'rpc error: code = FailedPrecondition desc = service ID does not have a previous spec',
+    ],
+    [
+      'version=V',
+      { Name: 'a', ...template(), Labels: { 'skep.lb.affinity': '25h' } },
+      400,
+      'rpc error: code = InvalidArgument desc = invalid label skep.lb.affinity="25h": must be a duration from 1s to ' +
+        '24h, such as 300s or 5m',
     ],
     ['version=V&rollback=zz', { Name: 'a', ...template() }, 500, 'unrecognized rollback option zz'],
     [

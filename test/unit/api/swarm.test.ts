@@ -292,6 +292,25 @@ describe('/nodes', () => {
     expect([reply.status, reply.json]).toEqual([status, { message }]);
   });
 
+  test('a weight that is none is refused, but one of old is not in the way of a drain', async () => {
+    const update = (body: object) =>
+      api.call('POST', `/nodes/node1/update?version=${version()}`, { Role: 'manager', ...body });
+    const bad = { 'skep.lb.weight': '0' };
+    expect(await update({ Availability: 'active', Labels: bad })).toMatchObject({
+      status: 400,
+      json: {
+        message:
+          'rpc error: code = InvalidArgument desc = invalid label skep.lb.weight="0": must be a whole number from 1 to 1000',
+      },
+    });
+    await api.store.update((tx) => {
+      const node = tx.get('node', nodeId)!;
+      tx.update('node', { ...node, spec: { ...node.spec, labels: bad } });
+    });
+    expect((await update({ Availability: 'drain', Labels: bad })).status).toBe(200);
+    expect((await update({ Availability: 'active', Labels: { 'skep.lb.weight': '10' } })).status).toBe(200);
+  });
+
   test('update and remove', async () => {
     const reply = await api.call('POST', `/nodes/node1/update?version=${version()}`, {
       Role: 'manager',

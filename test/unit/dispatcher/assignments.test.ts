@@ -137,6 +137,31 @@ describe('assignmentsFor', () => {
     expect(serving()).toEqual([]);
   });
 
+  test.each<[ofService: Record<string, string>, ofNode: Record<string, string>, expected: string]>([
+    [{}, {}, 'rr null t1=1 t2=1 t4=1'],
+    [{ 'skep.lb.scheduler': 'mh', 'skep.lb.affinity': '5m' }, {}, 'mh 300 t1=1 t2=1 t4=1'],
+    [{ 'skep.lb.scheduler': 'wrr' }, { 'skep.lb.weight': '9' }, 'wrr null t1=1 t2=9 t4=9'],
+    [{ 'skep.lb.weight': '4' }, { 'skep.lb.weight': '9' }, 'rr null t1=4 t2=9 t4=9'],
+  ])('labels of a service %j and of node n2 %j reach every node', async (ofService, ofNode, expected) => {
+    const store = await world();
+    await store.update((tx) => {
+      const [now, n2] = [tx.get('service', web.id), tx.get('node', 'n2' as NodeId)];
+      if (now) tx.update('service', { ...now, spec: { ...now.spec, labels: ofService } });
+      if (n2) tx.update('node', { ...n2, spec: { ...n2.spec, labels: ofNode } });
+    });
+    for (const id of ['n1', 'n2', 'n3'] as const) {
+      // Through the wire, as a node hears of it.
+      const changes = diffAssignments(new Map(), assignmentsFor(store.view(), id as NodeId)).map((change) =>
+        parseChange({ ...formatChange(change), item: change.assignment.kind }),
+      );
+      const state = assembleNodeNetworkState(applyChanges(new Map(), changes), 7);
+      const ingress = state?.overlays.find((one) => one.ingress);
+      const { scheduler, affinityS } = ingress?.services.find(({ name }) => name === 'web') ?? {};
+      const weights = ingress?.endpoints.map(({ taskId, weight }) => `${taskId}=${weight}`).join(' ');
+      expect(`${scheduler} ${affinityS} ${weights}`, id).toBe(expected);
+    }
+  });
+
   test('assembled, it is the network of the node', async () => {
     const view = (await world()).view();
     const state = assembleNodeNetworkState(assignmentsFor(view, 'n1' as NodeId), 7);
