@@ -42,3 +42,98 @@ export function bindInNetns(
 
 /** A descriptor of the namespace at `path`, for RTM_NEWLINK with IFLA_NET_NS_FD; close it with fs.closeSync. */
 export function openNetns(path: string): number;
+
+/** A map of a loaded object. Its descriptor is the caller's to close; the pin keeps the map. */
+export interface LoadedMap {
+  readonly fd: number;
+  /** BPF_MAP_TYPE_ */
+  readonly type: number;
+  readonly keyBytes: number;
+  readonly valueBytes: number;
+  /** As the kernel has it: that of the pinned map, when there was one. */
+  readonly entriesMax: number;
+  /** True when it was pinned already: with what is in it. */
+  readonly reused: boolean;
+}
+
+/** A program of a loaded object. Its descriptor is the caller's to close. */
+export interface LoadedProgram {
+  readonly fd: number;
+  /** Digest of its instructions, 16 hex digits; it does not depend on the maps it uses. */
+  readonly tag: string;
+  readonly id: number;
+}
+
+/**
+ * Loads the programs of an object file with maps pinned by their names in `pinDirectory` (made when absent, on a bpffs).
+ * A map that is pinned there is used as it is, with the capacity it has. Takes as long as the verifier does.
+ * @param capacities entries of the maps that shall not have what the object says
+ * @throws Error with `code`: ENOENT no such object; EEXIST a pinned map has another layout (`message` says which);
+ * EPERM without the right to; EINVAL, EACCES and others with the last lines of the verifier in `message`
+ */
+export function bpfLoad(
+  objectPath: string,
+  pinDirectory: string,
+  capacities: Readonly<Record<string, number>>,
+): {
+  readonly maps: Readonly<Record<string, LoadedMap>>;
+  readonly programs: Readonly<Record<string, LoadedProgram>>;
+};
+
+/** The value of one entry, null when absent. A Buffer of a wrong length is a TypeError, here and below. */
+export function bpfGet(fd: number, key: Buffer): Buffer | null;
+
+/** Makes or replaces one entry. E2BIG: a hash is full, or an array has no such index. */
+export function bpfPut(fd: number, key: Buffer, value: Buffer): void;
+
+/** False when there was no such entry. */
+export function bpfDelete(fd: number, key: Buffer): boolean;
+
+/**
+ * Up to `countMax` entries, keys and values one after the other; more if a single bucket of a hash has more.
+ * @param cursor null for the first, then what the call before gave; for an array also the index before the first one
+ * wanted (little-endian). The cursor of the result is null when there are no more entries.
+ */
+export function bpfGetBatch(
+  fd: number,
+  cursor: Buffer | null,
+  countMax: number,
+): {
+  readonly keys: Buffer;
+  readonly values: Buffer;
+  readonly count: number;
+  readonly cursor: Buffer | null;
+};
+
+/** Makes or replaces entries in order; those before the one that fails stay. */
+export function bpfPutBatch(fd: number, keys: Buffer, values: Buffer, count: number): void;
+
+/** Deletes entries of a hash, absent ones being no error; gives how many there were. */
+export function bpfDeleteBatch(fd: number, keys: Buffer, count: number): number;
+
+/**
+ * Runs a tc program once on a packet (from its Ethernet header on) without sending it: BPF_PROG_TEST_RUN. The links are those of
+ * the caller's namespace. The kernel lets nothing else of the context be set, tc_classid least of all.
+ */
+export function bpfTestRun(
+  programFd: number,
+  packet: Buffer,
+  context: {
+    readonly mark?: number;
+    readonly priority?: number;
+    readonly ifindex?: number;
+    readonly ingressIfindex?: number;
+    readonly gsoBytes?: number;
+    readonly gsoSegments?: number;
+  },
+): {
+  /** TC_ACT_; negative ones as such. */
+  readonly result: number;
+  readonly packet: Buffer;
+  readonly mark: number;
+  readonly ifindex: number;
+  readonly durationNs: number;
+};
+
+/** Mounts a BPF file system on the directory, unless it is one. True when it was mounted now. */
+export function mountBpffs(path: string): boolean;

@@ -11,6 +11,15 @@ static napi_value initialise(napi_env env, napi_value exports) {
       {"openInNetns", NULL, open_in_netns, NULL, NULL, NULL, napi_enumerable, NULL},
       {"bindInNetns", NULL, bind_in_netns, NULL, NULL, NULL, napi_enumerable, NULL},
       {"openNetns", NULL, open_netns, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"bpfLoad", NULL, bpf_load, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"bpfTestRun", NULL, bpf_test_run, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"mountBpffs", NULL, mount_bpffs, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"bpfGet", NULL, bpf_get, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"bpfPut", NULL, bpf_put, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"bpfDelete", NULL, bpf_delete, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"bpfGetBatch", NULL, bpf_get_batch, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"bpfPutBatch", NULL, bpf_put_batch, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"bpfDeleteBatch", NULL, bpf_delete_batch, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions);
   return exports;

@@ -5,6 +5,7 @@
 #include <node_api.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* How an operation ended: a descriptor (or 0), or the errno with the call that set it. */
 struct outcome {
@@ -23,6 +24,9 @@ void throw_type(napi_env env, const char *message);
 bool read_int(napi_env env, napi_value value, int *out);
 bool read_path(napi_env env, napi_value value, char *out, size_t size, bool *is_null); /* is_null may be NULL */
 
+/* bpf-maps.c: the octets of a Buffer, of that length unless it is 0; `length` may be NULL. */
+bool read_octets(napi_env env, napi_value value, size_t length_wanted, void **out, size_t *length);
+
 /* netns.c: runs `work` on a thread of its own inside the namespace at `netns_path` (NULL: the caller's). */
 struct outcome in_netns(const char *netns_path, struct outcome (*work)(void *), void *argument);
 
@@ -38,6 +42,27 @@ napi_value send_datagram(napi_env env, napi_callback_info info);
 
 /* poll.c */
 napi_value poll_descriptor(napi_env env, napi_callback_info info);
+
+/* bpf.c */
+napi_value bpf_load(napi_env env, napi_callback_info info);
+napi_value bpf_test_run(napi_env env, napi_callback_info info);
+napi_value mount_bpffs(napi_env env, napi_callback_info info);
+
+/* bpf-maps.c */
+struct bpf_map_info;
+napi_value bpf_get(napi_env env, napi_callback_info info);
+napi_value bpf_put(napi_env env, napi_callback_info info);
+napi_value bpf_delete(napi_env env, napi_callback_info info);
+napi_value bpf_get_batch(napi_env env, napi_callback_info info);
+napi_value bpf_put_batch(napi_env env, napi_callback_info info);
+napi_value bpf_delete_batch(napi_env env, napi_callback_info info);
+/* Type and sizes of a map's descriptor; false with errno set. */
+bool map_info(int fd, struct bpf_map_info *info);
+/*
+ * The next entries of a map, at most `*count`, which becomes how many they are; `cursor` is NULL for the first ones, `next`
+ * that of the following; `end`: there are no more. Gives 0 or the errno. ENOSPC: a bucket of a hash has more than `*count`.
+ */
+int map_read_batch(int fd, const uint32_t *cursor, uint32_t *next, void *keys, void *values, uint32_t *count, bool *end);
 
 /* The descriptor as a JS number, or the outcome's error thrown. */
 napi_value finish(napi_env env, struct outcome outcome, const char *detail);
