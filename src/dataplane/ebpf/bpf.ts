@@ -1,7 +1,16 @@
 /**
  * The kernel's BPF maps and programs as objects. Keys and values are octets; what they mean is native/bpf/layout.h and
- * the codec beside this file.
+ * the codec beside this file. Costs: one system call an operation (and one for the map's sizes), one a thousand entries of
+ * a batch.
+ * What must stay true: descriptors are closed once; what is pinned stays until `removePins`, whoever dies.
  */
+import assert from 'node:assert';
+import { closeSync, mkdirSync, rmSync, statfsSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { LoadedMap, LoadedProgram } from '../../../native/native.js';
+import { errnoOf, KernelError } from '../kernel/kernel-error.js';
+import { native } from '../native.js';
 
 /** One entry as the kernel holds it. */
 export interface MapEntry {
@@ -37,4 +46,240 @@ export interface BpfMap {
   getRange(firstIndex: number, count: number): Buffer;
   /** Writes values that lie one after the other to an array from `firstIndex` on. */
   putRange(firstIndex: number, values: Buffer): void;
+}
+
+/** The object file of the engine's programs. The path holds from src/ and from dist/ alike. */
+export const programsPath = fileURLToPath(new URL('../../../native/build/bpf/skep.bpf.o', import.meta.url));
+
+/** This kernel cannot run the ebpf engine, or this process may not use it. */
+export class MissingBpfError extends KernelError {
+  override readonly name = 'MissingBpfError';
+}
+
+/** What lacks when loading or mounting fails so. */
+const missing: Readonly<Record<string, string>> = {
+  ENOSYS: 'this kernel was built without BPF',
+  EPERM: 'this process may not use BPF: it needs CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN',
+  ENODEV: 'this kernel has no BPF file system',
+  ENOENT: 'this kernel has no BPF file system, or its sysfs is not mounted',
+};
+
+/** Entries asked for at a time: their octets stay within what the kernel allocates in one piece without trouble. */
+const batchEntries = 4096;
+/** BPF_FS_MAGIC, linux/magic.h. */
+const bpfFsMagic = 0xcafe4a11;
+const kernelMountPoint = '/sys/fs/bpf';
+
+/** The programs and maps of one object file, loaded. Disposing closes the descriptors; pins and attached programs stay. */
+export interface LoadedPrograms extends Disposable {
+  readonly maps: ReadonlyMap<string, BpfMap>;
+  readonly programs: ReadonlyMap<string, LoadedProgram>;
+  /** Names of the maps that were pinned already. When one is new, programs attached before use another. */
+  readonly reused: ReadonlySet<string>;
+}
+
+/**
+ * Loads the programs of `objectPath` with their maps pinned by name in `pinDirectory`; what is pinned there is used as it is.
+ * A bpffs is mounted when there is none (see {@link ensureBpffs}).
+ * @param capacities entries of the maps that shall not have what the object says; without effect on those pinned
+ * @throws MissingBpfError when BPF cannot be used; KernelError EEXIST when a pinned map has another layout; KernelError with
+ * the verifier's last lines when it refuses a program
+ */
+export function loadPrograms({
+  objectPath = programsPath,
+  pinDirectory,
+  capacities = {},
+}: {
+  readonly objectPath?: string;
+  readonly pinDirectory: string;
+  readonly capacities?: Readonly<Record<string, number>>;
+}): LoadedPrograms {
+  ensureBpffs(pinDirectory);
+  const loaded = attemptFirst(`load ${objectPath}`, ['ENOSYS', 'EPERM'], () =>
+    native().bpfLoad(objectPath, pinDirectory, capacities),
+  );
+  const maps = Object.entries(loaded.maps);
+  const programs = Object.entries(loaded.programs);
+  let open = true;
+  return {
+    maps: new Map(maps.map(([name, map]) => [name, new KernelMap(name, map)])),
+    programs: new Map(programs),
+    reused: new Set(maps.flatMap(([name, { reused }]) => (reused ? [name] : []))),
+    [Symbol.dispose]() {
+      if (open) for (const [, { fd }] of [...maps, ...programs]) closeSync(fd);
+      open = false;
+    },
+  };
+}
+
+/**
+ * Makes sure that `pinDirectory` lies on a bpffs: the kernel's own mount point when it is below that, else a file system of its
+ * own on the directory above it. Throws MissingBpfError.
+ */
+export function ensureBpffs(pinDirectory: string): void {
+  const mountPoint = pinDirectory.startsWith(`${kernelMountPoint}/`)
+    ? kernelMountPoint
+    : dirname(pinDirectory);
+  attemptFirst(`mount a BPF file system at ${mountPoint}`, Object.keys(missing), () => {
+    if (isOnBpffs(pinDirectory)) return;
+    if (mountPoint !== kernelMountPoint) mkdirSync(mountPoint, { recursive: true, mode: 0o700 });
+    native().mountBpffs(mountPoint);
+  });
+}
+
+/** Whether the nearest directory that exists is on a bpffs. */
+function isOnBpffs(path: string): boolean {
+  try {
+    return statfsSync(path).type === bpfFsMagic;
+  } catch (err) {
+    if (errnoOf(err) !== 'ENOENT') throw err;
+    return isOnBpffs(dirname(path));
+  }
+}
+
+/** Removes the directory with all that is pinned in it; maps and programs go when nothing else holds them. Absent is no error. */
+export function removePins(pinDirectory: string): void {
+  attempt(`remove the pins of ${pinDirectory}`, () => rmSync(pinDirectory, { recursive: true, force: true }));
+}
+
+/** A map of the kernel by its descriptor, which is not the map's to close. */
+class KernelMap implements BpfMap {
+  readonly keyBytes: number;
+  readonly valueBytes: number;
+  readonly entriesMax: number;
+  readonly #fd: number;
+
+  constructor(
+    readonly name: string,
+    { fd, keyBytes, valueBytes, entriesMax }: LoadedMap,
+  ) {
+    this.#fd = fd;
+    this.keyBytes = keyBytes;
+    this.valueBytes = valueBytes;
+    this.entriesMax = entriesMax;
+  }
+
+  get(key: Buffer): Buffer | null {
+    this.#check(key, this.keyBytes);
+    return this.#attempt('get from', () => native().bpfGet(this.#fd, key));
+  }
+
+  put(key: Buffer, value: Buffer): void {
+    this.#check(key, this.keyBytes);
+    this.#check(value, this.valueBytes);
+    this.#attempt('put into', () => native().bpfPut(this.#fd, key, value));
+  }
+
+  delete(key: Buffer): boolean {
+    this.#check(key, this.keyBytes);
+    return this.#attempt('delete from', () => native().bpfDelete(this.#fd, key));
+  }
+
+  getAll(countMax = Infinity): MapEntry[] {
+    const entries: MapEntry[] = [];
+    let cursor: Buffer | null = null;
+    do {
+      const batch = this.#getBatch(cursor, Math.min(batchEntries, countMax - entries.length));
+      for (let i = 0; i < batch.count && entries.length < countMax; i++)
+        entries.push({
+          key: batch.keys.subarray(i * this.keyBytes, (i + 1) * this.keyBytes),
+          value: batch.values.subarray(i * this.valueBytes, (i + 1) * this.valueBytes),
+        });
+      cursor = batch.cursor;
+    } while (cursor && entries.length < countMax);
+    return entries;
+  }
+
+  putMany(entries: readonly MapEntry[]): void {
+    for (const some of chunks(entries)) {
+      for (const { key, value } of some) {
+        this.#check(key, this.keyBytes);
+        this.#check(value, this.valueBytes);
+      }
+      const keys = Buffer.concat(some.map(({ key }) => key));
+      this.#putBatch(keys, Buffer.concat(some.map(({ value }) => value)), some.length);
+    }
+  }
+
+  deleteMany(keys: readonly Buffer[]): number {
+    let deleted = 0;
+    for (const some of chunks(keys)) {
+      for (const key of some) this.#check(key, this.keyBytes);
+      const together = Buffer.concat(some);
+      deleted += this.#attempt('delete from', () => native().bpfDeleteBatch(this.#fd, together, some.length));
+    }
+    return deleted;
+  }
+
+  getRange(firstIndex: number, count: number): Buffer {
+    assert(firstIndex >= 0 && count >= 0 && firstIndex + count <= this.entriesMax, 'range out of bounds');
+    const parts: Buffer[] = [];
+    for (let got = 0; got < count;) {
+      // A cursor of an array is the index before the one that follows.
+      const at = firstIndex + got;
+      const batch = this.#getBatch(at === 0 ? null : indexKey(at - 1), Math.min(batchEntries, count - got));
+      assert(batch.count > 0, 'an array has all its entries');
+      parts.push(batch.values);
+      got += batch.count;
+    }
+    return Buffer.concat(parts);
+  }
+
+  putRange(firstIndex: number, values: Buffer): void {
+    const count = values.length / this.valueBytes;
+    assert(Number.isInteger(count), 'values of another length');
+    assert(firstIndex >= 0 && firstIndex + count <= this.entriesMax, 'range out of bounds');
+    for (let put = 0; put < count; put += batchEntries) {
+      const some = Math.min(batchEntries, count - put);
+      const keys = Buffer.alloc(4 * some);
+      for (let i = 0; i < some; i++) keys.writeUInt32LE(firstIndex + put + i, 4 * i);
+      this.#putBatch(keys, values.subarray(put * this.valueBytes, (put + some) * this.valueBytes), some);
+    }
+  }
+
+  #getBatch(cursor: Buffer | null, countMax: number): ReturnType<ReturnType<typeof native>['bpfGetBatch']> {
+    return this.#attempt('read', () => native().bpfGetBatch(this.#fd, cursor, countMax));
+  }
+
+  #putBatch(keys: Buffer, values: Buffer, count: number): void {
+    this.#attempt('put into', () => native().bpfPutBatch(this.#fd, keys, values, count));
+  }
+
+  #check(octets: Buffer, length: number): void {
+    assert.equal(octets.length, length, `map ${this.name}: key or value of a wrong length`);
+  }
+
+  #attempt<T>(verb: string, work: () => T): T {
+    return attempt(`${verb} map ${this.name}`, work);
+  }
+}
+
+function* chunks<T>(all: readonly T[]): Generator<readonly T[]> {
+  for (let at = 0; at < all.length; at += batchEntries) yield all.slice(at, at + batchEntries);
+}
+
+function indexKey(index: number): Buffer {
+  const key = Buffer.alloc(4);
+  key.writeUInt32LE(index);
+  return key;
+}
+
+/** Gives the kernel's errors their type; others (bugs) pass as they are. */
+function attempt<T>(op: string, work: () => T): T {
+  try {
+    return work();
+  } catch (cause) {
+    if (!(cause instanceof Error) || !('syscall' in cause)) throw cause;
+    throw new KernelError(op, errnoOf(cause), { cause, text: cause.message });
+  }
+}
+
+/** As `attempt`, where one of these errnos tells that there is no BPF to be had. */
+function attemptFirst<T>(op: string, errnos: readonly string[], work: () => T): T {
+  try {
+    return attempt(op, work);
+  } catch (err) {
+    if (!(err instanceof KernelError) || !errnos.includes(err.code)) throw err;
+    throw new MissingBpfError(op, err.code, { cause: err, text: missing[err.code] ?? err.code });
+  }
 }
