@@ -114,6 +114,8 @@ async function main(): Promise<void> {
   await ipvs.changeRealServer(mark, { ...nat, weight: 0 });
   await ipvs.changeVirtualServer({ key: mark, scheduler: 'wrr', persistenceS: 300 });
   await look('drained, another scheduler, persistent');
+  await ipvs.changeVirtualServer({ key: mark, scheduler: 'mh', fallback: true });
+  await look('by the client, passing over the drained');
   await ipvs.changeVirtualServer({ key: mark, scheduler: 'rr' });
   await ipvs.addVirtualServer({ key: mark6, scheduler: 'rr' });
   await ipvs.addRealServer(mark6, { ...nat, address: ip('fd00:1::3') });

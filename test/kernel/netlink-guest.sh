@@ -13,7 +13,7 @@ release=$(uname -r)
 # The host need not have a /lib/modules to mount over.
 mkdir -p "/run/modules/lib/modules/$release"
 mount --bind "/usr/lib/uml/modules/$release" "/run/modules/lib/modules/$release" || finish 92
-modprobe -d /run/modules -a ip_vs ip_vs_rr ip_vs_wrr bridge veth vxlan || finish 93
+modprobe -d /run/modules -a ip_vs ip_vs_rr ip_vs_wrr ip_vs_mh bridge veth vxlan || finish 93
 ip link set lo up
 stty -opost 2>/dev/null
 cd /run && node /run/scenario/test/kernel/netlink-guest-scenario.js

@@ -108,14 +108,14 @@ const withPort = (address: string, port: number): string =>
 
 /** What we read, in the words of `ipvsadm -Sn`. */
 function asIpvsadm({ ours }: Look): string[] {
-  return ours.flatMap(({ server: { key, scheduler, persistenceS, onePacket }, reals }) => {
+  return ours.flatMap(({ server: { key, scheduler, persistenceS, onePacket, fallback }, reals }) => {
     const name =
       key.kind === 'fwmark'
         ? `-f ${key.fwmark}${key.family === 6 ? ' -6' : ''}`
         : `-${key.protocol[0]} ${withPort(key.address, key.port)}`;
     const persistence = persistenceS === null ? '' : ` -p ${persistenceS}`;
     return [
-      `-A ${name} -s ${scheduler}${persistence}${onePacket ? ' -o' : ''}`,
+      `-A ${name} -s ${scheduler}${persistence}${onePacket ? ' -o' : ''}${fallback ? ' -b mh-fallback' : ''}`,
       ...reals.map(
         (real) =>
           `-a ${name} -r ${withPort(real.address, real.port)} ${methodLetters[real.forwarding]} -w ${real.weight}`,
@@ -161,6 +161,8 @@ describe('IPVS', () => {
     const [drained] = look('drained, another scheduler, persistent').ours;
     expect(drained?.server).toMatchObject({ scheduler: 'wrr', persistenceS: 300 });
     expect(drained?.reals.find(({ address }) => address === '10.0.1.3')?.weight).toBe(0);
+    const [maglev] = look('by the client, passing over the drained').ours;
+    expect(maglev?.server).toMatchObject({ scheduler: 'mh', persistenceS: null, fallback: true });
     expect(look('both families, by mark and by address').ours).toHaveLength(4);
     const after = look('removed one destination and one service').ours;
     expect(after).toHaveLength(3);

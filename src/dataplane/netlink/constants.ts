@@ -231,6 +231,9 @@ export const IPVS_GENL_VERSION = 1;
 export const IP_VS_SVC_F_PERSISTENT = 0x1;
 export const IP_VS_SVC_F_HASHED = 0x2;
 export const IP_VS_SVC_F_ONEPACKET = 0x4;
+export const IP_VS_SVC_F_SCHED1 = 0x8;
+/** Of the schedulers sh and mh. */
+export const IP_VS_SVC_F_SCHED_MH_FALLBACK = IP_VS_SVC_F_SCHED1;
 export const IP_VS_CONN_F_FWD_MASK = 0x7;
 export const IP_VS_CONN_F_MASQ = 0;
 export const IP_VS_CONN_F_LOCALNODE = 1;

@@ -46,6 +46,11 @@ export interface NewVirtualServer {
   readonly persistenceS?: number | null;
   /** Every UDP packet is scheduled anew. */
   readonly onePacket?: boolean;
+  /**
+   * Of `sh` and `mh`: a client whose real server takes no new connections (weight 0) gets the next one. Without it, such a
+   * client is refused for as long as that server stays in the table.
+   */
+  readonly fallback?: boolean;
 }
 
 export interface VirtualServer extends Required<NewVirtualServer> {
@@ -201,6 +206,7 @@ export function parseVirtualServer(message: NetlinkMessage): VirtualServer | nul
     scheduler: service.string(c.IPVS_SVC_ATTR_SCHED_NAME) ?? '',
     persistenceS: flags & c.IP_VS_SVC_F_PERSISTENT ? (service.u32(c.IPVS_SVC_ATTR_TIMEOUT) ?? 0) : null,
     onePacket: (flags & c.IP_VS_SVC_F_ONEPACKET) !== 0,
+    fallback: (flags & c.IP_VS_SVC_F_SCHED_MH_FALLBACK) !== 0,
     stats: parseStats(service, c.IPVS_SVC_ATTR_STATS64, c.IPVS_SVC_ATTR_STATS),
   };
 }
@@ -251,7 +257,9 @@ export function formatVirtualServer(
 ): NetlinkRequest {
   const flags = Buffer.alloc(8);
   flags.writeUInt32LE(
-    (server.persistenceS ? c.IP_VS_SVC_F_PERSISTENT : 0) | (server.onePacket ? c.IP_VS_SVC_F_ONEPACKET : 0),
+    (server.persistenceS ? c.IP_VS_SVC_F_PERSISTENT : 0) |
+      (server.onePacket ? c.IP_VS_SVC_F_ONEPACKET : 0) |
+      (server.fallback ? c.IP_VS_SVC_F_SCHED_MH_FALLBACK : 0),
   );
   flags.writeUInt32LE(0xffffffff, 4);
   const keyFamily = server.key.kind === 'fwmark' ? server.key.family : familyOf(server.key.address);

@@ -242,14 +242,15 @@ describe('IPVS', () => {
       scheduler: 'rr',
       persistenceS: null,
       onePacket: name === 'udp6Service',
+      fallback: false,
       stats: zero,
     });
     const request = formatVirtualServer(family, c.IPVS_CMD_NEW_SERVICE, parsed);
     expect(parseVirtualServer(message(request.payload))).toEqual(parsed);
   });
 
-  test('persistence', () => {
-    const server = { key: mark, scheduler: 'wrr', persistenceS: 300, onePacket: false };
+  test('persistence and fallback', () => {
+    const server = { key: mark, scheduler: 'mh', persistenceS: 300, onePacket: false, fallback: true };
     const { payload } = formatVirtualServer(family, c.IPVS_CMD_SET_SERVICE, server);
     expect(parseVirtualServer(message(payload))).toEqual({ ...server, stats: zero });
   });
