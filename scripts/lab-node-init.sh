@@ -1,43 +1,36 @@
 #!/bin/bash
-# Process 1 of a lab node: turns a user-mode Linux kernel on this machine's own files into a plain host with its daemons.
-#
-# The root is an overlay: below it the machine's root, read-only through hostfs; above it the node's own ext4 image (ubda).
-# So a node may write anywhere, keeps what it wrote over a power cut, and nothing reaches the machine's files. Two paths
-# lead out: /run/lab/log (the node's log directory on the machine) and the checkout, which is read-only.
-# The kernel hands its unknown parameters over as environment: SKEP_LAB_NODE, _ADDRESS, _CONTROL, _CHECKOUT, _LOG, _NODEJS.
+# Process 1 of a lab node on its own root: makes of it a plain host with its daemons, the same whatever kernel it runs on.
+# Before it ran lab-node-KERNEL.sh, which made the root and mounted below it /proc, /dev, /run, the node's image at
+# /run/lab/disk, the checkout at /run/lab/checkout, the log directory at /run/lab/log, and what is left of the machine's own
+# root at /run/lab/base.
+# Environment: SKEP_LAB_NODE (its name), _ADDRESS (with prefix), _INTERFACE, _CHECKOUT (its path on the machine), _NODEJS (the
+# program), _AGENT (the address or the socket that the agent listens on), _BALANCER (may be empty: skep-dataplane chooses),
+# _IPTABLES (may be empty: the machine's own; else a program for all three commands).
 set -eu
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-script=scripts/lab-node-init.sh
-
-if [ "${1:-}" != on-own-root ]; then
-  mount -t proc proc /proc
-  mount -t tmpfs -o mode=755 tmpfs /tmp
-  release=$(uname -r)
-  mkdir -p /tmp/modules/lib/modules /tmp/disk /tmp/root /tmp/checkout /tmp/log
-  ln -s "/usr/lib/uml/modules/$release" "/tmp/modules/lib/modules/$release"
-  modprobe -d /tmp/modules -a ext4 overlay
-  # No barriers: a power cut here is the death of a process, and what reached the image file survives that.
-  mount -t ext4 -o nobarrier,noatime /dev/ubda /tmp/disk
-  mkdir -p /tmp/disk/upper /tmp/disk/work
-  mount -t overlay -o lowerdir=/,upperdir=/tmp/disk/upper,workdir=/tmp/disk/work overlay /tmp/root
-  mount -t hostfs -o ro,"$SKEP_LAB_CHECKOUT" none /tmp/checkout
-  mount -t hostfs -o "$SKEP_LAB_LOG" none /tmp/log
-  cd /tmp/root
-  mkdir -p run proc sys dev tmp
-  mount -t tmpfs -o mode=755 tmpfs run
-  mkdir -p run/lab/base run/lab/disk run/lab/checkout run/lab/log
-  pivot_root . run/lab/base
-  for kept in proc dev; do mount --move "run/lab/base/$kept" "$kept"; done
-  for kept in disk checkout log; do mount --move "run/lab/base/tmp/$kept" "run/lab/$kept"; done
-  exec chroot . /bin/bash "run/lab/checkout/$script" on-own-root </dev/null >/dev/console 2>&1
-fi
-
-say() { echo "lab: $*"; }
 
 # --- File systems -------------------------------------------------------------------------------------------------
 umount -l /run/lab/base
 mount -t sysfs sys /sys
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
+if [ -d /sys/fs/bpf ]; then mount -t bpf -o mode=700 bpf /sys/fs/bpf; fi
+# Version 2 alone, or beside the hierarchies of version 1 that this machine has; each shows the node's own group as its root.
+if grep -qv ^0: /proc/self/cgroup; then
+  groups=/sys/fs/cgroup/unified
+  mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
+  while IFS=: read -r id controllers _; do
+    [ "$id" != 0 ] || continue
+    hierarchy=/sys/fs/cgroup/${controllers#name=}
+    mkdir "$hierarchy"
+    mount -t cgroup -o "$controllers" cgroup "$hierarchy"
+    for controller in ${controllers//,/ }; do
+      [ -e "/sys/fs/cgroup/${controller#name=}" ] || ln -s "${hierarchy##*/}" "/sys/fs/cgroup/$controller"
+    done
+  done </proc/self/cgroup
+  mkdir "$groups"
+else
+  groups=/sys/fs/cgroup
+fi
+mount -t cgroup2 cgroup2 "$groups"
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mkdir -p /dev/pts /dev/shm /dev/mqueue /run/lock /run/lab/bin /run/lab/home
 mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
@@ -50,11 +43,9 @@ for state in docker containerd skep; do
   mkdir -p "/run/lab/disk/$state" "/var/lib/$state"
   mount --bind "/run/lab/disk/$state" "/var/lib/$state"
 done
-# Logs leave through hostfs within a second or two, so that they outlive a power cut.
-sysctl -qw vm.dirty_writeback_centisecs=100 vm.dirty_expire_centisecs=100
 
 # --- Identity -----------------------------------------------------------------------------------------------------
-echo "$SKEP_LAB_NODE" >/proc/sys/kernel/hostname
+hostname "$SKEP_LAB_NODE"
 rm -f /etc/hostname /etc/hosts /etc/resolv.conf /etc/machine-id
 echo "$SKEP_LAB_NODE" >/etc/hostname
 printf '127.0.0.1 localhost\n%s %s\n' "${SKEP_LAB_ADDRESS%/*}" "$SKEP_LAB_NODE" >/etc/hosts
@@ -62,36 +53,27 @@ echo 'nameserver 127.0.0.1' >/etc/resolv.conf # refuses at once: no lookup leave
 [ -s /run/lab/disk/machine-id ] || tr -d - </proc/sys/kernel/random/uuid >/run/lab/disk/machine-id
 cp /run/lab/disk/machine-id /etc/machine-id
 
-# --- Kernel -------------------------------------------------------------------------------------------------------
-release=$(uname -r)
-mkdir -p "/lib/modules/$release"
-mount --bind "/usr/lib/uml/modules/$release" "/lib/modules/$release"
-modprobe -a ip_vs ip_vs_rr vxlan veth bridge br_netfilter nf_conntrack nf_conntrack_netlink xfrm_user esp4 \
-  ip_tables iptable_filter iptable_nat iptable_mangle iptable_raw \
-  xt_mark xt_connmark xt_MASQUERADE xt_addrtype xt_conntrack xt_tcpudp xt_nat xt_comment xt_set xt_ipvs xt_CT xt_REDIRECT xt_multiport xt_TCPMSS \
-  ip_set ip_set_bitmap_port ip_set_hash_ip ip_set_hash_net || say 'some kernel modules are missing'
-sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1
-# The nf_tables of this kernel lacks the IPv4 family, so the legacy iptables comes first on the PATH.
-for command in iptables iptables-save iptables-restore; do ln -s /usr/sbin/xtables-legacy-multi "/run/lab/bin/$command"; done
+# --- Commands -----------------------------------------------------------------------------------------------------
+if [ -n "${SKEP_LAB_IPTABLES:-}" ]; then
+  for command in iptables iptables-save iptables-restore; do ln -s "$SKEP_LAB_IPTABLES" "/run/lab/bin/$command"; done
+fi
 # The docker everybody has (Debian's) is the default; another one stays reachable by its path.
 command -v ping >/dev/null || ln -s /bin/busybox /run/lab/bin/ping
 ln -s /usr/bin/docker /run/lab/bin/docker
 for command in skep skepd skep-dataplane; do ln -s "$SKEP_LAB_CHECKOUT/bin/$command" "/run/lab/bin/$command"; done
 
 # --- Network ------------------------------------------------------------------------------------------------------
+# What systemd sets on a Debian host (50-default.conf), and forwarding, as a router of containers needs it.
+sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.default.rp_filter=2 net.ipv4.conf.default.promote_secondaries=1 \
+  net.ipv4.conf.default.accept_source_route=0 'net.ipv4.ping_group_range=0 2147483647' \
+  "net.ipv4.conf.$SKEP_LAB_INTERFACE.rp_filter=2" "net.ipv4.conf.$SKEP_LAB_INTERFACE.promote_secondaries=1"
 ip link set lo up
-ip addr add "$SKEP_LAB_ADDRESS" dev vec0
-ip link set vec0 up
-# The agent that `skep lab exec` speaks to has an interface and a network namespace of its own: nothing the daemons or a
-# test do to the node's network can cut it off, and the node looks like a host with one interface.
-touch /run/lab/control
-unshare --net=/run/lab/control true
-ip link set vec1 netns /run/lab/control
-nsenter --net=/run/lab/control sh -c "ip link set lo up; ip addr add $SKEP_LAB_CONTROL dev vec1; ip link set vec1 up"
+ip addr add "$SKEP_LAB_ADDRESS" dev "$SKEP_LAB_INTERFACE"
+ip link set "$SKEP_LAB_INTERFACE" up
 
 # --- Daemons ------------------------------------------------------------------------------------------------------
 export HOME=/run/lab/home PATH="/run/lab/bin:$PATH" DOCKER_HOST=unix:///run/skep/docker.sock
-mkdir -p /run/containerd /run/lab/pid /sys/fs/cgroup/lab
+mkdir -p /run/containerd /run/lab/pid "$groups/lab"
 cat >/run/lab/containerd.toml <<TOML
 version = 2
 disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper"]
@@ -105,7 +87,7 @@ JSON
 # As a unit with Restart=always and RestartSec=1. KILL says what goes with the main process: the whole control group
 # (systemd's default) or the process alone (what containerd, dockerd and skepd ask for: their children outlive them).
 supervise() { # NAME KILL COMMAND...
-  local name=$1 kill=$2 group="/sys/fs/cgroup/lab/$1" log="/run/lab/log/$1.log" status missing=
+  local name=$1 kill=$2 group="$groups/lab/$1" log="/run/lab/log/$1.log" status missing=
   shift 2
   mkdir -p "$group"
   while :; do
@@ -125,12 +107,14 @@ supervise() { # NAME KILL COMMAND...
 }
 (
   unset DOCKER_HOST
+  if [ -n "${SKEP_LAB_BALANCER:-}" ]; then export SKEP_BALANCER=$SKEP_LAB_BALANCER; fi
   supervise containerd process containerd --config /run/lab/containerd.toml &
   supervise dockerd process dockerd --config-file /run/lab/daemon.json &
   supervise skep-dataplane group skep-dataplane &
   supervise skepd process skepd & # etcd outlives it, as with KillMode=process, and is adopted
 )
-supervise agent group nsenter --net=/run/lab/control "$SKEP_LAB_NODEJS" "$SKEP_LAB_CHECKOUT/dist/lab/guest-agent.js" "${SKEP_LAB_CONTROL%/*}" &
-say "$SKEP_LAB_NODE is up"
-${SKEP_LAB_TEST:-:}
+agent=("$SKEP_LAB_NODEJS" "$SKEP_LAB_CHECKOUT/dist/lab/guest-agent.js" "$SKEP_LAB_AGENT")
+if [ -e /run/lab/control ]; then agent=(nsenter --net=/run/lab/control "${agent[@]}"); fi
+supervise agent group "${agent[@]}" &
+echo "lab: $SKEP_LAB_NODE is up"
 while :; do wait || true; done # process 1 reaps whoever loses its parent

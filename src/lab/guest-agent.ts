@@ -1,12 +1,14 @@
 /**
- * The agent of a lab node: runs commands for `skep lab exec` and says when a daemon answers. It lives in a network namespace
- * of its own, on an interface that only the lab's relay can reach, and hands every command the node's namespace; so
- * whatever a test does to the node's network, the way in stays open.
+ * The agent of a lab node: runs commands for `skep lab exec` and says when a daemon answers. It listens on a unix socket that this
+ * machine sees too, or, in a kernel of the node's own, in a network namespace of its own on an interface that only the lab's
+ * relay can reach. It hands every command the node's namespace; so whatever a test does to the node's network, the way in stays
+ * open.
  * A command whose caller goes away gets SIGHUP, then SIGKILL: no test leaves a process behind by being interrupted.
  *
- * Runs inside the guest: `node guest-agent.js ADDRESS`.
+ * Runs inside the node: `node guest-agent.js ADDRESS` or `node guest-agent.js /SOCKET`.
  */
 import { spawn } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { request } from 'node:http';
 import { constants } from 'node:os';
 import { createServer } from 'node:net';
@@ -127,4 +129,9 @@ function handleConnection(socket: Socket): void {
   });
 }
 
-createServer(handleConnection).listen(agentPort, process.argv[2]);
+const place = process.argv[2] ?? '';
+const server = createServer(handleConnection);
+if (place.startsWith('/')) {
+  rmSync(place, { force: true }); // of an agent that was killed
+  server.listen(place);
+} else server.listen(agentPort, place);

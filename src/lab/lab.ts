@@ -3,17 +3,23 @@
  * Whatever is true of a lab is on disk or in the kernel, so any process may open it by name. `up` either ends with
  * every node ready or takes everything down again; `down` needs no complete lab and leaves nothing of it.
  */
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync } from 'node:fs';
+import { rmSync, rmdirSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { OutsideError, SkepError } from '../model/errors.js';
 import { CleanupStack } from '../runtime/cleanup-stack.js';
+import { removeGroups } from './cgroups.js';
 import { hostCommand, tryHostCommand } from './host-command.js';
 import type { CommandResult, HostCommandOptions } from './host-command.js';
 import { ensureImages, importScript } from './images.js';
 import { labPaths, nodeLayout, nodesMax } from './layout.js';
 import type { LabPaths, NodeLayout } from './layout.js';
-import { createDisk, killInNamespaces, killMachine, machinePid, startMachine } from './machine.js';
+import { kernels } from './kernels.js';
+import type { Kernel } from './kernels.js';
+import { createDisk, killInNamespaces, machinePid } from './machine.js';
+import type { MachineKind } from './machine.js';
 import { awaitPing, callAgent } from './remote-command.js';
 import type { CommandStreams } from './remote-command.js';
 import { createSwitch, cutPorts, healPorts, inNamespace, observeCuts, removeSwitch } from './switch.js';
@@ -33,6 +39,10 @@ export interface UpOptions {
   readonly nodes: number;
   /** Ready means that the engines answer; Skep's daemons are started but not waited for. */
   readonly engineOnly?: boolean;
+  /** What the nodes run on; by default `host`, namespaces on this machine's own kernel. */
+  readonly kernel?: Kernel;
+  /** The balancer engine that skep-dataplane must use (`ipvs`, `ebpf`, `auto`); without it, what it chooses. */
+  readonly balancer?: string;
   /** Called with one line for a human, now and then. */
   readonly progress: (line: string) => void;
 }
@@ -41,6 +51,8 @@ export interface UpOptions {
 interface LabState {
   readonly nodes: number;
   readonly engineOnly: boolean;
+  readonly kernel: Kernel;
+  readonly balancer?: string;
 }
 
 /** One row of `skep lab status`. */
@@ -52,31 +64,39 @@ export interface NodeStatus {
 }
 
 export class Lab {
+  readonly paths: LabPaths;
+  readonly nodes: readonly NodeLayout[];
+  readonly #machine: MachineKind;
+
   private constructor(
     readonly name: string,
-    readonly paths: LabPaths,
-    readonly nodes: readonly NodeLayout[],
-    readonly engineOnly: boolean,
-  ) {}
+    readonly state: LabState,
+  ) {
+    this.paths = labPaths(name);
+    this.nodes = Array.from({ length: state.nodes }, (_, at) => nodeLayout(this.paths, at + 1));
+    this.#machine = kernels[state.kernel];
+  }
 
   /** The lab that is up under this name; refused with notFound if there is none. */
   static open(name: string): Lab {
     const paths = labPaths(name);
-    if (!existsSync(paths.state))
+    const state = existsSync(paths.complete) ? readState(paths) : undefined;
+    if (!state)
       throw new SkepError(
         'notFound',
         `no lab called ${name} is up: start it with "skep lab up --name ${name}"`,
       );
-    const { nodes, engineOnly } = JSON.parse(readFileSync(paths.state, 'utf8')) as LabState;
-    return new Lab(name, paths, layouts(paths, nodes), engineOnly);
+    return new Lab(name, state);
   }
 
   /** Builds the lab and waits until every node's engine and API answer. Undone as a whole when a step fails. */
-  static async up({ name, nodes: count, engineOnly = false, progress }: UpOptions): Promise<Lab> {
+  static async up({ name, progress, ...options }: UpOptions): Promise<Lab> {
+    const { nodes: count, engineOnly = false, kernel = 'host', balancer } = options;
     if (!Number.isInteger(count) || count < 1 || count > nodesMax)
       throw new SkepError('invalidArgument', `a lab has 1 to ${nodesMax} nodes, not ${count}`);
+    const machine = kernels[kernel];
     const paths = labPaths(name);
-    requireParts(engineOnly);
+    requireParts(engineOnly, machine);
     mkdirSync('/run/skep-lab', { recursive: true });
     try {
       mkdirSync(paths.run);
@@ -89,18 +109,23 @@ export class Lab {
     }
     await using undo = new CleanupStack();
     undo.defer(() => Lab.down(name));
-    const lab = new Lab(name, paths, layouts(paths, count), engineOnly);
+    const state = { nodes: count, engineOnly, kernel, ...(balancer === undefined ? {} : { balancer }) };
+    writeState(paths, state);
+    const lab = new Lab(name, state);
     mkdirSync(paths.disks, { recursive: true });
     const [archives] = await Promise.all([
       ensureImages(),
-      createSwitch(paths, lab.nodes),
+      createSwitch(
+        paths,
+        lab.nodes.flatMap((node) => machine.portLines(node)),
+      ),
       ...lab.nodes.map((node) => createDisk(node)),
     ]);
     progress(`starting ${count} ${count === 1 ? 'machine' : 'machines'}`);
     const script = importScript(archives);
     await Promise.all(
       lab.nodes.map(async (node) => {
-        startMachine(paths, node, checkout);
+        await lab.#boot(node);
         await lab.#awaitDaemon(node, 'dockerd', engineSocket, engineDeadlineMs);
         progress(`${node.name}: engine answers`);
         const imported = await lab.exec(node.name, ['sh', '-c', script], { deadlineMs: engineDeadlineMs });
@@ -111,7 +136,7 @@ export class Lab {
         progress(`${node.name}: ready`);
       }),
     );
-    writeFileSync(paths.state, `${JSON.stringify({ nodes: count, engineOnly } satisfies LabState)}\n`);
+    writeFileSync(paths.complete, '');
     undo.move();
     return lab;
   }
@@ -120,15 +145,18 @@ export class Lab {
   static async down(name: string): Promise<boolean> {
     const paths = labPaths(name);
     const existed = existsSync(paths.run) || existsSync(paths.disks);
-    for (const dir of existsSync(paths.run) ? readdirSync(paths.run) : []) {
-      const index = /^node(\d+)$/.exec(dir)?.[1];
-      if (index !== undefined) await killMachine(paths, nodeLayout(paths, Number(index)));
+    const state = readState(paths);
+    if (state) {
+      const lab = new Lab(name, state);
+      await Promise.all(lab.nodes.map((node) => lab.#machine.kill(paths, node)));
     }
     await killInNamespaces(paths);
+    await removeGroups(paths.group);
     await removeSwitch(paths);
     for (const dir of [paths.disks, paths.run]) rmSync(dir, { recursive: true, force: true });
     for (const parent of ['/run/skep-lab', '/var/lib/skep-lab'])
       if (existsSync(parent) && readdirSync(parent).length === 0) rmdirSync(parent);
+    if (!existsSync('/run/skep-lab')) await removeGroups(dirname(paths.group));
     return existed;
   }
 
@@ -206,22 +234,22 @@ export class Lab {
 
   /** Cuts the node's power: nothing in it gets to say a word. */
   async kill(name: string): Promise<void> {
-    await killMachine(this.paths, this.node(name));
+    await this.#machine.kill(this.paths, this.node(name));
   }
 
   /** Starts a node that is off and waits until its daemons answer. Its disk is as the power cut left it. */
   async start(name: string): Promise<void> {
     const node = this.node(name);
     if (machinePid(node) !== undefined) throw new SkepError('failedPrecondition', `${name} is running`);
-    await killMachine(this.paths, node); // clears what a machine that stopped by itself has left
-    startMachine(this.paths, node, checkout);
+    await this.#machine.kill(this.paths, node); // clears what a machine that stopped by itself has left
+    await this.#boot(node);
     await this.#awaitDaemon(node, 'dockerd', engineSocket, engineDeadlineMs);
-    if (!this.engineOnly) await this.#awaitDaemon(node, 'skepd', apiSocket, apiDeadlineMs);
+    if (!this.state.engineOnly) await this.#awaitDaemon(node, 'skepd', apiSocket, apiDeadlineMs);
   }
 
   /** Drops all frames between two nodes, or a node and `client`, both ways. */
   async cut(one: string, other: string): Promise<void> {
-    const port = (name: string): string => (name === 'client' ? 'client' : this.node(name).tap);
+    const port = (name: string): string => (name === 'client' ? 'client' : this.node(name).port);
     if (one === other) throw new SkepError('invalidArgument', 'a cut is between two different machines');
     await cutPorts(this.paths, port(one), port(other));
   }
@@ -242,6 +270,11 @@ export class Lab {
     if (machinePid(node) !== undefined)
       await this.exec(name, ['sync', '-f', '/run/lab/log'], { deadlineMs: 10_000 }).catch(() => undefined);
     return logFilesOf(node);
+  }
+
+  async #boot(node: NodeLayout): Promise<void> {
+    const { paths, state } = this;
+    await this.#machine.start({ paths, node, checkout, balancer: state.balancer });
   }
 
   async #awaitDaemon(node: NodeLayout, daemon: string, socket: string, deadlineMs: number): Promise<void> {
@@ -266,8 +299,14 @@ export class Lab {
   }
 }
 
-const layouts = (paths: LabPaths, count: number): NodeLayout[] =>
-  Array.from({ length: count }, (_, at) => nodeLayout(paths, at + 1));
+/** Undefined if there is no such lab, or an `up` that was interrupted before it started anything. */
+const readState = ({ state }: LabPaths): LabState | undefined =>
+  existsSync(state) ? (JSON.parse(readFileSync(state, 'utf8')) as LabState) : undefined;
+
+function writeState({ state }: LabPaths, value: LabState): void {
+  writeFileSync(`${state}.new`, `${JSON.stringify(value)}\n`);
+  renameSync(`${state}.new`, state);
+}
 
 const logFilesOf = ({ logs }: NodeLayout): string[] =>
   existsSync(logs)
@@ -277,14 +316,12 @@ const logFilesOf = ({ logs }: NodeLayout): string[] =>
     : [];
 
 /** What must be on this machine; the set-up script installs all of it. */
-function requireParts(engineOnly: boolean): void {
+function requireParts(engineOnly: boolean, machine: MachineKind): void {
   const missing = [
-    '/usr/bin/linux.uml',
+    ...machine.parts,
     '/usr/sbin/dockerd',
     '/usr/bin/containerd',
     '/usr/sbin/ebtables',
-    '/usr/sbin/xtables-legacy-multi',
-    '/dev/net/tun',
     `${checkout}/dist/lab/guest-agent.js`,
     ...(engineOnly ? [] : [`${checkout}/bin/skepd`, `${checkout}/bin/skep-dataplane`]),
   ].filter((path) => !existsSync(path));

@@ -26,9 +26,13 @@ export interface LabPaths {
   readonly run: string;
   /** Disk images: not below /run, which is often a small tmpfs. */
   readonly disks: string;
-  /** Written last by `up`, so its presence means that the lab is complete. */
+  /** What `up` was told; written before anything is started. */
   readonly state: string;
-  /** Network namespace of the bridge, the taps and the nodes' processes. */
+  /** Made last by `up`, so its presence means that the lab is complete. */
+  readonly complete: string;
+  /** The lab's cgroup, in every hierarchy. */
+  readonly group: string;
+  /** Network namespace of the bridge, the nodes' ports, and of machines that are processes beside the nodes. */
   readonly switchNamespace: string;
   /** Network namespace of the machine outside the cluster. */
   readonly clientNamespace: string;
@@ -45,6 +49,8 @@ export function labPaths(name: string): LabPaths {
     run,
     disks: `/var/lib/skep-lab/${name}`,
     state: `${run}/lab.json`,
+    complete: `${run}/complete`,
+    group: `skep-lab/${name}`,
     switchNamespace: `${run}/switch.net`,
     clientNamespace: `${run}/client.net`,
     uml: `${run}/uml`,
@@ -60,16 +66,22 @@ export interface NodeLayout {
   readonly address: string;
   readonly mac: string;
   /** Its port on the lab's bridge. */
-  readonly tap: string;
+  readonly port: string;
+  /** The way to the agent of a node with a kernel of its own: a network that nothing else is on. */
   readonly controlAddress: string;
   /** Always the same: this machine keeps it in its neighbour table over a restart of the node. */
   readonly controlMac: string;
-  readonly controlTap: string;
+  readonly controlPort: string;
   readonly dir: string;
   readonly logs: string;
   readonly console: string;
   readonly pidFile: string;
+  readonly agentSocketDir: string;
   readonly agentSocket: string;
+  /** Where a node on this machine's kernel builds its root; empty for all others. */
+  readonly root: string;
+  /** Its cgroup, in every hierarchy. */
+  readonly group: string;
   readonly disk: string;
 }
 
@@ -83,23 +95,18 @@ export function nodeLayout(paths: LabPaths, index: number): NodeLayout {
     index,
     address: `192.168.60.${index}`,
     mac: `52:54:00:60:00:${hex}`,
-    tap: name,
+    port: name,
     controlAddress: `169.254.60.${index}`,
     controlMac: `52:54:00:61:00:${hex}`,
-    controlTap: `${name}-ctl`,
+    controlPort: `${name}-ctl`,
     dir,
     logs: `${dir}/log`,
     console: `${dir}/log/console.log`,
     pidFile: `${dir}/pid`,
-    agentSocket: `${dir}/agent.sock`,
+    agentSocketDir: `${dir}/agent`,
+    agentSocket: `${dir}/agent/socket`,
+    root: `${dir}/root`,
+    group: `${paths.group}/${name}`,
     disk: `${paths.disks}/${name}.img`,
   };
 }
-
-/**
- * The processor a node is pinned to. A user-mode Linux kernel and the processes it runs alternate strictly, so on one
- * processor a system call costs half of what it costs across two. The first node (the first manager, with etcd)
- * gets the first processor alone where that can be.
- */
-export const nodeCpu = (index: number, cpus: number): number =>
-  cpus < 2 || index === 1 ? 0 : 1 + ((index - 2) % (cpus - 1));

@@ -1,23 +1,40 @@
 /**
- * A node's machine: one user-mode Linux process. It is a session of its own on this machine, so it survives the shell that
- * started it, and `kill` finds all of it: the kernel's process and those that carry its guests' memory.
+ * What a lab needs of the machine below a node, whatever kernel the node runs on: one {@link MachineKind} a kernel, and
+ * here the parts they share. A machine is one process on this machine, a session of its own, so it survives the shell
+ * that started it; its pid and start time are in the node's pid file.
  */
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { OutsideError } from '../model/errors.js';
-import { nodeCpu } from './layout.js';
-import type { LabPaths, NodeLayout } from './layout.js';
 import { hostCommand } from './host-command.js';
+import type { LabPaths, NodeLayout } from './layout.js';
 import { isAlive, networkNamespace, processIds, processStat } from './process-table.js';
-import { inNamespace } from './switch.js';
 
-/** Memory of a node; it takes from this machine only what it touches. */
-const memoryMiB = 1536;
+/** A node that is to start, and where from. */
+export interface Boot {
+  readonly paths: LabPaths;
+  readonly node: NodeLayout;
+  /** The tree whose bin directory the node's daemons come from. */
+  readonly checkout: string;
+  /** What SKEP_BALANCER says to skep-dataplane; undefined leaves the choice to it. */
+  readonly balancer: string | undefined;
+}
+
+/** One way to have a kernel below a node. */
+export interface MachineKind {
+  /** Files that must be on this machine, beside those every lab needs. */
+  readonly parts: readonly string[];
+  /** Lines for `ip -batch` in the switch's namespace: the ports of a node that are there before it starts. */
+  portLines(node: NodeLayout): string[];
+  /** Starts the node's machine with its disk and its way in for the agent; returns while the node still boots. */
+  start(boot: Boot): Promise<void>;
+  /** Cuts the node's power, running or not, and clears what is left of it but the disk. Returns once all is gone. */
+  kill(paths: LabPaths, node: NodeLayout): Promise<void>;
+}
+
 /** Size of a node's disk; sparse, so it takes only what is written. */
 const diskSize = '8G';
-const umlKernel = '/usr/bin/linux.uml';
 const goneDeadlineMs = 10_000;
 
 /** Makes the node's empty disk. */
@@ -26,45 +43,31 @@ export async function createDisk(node: NodeLayout): Promise<void> {
   await hostCommand(['mkfs.ext4', '-q', '-E', 'lazy_itable_init=1,nodiscard', '-J', 'size=32', node.disk]);
 }
 
-/** Starts the node's kernel and its relay; returns at once, the node boots meanwhile. */
-export function startMachine(paths: LabPaths, node: NodeLayout, checkout: string): void {
-  mkdirSync(node.logs, { recursive: true });
-  const kernel = startDetached(
-    inNamespace(paths.switchNamespace, [
-      ...['taskset', '-c', String(nodeCpu(node.index, cpus().length))],
-      umlKernel,
-      ...['quiet', 'rootfstype=hostfs', 'rootflags=/', 'ro', `mem=${memoryMiB}M`],
-      ...['con=null', 'con0=null,fd:1', `umid=${node.name}`, `uml_dir=${paths.uml}`],
-      `init=${checkout}/scripts/lab-node-init.sh`,
-      `ubd0=${node.disk}`,
-      `vec0:transport=tap,ifname=${node.tap},depth=128,gro=1,mac=${node.mac}`,
-      // Without gro the guest drops the large frames of a fast sender on this machine.
-      `vec1:transport=tap,ifname=${node.controlTap},depth=128,gro=1,mac=${node.controlMac}`,
-      `SKEP_LAB_NODE=${node.name}`,
-      `SKEP_LAB_ADDRESS=${node.address}/24`,
-      `SKEP_LAB_CONTROL=${node.controlAddress}/24`,
-      `SKEP_LAB_CHECKOUT=${checkout}`,
-      `SKEP_LAB_LOG=${node.logs}`,
-      `SKEP_LAB_NODEJS=${process.execPath}`,
-    ]),
-    node.console,
-  );
-  writeFileSync(node.pidFile, `${kernel} ${processStat(kernel)?.startTime ?? ''}\n`);
-  const relay = `${checkout}/dist/lab/relay.js`;
-  startDetached(
-    inNamespace(paths.switchNamespace, [
-      ...[process.execPath, relay, node.agentSocket, node.controlAddress, String(kernel)],
-    ]),
-    paths.relayLog,
-  );
+/** Makes the node's directories below the lab's run directory, as far as they are not there. */
+export function createNodeDirs({ logs, root, agentSocketDir }: NodeLayout): void {
+  for (const dir of [logs, root, agentSocketDir]) mkdirSync(dir, { recursive: true });
 }
 
+/** What scripts/lab-node-init.sh wants to know of any node. */
+export const nodeEnvironment = ({ node, checkout, balancer }: Boot): Record<string, string> => ({
+  SKEP_LAB_NODE: node.name,
+  SKEP_LAB_ADDRESS: `${node.address}/24`,
+  SKEP_LAB_CHECKOUT: checkout,
+  SKEP_LAB_LOG: node.logs,
+  SKEP_LAB_NODEJS: process.execPath,
+  ...(balancer === undefined ? {} : { SKEP_LAB_BALANCER: balancer }),
+});
+
 /** A process in a session of its own with nothing of ours but its output file; returns its pid. */
-function startDetached(argv: readonly string[], output: string): number {
+export function startDetached(
+  argv: readonly string[],
+  output: string,
+  env: NodeJS.ProcessEnv = process.env,
+): number {
   const [command = '', ...rest] = argv;
   const fd = openSync(output, 'a');
   try {
-    const child = spawn(command, rest, { detached: true, stdio: ['ignore', fd, fd], cwd: '/' });
+    const child = spawn(command, rest, { detached: true, stdio: ['ignore', fd, fd], cwd: '/', env });
     child.on('error', () => undefined);
     if (child.pid === undefined) throw new OutsideError(`cannot start ${command}`, false);
     child.unref();
@@ -74,7 +77,13 @@ function startDetached(argv: readonly string[], output: string): number {
   }
 }
 
-/** The pid of the node's running kernel, or undefined when the node is off. */
+/** Keeps the pid of the process that is the node's machine. */
+export function writePid(node: NodeLayout, pid: number): void {
+  // The start time beside the pid: a pid may be used again, a pair of both is not.
+  writeFileSync(node.pidFile, `${pid} ${processStat(pid)?.startTime ?? ''}\n`);
+}
+
+/** The pid of the node's running machine, or undefined when the node is off. */
 export function machinePid(node: NodeLayout): number | undefined {
   let kept: string;
   try {
@@ -84,21 +93,10 @@ export function machinePid(node: NodeLayout): number | undefined {
     throw err;
   }
   const [pid = '', startTime = ''] = kept.trim().split(' ');
-  // The start time beside the pid: a pid may be used again, a pair of both is not.
   return isAlive(Number(pid)) && processStat(Number(pid))?.startTime === startTime ? Number(pid) : undefined;
 }
 
-/** Cuts the node's power: SIGKILL to the kernel and all that belongs to it. Returns once they are gone. */
-export async function killMachine(paths: LabPaths, node: NodeLayout): Promise<void> {
-  const pid = machinePid(node);
-  if (pid !== undefined) await killSession(pid);
-  rmSync(node.pidFile, { force: true });
-  rmSync(node.agentSocket, { force: true });
-  // The kernel would refuse a name whose pid file names a process that is dead but not yet waited for.
-  rmSync(`${paths.uml}/${node.name}`, { recursive: true, force: true });
-}
-
-/** Kills every process that runs in one of the namespaces: the machines, the relays, what `client` left running. */
+/** Kills every process that runs in one of the lab's namespaces: machines, relays, what `client` left running. */
 export async function killInNamespaces(paths: LabPaths): Promise<void> {
   const namespaces = new Set<string>();
   for (const path of [paths.switchNamespace, paths.clientNamespace])
@@ -107,29 +105,31 @@ export async function killInNamespaces(paths: LabPaths): Promise<void> {
   await killAll(() => processIds().filter((pid) => namespaces.has(networkNamespace(pid))));
 }
 
-/**
- * Kills a machine. First the kernel is stopped and its guests' processes are killed, then the kernel: guests outliving the
- * kernel that traces them would go on by themselves and make their system calls on this machine.
- */
-async function killSession(kernel: number): Promise<void> {
-  sendSignal(kernel, 'SIGSTOP');
-  await killAll(() => processIds().filter((pid) => pid !== kernel && processStat(pid)?.session === kernel));
-  await killAll(() => [kernel]);
+/** Kills what `observe` finds until it finds nothing. */
+export async function killAll(observe: () => number[]): Promise<void> {
+  await untilGone('processes', () => {
+    const left = observe().filter(isAlive);
+    for (const pid of left) sendSignal(pid, 'SIGKILL');
+    return left;
+  });
 }
 
-/** Kills what `observe` finds until it finds nothing. */
-async function killAll(observe: () => number[]): Promise<void> {
+/** Asks again until nothing of `what` is left; throws OutsideError if something stays. */
+export async function untilGone(
+  what: string,
+  observe: () => readonly unknown[] | Promise<readonly unknown[]>,
+): Promise<void> {
   const end = Date.now() + goneDeadlineMs;
   for (;;) {
-    const left = observe().filter(isAlive);
+    const left = await observe();
     if (left.length === 0) return;
-    if (Date.now() >= end) throw new OutsideError(`processes do not end: ${left.join(' ')}`, true);
-    for (const pid of left) sendSignal(pid, 'SIGKILL');
+    if (Date.now() >= end) throw new OutsideError(`${what} do not go: ${left.join(' ')}`, true);
     await delay(20);
   }
 }
 
-function sendSignal(pid: number, signal: NodeJS.Signals): void {
+/** A process that has ended takes no signal, and that is fine. */
+export function sendSignal(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch (err) {

@@ -6,12 +6,16 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { parseArgs } from 'node:util';
 import { OutsideError, SkepError } from '../model/errors.js';
+import { isKernel, kernels } from './kernels.js';
 import { Lab } from './lab.js';
 import { initSwarm } from './swarm.js';
 
 const usage = `Usage: skep lab COMMAND [--name NAME]
 
   up [--nodes 3] [--managers 1] [--init]   start hosts with their daemons; --init makes a swarm of them
+  up --kernel host|uml ...                 what the nodes run on: this machine's own kernel (by default), or
+                                           user-mode Linux, which has IPVS whatever this machine has
+  up --balancer ipvs|ebpf ...              the balancer engine; without it, the one that the kernel suggests
   up --engine-only ...                     do not wait for Skep's daemons, only for the engines
   down                                     end the lab and leave nothing of it
   status                                   the nodes and the cuts between them
@@ -45,6 +49,8 @@ export async function main(argv: readonly string[]): Promise<number> {
         managers: { type: 'string', default: '1' },
         init: { type: 'boolean', default: false },
         'engine-only': { type: 'boolean', default: false },
+        kernel: { type: 'string', default: 'host' },
+        balancer: { type: 'string' },
       },
     });
     return await run(verb, positionals, command, values);
@@ -73,6 +79,8 @@ interface Options {
   readonly managers: string;
   readonly init: boolean;
   readonly 'engine-only': boolean;
+  readonly kernel: string;
+  readonly balancer?: string;
 }
 
 async function run(
@@ -135,7 +143,14 @@ async function run(
   }
 }
 
-async function up({ name, nodes, managers, init, 'engine-only': engineOnly }: Options): Promise<number> {
+const balancers = ['ipvs', 'ebpf', 'auto'];
+
+async function up(options: Options): Promise<number> {
+  const { name, nodes, managers, init, 'engine-only': engineOnly, kernel, balancer } = options;
+  if (!isKernel(kernel))
+    throw new UsageError(`--kernel must be ${Object.keys(kernels).join(' or ')}, not "${kernel}"`);
+  if (balancer !== undefined && !balancers.includes(balancer))
+    throw new UsageError(`--balancer must be one of ${balancers.join(', ')}, not "${balancer}"`);
   const count = Number(nodes);
   const managerCount = Number(managers);
   if (!Number.isInteger(managerCount) || managerCount < 1 || managerCount > count)
@@ -143,7 +158,14 @@ async function up({ name, nodes, managers, init, 'engine-only': engineOnly }: Op
   const startedMs = Date.now();
   const progress = (line: string): void =>
     void process.stdout.write(`[${((Date.now() - startedMs) / 1000).toFixed(1).padStart(6)} s] ${line}\n`);
-  const lab = await Lab.up({ name, nodes: count, engineOnly, progress });
+  const lab = await Lab.up({
+    name,
+    nodes: count,
+    engineOnly,
+    kernel,
+    ...(balancer === undefined ? {} : { balancer }),
+    progress,
+  });
   if (init) await initSwarm(lab, managerCount, progress);
   progress(`lab ${name} is up; "skep lab down${name === defaultName ? '' : ` --name ${name}`}" ends it`);
   return 0;

@@ -1,13 +1,13 @@
 /**
- * The lab's network: a bridge in a namespace of its own with a tap per node and a veth to the client's namespace, and beside
- * it the control bridge for the nodes' agents. Nothing of it is in this machine's own namespace; the two namespaces are
+ * The lab's network: a bridge in a namespace of its own with a port per node and a veth to the client's namespace, and beside
+ * it the control bridge for the agents of nodes with kernels of their own. Nothing of it is in this machine's own namespace; the two namespaces are
  * files below the lab's run directory, not below /run/netns, so that `ip netns` neither shows nor needs them.
  * A cut drops frames between two ports, both ways, in ebtables of that namespace: the nodes see silence, not a link down.
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { hostCommand, tryHostCommand } from './host-command.js';
 import { clientAddress, relayAddress } from './layout.js';
-import type { LabPaths, NodeLayout } from './layout.js';
+import type { LabPaths } from './layout.js';
 
 /** `argv` run inside the network namespace kept in `namespace`. */
 export const inNamespace = (namespace: string, argv: readonly string[]): string[] => [
@@ -27,8 +27,8 @@ async function createNamespace(path: string): Promise<void> {
   await hostCommand(['unshare', `--net=${path}`, 'true']);
 }
 
-/** Builds the network for `nodes`; the namespaces must not exist yet. */
-export async function createSwitch(paths: LabPaths, nodes: readonly NodeLayout[]): Promise<void> {
+/** Builds the network, with what `portLines` (for `ip -batch`) add to it; the namespaces must not exist yet. */
+export async function createSwitch(paths: LabPaths, portLines: readonly string[]): Promise<void> {
   mkdirSync(paths.run, { recursive: true });
   await createNamespace(paths.switchNamespace);
   await createNamespace(paths.clientNamespace);
@@ -41,12 +41,7 @@ export async function createSwitch(paths: LabPaths, nodes: readonly NodeLayout[]
     'link set control up',
     `link add client type veth peer name eth0 netns ${paths.clientNamespace}`,
     'link set client master lab up',
-    ...nodes.flatMap(({ tap, controlTap }) => [
-      `tuntap add ${tap} mode tap`,
-      `link set ${tap} master lab up`,
-      `tuntap add ${controlTap} mode tap`,
-      `link set ${controlTap} master control up`,
-    ]),
+    ...portLines,
   ]);
   await ipBatch(paths.clientNamespace, [
     'link set lo up',
@@ -67,7 +62,7 @@ export async function removeSwitch(paths: LabPaths): Promise<void> {
 const ebtables = (paths: LabPaths, ...rule: string[]): Promise<string> =>
   hostCommand(inNamespace(paths.switchNamespace, ['ebtables', ...rule]));
 
-/** Drops every frame between the two ports (taps, or `client`) from now on. */
+/** Drops every frame between the two ports (nodes', or `client`) from now on. */
 export async function cutPorts(paths: LabPaths, one: string, other: string): Promise<void> {
   for (const [from, to] of [
     [one, other],
