@@ -220,10 +220,15 @@ describe('tables', () => {
     await nl.fdb.replace({ ...entry, table: 'self', dst: ip('192.0.2.3') });
     await nl.fdb.replace({ ...entry, table: 'master' });
     const rows = (
-      await netns.bridgeJson<{ mac: string; dst?: string; flags: string[]; state?: string; master?: string }>(
-        'fdb show dev vxlan0',
-      )
-    ).filter((row) => row.mac === entry.mac);
+      await netns.bridgeJson<{
+        mac: string;
+        dst?: string;
+        flags: string[];
+        state?: string;
+        master?: string;
+        vlan?: number;
+      }>('fdb show dev vxlan0')
+    ).filter((row) => row.mac === entry.mac && row.vlan === undefined); // a kernel with VLANs adds one for VLAN 1
     expect(rows).toEqual(
       expect.arrayContaining([
         expect.objectContaining({ dst: '192.0.2.3', flags: ['self'], state: 'permanent' }),

@@ -1,0 +1,153 @@
+/**
+ * Runs one command on Debian 12's stock kernel: a QEMU guest without KVM, two processors, on this machine's own root with a
+ * tmpfs above it (scripts/qemu-kernel.sh lays out kernel and initramfs). It boots in about two seconds; code in it runs three
+ * to twenty times slower than here. The guest has no network. Ended by its power-off or its deadline, it leaves nothing.
+ */
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { access, mkdtemp, readFile, readlink, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+
+/** One JSON line of the guest. */
+export type GuestReport = Readonly<Record<string, unknown>>;
+
+export interface GuestRun {
+  /** What the command wrote to the file that SKEP_GUEST_REPORTS names, in its order. */
+  readonly reports: readonly GuestReport[];
+  /** Of the command. */
+  readonly exitCode: number;
+  /** Seconds from the start of QEMU until the guest was on its root, and until it was off. */
+  readonly bootS: number;
+  readonly totalS: number;
+  /** What kernel and command wrote to the console. */
+  readonly console: string;
+}
+
+const kernelDirectory = '/var/cache/skep-lab/kernel';
+const virtiofsd = '/usr/lib/qemu/virtiofsd';
+const checkout = resolve(import.meta.dirname, '../..');
+const memoryMiB = 2048;
+
+/**
+ * Runs `command` (a line for bash) in the checkout inside a guest of its own.
+ * @param onReport called with each report as it comes
+ * @throws Error with all that came out of the guest when it cannot be started, is not off by the deadline or went off before
+ *   the command had ended
+ */
+export async function runInVirtualMachine(
+  command: string,
+  deadlineMs: number,
+  onReport: (report: GuestReport) => void = () => undefined,
+): Promise<GuestRun> {
+  assert(!/["\n]/.test(command), 'a command line of the kernel keeps no quotes and no line ends');
+  const kernel = join(kernelDirectory, await currentKernel());
+  const work = await mkdtemp(join(tmpdir(), 'skep-qemu-'));
+  const started: ChildProcess[] = [];
+  try {
+    const root = join(work, 'root.sock');
+    const files = start(started, virtiofsd, [
+      ...[`--socket-path=${root}`, '-o', 'source=/', '-o', 'sandbox=chroot', '-o', 'cache=always'],
+    ]);
+    await lineWith(files, 'Waiting for vhost-user socket connection');
+    const beganMs = performance.now();
+    const guest = start(started, 'qemu-system-x86_64', [
+      ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+      ...['-machine', 'pc', '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', `${memoryMiB}M`],
+      ...['-object', `memory-backend-memfd,id=memory,size=${memoryMiB}M,share=on`],
+      ...['-numa', 'node,memdev=memory'],
+      ...['-chardev', `socket,id=root,path=${root}`, '-device', 'vhost-user-fs-pci,chardev=root,tag=root'],
+      ...['-chardev', `file,id=console,path=${join(work, 'console')}`, '-serial', 'chardev:console'],
+      ...['-device', 'virtio-serial-pci', '-chardev', 'stdio,id=reports,signal=off'],
+      ...['-device', 'virtserialport,chardev=reports,name=reports'],
+      ...['-kernel', join(kernel, 'vmlinuz'), '-initrd', join(kernel, 'initramfs')],
+      ...['-append', kernelCommandLine(kernel, command)],
+    ]);
+    const reports: GuestReport[] = [];
+    let bootS = NaN;
+    let exitCode: number | undefined;
+    createInterface(guest.stdout!).on('line', (line) => {
+      const report = JSON.parse(line) as GuestReport;
+      if (typeof report['booted'] === 'boolean') bootS = secondsSince(beganMs);
+      else if (typeof report['exit'] === 'number') exitCode = report['exit'];
+      else {
+        reports.push(report);
+        onReport(report);
+      }
+    });
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      guest.kill('SIGKILL');
+    }, deadlineMs);
+    const words = await outputUntilEnd(guest).finally(() => clearTimeout(timer));
+    const text = words + (await readFile(join(work, 'console'), 'utf8').catch(() => ''));
+    const all = (): string => [...reports.map((report) => JSON.stringify(report)), text].join('\n');
+    if (late) throw new Error(`the guest was not off after ${deadlineMs} ms:\n${all()}`);
+    if (exitCode === undefined) throw new Error(`the guest ended before its command:\n${all()}`);
+    return { reports, exitCode, bootS, totalS: secondsSince(beganMs), console: text };
+  } finally {
+    await Promise.all(started.map(end));
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+const secondsSince = (beganMs: number): number => Math.round(performance.now() - beganMs) / 1000;
+
+async function currentKernel(): Promise<string> {
+  try {
+    const release = await readlink(join(kernelDirectory, 'current'));
+    await access(join(kernelDirectory, release, 'initramfs'));
+    return release;
+  } catch (cause) {
+    throw new Error(`no kernel for guests in ${kernelDirectory}: run scripts/qemu-kernel.sh`, { cause });
+  }
+}
+
+/** Without mitigations: emulated code pays for them and is protected from nobody. A panic ends QEMU at once. */
+const kernelCommandLine = (kernel: string, command: string): string =>
+  [
+    ...['console=ttyS0', 'quiet', 'panic=-1', 'mitigations=off', 'nokaslr'],
+    `skep_init=${checkout}/test/qemu/guest/init.sh`,
+    `skep_kernel=${kernel}`,
+    `skep_share=${checkout}`,
+    `skep_command="${command}"`,
+  ].join(' ');
+
+/** A child that ends with this process, however that ends. */
+function start(started: ChildProcess[], file: string, args: readonly string[]): ChildProcess {
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', file, ...args], { stdio: 'pipe' });
+  started.push(child);
+  return child;
+}
+
+/** Kills a child that still runs; resolves once it is gone. */
+function end(child: ChildProcess): Promise<void> | void {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  child.kill('SIGKILL');
+  return new Promise((done) => void child.once('exit', () => done()));
+}
+
+/** Resolves once the child has written `words` to its standard error; rejects when it ends without. */
+function lineWith(child: ChildProcess, words: string): Promise<void> {
+  return new Promise((done, reject) => {
+    const lines: string[] = [];
+    createInterface(child.stderr!).on('line', (line) => {
+      lines.push(line);
+      if (line.includes(words)) done();
+    });
+    child.once('error', reject);
+    child.once('close', () => reject(new Error(`ended early:\n${lines.join('\n')}`)));
+  });
+}
+
+function outputUntilEnd(child: ChildProcess): Promise<string> {
+  return new Promise((done, reject) => {
+    const chunks: Buffer[] = [];
+    child.stderr!.on('data', (chunk: Buffer) => chunks.push(chunk));
+    child.once('error', reject);
+    child.once('close', () => done(Buffer.concat(chunks).toString()));
+  });
+}
