@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { access, mkdtemp, readFile, readlink, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -124,10 +125,10 @@ function start(started: ChildProcess[], file: string, args: readonly string[]): 
 }
 
 /** Kills a child that still runs; resolves once it is gone. */
-function end(child: ChildProcess): Promise<void> | void {
+async function end(child: ChildProcess): Promise<void> {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   child.kill('SIGKILL');
-  return new Promise((done) => void child.once('exit', () => done()));
+  await once(child, 'exit');
 }
 
 /** Resolves once the child has written `words` to its standard error; rejects when it ends without. */
