@@ -94,7 +94,11 @@ export interface TableScope {
 /** A loaded program, as filters need it. `fd` stays the engine's. */
 export interface Program {
   readonly fd: number;
+  /** The kernel's digest of its instructions, 16 hex digits. */
   readonly tag: string;
+  readonly id: number;
+  /** False: its maps were made with it, so a program attached earlier works on others, whatever its tag. */
+  readonly reusedMaps: boolean;
 }
 
 export interface BalancerEngine extends Disposable {

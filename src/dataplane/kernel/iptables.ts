@@ -7,7 +7,7 @@ import { isOurChain } from '../plan/names.js';
 import type { Chain, FirewallTable, Jump } from '../plan/objects.js';
 import { runTool } from './child.js';
 
-const tables = ['filter', 'mangle', 'nat'] as const satisfies readonly FirewallTable[];
+const tables = ['filter', 'mangle', 'nat', 'raw'] as const satisfies readonly FirewallTable[];
 
 export class Iptables {
   /** How often a jump stands in its chain, as last observed: all of them must go when it is moved or removed. */

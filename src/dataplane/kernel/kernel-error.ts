@@ -45,3 +45,10 @@ export class MissingModuleError extends KernelError {
 /** errno's name of whatever was thrown. */
 export const errnoOf = (err: unknown): string =>
   err instanceof Error && 'code' in err && typeof err.code === 'string' ? err.code : 'UNKNOWN';
+
+/** A failed call of netlink or the addon as KernelError; a bug stays what it is. */
+export function toKernelError(what: string, err: unknown): unknown {
+  if (err instanceof KernelError) return err;
+  if (!(err instanceof Error) || !('code' in err) || err.name === 'AssertionError') return err;
+  return new KernelError(what, errnoOf(err), { cause: err, text: err.message });
+}

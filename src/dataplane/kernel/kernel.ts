@@ -1,6 +1,7 @@
 /** What the reconciler asks of the kernel: the seam that tests put a model behind. */
 import type { Ip } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
+import type { BalancerEngine } from '../balancer/engine.js';
 import type { Op } from '../plan/diff.js';
 import type { Scope } from '../plan/node.js';
 import type { KernelObject } from '../plan/objects.js';
@@ -16,6 +17,8 @@ export interface Observation {
 }
 
 export interface Kernel {
+  /** What balances here. */
+  readonly engine: Pick<BalancerEngine, 'name' | 'plan'>;
   /**
    * Reads one namespace. Rejects with KernelError.
    * @param sysctls paths below /proc/sys to read
@@ -27,8 +30,10 @@ export interface Kernel {
   apply(scope: Scope, ops: readonly Op[]): Promise<void>;
   /** VNIs of the overlay namespaces there are. */
   overlayNamespaces(): Promise<Vni[]>;
-  /** Removes an overlay's namespace with all that is in it. */
+  /** Removes an overlay's namespace with all that is in it, and what the engine keeps for it elsewhere. */
   deleteOverlayNamespace(vni: Vni): Promise<void>;
+  /** The node left its cluster and the scopes are empty: the engine gives back what it holds itself. Rejects with KernelError. */
+  release(): Promise<void>;
   /** MTU in bytes of the host's device that holds the address, null when none does. */
   underlayMtu(vtep: Ip): Promise<number | null>;
   /** Calls back when something in the namespace changed. Null when there is no such namespace (yet). */

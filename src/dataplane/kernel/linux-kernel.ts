@@ -8,6 +8,8 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Ip } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
+import type { BalancerEngine, BalancerTable } from '../balancer/engine.js';
+import { ipvsEngine } from '../balancer/ipvs.js';
 import { native } from '../native.js';
 import { isErrno } from '../netlink/netlink-error.js';
 import type { RouteTopic } from '../netlink/route.js';
@@ -17,7 +19,7 @@ import { overlayNamespace, overlayNamespacePrefix } from '../plan/names.js';
 import type { Scope } from '../plan/node.js';
 import { scopeName } from '../plan/node.js';
 import type { Link } from '../plan/objects.js';
-import { errnoOf, KernelError } from './kernel-error.js';
+import { errnoOf, KernelError, toKernelError } from './kernel-error.js';
 import type { Kernel, Observation } from './kernel.js';
 import { NamespaceKernel } from './namespace-kernel.js';
 import type { LinkFactory } from './route-objects.js';
@@ -27,7 +29,12 @@ export interface LinuxKernelOptions {
   readonly hostNetns?: string | null;
   /** Where overlay namespaces are mounted. */
   readonly netnsDirectory?: string;
+  /** Stays the caller's to close. */
+  readonly engine?: BalancerEngine;
 }
+
+/** A scope in which something may be balanced. */
+export type BalancedScope = Exclude<Scope, { readonly kind: 'sandbox' }>;
 
 /** Neighbour events only where every entry is ours: in the host they tell of each ARP answer of strangers. */
 const topics: Readonly<Record<Scope['kind'], readonly RouteTopic[]>> = {
@@ -37,12 +44,18 @@ const topics: Readonly<Record<Scope['kind'], readonly RouteTopic[]>> = {
 };
 
 export class LinuxKernel implements Kernel, Disposable {
+  readonly engine: BalancerEngine;
   readonly #hostNetns: string | null;
   readonly #directory: string;
   readonly #namespaces = new Map<string, NamespaceKernel>();
   #host: RouteNetlink | null = null;
 
-  constructor({ hostNetns = null, netnsDirectory = '/run/netns' }: LinuxKernelOptions = {}) {
+  constructor({
+    hostNetns = null,
+    netnsDirectory = '/run/netns',
+    engine = ipvsEngine,
+  }: LinuxKernelOptions = {}) {
+    this.engine = engine;
     this.#hostNetns = hostNetns;
     this.#directory = netnsDirectory;
   }
@@ -90,6 +103,24 @@ export class LinuxKernel implements Kernel, Disposable {
     const path = this.overlayPath(vni);
     await this.#removePorts(path);
     this.#native(`delete ${path}`, () => native().deleteNetns(path));
+    try {
+      await this.engine.forgetOverlay(vni);
+    } catch (err) {
+      throw toKernelError(`forget overlay ${vni}`, err);
+    }
+  }
+
+  async release(): Promise<void> {
+    try {
+      await this.engine.release();
+    } catch (err) {
+      throw toKernelError(`release the ${this.engine.name} engine`, err);
+    }
+  }
+
+  /** The engine's table of a scope, for its counters and flows. Rejects as BalancerEngine.open does. */
+  async table(scope: BalancedScope): Promise<BalancerTable> {
+    return this.#namespace(scope).table();
   }
 
   async underlayMtu(vtep: Ip): Promise<number | null> {
@@ -104,7 +135,8 @@ export class LinuxKernel implements Kernel, Disposable {
 
   watch(scope: Scope, onChange: () => void): Disposable | null {
     try {
-      return subscribeRoute(this.#path(scope), topics[scope.kind], onChange);
+      const filters = this.engine.name === 'ebpf' && scope.kind !== 'sandbox' ? (['filter'] as const) : [];
+      return subscribeRoute(this.#path(scope), [...topics[scope.kind], ...filters], onChange);
     } catch (err) {
       if (isErrno(err, 'ENOENT', 'EINVAL')) return null;
       throw new KernelError(`watch ${scopeName(scope)}`, errnoOf(err), { cause: err });
@@ -140,7 +172,11 @@ export class LinuxKernel implements Kernel, Disposable {
     const name = scopeName(scope);
     const known = this.#namespaces.get(name);
     if (known) return known;
-    const namespace = new NamespaceKernel(this.#path(scope), this.#factory(scope), scope.kind !== 'sandbox');
+    const balancing =
+      scope.kind === 'sandbox'
+        ? null
+        : { engine: this.engine, vni: scope.kind === 'overlay' ? scope.vni : null };
+    const namespace = new NamespaceKernel(this.#path(scope), this.#factory(scope), balancing);
     this.#namespaces.set(name, namespace);
     return namespace;
   }

@@ -1,22 +1,24 @@
 /**
  * One namespace: all adapters over it, opened on first use and closed together. Ops are done in order; runs of chains and
- * jumps, and runs of ipset entries, are one transaction each.
+ * jumps, of ipset entries, and of virtual and real servers are handed over whole.
  */
 import type { Op } from '../plan/diff.js';
 import { applyToImage, opLine } from '../plan/diff.js';
-import type { KernelObject, ObjectKind, RealServer, VirtualServer } from '../plan/objects.js';
+import type { Filter, KernelObject, ObjectKind } from '../plan/objects.js';
 import { OutsideError } from '../../model/errors.js';
+import type { Vni } from '../../model/ids.js';
+import type { BalancerEngine, BalancerOp, BalancerTable } from '../balancer/engine.js';
 import { isErrno } from '../netlink/netlink-error.js';
+import { Filters } from './filters.js';
 import { Iptables } from './iptables.js';
 import { IpSets } from './ipsets.js';
-import { IpvsTable } from './ipvs-table.js';
-import { errnoOf, KernelError } from './kernel-error.js';
+import { errnoOf, KernelError, toKernelError } from './kernel-error.js';
 import type { Observation } from './kernel.js';
 import type { LinkFactory, RouteObject } from './route-objects.js';
 import { isRouteObject, RouteObjects } from './route-objects.js';
 import { Sysctls } from './sysctls.js';
 
-type Adapter = 'route' | 'sysctl' | 'ipset' | 'iptables' | 'ipvs' | 'namespace';
+type Adapter = 'route' | 'sysctl' | 'ipset' | 'iptables' | 'table' | 'filter' | 'namespace';
 
 const adapterOf: Readonly<Record<ObjectKind, Adapter>> = {
   namespace: 'namespace',
@@ -31,27 +33,39 @@ const adapterOf: Readonly<Record<ObjectKind, Adapter>> = {
   ipsetEntry: 'ipset',
   chain: 'iptables',
   jump: 'iptables',
-  virtualServer: 'ipvs',
-  realServer: 'ipvs',
+  virtualServer: 'table',
+  realServer: 'table',
+  localAddress: 'table',
+  aliasNode: 'table',
+  mesh: 'table',
+  filter: 'filter',
 };
+
+/** What balances in a namespace. */
+export interface Balancing {
+  readonly engine: BalancerEngine;
+  /** Null: the host's namespace. */
+  readonly vni: Vni | null;
+}
 
 export class NamespaceKernel implements Disposable {
   readonly #sysctls: Sysctls;
   readonly #iptables: Iptables;
   readonly #ipSets: IpSets;
   /** Chains and sets as last read and since written; null: they must be read. */
-  #filters: readonly KernelObject[] | null = null;
+  #chains: readonly KernelObject[] | null = null;
   #route: RouteObjects | null = null;
-  #ipvs: IpvsTable | null = null;
+  #filters: Filters | null = null;
+  #table: Promise<BalancerTable> | null = null;
 
   /**
    * @param netns path of the namespace, null for this process's own
-   * @param balances false where nothing is ever balanced, so that nothing of it need be read
+   * @param balancing null where nothing is ever balanced, so that nothing of it need be read
    */
   constructor(
     private readonly netns: string | null,
     private readonly factory: LinkFactory,
-    private readonly balances: boolean,
+    private readonly balancing: Balancing | null,
   ) {
     this.#sysctls = new Sysctls(netns);
     this.#iptables = new Iptables(netns);
@@ -60,29 +74,46 @@ export class NamespaceKernel implements Disposable {
 
   [Symbol.dispose](): void {
     this.#route?.[Symbol.dispose]();
-    this.#ipvs?.[Symbol.dispose]();
+    // Also one that is still being opened.
+    void this.#table?.then(
+      (table) => table[Symbol.dispose](),
+      () => undefined,
+    );
     this.#route = null;
-    this.#ipvs = null;
+    this.#filters = null;
+    this.#table = null;
   }
 
   /** The namespace was just made: there is nothing in it to be read. */
   knownEmpty(): void {
-    this.#filters = [];
+    this.#chains = [];
+  }
+
+  /** The engine's table here. Rejects as BalancerEngine.open does. */
+  table(): Promise<BalancerTable> {
+    if (this.balancing === null) throw new KernelError('balance in a container', 'EINVAL');
+    const { engine, vni } = this.balancing;
+    const opened = (this.#table ??= engine.open({ vni, netns: this.netns, links: this.#openRoute() }));
+    // What failed to open is tried again.
+    opened.catch(() => {
+      if (this.#table === opened) this.#table = null;
+    });
+    return opened;
   }
 
   /** See Kernel.observe. Rejects with KernelError. `exists` false: there is no such namespace. */
   async observe(sysctls: readonly string[], fresh: boolean): Promise<Observation> {
     try {
-      this.#route ??= new RouteObjects(this.netns, this.factory);
+      this.#openRoute();
     } catch (err) {
       // ENOENT: no file. EINVAL: the file is there and no namespace is mounted on it (made or removed half way).
       if (isErrno(err, 'ENOENT', 'EINVAL')) return { exists: false, objects: [], balancingUnavailable: null };
       throw new KernelError(`open ${this.netns}`, errnoOf(err), { cause: err });
     }
     try {
-      const objects: KernelObject[] = [{ kind: 'namespace' }, ...(await this.#route.observe())];
+      const objects: KernelObject[] = [{ kind: 'namespace' }, ...(await this.#openRoute().observe())];
       objects.push(...this.#sysctls.observe(sysctls));
-      if (!this.balances) return { exists: true, objects, balancingUnavailable: null };
+      if (this.balancing === null) return { exists: true, objects, balancingUnavailable: null };
       const { found, unavailable } = await this.#observeBalancing(fresh);
       return { exists: true, objects: [...objects, ...found], balancingUnavailable: unavailable };
     } catch (err) {
@@ -95,59 +126,65 @@ export class NamespaceKernel implements Disposable {
     for (const run of runsByAdapter(ops)) {
       const [first] = run;
       if (first === undefined) continue;
-      const adapter = adapterOf[first.object.kind];
-      const filters = this.#filters;
-      const filtering = adapter === 'iptables' || adapter === 'ipset';
       const what = run.length === 1 ? opLine(first) : `${opLine(first)} and ${run.length - 1} more`;
       try {
-        if (filtering) this.#filters = null;
-        if (adapter === 'iptables') await this.#iptables.apply(run);
-        else if (adapter === 'ipset') await this.#ipSets.apply(run);
-        else for (const op of run) await this.#applyOne(op);
-        if (filtering && filters) this.#filters = applyToImage(filters, run);
+        await this.#applyRun(adapterOf[first.object.kind], run);
       } catch (err) {
         throw toKernelError(what, err);
       }
     }
   }
 
+  async #applyRun(adapter: Adapter, run: readonly Op[]): Promise<void> {
+    switch (adapter) {
+      case 'iptables':
+      case 'ipset': {
+        const chains = this.#chains;
+        this.#chains = null;
+        await (adapter === 'iptables' ? this.#iptables : this.#ipSets).apply(run);
+        if (chains) this.#chains = applyToImage(chains, run);
+        return;
+      }
+      case 'table':
+        return (await this.table()).apply(run as readonly BalancerOp[]);
+      case 'route':
+      case 'filter':
+      case 'sysctl':
+        for (const op of run) {
+          try {
+            await this.#applyOne(op);
+          } catch (err) {
+            throw toKernelError(opLine(op), err);
+          }
+        }
+        return;
+      case 'namespace':
+        return;
+    }
+  }
+
   async #applyOne(op: Op): Promise<void> {
     const { object } = op;
-    if (isRouteObject(object)) {
-      this.#route ??= new RouteObjects(this.netns, this.factory);
-      try {
-        await this.#route.apply(op as Op & { readonly object: RouteObject });
-      } catch (err) {
-        throw toKernelError(opLine(op), err);
-      }
-    } else if (object.kind === 'sysctl') {
-      if (op.op !== 'delete') this.#sysctls.write(object);
-    } else if (object.kind === 'virtualServer' || object.kind === 'realServer') {
-      this.#ipvs ??= await IpvsTable.open(this.netns);
-      try {
-        await this.#ipvs.apply(op as Op & { readonly object: VirtualServer | RealServer });
-      } catch (err) {
-        throw toKernelError(opLine(op), err);
-      }
-    }
+    if (isRouteObject(object)) return this.#openRoute().apply(op as Op & { readonly object: RouteObject });
+    if (object.kind === 'filter') return this.#openFilters().apply(op as Op & { readonly object: Filter });
+    if (object.kind === 'sysctl' && op.op !== 'delete') this.#sysctls.write(object);
   }
 
   async #observeBalancing(
     fresh: boolean,
   ): Promise<{ found: KernelObject[]; unavailable: OutsideError | null }> {
     const readers = [
+      async (): Promise<readonly KernelObject[]> => (await this.table()).observe(fresh),
       async (): Promise<readonly KernelObject[]> => {
-        this.#ipvs ??= await IpvsTable.open(this.netns);
-        return this.#ipvs.observe();
-      },
-      async (): Promise<readonly KernelObject[]> => {
-        if (fresh || this.#filters === null) {
-          this.#filters = null;
+        if (fresh || this.#chains === null) {
+          this.#chains = null;
           const [chains, sets] = await Promise.all([this.#iptables.observe(), this.#ipSets.observe()]);
-          this.#filters = [...chains, ...sets];
+          this.#chains = [...chains, ...sets];
         }
-        return this.#filters;
+        return this.#chains;
       },
+      async (): Promise<readonly KernelObject[]> =>
+        this.balancing?.engine.name === 'ebpf' ? this.#openFilters().observe() : [],
     ];
     const results = await Promise.allSettled(readers.map((read) => read()));
     const found: KernelObject[] = [];
@@ -158,6 +195,16 @@ export class NamespaceKernel implements Disposable {
       else throw result.reason;
     }
     return { found, unavailable };
+  }
+
+  #openRoute(): RouteObjects {
+    return (this.#route ??= new RouteObjects(this.netns, this.factory));
+  }
+
+  #openFilters(): Filters {
+    if (this.balancing === null) throw new KernelError('filter in a container', 'EINVAL');
+    const route = this.#openRoute();
+    return (this.#filters ??= new Filters(route.tc, route, this.balancing.engine));
   }
 }
 
@@ -170,10 +217,4 @@ function runsByAdapter(ops: readonly Op[]): Op[][] {
     else runs.push([op]);
   }
   return runs;
-}
-
-function toKernelError(what: string, err: unknown): unknown {
-  if (err instanceof KernelError) return err;
-  if (!(err instanceof Error) || !('code' in err) || err.name === 'AssertionError') return err;
-  return new KernelError(what, errnoOf(err), { cause: err, text: err.message });
 }

@@ -8,7 +8,9 @@ import type { Mac } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
 import { isErrno } from '../netlink/netlink-error.js';
 import type { Link as NetlinkLink } from '../netlink/links.js';
+import type { LinkIndices } from '../balancer/engine.js';
 import { RouteNetlink } from '../netlink/route.js';
+import type { TrafficControl } from '../netlink/tc.js';
 import type { Op } from '../plan/diff.js';
 import type { Address, FdbEntry, KernelObject, Link, Neighbour, Route, Rule } from '../plan/objects.js';
 import { identity, routeProtocol } from '../plan/objects.js';
@@ -25,7 +27,7 @@ export interface LinkFactory {
   makeVxlan(link: Link): Promise<void>;
 }
 
-export class RouteObjects implements Disposable {
+export class RouteObjects implements LinkIndices, Disposable {
   readonly #netlink: RouteNetlink;
   #indices = new Map<string, number>();
 
@@ -39,6 +41,21 @@ export class RouteObjects implements Disposable {
 
   [Symbol.dispose](): void {
     this.#netlink[Symbol.dispose]();
+  }
+
+  /** Traffic control over the same socket. */
+  get tc(): TrafficControl {
+    return this.#netlink.tc;
+  }
+
+  /** Rejects with NetlinkError. */
+  async indexOf(name: string): Promise<number | null> {
+    return (await this.#netlink.links.find(name))?.index ?? null;
+  }
+
+  /** Rejects with NetlinkError. */
+  async nameOf(index: number): Promise<string | null> {
+    return (await this.#netlink.links.find(index))?.name ?? null;
   }
 
   /** Rejects with NetlinkError. */

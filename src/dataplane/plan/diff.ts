@@ -42,13 +42,18 @@ const rank: Readonly<Record<ObjectKind, number>> = {
   neighbour: 5,
   route: 6,
   rule: 7,
+  // A reply that comes before its node is known is dropped, and other nodes may send requests at any time.
+  aliasNode: 8,
   // A mark before its virtual server, or the other way round: both refuse. Next to their set, entries need no process of their own.
-  ipset: 8,
-  ipsetEntry: 9,
-  chain: 10,
-  jump: 11,
-  virtualServer: 12,
-  realServer: 13,
+  ipset: 9,
+  ipsetEntry: 10,
+  chain: 11,
+  jump: 12,
+  mesh: 13,
+  localAddress: 14,
+  filter: 15,
+  virtualServer: 16,
+  realServer: 17,
 };
 
 /** From here on an object directs packets at backends rather than making them reachable. */

@@ -1,20 +1,27 @@
 /**
  * The host's own namespace, where published ports live: the host's end of the veth pair to ingress, a route per alias of
- * this node, permanent neighbours behind it, the port -> mark sets, the virtual servers and our chains. Everybody else
+ * this node, permanent neighbours behind it, and what the balancer engine wants there for published ports. Everybody else
  * lives here too, so only what bears our names, protocol number or mark prefix is ever touched.
  */
 import type { Cidr } from '../../model/addresses.js';
 import type { NodeNetworkState } from '../state.js';
 import { aliasAddress } from '../state.js';
-import { hostChains } from './firewall.js';
-import { balancerSysctls, planPublishedPorts } from './load-balancer.js';
+import type { BalancerPlan } from './balancing.js';
 import { adminChain, hostLinkName, isOurChain, isOurMark, isOurSet } from './names.js';
 import type { KernelObject } from './objects.js';
 import { mainTable, routeProtocol } from './objects.js';
 import { routerSysctls } from './overlay.js';
 
-/** All that the host's namespace should hold; nothing while there is no ingress overlay. */
-export function planHost(state: NodeNetworkState | null, mtuBytes: number): KernelObject[] {
+/**
+ * All that the host's namespace should hold; nothing while there is no ingress overlay.
+ * @param observed what it holds: an engine may look there for devices and addresses
+ */
+export function planHost(
+  state: NodeNetworkState | null,
+  mtuBytes: number,
+  balancing: BalancerPlan,
+  observed: readonly KernelObject[],
+): KernelObject[] {
   const ingress = state?.overlays.find((overlay) => overlay.ingress);
   if (state === null || ingress === undefined) return [];
   const { own, subnet, endpoints } = ingress;
@@ -34,9 +41,7 @@ export function planHost(state: NodeNetworkState | null, mtuBytes: number): Kern
         source: null,
       },
     ]),
-    ...balancerSysctls,
-    ...hostChains(state.aliasRange),
-    ...planPublishedPorts(state, ingress),
+    ...balancing.planHost(state, ingress, mtuBytes, observed),
   ];
 }
 
@@ -65,6 +70,11 @@ export function ownsInHost(object: KernelObject): boolean {
     case 'virtualServer':
     case 'realServer':
       return isOurMark(object.mark);
+    case 'filter': // only programs of ours are observed, and only our maps
+    case 'localAddress':
+    case 'aliasNode':
+    case 'mesh':
+      return true;
     case 'namespace':
     case 'sysctl':
     case 'fdb':

@@ -5,6 +5,7 @@
 import type { Vni } from '../../model/ids.js';
 import type { SandboxEndpoint } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
+import type { BalancerPlan } from './balancing.js';
 import type { Op } from './diff.js';
 import { diff } from './diff.js';
 import { ownsInHost, planHost } from './ingress.js';
@@ -59,6 +60,7 @@ export const planOverlayScope = (
   desired: Desired & { readonly state: NodeNetworkState },
   overlay: Overlay,
   mtuBytes: number,
+  balancing: BalancerPlan,
 ): ScopePlan => ({
   scope: { kind: 'overlay', vni: overlay.vni },
   objects: planOverlay(
@@ -66,13 +68,20 @@ export const planOverlayScope = (
     overlay,
     desired.sandboxes.filter(({ overlayId }) => overlayId === overlay.id),
     mtuBytes,
+    balancing,
   ),
   owns: ownsInOverlay,
 });
 
-export const planHostScope = (state: NodeNetworkState | null, mtuBytes: number): ScopePlan => ({
+/** @param observed what the host's namespace holds; [] before it was read */
+export const planHostScope = (
+  state: NodeNetworkState | null,
+  mtuBytes: number,
+  balancing: BalancerPlan,
+  observed: readonly KernelObject[],
+): ScopePlan => ({
   scope: { kind: 'host' },
-  objects: planHost(state, mtuBytes),
+  objects: planHost(state, mtuBytes, balancing, observed),
   owns: ownsInHost,
 });
 

@@ -171,7 +171,7 @@ export interface Filter {
   readonly program: string;
   /** The kernel's digest of the program's instructions, 16 hex digits: tells an older program of that name. */
   readonly tag: string;
-  /** What the program reads as the packet's class: the VNI on ports of overlays, 0 elsewhere. */
+  /** What the program reads as the packet's class, 16 bits: overlayClass of the VNI on ports of overlays, 0 elsewhere. */
   readonly classId: number;
 }
 

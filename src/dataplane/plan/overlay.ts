@@ -1,6 +1,6 @@
 /**
  * One overlay in its namespace: bridge, VXLAN device, the node's own address, the VIPs, a port per local endpoint, who
- * is where, and the balancing of VIPs. The namespace is wholly ours.
+ * is where, and what the balancer engine wants there. The namespace is wholly ours.
  *
  * On ingress the node's own address belongs to the host's end of a veth pair, where published ports are translated; the
  * bridge holds the network's gateway address instead, alike on every node. Replies of local tasks that another node
@@ -9,24 +9,13 @@
  * would be taken there for a packet of the node's own and be reset.
  */
 import { parseCidr } from '../../model/addresses.js';
-import type { Cidr } from '../../model/addresses.js';
 import type { SandboxEndpoint } from '../sandbox.js';
 import { containerEndName, portName } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
-import { nodeAliasCidr } from '../state.js';
-import { overlayChains } from './firewall.js';
-import { balancerSysctls, planVirtualIps } from './load-balancer.js';
-import {
-  bridgeMac,
-  bridgeName,
-  hostLinkName,
-  hostPortName,
-  transitRulePriority,
-  transitTable,
-  vxlanName,
-} from './names.js';
+import type { BalancerPlan } from './balancing.js';
+import { bridgeMac, bridgeName, hostLinkName, hostPortName, vxlanName } from './names.js';
 import { planNeighbors } from './neighbors.js';
-import type { KernelObject, Link, Route, Rule } from './objects.js';
+import type { KernelObject, Link } from './objects.js';
 import { routeProtocol } from './objects.js';
 
 /**
@@ -39,10 +28,10 @@ export function planOverlay(
   overlay: Overlay,
   sandboxes: readonly SandboxEndpoint[],
   mtuBytes: number,
+  balancing: BalancerPlan,
 ): KernelObject[] {
   const { prefixLength } = parseCidr(overlay.subnet);
   const bridgeAddress = overlay.ingress ? overlay.gateway : overlay.own.address;
-  const balancing = planVirtualIps(overlay);
   return [
     { kind: 'namespace' },
     ...planLinks(state, overlay, sandboxes, mtuBytes),
@@ -56,8 +45,7 @@ export function planOverlay(
         : [{ kind: 'address', device: bridgeName, address: vip, prefixLength: 32 }],
     ),
     ...planNeighbors(overlay, sandboxes, state.nodeId),
-    ...(overlay.ingress ? planTransit(state, overlay) : []),
-    ...(balancing.length > 0 ? [...balancerSysctls, ...overlayChains(), ...balancing] : []),
+    ...balancing.planOverlay(state, overlay, sandboxes),
   ];
 }
 
@@ -106,33 +94,6 @@ function planLinks(
       ? [{ ...port, name: hostPortName, peer: { name: hostLinkName, mac: overlay.own.mac, mtu } }]
       : []),
   ];
-}
-
-/** Replies with an alias of node k as their source go to k: a rule and a table per peer. */
-function planTransit(state: NodeNetworkState, ingress: Overlay): (Rule | Route)[] {
-  return ingress.peers.flatMap((peer): (Rule | Route)[] => {
-    const table = transitTable(ingress.subnet, peer.address);
-    return [
-      {
-        kind: 'route',
-        table,
-        type: 'unicast',
-        destination: '0.0.0.0/0' as Cidr,
-        device: bridgeName,
-        via: peer.address,
-        source: null,
-      },
-      {
-        kind: 'rule',
-        priority: transitRulePriority,
-        from: nodeAliasCidr(state.aliasRange, ingress.subnet, peer.address),
-        to: null,
-        iif: null,
-        table,
-        protocol: routeProtocol,
-      },
-    ];
-  });
 }
 
 /** What the reconciler may remove in an overlay's namespace: all but what the kernel makes by itself. */

@@ -1,4 +1,5 @@
 /** One look at a node: which namespaces there are to be, what each holds, and what would make it right. Writes nothing. */
+import { createHash } from 'node:crypto';
 import { OutsideError } from '../../model/errors.js';
 import type { Vni } from '../../model/ids.js';
 import type { SandboxEndpoint } from '../sandbox.js';
@@ -19,7 +20,10 @@ import type { KernelObject, Link, Sysctl } from '../plan/objects.js';
 import { line } from '../plan/objects.js';
 import { presentEndpoints } from '../plan/sandbox.js';
 
-/** A namespace that is to be looked at. `key` changes exactly when its plan does. */
+/**
+ * A namespace that is to be looked at. `key` changes when what is desired of it does; where the plan depends on what is found
+ * there, too, the kernel's notifications tell of the rest.
+ */
 export interface Target {
   readonly name: string;
   readonly key: string;
@@ -31,6 +35,8 @@ export interface ScopeWork {
   readonly scope: Scope;
   readonly name: string;
   readonly key: string;
+  /** Changes exactly when the plan does. */
+  readonly planKey: string;
   /** False: a container's namespace that is not there; nothing can be done in it. */
   readonly exists: boolean;
   /** False while something is awaited that the engine has yet to do. */
@@ -76,16 +82,19 @@ export class NodePass {
     const { state, sandboxes } = this.desired;
     if (state === null) return [];
     const mtu = await this.#mtuBytes();
-    return state.overlays.map((overlay) =>
-      this.#target(
-        planOverlayScope({ state, sandboxes }, overlay, mtu),
-        sandboxes.filter(({ overlayId }) => overlayId === overlay.id),
-      ),
-    );
+    return state.overlays.map((overlay) => {
+      const plan = planOverlayScope({ state, sandboxes }, overlay, mtu, this.kernel.engine.plan);
+      const present = sandboxes.filter(({ overlayId }) => overlayId === overlay.id);
+      return this.#target(plan, () => plan, present);
+    });
   }
 
+  /** The host's namespace; an engine may plan by the devices and addresses found there. */
   async host(): Promise<Target> {
-    return this.#target(planHostScope(this.desired.state, await this.#mtuBytes()));
+    const mtu = await this.#mtuBytes();
+    const plan = (observed: readonly KernelObject[]): ScopePlan =>
+      planHostScope(this.desired.state, mtu, this.kernel.engine.plan, observed);
+    return this.#target(plan([]), plan);
   }
 
   /** Containers' namespaces; what is planned in one depends on the interfaces found there. */
@@ -96,7 +105,7 @@ export class NodePass {
       const name = scopeName(scope);
       this.names.add(name);
       const named = endpoints.map(({ mac }): Link => ({ kind: 'link', name: mac, mac }));
-      const key = textOf(planSandboxScope(state, path, endpoints, named).objects);
+      const key = keyOf(planSandboxScope(state, path, endpoints, named).objects);
       return { name, key, observe: () => this.#observeSandbox(path, endpoints, key) };
     });
   }
@@ -114,21 +123,27 @@ export class NodePass {
     return works;
   }
 
-  #target(plan: ScopePlan, present: readonly SandboxEndpoint[] = []): Target {
-    const name = scopeName(plan.scope);
+  /**
+   * @param first the plan as far as it is known before the namespace is looked at; its parameters are all there will be
+   * @param replan the plan given what is found
+   */
+  #target(
+    first: ScopePlan,
+    replan: (observed: readonly KernelObject[]) => ScopePlan,
+    present: readonly SandboxEndpoint[] = [],
+  ): Target {
+    const { scope } = first;
+    const name = scopeName(scope);
     this.names.add(name);
-    const key = textOf(plan.objects);
+    const key = keyOf(first.objects);
     return {
       name,
       key,
       observe: () =>
-        this.#attempt(plan.scope, key, async () => {
-          const observation = await this.kernel.observe(
-            plan.scope,
-            sysctlPaths(plan.objects),
-            this.#isFresh(plan.scope),
-          );
-          return { ...this.#work(plan, key, observation), present };
+        this.#attempt(scope, key, async () => {
+          const sysctls = sysctlPaths(first.objects);
+          const observation = await this.kernel.observe(scope, sysctls, this.#isFresh(scope));
+          return { ...this.#work(replan(observation.objects), key, observation), present };
         }),
     };
   }
@@ -166,6 +181,7 @@ export class NodePass {
       scope: plan.scope,
       name: scopeName(plan.scope),
       key,
+      planKey: keyOf(plan.objects),
       exists,
       complete: exists,
       ops,
@@ -188,6 +204,7 @@ export class NodePass {
         scope,
         name: scopeName(scope),
         key,
+        planKey: '',
         exists: false,
         complete: false,
         ops: [],
@@ -216,4 +233,9 @@ const sysctlPaths = (objects: readonly KernelObject[]): string[] => [
   ...new Set(objects.filter((object): object is Sysctl => object.kind === 'sysctl').map(({ path }) => path)),
 ];
 
-const textOf = (objects: readonly KernelObject[]): string => objects.map(line).join('\n');
+/** A digest of the objects' texts, which may be megabytes. */
+function keyOf(objects: readonly KernelObject[]): string {
+  const hash = createHash('sha256');
+  for (const object of objects) hash.update(`${line(object)}\n`);
+  return hash.digest('base64');
+}

@@ -15,6 +15,7 @@ import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { runLoop, Trigger } from '../../runtime/loop.js';
 import type { Kernel } from '../kernel/kernel.js';
+import type { EngineName } from '../plan/balancing.js';
 import type { Stage } from '../plan/diff.js';
 import { opLine, stages } from '../plan/diff.js';
 import type { Desired } from '../plan/node.js';
@@ -106,13 +107,15 @@ export class Reconciler {
     return this.#waiters.until(() => this.#isPresent('sandbox', endpointId), signal);
   }
 
-  /** For the daemon's status: what was reached, what stands in the way ('' when nothing does), repairs of drift. */
+  /** For the daemon's status: what balances, what was reached, what stands in the way ('' when nothing does), repairs of drift. */
   status(): {
+    readonly engine: EngineName;
     readonly programmedRevision: number;
     readonly lastError: string;
     readonly driftRepairs: number;
   } {
     return {
+      engine: this.#kernel.engine.name,
       programmedRevision: this.#programmedRevision,
       lastError: this.#lastError,
       driftRepairs: this.#driftRepairs,
@@ -202,6 +205,7 @@ export class Reconciler {
     }
     for (const work of works) this.#settle(work, nowMs);
     opCount += await this.#removeStale(pass);
+    if (desired.state === null) await this.#release(pass);
     this.#conclude(desired, pass, nowMs);
     if (opCount > 0)
       this.#log.info({ ops: opCount, revision: desired.state?.revision ?? null }, 'kernel programmed');
@@ -242,7 +246,8 @@ export class Reconciler {
     // Reachable is enough here: a kernel that cannot balance still connects containers.
     record.present = work.error === null ? work.present.map(({ endpointId }) => endpointId) : [];
     work.error ??= work.unavailable;
-    if (record.programmedKey === work.key && record.complete && work.applied.length > 0) {
+    const samePlan = record.programmedKey === work.key && record.planKey === work.planKey;
+    if (samePlan && record.complete && work.applied.length > 0) {
       this.#driftRepairs += work.applied.length;
       this.#log.warn({ scope: work.name, ops: work.applied.map(opLine) }, 'drift repaired');
     }
@@ -260,6 +265,7 @@ export class Reconciler {
       const remade = work.applied.some(({ op }) => op === 'remake');
       record.failures = 0;
       record.programmedKey = remade ? null : work.key;
+      record.planKey = work.planKey;
       record.dirty = !work.complete;
       record.retryAtMs = work.complete ? 0 : nowMs + awaitedMs;
     }
@@ -284,6 +290,16 @@ export class Reconciler {
       }
     }
     return removed;
+  }
+
+  /** The node left: once nothing hangs on it any more, the engine goes, too. */
+  async #release(pass: NodePass): Promise<void> {
+    if (pass.errors.length > 0 || [...this.#records.values()].some(({ error }) => error !== null)) return;
+    try {
+      await this.#kernel.release();
+    } catch (err) {
+      pass.errors.push(outside(err).message);
+    }
   }
 
   #conclude(desired: Desired, pass: NodePass, nowMs: number): void {

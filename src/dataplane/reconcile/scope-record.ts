@@ -6,8 +6,10 @@ export class ScopeRecord {
   scope: Scope | null = null;
   /** Needs a look although its plan may not have changed. */
   dirty = true;
-  /** The plan (as text) that the namespace was last seen or brought equal to; null before. */
+  /** Key of what was desired when the namespace was last seen or brought equal to its plan; null before. */
   programmedKey: string | null = null;
+  /** Key of that plan. */
+  planKey: string | null = null;
   /** Nothing is awaited any more that the engine has yet to do. */
   complete = false;
   /** Ids of the endpoints that can be reached: by their port in an overlay, by their interface in a container. */

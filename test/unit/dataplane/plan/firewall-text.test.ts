@@ -3,8 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { formatSetChanges, parseSavedSets } from '../../../../src/dataplane/kernel/ipsets.js';
 import { formatTransaction, parseSaved } from '../../../../src/dataplane/kernel/iptables.js';
 import { diff } from '../../../../src/dataplane/plan/diff.js';
-import { hostChains } from '../../../../src/dataplane/plan/firewall.js';
+import { hostChains as ebpfChains } from '../../../../src/dataplane/plan/ebpf.js';
 import { ownsInHost } from '../../../../src/dataplane/plan/ingress.js';
+import { hostChains } from '../../../../src/dataplane/plan/ipvs.js';
 import { line } from '../../../../src/dataplane/plan/objects.js';
 import { defaultAliasRange } from '../../../../src/dataplane/state.js';
 
@@ -83,6 +84,47 @@ describe('iptables', () => {
       '-X SKEP-INPUT',
       '-X SKEP-FORWARD',
     ]);
+  });
+});
+
+describe('iptables for ebpf', () => {
+  const savedForEbpf = `*raw
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:SKEP-RAW - [0:0]
+-A PREROUTING -j SKEP-RAW
+-A OUTPUT -j SKEP-RAW
+-A SKEP-RAW -s 240.0.0.0/4 -j CT --notrack
+-A SKEP-RAW -d 240.0.0.0/4 -j CT --notrack
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:SKEP-FORWARD - [0:0]
+:SKEP-INPUT - [0:0]
+:SKEP-USER - [0:0]
+-A INPUT -j SKEP-INPUT
+-A FORWARD -j SKEP-FORWARD
+-A SKEP-FORWARD -j SKEP-USER
+-A SKEP-FORWARD -s 240.0.0.0/4 -i sk-ingress -j ACCEPT
+-A SKEP-FORWARD -d 240.0.0.0/4 -o sk-ingress -j ACCEPT
+-A SKEP-INPUT -j SKEP-USER
+COMMIT
+`;
+  const forEbpf = ebpfChains(defaultAliasRange);
+
+  test('what is planned reads back equal', () => {
+    expect(diff(forEbpf, parseSaved(savedForEbpf).objects, ownsInHost)).toEqual([]);
+  });
+
+  test('the chains of the other engine make way for it in one transaction a table', () => {
+    const { objects, jumpCounts } = parseSaved(saved);
+    const text = formatTransaction(diff(forEbpf, objects, ownsInHost), jumpCounts);
+    expect(text.match(/^\*.*$/gm)).toEqual(['*filter', '*mangle', '*raw']);
+    expect(text).toContain('-X SKEP-INGRESS');
+    const after = parseSaved(savedForEbpf);
+    const back = formatTransaction(diff(planned, after.objects, ownsInHost), after.jumpCounts);
+    expect(back).toContain('-X SKEP-RAW');
   });
 });
 

@@ -2,6 +2,8 @@
 import type { Cidr, Ip, Mac } from '../../../../src/model/addresses.js';
 import type { Scheduler } from '../../../../src/model/balancing.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../../../src/model/ids.js';
+import type { ebpfPlan } from '../../../../src/dataplane/plan/ebpf.js';
+import type { KernelObject } from '../../../../src/dataplane/plan/objects.js';
 import type { SandboxEndpoint } from '../../../../src/dataplane/sandbox.js';
 import type {
   Endpoint,
@@ -134,3 +136,39 @@ export const sandboxOf = (
   mac: overlayId === ingressId ? ingressMac(part) : mynetMac(part),
   sandboxKey,
 });
+
+/** Tags of the programs of an object file that was never loaded. */
+export const programTags = Object.fromEntries(
+  ['skep_uplink', 'skep_loopback', 'skep_return', 'skep_vip', 'skep_alias'].map((name, index) => [
+    name,
+    String(index + 1).padStart(16, '0'),
+  ]),
+) as Parameters<typeof ebpfPlan>[0];
+
+/** Strangers' links and addresses in the host's namespace: uplink, a bridge of the engine's, a layer 3 tunnel, a port. */
+export function hostOf(node: number): KernelObject[] {
+  const link = (name: string, mac?: string): KernelObject => ({
+    kind: 'link',
+    name,
+    type: 'other',
+    ...(mac ? { mac: mac as Mac } : {}),
+  });
+  const address = (device: string, text: string, prefixLength: number): KernelObject => ({
+    kind: 'address',
+    device,
+    address: text as Ip,
+    prefixLength,
+  });
+  return [
+    link('lo', '00:00:00:00:00:00'),
+    link('eth0', `02:00:00:00:32:${hex(node)}`),
+    link('docker0', '02:42:11:22:33:44'),
+    link('veth1', '02:42:11:22:33:55'),
+    link('wg0'),
+    address('lo', '127.0.0.1', 8),
+    address('eth0', vtepOf(node), 24),
+    address('docker0', '172.17.0.1', 16),
+    address('lo', '198.51.100.7', 32),
+    address('wg0', '10.8.0.1', 24),
+  ];
+}

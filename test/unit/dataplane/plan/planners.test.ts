@@ -1,8 +1,12 @@
 /** Planners as tables of readable lines: state in, objects or operations out. */
 import { describe, expect, test } from 'vitest';
+import type { Op } from '../../../../src/dataplane/plan/diff.js';
 import { byStage, diff, opLine } from '../../../../src/dataplane/plan/diff.js';
+import { ebpfPlan } from '../../../../src/dataplane/plan/ebpf.js';
 import { ownsInHost, planHost } from '../../../../src/dataplane/plan/ingress.js';
-import { planPublishedPorts, planVirtualIps } from '../../../../src/dataplane/plan/load-balancer.js';
+import { ipvsPlan } from '../../../../src/dataplane/plan/ipvs.js';
+import type { BalancedFrontend } from '../../../../src/dataplane/plan/load-balancer.js';
+import { balancedPorts, balancedVips } from '../../../../src/dataplane/plan/load-balancer.js';
 import { planNeighbors } from '../../../../src/dataplane/plan/neighbors.js';
 import type { KernelObject, Link } from '../../../../src/dataplane/plan/objects.js';
 import { line } from '../../../../src/dataplane/plan/objects.js';
@@ -10,7 +14,7 @@ import { ownsInOverlay, planOverlay } from '../../../../src/dataplane/plan/overl
 import { ownsInSandbox, planSandbox } from '../../../../src/dataplane/plan/sandbox.js';
 import type { Overlay } from '../../../../src/dataplane/state.js';
 import type { ClusterOf } from './network-state.js';
-import { ingressId, mynetId, nodeIdOf, sandboxOf, stateOf } from './network-state.js';
+import { hostOf, ingressId, mynetId, nodeIdOf, programTags, sandboxOf, stateOf } from './network-state.js';
 
 const lines = (objects: readonly KernelObject[]): string[] => objects.map(line);
 const overlayOf = (self: number, cluster: ClusterOf, id = mynetId): Overlay => {
@@ -61,46 +65,202 @@ describe('planNeighbors', () => {
     });
 });
 
-describe('planVirtualIps', () => {
+const frontendLines = (frontends: readonly BalancedFrontend[]): string[] =>
+  frontends.flatMap(({ server, realServers, open }) => [
+    ...lines([server, ...realServers]),
+    open ? 'open' : 'closed',
+  ]);
+
+describe('balancedVips', () => {
   const cases: readonly (readonly [name: string, cluster: ClusterOf, lines: string[]])[] = [
     ['a service without endpoints has no virtual server', {}, []],
     [
       'serving endpoints balance, others drain',
       { tasks: [{ part: 3, node: 1 }, { part: 4, node: 2, serving: false }] }, // prettier-ignore
       [
-        'virtual-server 0x5e000002 rr',
-        'real-server 0x5e000002 10.0.1.3:0 direct weight 1',
-        'real-server 0x5e000002 10.0.1.4:0 direct weight 0',
-        'ipset-entry skep-vip 10.0.1.2 0x5e000002',
+        'virtual-server 0x5e000002 10.0.1.2 rr',
+        'real-server 0x5e000002 10.0.1.3:0 direct weight 1 02:42:0a:00:01:03',
+        'real-server 0x5e000002 10.0.1.4:0 direct weight 0 02:42:0a:00:01:04',
+        'open',
       ],
     ],
     [
-      'nobody serves: no packet is marked, flows still end in peace',
+      'nobody serves: no new flow, but the old ones end in peace',
       { tasks: [{ part: 3, node: 1, serving: false }] },
-      ['virtual-server 0x5e000002 rr', 'real-server 0x5e000002 10.0.1.3:0 direct weight 0'],
+      [
+        'virtual-server 0x5e000002 10.0.1.2 rr',
+        'real-server 0x5e000002 10.0.1.3:0 direct weight 0 02:42:0a:00:01:03',
+        'closed',
+      ],
+    ],
+    [
+      'as the labels ask',
+      { scheduler: 'mh', affinityS: 60, tasks: [{ part: 3, node: 1, weight: 7 }] },
+      [
+        'virtual-server 0x5e000002 10.0.1.2 mh affinity 60 s',
+        'real-server 0x5e000002 10.0.1.3:0 direct weight 7 02:42:0a:00:01:03',
+        'open',
+      ],
     ],
   ];
   for (const [name, cluster, expected] of cases)
-    test(name, () => expect(lines(planVirtualIps(overlayOf(1, cluster)))).toEqual(expected));
+    test(name, () => expect(frontendLines(balancedVips(overlayOf(1, cluster)))).toEqual(expected));
 
   test('ingress has none', () => {
     const cluster: ClusterOf = { ingress: true, tasks: [{ part: 3, node: 1 }] };
     const ingress = { ...overlayOf(1, cluster, ingressId), services: overlayOf(1, cluster).services };
-    expect(planVirtualIps(ingress)).toEqual([]);
+    expect(balancedVips(ingress)).toEqual([]);
   });
 });
 
-test('planPublishedPorts: aliases name the node that translates', () => {
+describe('balancedPorts', () => {
   const cluster: ClusterOf = { ingress: true, ports: { 8080: 80 }, tasks: [{ part: 3, node: 2 }] };
-  for (const [self, alias] of [
-    [1, '240.62.192.3'],
-    [2, '240.63.0.3'],
-  ] as const)
-    expect(lines(planPublishedPorts(stateOf(self, cluster), overlayOf(self, cluster, ingressId)))).toEqual([
+  test('aliases name the node that translates', () => {
+    for (const [self, alias] of [
+      [1, '240.62.192.3'],
+      [2, '240.63.0.3'],
+    ] as const)
+      expect(
+        frontendLines(balancedPorts(stateOf(self, cluster), overlayOf(self, cluster, ingressId))),
+      ).toEqual([
+        'virtual-server 0x5e001f90 tcp 8080 rr',
+        `real-server 0x5e001f90 ${alias}:80 translate weight 1 02:42:0a:00:00:03`,
+        'open',
+      ]);
+  });
+
+  test('take scheduler and affinity from the service as ingress knows it', () => {
+    const web = { id: 'web' as never, name: 'web', aliases: [], scheduler: 'lc', affinityS: 30 } as const;
+    const ingress = { ...overlayOf(1, cluster, ingressId), services: [web] };
+    expect(frontendLines(balancedPorts(stateOf(1, cluster), ingress))[0]).toBe(
+      'virtual-server 0x5e001f90 tcp 8080 lc affinity 30 s',
+    );
+  });
+});
+
+describe('ipvsPlan', () => {
+  const balancing = (objects: readonly KernelObject[]): string[] =>
+    lines(objects).filter((text) => /^(virtual-server|real-server|ipset-entry)/.test(text));
+  test('a VIP: found by mark, which only packets of a serving one bear', () => {
+    const cluster: ClusterOf = { tasks: [{ part: 3, node: 1 }] };
+    const planned = ipvsPlan.planOverlay(stateOf(1, cluster), overlayOf(1, cluster), []);
+    expect(balancing(planned)).toEqual([
+      'virtual-server 0x5e000002 rr',
+      'real-server 0x5e000002 10.0.1.3:0 direct weight 1',
+      'ipset-entry skep-vip 10.0.1.2 0x5e000002',
+    ]);
+    const closed: ClusterOf = { tasks: [{ part: 3, node: 1, serving: false }] };
+    expect(balancing(ipvsPlan.planOverlay(stateOf(1, closed), overlayOf(1, closed), []))).toEqual([
+      'virtual-server 0x5e000002 rr',
+      'real-server 0x5e000002 10.0.1.3:0 direct weight 0',
+    ]);
+  });
+  test('nothing of IPVS where nothing is balanced', () => {
+    expect(ipvsPlan.planOverlay(stateOf(1, {}), overlayOf(1, {}), [])).toEqual([]);
+  });
+  test('a published port, whatever the host holds', () => {
+    const cluster: ClusterOf = { ingress: true, ports: { 8080: 80 }, tasks: [{ part: 3, node: 2 }] };
+    const planned = ipvsPlan.planHost(stateOf(1, cluster), overlayOf(1, cluster, ingressId), 1450, []);
+    expect(balancing(planned)).toEqual([
       'virtual-server 0x5e001f90 rr',
-      `real-server 0x5e001f90 ${alias}:80 translate weight 1`,
+      'real-server 0x5e001f90 240.62.192.3:80 translate weight 1',
       'ipset-entry skep-tcp 8080 0x5e001f90',
     ]);
+  });
+  test('replies go to the node of their alias: a rule and a table per peer', () => {
+    const cluster: ClusterOf = { ingress: true };
+    expect(lines(ipvsPlan.planOverlay(stateOf(1, cluster), overlayOf(1, cluster, ingressId), []))).toEqual([
+      'route 0x5e0000fc 0.0.0.0/0 via 10.0.0.252 dev br0',
+      'rule 94 from 240.63.0.0/18 lookup 0x5e0000fc',
+    ]);
+  });
+});
+
+describe('ebpfPlan', () => {
+  const plan = ebpfPlan(programTags);
+  const cluster: ClusterOf = { ingress: true, ports: { 8080: 80 }, tasks: [{ part: 3, node: 2 }] };
+  const planned = (observed: readonly KernelObject[]): string[] =>
+    lines(plan.planHost(stateOf(1, cluster), overlayOf(1, cluster, ingressId), 1450, observed));
+  const inMaps = (text: string): boolean => !/^(sysctl|chain|jump)/.test(text);
+  const withoutHost = [
+    'alias-node 251 02:42:0a:00:00:fb',
+    'alias-node 252 02:42:0a:00:00:fc',
+    'mesh 240.0.0.0/4 own 10.0.0.251 02:42:0a:00:00:fb dev sk-ingress mtu 1450',
+    'filter sk-ingress ingress skep_return 0000000000000003',
+    'filter lo egress skep_loopback 0000000000000002',
+  ];
+  const servers = [
+    'virtual-server 0x5e001f90 tcp 8080 rr',
+    'real-server 0x5e001f90 240.62.192.3:80 translate weight 1 02:42:0a:00:00:03',
+  ];
+
+  test('before the host was looked at: what depends on the state alone', () => {
+    expect(planned([]).filter(inMaps)).toEqual([...withoutHost, ...servers]);
+  });
+
+  test('a program on each device with an address and a MAC; ports answer on all addresses', () => {
+    expect(planned(hostOf(1)).filter(inMaps)).toEqual([
+      ...withoutHost.slice(0, 3),
+      'local-address 192.168.50.1',
+      'local-address 172.17.0.1',
+      'local-address 198.51.100.7',
+      'local-address 10.8.0.1',
+      ...withoutHost.slice(3),
+      'filter eth0 ingress skep_uplink 0000000000000001',
+      'filter docker0 ingress skep_uplink 0000000000000001',
+      ...servers,
+    ]);
+  });
+
+  test("the host's road is taken while the administrator has rules of his own", () => {
+    const chain = (rules: string[]): KernelObject => ({
+      kind: 'chain',
+      table: 'filter',
+      name: 'SKEP-USER',
+      rules,
+    });
+    const through = (observed: KernelObject[]): boolean =>
+      planned(observed).some((text) => text.endsWith('through chains'));
+    expect([through([chain([])]), through([chain(['-s 192.0.2.0/24 -j DROP'])])]).toEqual([false, true]);
+  });
+
+  test('leaves replies to a task of this node and VIPs to the ports they come through', () => {
+    const state = stateOf(1, { ingress: true, tasks: [{ part: 3, node: 1 }] });
+    const at = (id: typeof ingressId): string[] => {
+      const overlay = state.overlays.find((one) => one.id === id);
+      return overlay ? lines(plan.planOverlay(state, overlay, [sandboxOf(id, 3)])) : [];
+    };
+    expect(at(ingressId)).toEqual(['filter skpe000000003 ingress skep_alias 0000000000000005']);
+    expect(at(mynetId)).toEqual([
+      'filter skpa000000003 ingress skep_vip 0000000000000004 class 4097',
+      'virtual-server 0x5e000002 10.0.1.2 rr',
+      'real-server 0x5e000002 10.0.1.3:0 direct weight 1 02:42:0a:00:01:03',
+    ]);
+  });
+
+  test('no ipset, no mangle chain, no rule per peer', () => {
+    const ingress = plan.planOverlay(stateOf(1, cluster), overlayOf(1, cluster, ingressId), []);
+    expect([...planned(hostOf(1)), ...lines(ingress)].filter((text) => /ipset|mangle|^rule|^route/.test(text))).toEqual([]); // prettier-ignore
+  });
+
+  test('what programs read comes before what they attach to, and goes after it', () => {
+    const objects = plan.planHost(stateOf(1, cluster), overlayOf(1, cluster, ingressId), 1450, hostOf(1));
+    const kinds = (ops: readonly Op[]): string[] => [
+      ...new Set(ops.map(({ object }) => object.kind).filter((kind) => !/sysctl|chain|jump/.test(kind))),
+    ];
+    const order = ['aliasNode', 'mesh', 'localAddress', 'filter', 'virtualServer', 'realServer'];
+    expect(kinds(diff(objects, [], ownsInHost))).toEqual(order);
+    expect(kinds(diff([], objects, ownsInHost))).toEqual([...order].reverse());
+    // Other nodes may send requests as soon as they please: their replies must know the way first.
+    expect(byStage(diff(objects, [], ownsInHost)).reach.map(({ object }) => object.kind)).toContain('aliasNode'); // prettier-ignore
+  });
+
+  test('a filter of an older program is replaced in place', () => {
+    const [now] = plan.planOverlay(stateOf(1, {}), overlayOf(1, {}), [sandboxOf(mynetId, 3)]);
+    if (now?.kind !== 'filter') throw new Error('no filter');
+    const older = { ...now, tag: 'ffffffffffffffff' };
+    expect(diff([now], [older], () => true).map(({ op }) => op)).toEqual(['change']);
+  });
 });
 
 describe('planSandbox', () => {
@@ -150,7 +310,7 @@ describe('diff', () => {
   const vip = (weight: number): KernelObject[] => [
     { kind: 'fdb', device: 'vxlan0', mac: '02:00:00:00:00:01' as never, vtep: '192.0.2.1' as never },
     { kind: 'neighbour', device: 'br0', address: '10.0.1.9' as never, mac: '02:00:00:00:00:01' as never },
-    { kind: 'virtualServer', mark: 0x5e000002, scheduler: 'rr' },
+    { kind: 'virtualServer', mark: 0x5e000002, scheduler: 'rr', affinityS: null },
     {
       kind: 'realServer',
       mark: 0x5e000002,
@@ -209,7 +369,7 @@ describe('diff', () => {
 
   test("IPVS's sysctls belong to balancing, so that a kernel without it still gets its overlay", () => {
     const cluster: ClusterOf = { tasks: [{ part: 3, node: 1 }] };
-    const planned = planOverlay(stateOf(1, cluster), overlayOf(1, cluster), [], 1450);
+    const planned = planOverlay(stateOf(1, cluster), overlayOf(1, cluster), [], 1450, ipvsPlan);
     const { reach, balance } = byStage(diff(planned, [], owns));
     expect(reach.map(opLine).filter((text) => /\/vs\/|server|ipset|chain|jump/.test(text))).toEqual([]);
     expect(balance.map(opLine)[0]).toBe('+ sysctl net/ipv4/vs/conntrack = 0');
@@ -230,7 +390,7 @@ describe('ownership', () => {
       mac: '02:00:00:00:00:09' as never,
     },
     { kind: 'rule', priority: 77, table: 77, from: null, to: null, iif: null, protocol: 0 },
-    { kind: 'virtualServer', mark: 7, scheduler: 'rr' },
+    { kind: 'virtualServer', mark: 7, scheduler: 'rr', affinityS: null },
     { kind: 'realServer', mark: 7, address: '192.0.2.7' as never, port: 80, method: 'direct', weight: 1 },
   ];
   for (const object of stranger)
@@ -261,8 +421,10 @@ describe('ownership', () => {
   });
 
   test('the host keeps nothing of ours without an ingress overlay', () => {
-    expect(planHost(stateOf(1, {}), 1450)).toEqual([]);
-    expect(planHost(null, 1450)).toEqual([]);
+    for (const plan of [ipvsPlan, ebpfPlan(programTags)]) {
+      expect(planHost(stateOf(1, {}), 1450, plan, hostOf(1))).toEqual([]);
+      expect(planHost(null, 1450, plan, hostOf(1))).toEqual([]);
+    }
   });
 
   test("an overlay's namespace is wholly ours but for what the kernel makes", () => {

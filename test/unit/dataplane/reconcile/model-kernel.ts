@@ -6,13 +6,23 @@ import type { Kernel, Observation } from '../../../../src/dataplane/kernel/kerne
 import { KernelError } from '../../../../src/dataplane/kernel/kernel-error.js';
 import type { Op } from '../../../../src/dataplane/plan/diff.js';
 import { applyToImage, opLine } from '../../../../src/dataplane/plan/diff.js';
+import type { EngineName } from '../../../../src/dataplane/plan/balancing.js';
+import { ebpfPlan } from '../../../../src/dataplane/plan/ebpf.js';
+import { ipvsPlan } from '../../../../src/dataplane/plan/ipvs.js';
 import type { Scope } from '../../../../src/dataplane/plan/node.js';
 import { scopeName } from '../../../../src/dataplane/plan/node.js';
 import type { KernelObject } from '../../../../src/dataplane/plan/objects.js';
 import { identity } from '../../../../src/dataplane/plan/objects.js';
+import { hostOf, programTags } from '../plan/network-state.js';
+
+export const engines: Readonly<Record<EngineName, Kernel['engine']>> = {
+  ipvs: { name: 'ipvs', plan: ipvsPlan },
+  ebpf: { name: 'ebpf', plan: ebpfPlan(programTags) },
+};
 
 export class ModelKernel implements Kernel {
-  readonly namespaces = new Map<string, KernelObject[]>([['host', []]]);
+  readonly engine: Kernel['engine'];
+  readonly namespaces = new Map<string, KernelObject[]>([['host', hostOf(1)]]);
   /** `scope: op` of everything done, in order. */
   readonly applied: string[] = [];
   observed = 0;
@@ -25,6 +35,12 @@ export class ModelKernel implements Kernel {
   readonly broken = new Set<string>();
   readonly listeners = new Map<string, () => void>();
   mtuBytes: number | null = 1500;
+  /** How often the engine was given back. */
+  releases = 0;
+
+  constructor(engine: EngineName = 'ipvs') {
+    this.engine = engines[engine];
+  }
 
   async observe(scope: Scope, _sysctls: readonly string[], fresh: boolean): Promise<Observation> {
     this.observed += 1;
@@ -80,6 +96,10 @@ export class ModelKernel implements Kernel {
   async deleteOverlayNamespace(vni: Vni): Promise<void> {
     this.namespaces.delete(`overlay ${vni}`);
     this.applied.push(`overlay ${vni}: - namespace`);
+  }
+
+  async release(): Promise<void> {
+    this.releases += 1;
   }
 
   async underlayMtu(_vtep: Ip): Promise<number | null> {

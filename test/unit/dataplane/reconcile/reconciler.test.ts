@@ -2,12 +2,14 @@
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
 import { MissingModuleError } from '../../../../src/dataplane/kernel/kernel-error.js';
+import type { EngineName } from '../../../../src/dataplane/plan/balancing.js';
+import { engineNames } from '../../../../src/dataplane/plan/balancing.js';
 import type { Desired } from '../../../../src/dataplane/plan/node.js';
 import type { KernelObject } from '../../../../src/dataplane/plan/objects.js';
 import { Reconciler } from '../../../../src/dataplane/reconcile/reconciler.js';
 import type { Clock } from '../../../../src/runtime/clock.js';
 import type { ClusterOf } from '../plan/network-state.js';
-import { ingressId, mynetId, sandboxOf, stateOf } from '../plan/network-state.js';
+import { hostOf, ingressId, mynetId, sandboxOf, stateOf } from '../plan/network-state.js';
 import { ModelKernel } from './model-kernel.js';
 
 class HandClock implements Clock {
@@ -57,8 +59,9 @@ function make(kernel: ModelKernel): { reconciler: Reconciler; clock: HandClock }
 }
 async function programmed(
   want: Desired = desired(),
+  engine: EngineName = 'ipvs',
 ): Promise<ReturnType<typeof make> & { kernel: ModelKernel }> {
-  const kernel = new ModelKernel();
+  const kernel = new ModelKernel(engine);
   fillBox(kernel);
   const made = make(kernel);
   made.reconciler.setDesired(want);
@@ -79,9 +82,9 @@ describe('reconciler', () => {
     expect([kernel.observed, kernel.applied, await reconciler.verify()]).toEqual([0, [], []]);
   });
 
-  test('programs everything, then has nothing to do', async () => {
-    const { reconciler, kernel } = await programmed();
-    expect(reconciler.status()).toEqual({ programmedRevision: 1, lastError: '', driftRepairs: 0 });
+  test.each(engineNames)('with %s programs everything, then has nothing to do', async (engine) => {
+    const { reconciler, kernel } = await programmed(desired(), engine);
+    expect(reconciler.status()).toEqual({ engine, programmedRevision: 1, lastError: '', driftRepairs: 0 });
     expect(await reconciler.verify()).toEqual([]);
     const { observed } = kernel;
     const done = kernel.applied.length;
@@ -89,62 +92,82 @@ describe('reconciler', () => {
     expect([kernel.applied.length, kernel.observed]).toEqual([done, observed]);
   });
 
-  test('makes every namespace reachable before anything is balanced, and takes away the other way round', async () => {
-    const { reconciler, kernel } = await programmed();
-    const balancing = /server|ipset|chain|jump|\/vs\//;
-    const first = kernel.applied.findIndex((text) => balancing.test(text));
-    const puts = kernel.applied.slice(first).filter((text) => !/: - /.test(text));
-    expect(puts.filter((text) => !balancing.test(text))).toEqual([]);
-    kernel.applied.length = 0;
-    reconciler.setDesired(
-      desired({ revision: 2, tasks: cluster.tasks?.filter(({ part }) => part !== 4) ?? [] }),
-    );
-    await reconciler.pass();
-    const lastBalancing = kernel.applied.findLastIndex((text) => balancing.test(text));
-    const firstUnreach = kernel.applied.findIndex((text) => /- (neighbour|fdb|route)/.test(text));
-    expect(lastBalancing).toBeGreaterThanOrEqual(0);
-    expect(firstUnreach).toBeGreaterThan(lastBalancing);
-  });
+  test.each(engineNames)(
+    'with %s makes every namespace reachable before anything is balanced, and takes away the other way round',
+    async (engine) => {
+      const { reconciler, kernel } = await programmed(desired(), engine);
+      const balancing = /server|ipset|chain|jump|\/vs\/|\bfilter |mesh|local-address/;
+      const first = kernel.applied.findIndex((text) => balancing.test(text));
+      const puts = kernel.applied.slice(first).filter((text) => !/: - /.test(text));
+      expect(puts.filter((text) => !balancing.test(text))).toEqual([]);
+      kernel.applied.length = 0;
+      reconciler.setDesired(
+        desired({ revision: 2, tasks: cluster.tasks?.filter(({ part }) => part !== 4) ?? [] }),
+      );
+      await reconciler.pass();
+      const lastBalancing = kernel.applied.findLastIndex((text) => balancing.test(text));
+      const firstUnreach = kernel.applied.findIndex((text) => /- (neighbour|fdb|route)/.test(text));
+      expect(lastBalancing).toBeGreaterThanOrEqual(0);
+      expect(firstUnreach).toBeGreaterThan(lastBalancing);
+    },
+  );
 
-  test('converges from wherever it was killed, on the way in, across a change and on the way out', async () => {
-    const changed = desired({ revision: 2, ports: { 9090: 80 }, tasks: [{ part: 3, node: 1 }, { part: 7, node: 2 }] }); // prettier-ignore
-    for (const [from, to] of [
-      [null, desired()],
-      [desired(), changed],
-      [desired(), { ...nothing, sandboxes: legs }],
-    ] as const) {
-      const whole = await programmed(from ?? nothing);
-      whole.kernel.applied.length = 0;
-      whole.reconciler.setDesired(to);
-      await whole.reconciler.pass();
-      const opCount = whole.kernel.applied.length;
-      expect(opCount).toBeGreaterThan(5);
-      for (let killedAfter = 0; killedAfter < opCount; killedAfter++) {
-        const { kernel, reconciler } = await programmed(from ?? nothing);
-        kernel.opsLeft = killedAfter;
-        reconciler.setDesired(to);
-        await reconciler.pass();
-        kernel.opsLeft = Infinity;
-        const restarted = make(kernel).reconciler;
-        restarted.setDesired(to);
-        await restarted.pass();
-        expect(restarted.status().lastError, `killed after ${killedAfter}`).toBe('');
-        expect(await restarted.verify(), `killed after ${killedAfter}`).toEqual([]);
-        expect(image(kernel), `killed after ${killedAfter}`).toEqual(image(whole.kernel));
+  test.each(engineNames)(
+    'with %s converges from wherever it was killed, on the way in, across a change and on the way out',
+    async (engine) => {
+      const changed = desired({ revision: 2, ports: { 9090: 80 }, tasks: [{ part: 3, node: 1 }, { part: 7, node: 2 }] }); // prettier-ignore
+      for (const [from, to] of [
+        [null, desired()],
+        [desired(), changed],
+        [desired(), { ...nothing, sandboxes: legs }],
+      ] as const) {
+        const whole = await programmed(from ?? nothing, engine);
+        whole.kernel.applied.length = 0;
+        whole.reconciler.setDesired(to);
+        await whole.reconciler.pass();
+        const opCount = whole.kernel.applied.length;
+        expect(opCount).toBeGreaterThan(5);
+        for (let killedAfter = 0; killedAfter < opCount; killedAfter++) {
+          const { kernel, reconciler } = await programmed(from ?? nothing, engine);
+          kernel.opsLeft = killedAfter;
+          reconciler.setDesired(to);
+          await reconciler.pass();
+          kernel.opsLeft = Infinity;
+          const restarted = make(kernel).reconciler;
+          restarted.setDesired(to);
+          await restarted.pass();
+          expect(restarted.status().lastError, `killed after ${killedAfter}`).toBe('');
+          expect(await restarted.verify(), `killed after ${killedAfter}`).toEqual([]);
+          expect(image(kernel), `killed after ${killedAfter}`).toEqual(image(whole.kernel));
+        }
       }
-    }
-  });
+    },
+  );
 
-  test('leaves nothing of its own and all of the strangers', async () => {
-    const { kernel, reconciler } = await programmed();
-    const stranger: KernelObject = { kind: 'virtualServer', mark: 7, scheduler: 'rr' };
+  test.each(engineNames)('with %s leaves nothing of its own and all of the strangers', async (engine) => {
+    const { kernel, reconciler } = await programmed(desired(), engine);
+    const stranger: KernelObject = { kind: 'virtualServer', mark: 7, scheduler: 'rr', affinityS: null };
     kernel.put('host', stranger);
+    expect(kernel.releases).toBe(0);
     reconciler.setDesired(nothing);
     await reconciler.pass();
     const left = kernel.namespaces.get('host')?.filter(({ kind }) => kind !== 'sysctl' && kind !== 'link');
-    expect(left).toEqual([stranger]);
+    expect(left).toEqual([...hostOf(1).filter(({ kind }) => kind === 'address'), stranger]);
+    expect(kernel.releases).toBe(1);
     expect(await kernel.overlayNamespaces()).toEqual([]);
     expect(await reconciler.verify()).toEqual([]);
+  });
+
+  test('keeps the engine while something of it is left', async () => {
+    const { kernel, reconciler, clock } = await programmed(desired(), 'ebpf');
+    kernel.broken.add('host');
+    reconciler.setDesired(nothing);
+    await reconciler.pass();
+    expect(kernel.releases).toBe(0);
+    kernel.broken.clear();
+    clock.now += 5_000;
+    await reconciler.pass();
+    expect(kernel.releases).toBe(1);
   });
 
   test('one broken overlay holds up nobody else and is retried with backoff', async () => {
@@ -173,6 +196,33 @@ describe('reconciler', () => {
     expect(kernel.applied).toContainEqual('overlay 4097: + neighbour br0 10.0.1.4 02:42:0a:00:01:04');
     expect(kernel.applied.filter((text) => /server/.test(text))).toEqual([]);
     await reconciler.waitVeth(legs[2]?.endpointId ?? '', AbortSignal.timeout(10));
+  });
+
+  test("with ebpf follows the host's devices and addresses, which is no drift", async () => {
+    const { kernel, reconciler } = await programmed(desired(), 'ebpf');
+    const follow = async (): Promise<string[]> => {
+      kernel.applied.length = 0;
+      kernel.listeners.get('host')?.();
+      await reconciler.pass();
+      return kernel.applied;
+    };
+    const bridge: KernelObject = { kind: 'link', name: 'br-1', type: 'bridge', mac: '02:42:11:22:33:66' as never }; // prettier-ignore
+    kernel.put('host', bridge, { kind: 'address', device: 'br-1', address: '172.18.0.1' as never, prefixLength: 16 }); // prettier-ignore
+    expect(await follow()).toEqual([
+      'host: + local-address 172.18.0.1',
+      'host: + filter br-1 ingress skep_uplink 0000000000000001',
+    ]);
+    kernel.remove('host', 'address br-1 172.18.0.1/16');
+    expect(await follow()).toEqual([
+      'host: - filter br-1 ingress skep_uplink 0000000000000001',
+      'host: - local-address 172.18.0.1',
+    ]);
+    kernel.put('host', { kind: 'chain', table: 'filter', name: 'SKEP-USER', rules: ['-p tcp -j DROP'] });
+    expect((await follow()).map((text) => text.slice(0, 'host: ~ mesh'.length))).toEqual(['host: ~ mesh']);
+    expect(reconciler.status()).toMatchObject({ lastError: '', driftRepairs: 0 });
+    kernel.remove('host', 'filter eth0 ingress');
+    expect(await follow()).toEqual(['host: + filter eth0 ingress skep_uplink 0000000000000001']);
+    expect(reconciler.status().driftRepairs).toBe(1);
   });
 
   test('counts repairs of drift, but not changes of what is desired', async () => {

@@ -1,0 +1,73 @@
+/** IPVS's connections of one namespace, from /proc/net/ip_vs_conn: netlink has none of them. Read only as far as asked. */
+import { createReadStream, constants } from 'node:fs';
+import { createInterface } from 'node:readline';
+import type { Ip } from '../../model/addresses.js';
+import { numberToIp } from '../../model/addresses.js';
+import { errnoOf, KernelError } from '../kernel/kernel-error.js';
+import { native } from '../native.js';
+import type { BalancedFlow } from './engine.js';
+
+/** The namespace is that of the thread which opens; `/proc/net` would be the process's. */
+const file = '/proc/thread-self/net/ip_vs_conn';
+
+/** Rejects with KernelError. */
+export async function readIpvsFlows(netns: string | null, limit: number): Promise<BalancedFlow[]> {
+  const flows: BalancedFlow[] = [];
+  if (limit <= 0) return flows;
+  try {
+    const fd = netns === null ? undefined : native().openInNetns(netns, file, constants.O_RDONLY);
+    const stream = createReadStream(file, fd === undefined ? {} : { fd });
+    try {
+      for await (const row of createInterface({ input: stream })) {
+        const flow = parseIpvsFlow(row);
+        if (flow) flows.push(flow);
+        if (flows.length >= limit) break;
+      }
+    } finally {
+      stream.destroy();
+    }
+  } catch (err) {
+    throw new KernelError(`read ${file}`, errnoOf(err), { cause: err });
+  }
+  return flows;
+}
+
+/** Null for the heading, for other address families and for what stands for a client's affinity rather than a flow. */
+export function parseIpvsFlow(row: string): BalancedFlow | null {
+  const [name, client, clientPort, to, toPort, server, serverPort, state, expires] = row.trim().split(/\s+/);
+  const protocol = protocols.find((one) => one.toUpperCase() === name);
+  if (protocol === undefined || !client || !to || !server || !state) return null;
+  if (![client, to, server].every((text) => /^[0-9A-F]{8}$/.test(text))) return null;
+  const port = (text: string | undefined): number => Number.parseInt(text ?? '', 16);
+  if (port(clientPort) === 0) return null;
+  return {
+    protocol,
+    client: hexToIp(client),
+    clientPort: port(clientPort),
+    destination: hexToIp(to),
+    destinationPort: port(toPort),
+    realServer: hexToIp(server),
+    realServerPort: port(serverPort),
+    state: opening.has(state) ? 'opening' : established.has(state) ? 'established' : 'closing',
+    expiresS: Number(expires),
+  };
+}
+
+const protocols = ['tcp', 'udp', 'sctp'] as const;
+const hexToIp = (hex: string): Ip => numberToIp(BigInt(`0x${hex}`), 4);
+
+/** State names of net/netfilter/ipvs/ip_vs_proto_{tcp,udp,sctp}.c; all others are of flows that end. */
+const opening = new Set([
+  'NONE',
+  'SYN_SENT',
+  'SYN_RECV',
+  'SYNACK',
+  'INIT1',
+  'INIT',
+  'COOKIE_SENT',
+  'COOKIE_REPLIED',
+  'COOKIE_WAIT',
+  'COOKIE',
+  'COOKIE_ECHOED',
+]);
+const established = new Set(['ESTABLISHED', 'UDP']);

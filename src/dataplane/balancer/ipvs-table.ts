@@ -1,0 +1,135 @@
+/** IPVS of one namespace: virtual servers by mark and their real servers, over generic netlink. The `ipvs` balancer engine. */
+import { KernelError, MissingModuleError, toKernelError } from '../kernel/kernel-error.js';
+import type { IpvsStats } from '../netlink/ipvs.js';
+import { Ipvs } from '../netlink/ipvs.js';
+import { isErrno } from '../netlink/netlink-error.js';
+import { opLine } from '../plan/diff.js';
+import { isOurMark } from '../plan/names.js';
+import type { RealServer, VirtualServer } from '../plan/objects.js';
+import type {
+  BalancedFlow,
+  BalancerOp,
+  BalancerTable,
+  ServerCounters,
+  VirtualServerCounters,
+} from './engine.js';
+import { readIpvsFlows } from './ipvs-flows.js';
+
+export class IpvsTable implements BalancerTable {
+  private constructor(
+    private readonly netns: string | null,
+    private readonly ipvs: Ipvs,
+  ) {}
+
+  /** Rejects with MissingModuleError when this kernel has no IPVS. */
+  static async open(netns: string | null): Promise<IpvsTable> {
+    try {
+      return new IpvsTable(netns, await Ipvs.open(netns));
+    } catch (cause) {
+      if (isErrno(cause, 'ENOENT')) throw new MissingModuleError('ip_vs', { cause });
+      throw cause;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.ipvs[Symbol.dispose]();
+  }
+
+  /** Those found by mark; others are strangers'. Rejects with NetlinkError. */
+  async observe(): Promise<(VirtualServer | RealServer)[]> {
+    const found: (VirtualServer | RealServer)[] = [];
+    for (const { key, scheduler, persistenceS } of await this.ipvs.listVirtualServers()) {
+      if (key.kind !== 'fwmark' || key.family !== 4) continue;
+      const mark = key.fwmark;
+      found.push({
+        kind: 'virtualServer',
+        mark,
+        scheduler: scheduler as VirtualServer['scheduler'],
+        affinityS: persistenceS,
+      });
+      for (const { address, port, forwarding, weight } of await this.ipvs.listRealServers(key)) {
+        const method = forwarding === 'directRoute' ? 'direct' : 'translate';
+        found.push({ kind: 'realServer', mark, address, port, method, weight });
+      }
+    }
+    return found;
+  }
+
+  /** Rejects with KernelError, MissingModuleError for a scheduler that the kernel lacks. */
+  async apply(ops: readonly BalancerOp[]): Promise<void> {
+    for (const op of ops) {
+      try {
+        await this.#applyOne(op);
+      } catch (err) {
+        throw toKernelError(opLine(op), err);
+      }
+    }
+  }
+
+  /** Of servers with marks of ours. */
+  async counters(): Promise<VirtualServerCounters[]> {
+    const found: VirtualServerCounters[] = [];
+    for (const { key, stats } of await this.ipvs.listVirtualServers()) {
+      if (key.kind !== 'fwmark' || key.family !== 4 || !isOurMark(key.fwmark)) continue;
+      const realServers = (await this.ipvs.listRealServers(key)).map((server) => ({
+        address: server.address,
+        port: server.port,
+        ...countersOf(server.stats, server.activeConnections),
+      }));
+      const activeFlows = realServers.reduce((sum, server) => sum + server.activeFlows, 0);
+      found.push({ mark: key.fwmark, frontend: null, ...countersOf(stats, activeFlows), realServers });
+    }
+    return found;
+  }
+
+  flows(limit: number): Promise<BalancedFlow[]> {
+    return readIpvsFlows(this.netns, limit);
+  }
+
+  async #applyOne({ op, object }: BalancerOp): Promise<void> {
+    if (object.kind === 'virtualServer') return this.#applyVirtualServer(op, object);
+    if (object.kind === 'realServer') return this.#applyRealServer(op, object);
+    throw new KernelError(`${object.kind} in IPVS`, 'EINVAL');
+  }
+
+  async #applyVirtualServer(op: BalancerOp['op'], object: VirtualServer): Promise<void> {
+    const key = { kind: 'fwmark', family: 4, fwmark: object.mark } as const;
+    const server = { key, scheduler: object.scheduler, persistenceS: object.affinityS };
+    try {
+      if (op === 'delete') await this.ipvs.removeVirtualServer(key);
+      else if (op === 'add') await this.ipvs.addVirtualServer(server);
+      else await this.ipvs.changeVirtualServer(server);
+    } catch (err) {
+      if (op === 'delete' && isErrno(err, 'ESRCH')) return;
+      if (op === 'add' && isErrno(err, 'EEXIST')) return;
+      if (op !== 'delete' && isErrno(err, 'ENOENT'))
+        throw new MissingModuleError(`ip_vs_${object.scheduler}`, { cause: err });
+      throw err;
+    }
+  }
+
+  async #applyRealServer(op: BalancerOp['op'], object: RealServer): Promise<void> {
+    const key = { kind: 'fwmark', family: 4, fwmark: object.mark } as const;
+    const { address, port, weight } = object;
+    const forwarding = object.method === 'direct' ? 'directRoute' : 'masquerade';
+    try {
+      if (op === 'delete') await this.ipvs.removeRealServer(key, { address, port });
+      else if (op === 'add') await this.ipvs.addRealServer(key, { address, port, forwarding, weight });
+      else await this.ipvs.changeRealServer(key, { address, port, forwarding, weight });
+    } catch (err) {
+      if (op === 'delete' && isErrno(err, 'ENOENT', 'ESRCH')) return;
+      if (op === 'add' && isErrno(err, 'EEXIST')) return;
+      throw err;
+    }
+  }
+}
+
+const countersOf = (stats: IpvsStats, activeFlows: number): ServerCounters => ({
+  connections: stats.connections,
+  packets: stats.inPackets,
+  bytes: stats.inBytes,
+  replyPackets: stats.outPackets,
+  replyBytes: stats.outBytes,
+  drops: {},
+  activeFlows,
+});

@@ -1,0 +1,136 @@
+/**
+ * The `ebpf` engine's part of the plan: which program hangs on which device, and what the maps hold for it (native/bpf/).
+ * No conntrack, no ipset, no mark per packet; one table look-up returns a reply to the node that its alias names.
+ *
+ * In the host, published ports answer wherever an address is: a program on each device that has one, so the plan depends on
+ * what the host's namespace holds and follows it. Requests skip the host's chains unless the administrator has rules in
+ * SKEP-USER: then they are marked and take the host's road through FORWARD.
+ */
+import type { Cidr } from '../../model/addresses.js';
+import { cidrContains, hostPart } from '../../model/addresses.js';
+import { portName } from '../sandbox.js';
+import type { Overlay } from '../state.js';
+import type { BalancerPlan } from './balancing.js';
+import { acceptReplies, adminFilters, chainOfAdmin, jump, jumpToAdmin } from './firewall.js';
+import type { BalancedFrontend } from './load-balancer.js';
+import { balancedPorts, balancedVips } from './load-balancer.js';
+import { hostLinkName, overlayClass } from './names.js';
+import type { Address, AliasNode, Chain, Filter, Jump, KernelObject, Link, Sysctl } from './objects.js';
+
+/** Programs of the object file that are attached, each always on the same side of its devices. */
+const hooks = {
+  skep_uplink: 'ingress',
+  skep_loopback: 'egress',
+  skep_return: 'ingress',
+  skep_vip: 'ingress',
+  skep_alias: 'ingress',
+} as const satisfies Record<string, Filter['hook']>;
+type ProgramName = keyof typeof hooks;
+export const programNames = Object.keys(hooks) as readonly ProgramName[];
+
+/** @param tags of the loaded programs, by name: a device on which an older one hangs gets the loaded one */
+export function ebpfPlan(tags: Readonly<Record<ProgramName, string>>): BalancerPlan {
+  const filter = (device: string, program: ProgramName, classId = 0): Filter => ({
+    kind: 'filter',
+    device,
+    hook: hooks[program],
+    program,
+    tag: tags[program],
+    classId,
+  });
+  return {
+    planOverlay: (_state, overlay, sandboxes) => [
+      ...sandboxes.map(({ endpointId }) =>
+        overlay.ingress
+          ? filter(portName(endpointId), 'skep_alias')
+          : filter(portName(endpointId), 'skep_vip', overlayClass(overlay.vni)),
+      ),
+      ...balancedVips(overlay).flatMap(objectsOf),
+    ],
+    planHost: (state, ingress, mtuBytes, observed) => {
+      const addresses = hostAddresses(observed);
+      const holders = new Set(addresses.map(({ device }) => device));
+      return [
+        ...hostSysctls,
+        ...hostChains(state.aliasRange),
+        ...aliasNodes(ingress),
+        {
+          kind: 'mesh',
+          ownAddress: ingress.own.address,
+          ownMac: ingress.own.mac,
+          device: hostLinkName,
+          mtu: mtuBytes,
+          aliasRange: state.aliasRange,
+          throughChains: adminFilters(observed),
+        },
+        ...addresses.map(({ address }): KernelObject => ({ kind: 'localAddress', address })),
+        filter(hostLinkName, 'skep_return'),
+        filter('lo', 'skep_loopback'),
+        ...observed
+          .filter((object): object is Link => object.kind === 'link')
+          // A device without a MAC (a layer 3 tunnel) has no Ethernet header for the program to rewrite.
+          .filter(({ name, mac }) => holders.has(name) && name !== 'lo' && mac !== undefined)
+          .map(({ name }) => filter(name, 'skep_uplink')),
+        ...balancedPorts(state, ingress).flatMap(objectsOf),
+      ];
+    },
+  };
+}
+
+const objectsOf = ({ server, realServers }: BalancedFrontend): KernelObject[] => [server, ...realServers];
+
+/** Addresses on which published ports answer: all of the host's but the loopback network, which the program knows. */
+const hostAddresses = (observed: readonly KernelObject[]): Address[] =>
+  observed.filter(
+    (object): object is Address =>
+      object.kind === 'address' &&
+      object.device !== hostLinkName &&
+      !cidrContains(loopbackNetwork, object.address),
+  );
+const loopbackNetwork = '127.0.0.0/8' as Cidr;
+
+/** Every node that replies may go to, this one included. */
+function aliasNodes({ subnet, own, peers }: Overlay): AliasNode[] {
+  return [own, ...peers].map(({ address, mac }) => ({
+    kind: 'aliasNode',
+    part: Number(hostPart(subnet, address)),
+    mac,
+  }));
+}
+
+/**
+ * Replies to the node's own calls come in on `lo` from an address that is local or, for a caller at 127.0.0.1, to one that is
+ * loopback's; requests that take the host's road come back in from sk-ingress's side.
+ */
+const hostSysctls: readonly Sysctl[] = (
+  [
+    ['lo/accept_local', '1'],
+    ['lo/route_localnet', '1'],
+    ['lo/rp_filter', '0'],
+    [`${hostLinkName}/accept_local`, '1'],
+  ] as const
+).map(([name, value]) => ({ kind: 'sysctl', path: `net/ipv4/conf/${name}`, value }));
+
+/** Accepts ahead of Docker's policy for requests that take the host's road, and no tracking of what the programs track. */
+export function hostChains(aliasRange: Cidr): (Chain | Jump)[] {
+  return [
+    chainOfAdmin,
+    { kind: 'chain', table: 'filter', name: 'SKEP-INPUT', rules: [jumpToAdmin] },
+    {
+      kind: 'chain',
+      table: 'filter',
+      name: 'SKEP-FORWARD',
+      rules: [jumpToAdmin, acceptReplies(aliasRange), `-d ${aliasRange} -o ${hostLinkName} -j ACCEPT`],
+    },
+    {
+      kind: 'chain',
+      table: 'raw',
+      name: 'SKEP-RAW',
+      rules: [`-s ${aliasRange} -j CT --notrack`, `-d ${aliasRange} -j CT --notrack`],
+    },
+    jump('raw', 'PREROUTING', 'SKEP-RAW'),
+    jump('raw', 'OUTPUT', 'SKEP-RAW'),
+    jump('filter', 'INPUT', 'SKEP-INPUT'),
+    jump('filter', 'FORWARD', 'SKEP-FORWARD'),
+  ];
+}

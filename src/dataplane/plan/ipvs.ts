@@ -1,0 +1,148 @@
+/**
+ * The `ipvs` engine's part of the plan: marks by ipset and mangle chain, virtual servers by mark, IPVS's sysctls. A mark that
+ * turns packets over to IPVS exists only while somebody serves. On ingress, a rule and a table per peer return replies
+ * to the node that their alias names.
+ *
+ * The sysctls: `conntrack=0`, because nothing here needs connection tracking and it halves the rate;
+ * `expire_nodest_conn=1`, so a flow whose task is gone ends at its next packet rather than hanging for 15 minutes;
+ * `conn_reuse_mode=1` (the kernel's default, written down as balancing depends on it: a client port seen again after
+ * TIME_WAIT is a new flow and is balanced anew); `sloppy_tcp=0`, as picking up a flow in its middle would send it to
+ * whichever backend is next, which resets it anyway.
+ */
+import type { Cidr } from '../../model/addresses.js';
+import type { NodeNetworkState, Overlay } from '../state.js';
+import { nodeAliasCidr } from '../state.js';
+import type { BalancerPlan } from './balancing.js';
+import { acceptReplies, chainOfAdmin, jump, jumpToAdmin } from './firewall.js';
+import type { BalancedFrontend } from './load-balancer.js';
+import { balancedPorts, balancedVips } from './load-balancer.js';
+import { anyMarkOfOurs, bridgeName, portSet, transitRulePriority, transitTable, vipSet } from './names.js';
+import type { Chain, IpSet, Jump, KernelObject, Route, Rule, Sysctl } from './objects.js';
+import { routeProtocol } from './objects.js';
+
+export const ipvsPlan: BalancerPlan = {
+  planOverlay: (state, overlay) => {
+    const servers = balancedVips(overlay).flatMap(dress);
+    return [
+      ...(overlay.ingress ? planTransit(state, overlay) : []),
+      ...(servers.length > 0 ? [...balancerSysctls, ...overlayChains(), ...servers] : []),
+    ];
+  },
+  planHost: (state, ingress) => [
+    ...balancerSysctls,
+    ...hostChains(state.aliasRange),
+    ...balancedPorts(state, ingress).flatMap(dress),
+  ],
+};
+
+const balancerSysctls: readonly Sysctl[] = (
+  [
+    ['conntrack', '0'],
+    ['expire_nodest_conn', '1'],
+    ['conn_reuse_mode', '1'],
+    ['sloppy_tcp', '0'],
+  ] as const
+).map(([name, value]) => ({ kind: 'sysctl', path: `net/ipv4/vs/${name}`, value }));
+
+/** IPVS finds a virtual server by the packet's mark, and a backend's MAC by its address. */
+function dress({ server, realServers, open }: BalancedFrontend): KernelObject[] {
+  const { mark, scheduler, affinityS, frontend } = server;
+  const set =
+    frontend.kind === 'vip'
+      ? { set: vipSet, element: frontend.address }
+      : { set: portSet(frontend.protocol), element: String(frontend.port) };
+  return [
+    { kind: 'virtualServer', mark, scheduler, affinityS },
+    ...realServers.map(({ address, port, method, weight }): KernelObject => ({
+      kind: 'realServer',
+      mark,
+      address,
+      port,
+      method,
+      weight,
+    })),
+    ...(open ? [{ kind: 'ipsetEntry', ...set, mark } as const] : []),
+  ];
+}
+
+/** Replies with an alias of node k as their source go to k: a rule and a table per peer. */
+function planTransit(state: NodeNetworkState, ingress: Overlay): (Rule | Route)[] {
+  return ingress.peers.flatMap((peer): (Rule | Route)[] => {
+    const table = transitTable(ingress.subnet, peer.address);
+    return [
+      {
+        kind: 'route',
+        table,
+        type: 'unicast',
+        destination: '0.0.0.0/0' as Cidr,
+        device: bridgeName,
+        via: peer.address,
+        source: null,
+      },
+      {
+        kind: 'rule',
+        priority: transitRulePriority,
+        from: nodeAliasCidr(state.aliasRange, ingress.subnet, peer.address),
+        to: null,
+        iif: null,
+        table,
+        protocol: routeProtocol,
+      },
+    ];
+  });
+}
+
+/** Protocols that a port can be published for; a set and a rule each. */
+const publishedProtocols = ['tcp', 'udp', 'sctp'] as const;
+
+/** In an overlay's namespace: the destination's mark, if it is a balanced VIP. */
+const overlayChains = (): (IpSet | Chain | Jump)[] => [
+  { kind: 'ipset', name: vipSet, type: 'hash:ip' },
+  {
+    kind: 'chain',
+    table: 'mangle',
+    name: 'SKEP-VIP',
+    rules: [`-j SET --map-set ${vipSet} dst --map-mark`],
+  },
+  jump('mangle', 'PREROUTING', 'SKEP-VIP'),
+];
+
+/**
+ * In the host: the mark of a published port, for packets that arrive and for the node's own; and accepts ahead of
+ * Docker's policy.
+ */
+export function hostChains(aliasRange: Cidr): (IpSet | Chain | Jump)[] {
+  const replies = acceptReplies(aliasRange);
+  return [
+    ...publishedProtocols.map((protocol): IpSet => ({
+      kind: 'ipset',
+      name: portSet(protocol),
+      type: 'bitmap:port',
+    })),
+    {
+      kind: 'chain',
+      table: 'mangle',
+      name: 'SKEP-INGRESS',
+      // A loopback address cannot be the source of a packet that leaves the node: see docs for 127.0.0.1.
+      rules: [
+        '-d 127.0.0.0/8 -j RETURN',
+        ...publishedProtocols.map(
+          (protocol) =>
+            `-p ${protocol} -m addrtype --dst-type LOCAL -j SET --map-set ${portSet(protocol)} dst --map-mark`,
+        ),
+      ],
+    },
+    chainOfAdmin,
+    {
+      kind: 'chain',
+      table: 'filter',
+      name: 'SKEP-INPUT',
+      rules: [jumpToAdmin, `-m mark --mark ${anyMarkOfOurs} -j ACCEPT`, replies],
+    },
+    { kind: 'chain', table: 'filter', name: 'SKEP-FORWARD', rules: [jumpToAdmin, replies] },
+    jump('mangle', 'PREROUTING', 'SKEP-INGRESS'),
+    jump('mangle', 'OUTPUT', 'SKEP-INGRESS'),
+    jump('filter', 'INPUT', 'SKEP-INPUT'),
+    jump('filter', 'FORWARD', 'SKEP-FORWARD'),
+  ];
+}
