@@ -12,6 +12,8 @@ import type { Route } from './routes.js';
 import { parseRule, Rules } from './rules.js';
 import type { Rule } from './rules.js';
 import { NetlinkSocket, subscribe } from './socket.js';
+import type { FilterPlace } from './tc.js';
+import { parseClsact, parsePlace, TrafficControl } from './tc.js';
 
 /** Opened in a namespace, closed by Symbol.dispose. Methods of the objects reject with NetlinkError. */
 export class RouteNetlink implements Disposable {
@@ -21,6 +23,7 @@ export class RouteNetlink implements Disposable {
   readonly fdb: Fdb;
   readonly routes: Routes;
   readonly rules: Rules;
+  readonly tc: TrafficControl;
   readonly #socket: NetlinkSocket;
 
   /** @param netns path of the namespace, or null for the host's own; throws Error with `code` ENOENT when it is absent */
@@ -32,6 +35,7 @@ export class RouteNetlink implements Disposable {
     this.fdb = new Fdb(this.#socket);
     this.routes = new Routes(this.#socket);
     this.rules = new Rules(this.#socket);
+    this.tc = new TrafficControl(this.#socket);
   }
 
   [Symbol.dispose](): void {
@@ -46,6 +50,7 @@ const topicGroups = {
   address: [c.RTNLGRP_IPV4_IFADDR, c.RTNLGRP_IPV6_IFADDR],
   route: [c.RTNLGRP_IPV4_ROUTE, c.RTNLGRP_IPV6_ROUTE],
   rule: [c.RTNLGRP_IPV4_RULE, c.RTNLGRP_IPV6_RULE],
+  filter: [c.RTNLGRP_TC],
 } as const;
 export type RouteTopic = keyof typeof topicGroups;
 
@@ -57,6 +62,10 @@ export type RouteEvent =
   | { readonly object: 'fdb'; readonly removed: boolean; readonly entry: FdbEntry }
   | { readonly object: 'route'; readonly removed: boolean; readonly route: Route }
   | { readonly object: 'rule'; readonly removed: boolean; readonly rule: Rule }
+  /** Handle 0: all filters of that priority. */
+  | { readonly object: 'filter'; readonly removed: boolean; readonly place: FilterPlace }
+  /** The qdisc of the device, whose removal takes its filters along without another word. */
+  | { readonly object: 'clsact'; readonly removed: boolean; readonly index: number }
   /** Messages were lost: only reading everything again tells what is there. */
   | { readonly object: 'lost' };
 
@@ -109,6 +118,16 @@ export function parseRouteEvent(message: NetlinkMessage): RouteEvent | null {
     case c.RTM_DELRULE: {
       const rule = parseRule(message);
       return rule && { object: 'rule', removed: message.type === c.RTM_DELRULE, rule };
+    }
+    case c.RTM_NEWTFILTER:
+    case c.RTM_DELTFILTER: {
+      const place = parsePlace(message.payload);
+      return place && { object: 'filter', removed: message.type === c.RTM_DELTFILTER, place };
+    }
+    case c.RTM_NEWQDISC:
+    case c.RTM_DELQDISC: {
+      const index = parseClsact(message);
+      return index === null ? null : { object: 'clsact', removed: message.type === c.RTM_DELQDISC, index };
     }
     default:
       return null;
