@@ -6,11 +6,13 @@
 import { stat } from 'node:fs/promises';
 import type Docker from 'dockerode';
 import { SkepError } from '../model/errors.js';
-import type { TaskId } from '../model/ids.js';
+import type { TaskId, Vni } from '../model/ids.js';
 import type { Clock } from '../runtime/clock.js';
 import type { Log } from '../runtime/log.js';
 import { runLoop, Trigger } from '../runtime/loop.js';
+import type { VirtualServerCounters } from './balancer/engine.js';
 import type { DesiredNetwork, NodeNetwork } from './node-network.js';
+import type { EngineName } from './plan/balancing.js';
 import { observeEngine } from './plugin/engine.js';
 import { repairTable } from './plugin/engine-table.js';
 import { ipamDriver } from './plugin/ipam-driver.js';
@@ -38,11 +40,19 @@ export interface Programmer {
     readonly programmedRevision: number;
     readonly lastError: string;
     readonly driftRepairs: number;
-    /** Name of the balancer engine. */
-    readonly engine?: string;
+    /** What balances. */
+    readonly engine: EngineName;
   };
   /** Passes until the signal aborts. Rejects on a bug only. */
   run(signal: AbortSignal): Promise<void>;
+}
+
+/** What balances, apart from being programmed. Methods reject with OutsideError. */
+export interface Balancer {
+  /** @param vni null: the host, where published ports are */
+  counters(vni: Vni | null): Promise<readonly VirtualServerCounters[]>;
+  /** Forgets flows that have been idle for too long; gives their number. */
+  expireFlows(): Promise<number>;
 }
 
 /** Answers names on the overlays from the state: the DNS server. */
@@ -56,6 +66,7 @@ export interface NameService {
 export interface DaemonOptions {
   readonly network: NodeNetwork;
   readonly programmer: Programmer;
+  readonly balancer: Balancer;
   readonly names: NameService;
   readonly docker: Docker;
   readonly clock: Clock;
@@ -70,6 +81,8 @@ const namesRetryMs = 200;
 /** The engine is asked for what it has this often, and again this soon after something differed. */
 const engineLookMs = 60_000;
 const engineSecondLookMs = 10_000;
+/** Idle flows are looked for this often, where the kernel does not do so itself; a look is at each flow once. */
+const flowsLookMs = 10_000;
 
 export class Daemon {
   readonly #watch: SandboxWatch;
@@ -110,7 +123,7 @@ export class Daemon {
         await Promise.all(endpointIds.map((endpointId) => programmer.waitSandbox(endpointId, signal)));
         return programmed;
       },
-      status: () => ({ engine: '', ...programmer.status(), desiredRevision: network.state?.revision ?? 0 }),
+      status: () => ({ ...programmer.status(), desiredRevision: network.state?.revision ?? 0 }),
       verify: async (signal) => {
         if (!network.known)
           throw new SkepError('failedPrecondition', 'a damaged file leaves open what this node should have');
@@ -133,6 +146,7 @@ export class Daemon {
         this.options.programmer.run(signal),
         this.#followEngine(signal),
         this.#keepNames(signal),
+        this.#expireFlows(signal),
       ]);
     } finally {
       this.#watch[Symbol.dispose]();
@@ -170,6 +184,28 @@ export class Daemon {
     );
   }
 
+  async #expireFlows(signal: AbortSignal): Promise<void> {
+    const { balancer, clock, log, network } = this.options;
+    const look = async (): Promise<void> => {
+      if (!balances(network.state)) return;
+      const flows = await balancer.expireFlows();
+      if (flows > 0) log.debug({ flows }, 'idle flows forgotten');
+    };
+    await runLoop(
+      {
+        name: 'flows',
+        trigger: new Trigger(),
+        clock,
+        log,
+        resyncMs: flowsLookMs,
+        gapMs: 1000,
+        retryMsMax: engineLookMs,
+      },
+      look,
+      signal,
+    );
+  }
+
   /** Asks the engine from time to time what it has; a silent engine changes nothing. */
   async #followEngine(signal: AbortSignal): Promise<void> {
     const { clock, docker, log, network } = this.options;
@@ -200,6 +236,12 @@ export class Daemon {
     );
   }
 }
+
+/** There may be flows: something is published, or has a VIP. */
+const balances = (state: NodeNetworkState | null): boolean =>
+  state !== null &&
+  (state.publishedPorts.length > 0 ||
+    state.overlays.some(({ services }) => services.some(({ vip }) => vip !== undefined)));
 
 /** Ids of the task's endpoints on this node; undefined while the engine has not joined all of them. */
 function sandboxesOf({ state, endpoints }: NodeNetwork, taskId: TaskId): string[] | undefined {

@@ -9,7 +9,7 @@ import type { Server as HttpServer } from 'node:http';
 import { systemClock } from '../runtime/clock.js';
 import { crash, runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
-import type { NameService } from './daemon.js';
+import type { Balancer, NameService } from './daemon.js';
 import { Daemon } from './daemon.js';
 import { Forwarder, hostUpstreams } from './dns/forwarder.js';
 import { DnsServer } from './dns/server.js';
@@ -56,6 +56,7 @@ async function main(stop: AbortSignal): Promise<void> {
   const daemon = new Daemon({
     network,
     programmer: reconciler,
+    balancer: balancerOf(kernel),
     names: nameServiceOf(dns),
     docker,
     clock: systemClock,
@@ -77,6 +78,12 @@ async function main(stop: AbortSignal): Promise<void> {
   plugin.close();
   rpc.forceShutdown();
 }
+
+const balancerOf = (kernel: LinuxKernel): Balancer => ({
+  counters: async (vni) =>
+    (await kernel.table(vni === null ? { kind: 'host' } : { kind: 'overlay', vni })).counters(),
+  expireFlows: () => kernel.engine.expireFlows(),
+});
 
 const nameServiceOf = (dns: DnsServer): NameService => ({
   setState: (state) => (state ? dns.setState(state) : dns[Symbol.dispose]()),

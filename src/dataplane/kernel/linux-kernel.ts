@@ -118,9 +118,13 @@ export class LinuxKernel implements Kernel, Disposable {
     }
   }
 
-  /** The engine's table of a scope, for its counters and flows. Rejects as BalancerEngine.open does. */
+  /** The engine's table of a scope, for its counters and flows. Rejects with KernelError. */
   async table(scope: BalancedScope): Promise<BalancerTable> {
-    return this.#namespace(scope).table();
+    try {
+      return await this.#namespace(scope).table();
+    } catch (err) {
+      throw toKernelError(`open the table of ${scopeName(scope)}`, err);
+    }
   }
 
   async underlayMtu(vtep: Ip): Promise<number | null> {

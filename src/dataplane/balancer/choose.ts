@@ -1,0 +1,44 @@
+/** Which engine balances on this host: what the configuration says, else `ipvs` where the kernel has it, else `ebpf`. */
+import { OutsideError, SkepError } from '../../model/errors.js';
+import type { EngineName } from '../plan/balancing.js';
+import { engineNames } from '../plan/balancing.js';
+import { EbpfEngine } from './ebpf.js';
+import type { BalancerEngine } from './engine.js';
+import { hasIpvs, ipvsEngine } from './ipvs.js';
+import type { NodeTables } from './node-tables.js';
+
+export type EngineChoice = EngineName | 'auto';
+
+/** @throws SkepError invalidArgument for a text that names no engine */
+export function parseEngineChoice(text: string): EngineChoice {
+  const choices = [...engineNames, 'auto'] as const;
+  const choice = choices.find((name) => name === text);
+  if (choice === undefined)
+    throw new SkepError('invalidArgument', `no balancer engine ${text}; there are ${choices.join(', ')}`);
+  return choice;
+}
+
+export interface EngineSource {
+  readonly choice: EngineChoice;
+  /** Path of the host's namespace, null for this process's own. */
+  readonly hostNetns: string | null;
+  /** Loads programs and maps of `ebpf`. */
+  readonly openTables: () => NodeTables;
+  /** A kernel that has neither gets `ipvs`, whose reconciler names what lacks; this is why `ebpf` was none. */
+  readonly onNeither: (err: OutsideError) => void;
+}
+
+/** Rejects with OutsideError when the engine that is asked for cannot be had. */
+export async function chooseEngine(source: EngineSource): Promise<BalancerEngine> {
+  const { choice, hostNetns, openTables, onNeither } = source;
+  if (choice === 'ipvs') return ipvsEngine;
+  if (choice === 'ebpf') return new EbpfEngine(openTables);
+  if (await hasIpvs(hostNetns)) return ipvsEngine;
+  try {
+    return new EbpfEngine(openTables);
+  } catch (err) {
+    if (!(err instanceof OutsideError)) throw err;
+    onNeither(err);
+    return ipvsEngine;
+  }
+}
