@@ -28,7 +28,11 @@ curl                | /usr/bin/curl                       | the client of the la
 wrk                 | /usr/bin/wrk                        | the load generator of the benchmarks
 g++                 | /usr/bin/g++                        | compiles the native addon
 make                | /usr/bin/make                       | compiles the native addon
+libbpf-dev          | /usr/include/bpf/libbpf.h           | the native addon loads BPF programs with it
+clang               | /usr/bin/clang                      | compiles the BPF programs of the ebpf engine
 python3             | /usr/bin/python3                    | node-gyp is written for it
+qemu-system-x86     | /usr/bin/qemu-system-x86_64         | lab nodes and tests on Debian's own kernel
+qemu-system-common  | /usr/lib/qemu/virtiofsd             | their file systems
 ca-certificates     | /etc/ssl/certs/ca-certificates.crt  | npm speaks HTTPS
 '
 missing=()
@@ -73,6 +77,8 @@ if [ "${#missing[@]}" -gt 0 ]; then
   fi
 fi
 
+scripts/qemu-kernel.sh
+
 # --- Node.js ------------------------------------------------------------------------------------------------------
 if ! command -v node >/dev/null || ! node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)'; then
   say 'Node.js 20.19 or later is needed, with npm (see https://nodejs.org/): Debian 12 has 18, which is too old'
@@ -93,9 +99,13 @@ outdated() { # TARGET SOURCE...
   [ ! -e "$target" ] || [ -n "$(find "$@" -newer "$target" -type f -print -quit)" ]
 }
 addon=native/build/Release/skep_native.node
-if outdated "$addon" native/binding.gyp native/src; then
+if outdated "$addon" native/binding.gyp native/src native/bpf/layout.h; then
   say 'compiling the native addon'
   npm run --silent build:native
+fi
+if outdated native/build/bpf/skep.bpf.o native/bpf scripts/build-bpf.sh; then
+  say 'compiling the BPF programs'
+  npm run --silent build:bpf
 fi
 if outdated dist/.tsbuildinfo src tsconfig.json tsconfig.build.json; then
   say 'compiling TypeScript'
