@@ -31,7 +31,7 @@ make                | /usr/bin/make                       | compiles the native 
 libbpf-dev          | /usr/include/bpf/libbpf.h           | the native addon loads BPF programs with it
 clang               | /usr/bin/clang                      | compiles the BPF programs of the ebpf engine
 python3             | /usr/bin/python3                    | node-gyp is written for it
-qemu-system-x86     | /usr/bin/qemu-system-x86_64         | lab nodes and tests on Debian's own kernel
+qemu-system-x86     | /usr/bin/qemu-system-x86_64         | lab nodes and tests on the stock Debian kernel
 qemu-system-common  | /usr/lib/qemu/virtiofsd             | their file systems
 ca-certificates     | /etc/ssl/certs/ca-certificates.crt  | npm speaks HTTPS
 '
