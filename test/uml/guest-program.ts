@@ -2,12 +2,15 @@
  * Programs for the guest: the sources as plain JavaScript in a folder below node_modules, where Node finds the
  * dependencies and the guest, whose /tmp is its own, finds the folder.
  */
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import ts from 'typescript';
 
 const root = join(import.meta.dirname, '../..');
-const sources = ['src/model', 'src/runtime', 'src/dataplane', 'test/uml/guest', 'test/unit/dataplane/plan'];
+const sources = [
+  ...['src/model', 'src/runtime', 'src/dataplane'],
+  ...['test/uml/guest', 'test/conformance', 'test/support', 'test/unit/dataplane/plan'],
+];
 
 export interface GuestProgram extends AsyncDisposable {
   /** Path of a source file's JavaScript. */
@@ -31,8 +34,13 @@ export async function buildGuestProgram(): Promise<GuestProgram> {
 async function transpile(source: string, folder: string): Promise<void> {
   const entries = await readdir(join(root, source), { recursive: true, withFileTypes: true });
   for (const entry of entries) {
-    if (!entry.isFile() || !/\.ts$/.test(entry.name) || /\.(test|d)\.ts$/.test(entry.name)) continue;
     const file = join(entry.parentPath, entry.name);
+    if (entry.isFile() && entry.name.endsWith('.py')) {
+      const out = join(folder, relative(root, file));
+      await mkdir(dirname(out), { recursive: true });
+      await copyFile(file, out);
+    }
+    if (!entry.isFile() || !/\.ts$/.test(entry.name) || /\.(test|d)\.ts$/.test(entry.name)) continue;
     const { outputText } = ts.transpileModule(await readFile(file, 'utf8'), {
       fileName: file,
       compilerOptions: {

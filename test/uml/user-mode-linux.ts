@@ -10,9 +10,14 @@ export type Report = Readonly<Record<string, unknown>>;
 /**
  * Runs the scenario in a guest of its own and waits for it to power off.
  * @param scenario path of the JavaScript to run
+ * @param environment variables of the scenario; values without blanks
  * @throws Error with the console's text when the scenario failed or the deadline passed
  */
-export async function runScenario(scenario: string, deadlineMs: number): Promise<Report[]> {
+export async function runScenario(
+  scenario: string,
+  deadlineMs: number,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Report[]> {
   const init = join(import.meta.dirname, 'guest/init.sh');
   const umlDirectory = await mkdtemp(join(tmpdir(), 'skep-uml-'));
   const console_: Buffer[] = [];
@@ -28,6 +33,8 @@ export async function runScenario(scenario: string, deadlineMs: number): Promise
         `init=${init}`,
         `skep_scenario=${scenario}`,
         `skep_checkout=${resolve(import.meta.dirname, '../..')}`,
+        // What the kernel does not know becomes the environment of its first process.
+        ...Object.entries(environment).map(([name, value]) => `${name}=${value}`),
         'con=null',
         'con0=null,fd:1',
         `uml_dir=${umlDirectory}/`,

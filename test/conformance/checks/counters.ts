@@ -1,0 +1,150 @@
+/** What the counters say against what was sent. */
+import assert from 'node:assert';
+import type { ServerCounters, VirtualServerCounters } from '../../../src/dataplane/balancer/engine.js';
+import type { BalancedScope } from '../../../src/dataplane/kernel/linux-kernel.js';
+import { publishedPortMark, vipMark } from '../../../src/dataplane/state.js';
+import type { Cidr } from '../../../src/model/addresses.js';
+import { mynetAddress, mynetVni, vtepOf } from '../../unit/dataplane/plan/network-state.js';
+import type { Check } from '../check.js';
+import { answered } from '../check.js';
+import type { World } from '../world.js';
+import { clientAddress, ports, targetPorts, until, vip } from '../world.js';
+
+/** IP and UDP headers; the counters are of IP packets. */
+const udpHeaderBytes = 28;
+const counted = ['connections', 'packets', 'bytes', 'replyPackets', 'replyBytes'] as const;
+type Counted = Record<(typeof counted)[number], number>;
+
+async function countersOf(
+  world: World,
+  node: number,
+  scope: BalancedScope,
+  mark: number,
+): Promise<VirtualServerCounters> {
+  const table = await world.cluster.kernel(node).table(scope);
+  const found = (await table.counters()).find((one) => one.mark === mark);
+  assert(found, 'the virtual server has counters');
+  return found;
+}
+
+const moved = (before: ServerCounters, after: ServerCounters): Counted =>
+  Object.fromEntries(counted.map((name) => [name, Number(after[name] - before[name])])) as Counted;
+
+/** Real servers whose counters moved, by address. */
+function movedServers(before: VirtualServerCounters, after: VirtualServerCounters): [string, Counted][] {
+  return after.realServers.flatMap((server): [string, Counted][] => {
+    const was = before.realServers.find(
+      ({ address, port }) => address === server.address && port === server.port,
+    );
+    assert(was);
+    const by = moved(was, server);
+    return Object.values(by).some((count) => count !== 0) ? [[server.address, by]] : [];
+  });
+}
+
+const webMark = publishedPortMark('tcp', ports.web);
+const udpMark = publishedPortMark('udp', ports.udp);
+const vipMarkOfWeb = vipMark('10.0.1.0/24' as Cidr, vip);
+const overlay = { kind: 'overlay', vni: mynetVni } as const;
+const host = { kind: 'host' } as const;
+
+export const counterChecks: readonly Check[] = [
+  {
+    name: 'counters of a published port: connections, packets and bytes, both ways, as they were sent',
+    run: async (world) => {
+      const before = await countersOf(world, 3, host, udpMark);
+      const target = { host: vtepOf(3), port: ports.udp, sourcePort: 40_000, size: 100 };
+      const answers = (await world.client.askUdp(target, 5)).map(answered);
+      const after = await countersOf(world, 3, host, udpMark);
+      const expected: Counted = {
+        connections: 1,
+        packets: 5,
+        bytes: 5 * (100 + udpHeaderBytes),
+        replyPackets: 5,
+        replyBytes: answers.reduce((sum, { bytes }) => sum + bytes + udpHeaderBytes, 0),
+      };
+      assert.deepEqual(moved(before, after), expected, 'of the virtual server');
+      const servers = movedServers(before, after);
+      assert.deepEqual(
+        servers.map(([, by]) => by),
+        [expected],
+        'of the real server',
+      );
+      const flows = await (await world.cluster.kernel(3).table(host)).flows(100_000);
+      const flow = flows.find(({ protocol, clientPort }) => protocol === 'udp' && clientPort === 40_000);
+      assert(flow, 'the flow is listed');
+      const { client, destination, destinationPort, realServer } = flow;
+      assert.deepEqual(
+        { client, destination, destinationPort, realServer },
+        {
+          client: clientAddress,
+          destination: vtepOf(3),
+          destinationPort: ports.udp,
+          realServer: servers[0]?.[0],
+        },
+      );
+    },
+  },
+  {
+    name: 'counters of a VIP: what callers sent; replies go straight back and are not seen',
+    run: async (world) => {
+      const before = await countersOf(world, 1, overlay, vipMarkOfWeb);
+      const target = {
+        host: vip,
+        port: targetPorts.udp,
+        source: mynetAddress(5),
+        sourcePort: 40_001,
+        size: 200,
+      };
+      (await world.caller.askUdp(target, 4)).forEach(answered);
+      const after = await countersOf(world, 1, overlay, vipMarkOfWeb);
+      const expected: Counted = {
+        connections: 1,
+        packets: 4,
+        bytes: 4 * (200 + udpHeaderBytes),
+        replyPackets: 0,
+        replyBytes: 0,
+      };
+      assert.deepEqual(moved(before, after), expected, 'of the virtual server');
+      assert.deepEqual(
+        movedServers(before, after).map(([, by]) => by),
+        [expected],
+        'of the real server',
+      );
+    },
+  },
+  {
+    name: 'connections that are open are counted as active, until they end',
+    run: async (world) => {
+      const active = async (): Promise<number> => (await countersOf(world, 1, host, webMark)).activeFlows;
+      const before = await countersOf(world, 1, host, webMark);
+      const held = [];
+      for (let i = 0; i < 6; i += 1)
+        held.push(answered(await world.client.open({ host: vtepOf(1), port: ports.web })));
+      for (const connection of held) answered(await connection.ask());
+      const after = await countersOf(world, 1, host, webMark);
+      assert.equal(Number(after.connections - before.connections), 6);
+      assert.equal(after.activeFlows - before.activeFlows, 6);
+      for (const connection of held) await connection.close();
+      await until('no more active flows than before', async () =>
+        (await active()) <= before.activeFlows ? true : undefined,
+      );
+    },
+  },
+  {
+    name: 'a packet that is refused for its size is counted with its reason',
+    engines: ['ebpf'],
+    run: async (world) => {
+      const before = (await countersOf(world, 3, host, udpMark)).drops.oversize ?? 0n;
+      // A namespace that has not learnt the path's MTU.
+      await world.cluster.run('other', 'ip', 'route', 'flush', 'cache');
+      answered(
+        await world
+          .peer('other')
+          .icmpError({ host: vtepOf(3), port: ports.udp, size: 1_472, dontFragment: true }),
+      );
+      const after = (await countersOf(world, 3, host, udpMark)).drops.oversize ?? 0n;
+      assert.equal(Number(after - before), 1);
+    },
+  },
+];

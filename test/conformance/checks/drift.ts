@@ -1,0 +1,89 @@
+/** What somebody else changed in the kernel, and leaving. The last checks: afterwards the nodes are in no cluster. */
+import assert from 'node:assert';
+import { access } from 'node:fs/promises';
+import type { BalancerOp } from '../../../src/dataplane/balancer/engine.js';
+import type { BalancedScope } from '../../../src/dataplane/kernel/linux-kernel.js';
+import { mynetVni, vtepOf } from '../../unit/dataplane/plan/network-state.js';
+import type { Check } from '../check.js';
+import { assertEven } from '../check.js';
+import type { World } from '../world.js';
+import { nodes, ports, targetPorts, vip } from '../world.js';
+
+/** Both kinds of frontend work. */
+async function assertBalanced({ client, caller }: World): Promise<void> {
+  assertEven(await client.many({ host: vtepOf(1), port: ports.web }, 12));
+  assertEven(await caller.many({ host: vip, port: targetPorts.web }, 12));
+}
+
+/** A pass of the node finds the difference and ends it. */
+async function assertRepaired(world: World, node: number): Promise<void> {
+  const differences = await world.cluster.verify();
+  assert.notDeepEqual(differences, [], 'the difference is seen');
+  await world.cluster.restart(node);
+  assert.deepEqual(await world.cluster.verify(), []);
+  await assertBalanced(world);
+}
+
+export const driftChecks: readonly Check[] = [
+  {
+    name: 'virtual and real servers that somebody removed come back',
+    run: async (world) => {
+      const scopes: readonly BalancedScope[] = [{ kind: 'host' }, { kind: 'overlay', vni: mynetVni }];
+      for (const scope of scopes)
+        for (const kind of ['realServer', 'virtualServer'] as const) {
+          await world.cluster.asStranger(1, async (stranger) => {
+            const table = await stranger.table(scope);
+            const object = (await table.observe(true)).find((one) => one.kind === kind);
+            assert(object);
+            await table.apply([{ op: 'delete', object }]);
+          });
+          await assertRepaired(world, 1);
+        }
+    },
+  },
+  {
+    name: 'filters that somebody removed come back',
+    engines: ['ebpf'],
+    run: async (world) => {
+      const devices = [
+        ['node1', 'eth0', 'ingress'],
+        ['node1', 'lo', 'egress'],
+        ['node1', 'sk-ingress', 'ingress'],
+      ] as const;
+      for (const [name, device, hook] of devices) {
+        await world.cluster.run(name, 'tc', 'filter', 'del', 'dev', device, hook);
+        await assertRepaired(world, 1);
+      }
+      const overlayPath = world.cluster.overlayPath(1, mynetVni);
+      const links = await world.cluster.runAt(overlayPath, 'ip', '-br', 'link');
+      for (const [port] of links.matchAll(/^skp\w+/gm)) {
+        await world.cluster.runAt(overlayPath, 'tc', 'qdisc', 'del', 'dev', port, 'clsact');
+        await assertRepaired(world, 1);
+      }
+    },
+  },
+  {
+    name: 'nothing is left when the nodes leave their cluster',
+    run: async (world) => {
+      await world.leave();
+      assert.deepEqual(await world.cluster.verify(), []);
+      for (const node of nodes) {
+        const name = `node${node}`;
+        const commands = ['iptables-save', 'ip route show table all', 'ip rule', 'ip link', 'ip neigh'];
+        if (world.engine === 'ipvs') commands.push('ipset save', 'ipvsadm -S -n');
+        for (const device of ['eth0', 'lo', ...(node === 1 ? ['dock0'] : [])])
+          for (const hook of ['ingress', 'egress']) commands.push(`tc filter show dev ${device} ${hook}`);
+        const texts = await Promise.all(
+          commands.map((command) =>
+            world.cluster.run(name, ...command.split(' ')).catch((err: Error) => err.message),
+          ),
+        );
+        const found = texts.join('\n').match(/SKEP-\S*|skep[-_]\S*|sk-\S*|proto 94|-f \d+|Error.*/g) ?? [];
+        assert.deepEqual(found, [], name);
+        const overlays = world.cluster.overlayPath(node, mynetVni);
+        await assert.rejects(access(overlays), 'the overlay is gone');
+        await assert.rejects(access(world.pinsOf(node)), 'the pins are gone');
+      }
+    },
+  },
+];

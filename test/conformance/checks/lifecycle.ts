@@ -1,0 +1,148 @@
+/** Tasks that come and go, daemons that end, services without anybody. */
+import assert from 'node:assert';
+import { vtepOf } from '../../unit/dataplane/plan/network-state.js';
+import type { Check } from '../check.js';
+import { answered, assertEven, assertRefused, countByTask } from '../check.js';
+import type { Connection, Peer, StreamTarget } from '../peer.js';
+import { isFailure } from '../peer.js';
+import type { World } from '../world.js';
+import { nodes, ports, targetPorts, until, vip, webParts } from '../world.js';
+
+const targets = (world: World): readonly (readonly [Peer, StreamTarget])[] => [
+  [world.client, { host: vtepOf(1), port: ports.web }],
+  [world.client, { host: vtepOf(3), port: ports.web }],
+  [world.caller, { host: vip, port: targetPorts.web }],
+];
+
+/** A connection to each task, by the task's name. */
+async function oneEach(peer: Peer, target: StreamTarget): Promise<Map<string, Connection>> {
+  const found = new Map<string, Connection>();
+  for (let i = 0; i < 12 && found.size < webParts.length; i += 1) {
+    const connection = answered(await peer.open(target));
+    const { task } = answered(await connection.ask());
+    if (found.has(task)) await connection.close();
+    else found.set(task, connection);
+  }
+  assert.equal(found.size, webParts.length, `reached ${[...found.keys()].join(', ')}`);
+  return found;
+}
+
+export const lifecycleChecks: readonly Check[] = [
+  {
+    name: 'draining: established flows go on, new ones go elsewhere',
+    run: async (world) => {
+      const all = [];
+      for (const [peer, target] of targets(world)) all.push(await oneEach(peer, target));
+      const udp = { host: vtepOf(1), port: ports.udp };
+      const datagrams = new Map<string, number>();
+      for (let sourcePort = 38_000; sourcePort < 38_012; sourcePort += 1) {
+        const [answer] = await world.client.askUdp({ ...udp, sourcePort });
+        assert(answer);
+        datagrams.set(answered(answer).task, sourcePort);
+      }
+      await world.program({ draining: [4] });
+      for (const connections of all)
+        for (const [task, connection] of connections) {
+          assert.equal(answered(await connection.ask()).task, task);
+          assert.deepEqual(answered(await connection.transfer(200_000, 200_000)), { intact: true });
+        }
+      for (const [task, sourcePort] of datagrams) {
+        const [answer] = await world.client.askUdp({ ...udp, sourcePort });
+        assert(answer);
+        assert.equal(answered(answer).task, task);
+      }
+      for (const [peer, target] of targets(world)) assertEven(await peer.many(target, 12), ['c3', 'c6']);
+      assertEven(await world.client.manyUdp(udp, 12), ['c3', 'c6']);
+      for (const connections of all) for (const connection of connections.values()) await connection.close();
+    },
+  },
+  {
+    name: 'a removed task: its connections are reset, the others go on, UDP flows find another',
+    run: async (world) => {
+      const all = [];
+      for (const [peer, target] of targets(world).slice(0, 2)) all.push(await oneEach(peer, target));
+      const udp = { host: vtepOf(1), port: ports.udp };
+      let sourcePort = 39_000;
+      await until('a UDP flow of c4', async () => {
+        const [answer] = await world.client.askUdp({ ...udp, sourcePort: ++sourcePort });
+        return answer && answered(answer).task === 'c4' ? true : undefined;
+      });
+      await world.program({ gone: [4] });
+      for (const connections of all)
+        for (const [task, connection] of connections) {
+          const answer = await connection.ask();
+          if (task !== 'c4') assert.equal(answered(answer).task, task);
+          else assert(isFailure(answer) && answer.failed === 'ECONNRESET', JSON.stringify(answer));
+          await connection.close();
+        }
+      for (const [peer, target] of targets(world)) assertEven(await peer.many(target, 12), ['c3', 'c6']);
+      // The first datagram after the removal may be what ends the flow.
+      const found = (await world.client.askUdp({ ...udp, sourcePort, timeoutS: 1 }, 2)).at(-1);
+      assert(found);
+      assert.notEqual(answered(found).task, 'c4');
+    },
+  },
+  {
+    name: 'nobody serves: refused at once',
+    run: async (world) => {
+      await world.program({ draining: webParts });
+      // Node 2 has a firewall of somebody's, which drops what is not balanced.
+      for (const node of [1, 3]) {
+        assertRefused(await world.client.open({ host: vtepOf(node), port: ports.web }));
+        assertRefused({
+          ms: 0,
+          failed: 'ECONNREFUSED',
+          ...(await world.client.icmpError({ host: vtepOf(node), port: ports.udp })),
+        });
+      }
+      assertRefused(await world.caller.open({ host: vip, port: targetPorts.web }));
+      await world.program({ gone: webParts });
+      for (const node of [1, 3])
+        assertRefused(await world.client.open({ host: vtepOf(node), port: ports.web }));
+      assertRefused(await world.caller.open({ host: vip, port: targetPorts.web }));
+    },
+  },
+  {
+    name: 'a daemon that is killed and replaced under load costs no connection',
+    run: async (world) => {
+      const stops = [];
+      for (const [peer, target] of targets(world)) stops.push(await peer.startLoad(target, 4));
+      for (let round = 0; round < 2; round += 1) for (const node of nodes) await world.cluster.restart(node);
+      for (const stop of stops) {
+        const load = await stop();
+        assert.deepEqual(load.failed, []);
+        assert(load.asked > 50 && load.opened > 10, `too little to tell: ${JSON.stringify(load)}`);
+      }
+    },
+  },
+  {
+    name: 'tasks that drain, go and come back under load cost no new connection',
+    run: async (world) => {
+      const stops = [];
+      for (const [peer, target] of targets(world)) stops.push(await peer.startLoad(target, 0));
+      await world.program({ draining: [4] });
+      await world.program({ gone: [4] });
+      await world.program();
+      await world.program({ draining: [3, 6] });
+      await world.program({ scheduler: 'wrr' });
+      for (const stop of stops) {
+        const load = await stop();
+        assert.deepEqual(load.failed, []);
+        assert(load.opened > 10, `too little to tell: ${JSON.stringify(load)}`);
+      }
+    },
+  },
+  {
+    name: 'the scheduler changes under established flows',
+    run: async (world) => {
+      const connections = await oneEach(world.client, { host: vtepOf(1), port: ports.web });
+      for (const scheduler of ['wrr', 'lc', 'mh', 'rr'] as const) {
+        await world.program({ scheduler });
+        for (const [task, connection] of connections)
+          assert.equal(answered(await connection.ask()).task, task);
+      }
+      for (const connection of connections.values()) await connection.close();
+      countByTask(await world.client.many({ host: vtepOf(1), port: ports.web }, 3));
+    },
+  },
+];

@@ -1,0 +1,80 @@
+/**
+ * What a balancer engine means, decided by packets: one list of checks, run against either engine on whatever kernel has
+ * it. A report a check, in the order of the list; a check that fails leaves the usual state behind for the next one.
+ */
+import type { EngineName } from '../../src/dataplane/plan/balancing.js';
+import type { Check } from './check.js';
+import { counterChecks } from './checks/counters.js';
+import { driftChecks } from './checks/drift.js';
+import { lifecycleChecks } from './checks/lifecycle.js';
+import { meshChecks } from './checks/mesh.js';
+import { nodeChecks } from './checks/node.js';
+import { packetChecks } from './checks/packets.js';
+import { schedulingChecks } from './checks/scheduling.js';
+import { vipChecks } from './checks/vip.js';
+import type { WorldOptions } from './world.js';
+import { World } from './world.js';
+
+export interface CheckReport {
+  readonly name: string;
+  readonly ok: boolean;
+  /** What did not hold; empty when all did. */
+  readonly detail: string;
+  readonly ms: number;
+}
+
+const all: readonly Check[] = [
+  ...meshChecks,
+  ...vipChecks,
+  ...schedulingChecks,
+  ...packetChecks,
+  ...nodeChecks,
+  ...lifecycleChecks,
+  ...counterChecks,
+  ...driftChecks,
+];
+
+/** The list for one engine. */
+export const checksOf = (engine: EngineName): readonly Check[] =>
+  all.filter(({ engines }) => engines === undefined || engines.includes(engine));
+
+/**
+ * Runs the list.
+ * @param only part of the names of the checks to run
+ */
+export async function runConformance(
+  options: WorldOptions,
+  onReport: (report: CheckReport) => void,
+  only = '',
+): Promise<void> {
+  await using world = await World.create(options);
+  for (const check of checksOf(options.engine)) {
+    if (!check.name.includes(only)) continue;
+    const startMs = Date.now();
+    const faults: string[] = [];
+    const attempt = async (what: string, step: () => Promise<void>): Promise<void> => {
+      try {
+        await step();
+      } catch (err) {
+        faults.push(`${what}${err instanceof Error ? err.message : String(err)}`);
+      }
+    };
+    const equal = async (): Promise<void> => {
+      const differences = await world.cluster.verify();
+      if (differences.length > 0) throw new Error(differences.join('\n'));
+    };
+    const { revision } = world;
+    await attempt('', () => check.run(world));
+    // Looking at everything costs seconds in a slow guest: only where there is something new to see.
+    if (world.revision !== revision) {
+      await attempt('verify, as it was left: ', equal);
+      await attempt('restoring the usual state: ', () => world.restore());
+    }
+    onReport({
+      name: check.name,
+      ok: faults.length === 0,
+      detail: faults.join('\n'),
+      ms: Date.now() - startMs,
+    });
+  }
+}

@@ -1,0 +1,22 @@
+/**
+ * The conformance list as a program, for a guest kernel: SKEP_ENGINE names the balancer engine (`ipvs` by default),
+ * SKEP_ONLY a part of the names to run. Reports are JSON lines on standard output.
+ */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import type { EngineName } from '../../src/dataplane/plan/balancing.js';
+import { runConformance } from './conformance.js';
+
+const run = promisify(execFile);
+const modules = [
+  ...['rr', 'wrr', 'lc', 'mh'].map((scheduler) => `ip_vs_${scheduler}`),
+  ...['iptable_nat', 'xt_conntrack', 'xt_MASQUERADE', 'sctp', 'hmac', 'md5', 'sha1_generic'],
+];
+/** Where the guest's init put the modules, if the kernel's own directory is not theirs. */
+const directory = process.env['SKEP_MODULES'] ?? '/tmp/modules';
+await run('modprobe', ['-d', directory, '-a', ...modules]);
+
+const engine = (process.env['SKEP_ENGINE'] ?? 'ipvs') as EngineName;
+const options = { engine, name: 'conf', pinDirectory: '/sys/fs/bpf/skep-conformance' };
+await runConformance(options, (report) => console.log(JSON.stringify(report)), process.env['SKEP_ONLY']);
+process.exit(0);

@@ -1,0 +1,24 @@
+/** The conformance list on `ipvs`, in user-mode Linux, which has it whatever kernel this machine runs. One guest, about a minute. */
+import { beforeAll, describe, expect, test } from 'vitest';
+import { buildGuestProgram } from '../uml/guest-program.js';
+import { runScenario } from '../uml/user-mode-linux.js';
+import type { CheckReport } from './conformance.js';
+import { checksOf } from './conformance.js';
+
+let reports: readonly CheckReport[] = [];
+
+beforeAll(async () => {
+  await using program = await buildGuestProgram();
+  reports = (await runScenario(
+    program.path('test/conformance/guest.ts'),
+    170_000,
+  )) as unknown as CheckReport[];
+}, 180_000);
+
+describe('ipvs', () => {
+  for (const { name } of checksOf('ipvs'))
+    test(name, () => {
+      const report = reports.find((one) => one.name === name);
+      expect(report?.detail, name).toBe('');
+    });
+});

@@ -1,0 +1,238 @@
+/**
+ * Where the checks happen: three nodes (the third without tasks), three tasks of `web` and a caller, two outside clients and
+ * a container that is nothing of ours, with somebody at each end. A check names only what it wants otherwise than usual.
+ */
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Ip } from '../../src/model/addresses.js';
+import type { Scheduler } from '../../src/model/balancing.js';
+import type { ServiceId } from '../../src/model/ids.js';
+import type { BalancerEngine } from '../../src/dataplane/balancer/engine.js';
+import type { EngineName } from '../../src/dataplane/plan/balancing.js';
+import type { NodeNetworkState, Overlay, PublishedPort } from '../../src/dataplane/state.js';
+import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
+import type { ContainerOf } from '../support/mesh-cluster.js';
+import { MeshCluster } from '../support/mesh-cluster.js';
+import { stateOf, vtepOf } from '../unit/dataplane/plan/network-state.js';
+import { openEngineOf } from './engines.js';
+import { Peer } from './peer.js';
+
+/** What a check may want otherwise. */
+export interface Shape {
+  readonly scheduler?: Scheduler;
+  readonly affinityS?: number;
+  /** By part; 1 where absent. */
+  readonly weights?: Readonly<Record<number, number>>;
+  /** Parts of tasks that take no new flows. */
+  readonly draining?: readonly number[];
+  /** Parts of tasks that are no longer in the state, though their containers still run. */
+  readonly gone?: readonly number[];
+}
+
+const tcp = (publishedPort: number, targetPort: number): PublishedPort =>
+  port('tcp', publishedPort, targetPort);
+const port = (
+  protocol: PublishedPort['protocol'],
+  publishedPort: number,
+  targetPort: number,
+): PublishedPort => ({ serviceId: 'web' as ServiceId, protocol, publishedPort, targetPort });
+
+/** Published ports; the tasks listen on the targets but on {@link closedPort}. */
+export const ports = {
+  web: 8080,
+  /** The same target as `web`. */
+  webAgain: 8081,
+  refused: 8090,
+  udp: 5300,
+  /** Its server knows only 0.0.0.0, as most do. */
+  udpAnySource: 5400,
+  udpRefused: 5500,
+  sctp: 9000,
+} as const;
+export const targetPorts = { web: 80, other: 8088, udp: 53, udpAnySource: 54, sctp: 90 } as const;
+export const closedPort = 55;
+
+const publishedPorts: readonly PublishedPort[] = [
+  tcp(ports.web, targetPorts.web),
+  tcp(ports.webAgain, targetPorts.web),
+  tcp(ports.refused, closedPort),
+  port('udp', ports.udp, targetPorts.udp),
+  port('udp', ports.udpAnySource, targetPorts.udpAnySource),
+  port('udp', ports.udpRefused, closedPort),
+  port('sctp', ports.sctp, targetPorts.sctp),
+];
+
+export const nodes = [1, 2, 3] as const;
+/** Parts of the tasks of `web`: one on node 1, two on node 2. */
+export const webParts = [3, 4, 6] as const;
+export const webTasks: readonly string[] = webParts.map((part) => `c${part}`);
+const containers: readonly ContainerOf[] = [
+  { part: 3, node: 1, ingress: true },
+  { part: 4, node: 2, ingress: true },
+  { part: 6, node: 2, ingress: true },
+  { part: 5, node: 1, service: 'caller', ingress: false },
+];
+const outsiders = { client: 100, other: 101 } as const;
+export const clientAddress = vtepOf(outsiders.client);
+export const vip = '10.0.1.2' as Ip;
+
+export interface WorldOptions {
+  readonly engine: EngineName;
+  /** Begins the names of all namespaces; unique on this kernel. */
+  readonly name: string;
+  /** On a bpffs: each node keeps its maps in a directory below it. Used by `ebpf` only. */
+  readonly pinDirectory: string;
+}
+
+export class World implements AsyncDisposable {
+  readonly #peers = new Map<string, Peer>();
+  readonly #undo = new CleanupStack();
+  #shape: Shape = {};
+  #revision = 0;
+  /** SCTP by the kernel's own sockets; else by packets of the peers' making. */
+  hasSctp = false;
+
+  private constructor(
+    readonly engine: EngineName,
+    readonly cluster: MeshCluster,
+    /** Directory in which a node keeps its maps. */
+    readonly pinsOf: (node: number) => string,
+  ) {
+    this.#undo.use(cluster);
+  }
+
+  static async create({ engine, name, pinDirectory }: WorldOptions): Promise<World> {
+    const pinsOf = (node: number): string => join(pinDirectory, `node${node}`);
+    const openEngine = (node: number): BalancerEngine => openEngineOf(engine, pinsOf(node));
+    const cluster = await MeshCluster.create({ name, nodes, containers, outsiders, openEngine });
+    const world = new World(engine, cluster, pinsOf);
+    try {
+      await world.#build();
+      return world;
+    } catch (err) {
+      await world[Symbol.asyncDispose]();
+      throw err;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#undo[Symbol.asyncDispose]();
+  }
+
+  /** An outside client on the underlay. */
+  get client(): Peer {
+    return this.peer('client');
+  }
+
+  /** A task of another service on the overlay. */
+  get caller(): Peer {
+    return this.peer('c5');
+  }
+
+  /** Whoever lives in that namespace: `node1`, `c3`, `client`, `other`, `boxed`. */
+  peer(name: string): Peer {
+    const peer = this.#peers.get(name);
+    if (!peer) throw new Error(`nobody lives in ${name}`);
+    return peer;
+  }
+
+  /** Programs all nodes with the usual state but for `shape`. */
+  async program(shape: Shape = {}): Promise<void> {
+    this.#shape = shape;
+    this.#revision += 1;
+    await this.cluster.program((node) => this.#state(node));
+  }
+
+  /** All nodes leave the cluster. */
+  async leave(): Promise<void> {
+    this.#shape = {};
+    await this.cluster.program(() => null);
+  }
+
+  /** How often the nodes were programmed. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** Back to the usual state, if a check left another. */
+  async restore(): Promise<void> {
+    if (Object.keys(this.#shape).length > 0) await this.program();
+  }
+
+  async #build(): Promise<void> {
+    for (const node of nodes) await this.#likeDocker(node);
+    await this.cluster.addBridged(1, 'boxed');
+    await this.program();
+    await this.cluster.startContainers();
+    const names = [
+      ...nodes.map((node) => `node${node}`),
+      ...containers.map(({ part }) => `c${part}`),
+      ...Object.keys(outsiders),
+      'boxed',
+    ];
+    for (const name of names) this.#peers.set(name, this.#undo.use(new Peer(name, this.cluster.path(name))));
+    this.hasSctp = await this.client.hasSctp();
+    for (const task of webTasks) await this.#serve(this.peer(task));
+  }
+
+  async #serve(task: Peer): Promise<void> {
+    await task.listen(targetPorts.web);
+    await task.listen(targetPorts.other);
+    await task.listenUdp(targetPorts.udp);
+    await task.listenUdp(targetPorts.udpAnySource, true);
+    if (this.hasSctp) await task.listen(targetPorts.sctp, 'sctp');
+    else await task.listenRawSctp(targetPorts.sctp);
+  }
+
+  /** What is not accepted is dropped, and connections are tracked: a mesh must do with that. */
+  async #likeDocker(node: number): Promise<void> {
+    const iptables = (line: string): Promise<string> =>
+      this.cluster.run(`node${node}`, 'iptables', ...line.split(' '));
+    await iptables('-P FORWARD DROP');
+    await iptables('-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT');
+    // Somebody's own firewall on one of them; the others refuse by their own TCP what nobody listens to.
+    if (node !== 2) return;
+    await iptables('-P INPUT DROP');
+    await iptables('-A INPUT -p udp --dport 4789 -j ACCEPT');
+    await iptables('-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT');
+  }
+
+  #state(node: number): NodeNetworkState {
+    const { scheduler = 'rr', affinityS = null, weights = {}, draining = [], gone = [] } = this.#shape;
+    const tasks = containers
+      .filter(({ part }) => !gone.includes(part))
+      .map((task) => ({
+        ...task,
+        serving: !draining.includes(task.part),
+        weight: weights[task.part] ?? 1,
+      }));
+    const state = stateOf(node, { revision: this.#revision, nodes, tasks, ingress: true });
+    const web = { id: 'web' as ServiceId, name: 'web', aliases: [], scheduler, affinityS };
+    return {
+      ...state,
+      publishedPorts,
+      overlays: state.overlays.map((overlay): Overlay => ({
+        ...overlay,
+        services: [overlay.ingress ? web : { ...web, vip }],
+      })),
+    };
+  }
+}
+
+/**
+ * Waits until `probe` gives a value.
+ * @throws Error naming `what` when it has not within `timeoutMs`
+ */
+export async function until<T>(
+  what: string,
+  probe: () => Promise<T | undefined>,
+  timeoutMs = 10_000,
+): Promise<T> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const found = await probe();
+    if (found !== undefined) return found;
+    if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await sleep(20);
+  }
+}

@@ -1,0 +1,283 @@
+/**
+ * A cluster as namespaces of one kernel: nodes, each programmed by a reconciler of its own, tasks in containers' namespaces,
+ * and outsiders, all on one underlay bridge. What the engine and the agent would do to a container is done here.
+ * Nothing outside the namespaces is touched but a directory for overlays under /run; all of it goes with the scope.
+ */
+import assert from 'node:assert';
+import { execFile } from 'node:child_process';
+import { mkdir, rm } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { pino } from 'pino';
+import type { BalancerEngine } from '../../src/dataplane/balancer/engine.js';
+import { ipvsEngine } from '../../src/dataplane/balancer/ipvs.js';
+import { LinuxKernel } from '../../src/dataplane/kernel/linux-kernel.js';
+import type { Desired } from '../../src/dataplane/plan/node.js';
+import { Reconciler } from '../../src/dataplane/reconcile/reconciler.js';
+import type { SandboxEndpoint } from '../../src/dataplane/sandbox.js';
+import { containerEndName } from '../../src/dataplane/sandbox.js';
+import type { NodeNetworkState } from '../../src/dataplane/state.js';
+import { systemClock } from '../../src/runtime/clock.js';
+import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
+import type { TaskOf } from '../unit/dataplane/plan/network-state.js';
+import { ingressId, mynetId, sandboxOf, vtepOf } from '../unit/dataplane/plan/network-state.js';
+
+const exec = promisify(execFile);
+
+/** A container: a task's, with the overlays it is on. */
+export interface ContainerOf extends TaskOf {
+  readonly ingress: boolean;
+}
+
+export interface MeshClusterOptions {
+  /** Begins the names of all namespaces; unique on this kernel. At most 8 characters. */
+  readonly name: string;
+  readonly nodes: readonly number[];
+  readonly containers: readonly ContainerOf[];
+  /** Hosts that are no nodes, and the last octet of their addresses on the underlay. */
+  readonly outsiders: Readonly<Record<string, number>>;
+  /** What balances on a node, opened anew for each daemon and closed with it; `ipvs` by default. */
+  readonly openEngine?: (node: number) => BalancerEngine;
+  /** Of the underlay, in bytes; 1500 by default. */
+  readonly underlayMtu?: number;
+}
+
+/** A node's daemon, as far as the kernel is concerned. */
+interface Daemon {
+  readonly kernel: LinuxKernel;
+  readonly reconciler: Reconciler;
+}
+
+export class MeshCluster implements AsyncDisposable {
+  readonly #daemons = new Map<number, Daemon>();
+  readonly #desired = new Map<number, Desired>();
+  readonly #undo = new CleanupStack();
+
+  private constructor(private readonly options: MeshClusterOptions) {}
+
+  /** Makes all namespaces; nothing is programmed yet. Needs root. */
+  static async create(options: MeshClusterOptions): Promise<MeshCluster> {
+    const cluster = new MeshCluster(options);
+    try {
+      await cluster.#build();
+      return cluster;
+    } catch (err) {
+      await cluster[Symbol.asyncDispose]();
+      throw err;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#undo[Symbol.asyncDispose]();
+  }
+
+  get nodes(): readonly number[] {
+    return this.options.nodes;
+  }
+
+  /** Path of a namespace: `node1`, `c3`, or an outsider by its name. */
+  path(name: string): string {
+    return `/run/netns/${this.#namespace(name)}`;
+  }
+
+  reconciler(node: number): Reconciler {
+    return this.#daemon(node).reconciler;
+  }
+
+  kernel(node: number): LinuxKernel {
+    return this.#daemon(node).kernel;
+  }
+
+  overlayPath(node: number, vni: number): string {
+    return `${this.#overlays(node)}/skep-${vni}`;
+  }
+
+  /** Runs a command in a namespace, without a shell; gives its standard output. Rejects when it fails or takes 20 s. */
+  async run(name: string, ...command: string[]): Promise<string> {
+    return this.runAt(this.path(name), ...command);
+  }
+
+  async runAt(path: string, ...command: string[]): Promise<string> {
+    const { stdout } = await exec('nsenter', [`--net=${path}`, ...command], { timeout: 20_000 });
+    return stdout;
+  }
+
+  /**
+   * Brings all nodes to their states, null to leave the cluster. Rejects when a node cannot.
+   * @param absent containers whose endpoint the engine has removed
+   */
+  async program(
+    stateOf: (node: number) => NodeNetworkState | null,
+    absent: readonly number[] = [],
+  ): Promise<void> {
+    for (const node of this.nodes) {
+      const state = stateOf(node);
+      const present = this.options.containers.filter(
+        (task) => task.node === node && !absent.includes(task.part),
+      );
+      const sandboxes = state === null ? [] : present.flatMap((container) => this.#legs(container));
+      this.#desired.set(node, { state, sandboxes });
+      this.reconciler(node).setDesired({ state, sandboxes });
+    }
+    for (const node of this.nodes) await this.pass(node);
+  }
+
+  /** One pass of a node. Rejects with what stands in its way. */
+  async pass(node: number): Promise<void> {
+    const reconciler = this.reconciler(node);
+    reconciler.poke();
+    await reconciler.pass();
+    const { lastError } = reconciler.status();
+    if (lastError !== '') throw new Error(`node${node}: ${lastError}`);
+  }
+
+  /** Moves the containers' ends of their veth pairs in, as the engine does, and programs the inside. */
+  async startContainers(): Promise<void> {
+    for (const container of this.options.containers) {
+      const name = this.#namespace(`c${container.part}`);
+      for (const [index, leg] of this.#legs(container).entries()) {
+        const end = containerEndName(leg.endpointId);
+        await ip(
+          `-n ${this.#namespace(`node${container.node}`)} link set ${end} netns ${name} name eth${index}`,
+        );
+        await ip(`-n ${name} addr add ${leg.address}/24 dev eth${index}`);
+        await ip(`-n ${name} link set eth${index} up`);
+      }
+    }
+    for (const node of this.nodes) await this.pass(node);
+  }
+
+  /**
+   * A container behind a bridge of a node, as those on docker0: nothing of ours, its calls leave under the node's address.
+   * @returns the path of its namespace
+   */
+  async addBridged(node: number, name: string): Promise<string> {
+    const host = this.#namespace(`node${node}`);
+    const namespace = await this.#makeNamespace(name);
+    await ip(`-n ${host} link add dock0 type bridge`);
+    await ip(`-n ${host} addr add 172.30.${node}.1/24 dev dock0`);
+    await ip(`-n ${host} link set dock0 up`);
+    await ip(`-n ${host} link add dock1 master dock0 type veth peer name eth0 netns ${namespace}`);
+    await ip(`-n ${host} link set dock1 up`);
+    await ip(`-n ${namespace} addr add 172.30.${node}.2/24 dev eth0`);
+    await ip(`-n ${namespace} link set eth0 up`);
+    await ip(`-n ${namespace} route add default via 172.30.${node}.1`);
+    const source = ['-s', `172.30.${node}.0/24`];
+    const chain = ['iptables', '-t', 'nat', '-A', 'POSTROUTING'];
+    await this.run(`node${node}`, ...chain, ...source, '!', '-o', 'dock0', '-j', 'MASQUERADE');
+    await this.run(`node${node}`, 'iptables', '-A', 'FORWARD', '-i', 'dock0', '-j', 'ACCEPT');
+    return this.path(name);
+  }
+
+  /** As after `kill -9` of a node's daemon: a new one that knows nothing but the desired value, over the same kernel. */
+  async restart(node: number): Promise<void> {
+    const desired = this.#desired.get(node);
+    assert(desired);
+    this.#close(this.kernel(node));
+    this.#start(node);
+    this.reconciler(node).setDesired(desired);
+    await this.pass(node);
+  }
+
+  /** Lets somebody else change a node's kernel behind its daemon's back. */
+  async asStranger(node: number, change: (kernel: LinuxKernel) => Promise<void>): Promise<void> {
+    const kernel = this.#open(node);
+    try {
+      await change(kernel);
+    } finally {
+      this.#close(kernel);
+    }
+  }
+
+  /** What differs from the states, a line each with the node's name; [] when nothing does. */
+  async verify(): Promise<string[]> {
+    const found = await Promise.all(
+      this.nodes.map(async (node) =>
+        (await this.reconciler(node).verify()).map((difference) => `node${node}: ${difference}`),
+      ),
+    );
+    return found.flat();
+  }
+
+  async #build(): Promise<void> {
+    const underlay = await this.#makeNamespace('underlay');
+    await ip(`-n ${underlay} link add bridge type bridge`);
+    await ip(`-n ${underlay} link set bridge up`);
+    const members = [
+      ...this.nodes.map((node) => [`node${node}`, vtepOf(node)] as const),
+      ...Object.entries(this.options.outsiders).map(([name, part]) => [name, vtepOf(part)] as const),
+    ];
+    for (const [name, address] of members) {
+      const namespace = await this.#makeNamespace(name);
+      const mtu = this.options.underlayMtu ?? 1500;
+      await ip(
+        `-n ${namespace} link add eth0 mtu ${mtu} type veth peer name ${name} mtu ${mtu} netns ${underlay}`,
+      );
+      await ip(`-n ${underlay} link set ${name} master bridge up`);
+      await ip(`-n ${namespace} addr add ${address}/24 dev eth0`);
+      await ip(`-n ${namespace} link set eth0 up`);
+    }
+    for (const { part } of this.options.containers) await this.#makeNamespace(`c${part}`);
+    for (const node of this.nodes) {
+      await mkdir(this.#overlays(node), { recursive: true });
+      this.#undo.defer(() => rm(this.#overlays(node), { recursive: true, force: true }));
+      this.#start(node);
+      this.#undo.defer(() => this.#leave(node));
+    }
+  }
+
+  /** Removes whatever is left of a node; its failures have been reported by whoever programmed it. */
+  async #leave(node: number): Promise<void> {
+    const { kernel, reconciler } = this.#daemon(node);
+    reconciler.setDesired({ state: null, sandboxes: [] });
+    await reconciler.pass();
+    this.#close(kernel);
+  }
+
+  #start(node: number): void {
+    const kernel = this.#open(node);
+    const log = pino({ level: process.env['SKEP_LOG'] ?? 'silent' }).child({ node });
+    this.#daemons.set(node, { kernel, reconciler: new Reconciler({ kernel, clock: systemClock, log }) });
+  }
+
+  #open(node: number): LinuxKernel {
+    return new LinuxKernel({
+      hostNetns: this.path(`node${node}`),
+      netnsDirectory: this.#overlays(node),
+      engine: this.options.openEngine?.(node) ?? ipvsEngine,
+    });
+  }
+
+  #close(kernel: LinuxKernel): void {
+    kernel[Symbol.dispose]();
+    kernel.engine[Symbol.dispose]();
+  }
+
+  #daemon(node: number): Daemon {
+    const daemon = this.#daemons.get(node);
+    assert(daemon, `node${node} exists`);
+    return daemon;
+  }
+
+  #legs({ part, ingress }: ContainerOf): SandboxEndpoint[] {
+    const path = this.path(`c${part}`);
+    return [...(ingress ? [sandboxOf(ingressId, part, path)] : []), sandboxOf(mynetId, part, path)];
+  }
+
+  async #makeNamespace(name: string): Promise<string> {
+    const namespace = this.#namespace(name);
+    await ip(`netns add ${namespace}`);
+    this.#undo.defer(() => ip(`netns del ${namespace}`));
+    await ip(`-n ${namespace} link set lo up`);
+    return namespace;
+  }
+
+  #namespace(name: string): string {
+    return `${this.options.name}-${name}`;
+  }
+
+  #overlays(node: number): string {
+    return `/run/${this.options.name}-overlays${node}`;
+  }
+}
+
+const ip = async (line: string): Promise<void> => void (await exec('ip', line.split(' ')));
