@@ -92,6 +92,11 @@ export async function removeGroups(group: string): Promise<void> {
   );
 }
 
+/** Removes the group from every hierarchy where there is none below it. */
+export function removeEmptyGroup(group: string): void {
+  for (const { mountPoint } of hierarchies()) tryRemove(join(mountPoint, group));
+}
+
 /** The group and all below it, the deepest first; none if it is not there. */
 function groupsBelow(path: string): string[] {
   if (!existsSync(path)) return [];
