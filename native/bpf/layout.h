@@ -42,9 +42,10 @@ struct settings {
 
 /* skep_addresses, HASH: an address of this node on which published ports answer -> 1 (__u32). 127/8 is not in it. */
 
-/* skep_vips, HASH -> index of the virtual server (__u32). */
+/* skep_vips, HASH -> index of the virtual server (__u32). A tc program can read 16 bits of its filter's class id, so keys
+ * have the low half of a VNI. Addresses tell the rest apart: subnets of networks do not overlap. */
 struct vip_key {
-  __u32 vni;
+  __u32 vni; /* & 0xffff */
   __be32 address;
 };
 
@@ -87,7 +88,7 @@ struct flow_key {
   __be32 destination;
   __be16 source_port;
   __be16 destination_port;
-  __u32 scope; /* vni << 8 | IPPROTO_; vni 0 in the host */
+  __u32 scope; /* (vni & 0xffff) << 8 | IPPROTO_; vni 0 in the host */
 };             /* 16 bytes */
 
 enum flow_flags {
@@ -138,8 +139,9 @@ struct fragment {
   __be32 address; /* as in struct flow */
   __be32 client;
   __u32 real_server;
-  __u32 flags;    /* FLOW_REPLY, FLOW_LOOPBACK */
+  __u32 flags;    /* of the flow when it came, and: */
 };
+#define FRAGMENT_BY_HOST (1 << 16) /* the node's own stack takes this datagram's fragments */
 
 /* skep_counters, ARRAY[REAL_SERVERS_MAX * COUNTER_SHARDS], index real server * COUNTER_SHARDS + shard; totals are the shards' sum.
  * Bytes are of IP packets. Added to atomically. Userspace zeroes them when it gives the entry to another real server. */

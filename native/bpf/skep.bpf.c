@@ -1,30 +1,27 @@
-/* The tc programs of the ebpf engine. */
-#include <linux/bpf.h>
-#include <linux/pkt_cls.h>
-#include "maps.h"
+/*
+ * The tc programs of the ebpf engine (classifiers in direct-action mode; README.md has the picture). They hold no state of their
+ * own and no configuration: all of it is in the maps of layout.h, so that a program can be replaced by its successor between two
+ * packets. For Linux 6.1 and later.
+ */
+#include "vip.h"
 
-#define TOUCH(map) bpf_map_lookup_elem(&map, &zero)
-static __attribute__((noinline)) int touch_all(void) {
-  __u32 zero = 0;
-  struct vip_key vip = {};
-  struct flow_key flow = {};
-  struct affinity_key affinity = {};
-  struct fragment_key fragment = {};
-  return !!TOUCH(skep_settings) + !!TOUCH(skep_ports) + !!TOUCH(skep_virtual_servers) + !!TOUCH(skep_slots) + !!TOUCH(skep_real_servers) + !!TOUCH(skep_counters) +
-         !!TOUCH(skep_active) + !!TOUCH(skep_cursors) + !!TOUCH(skep_virtual_counters) + !!TOUCH(skep_alias_nodes) +
-         !!TOUCH(skep_addresses) + !!bpf_map_lookup_elem(&skep_vips, &vip) + !!bpf_map_lookup_elem(&skep_flows, &flow) +
-         !!bpf_map_lookup_elem(&skep_young_flows, &flow) + !!bpf_map_lookup_elem(&skep_affinity, &affinity) +
-         !!bpf_map_lookup_elem(&skep_fragments, &fragment);
+/* Ingress of each device of the host that has an IPv4 address: requests to published ports, from outside and from containers. */
+SEC("tc") int skep_uplink(struct __sk_buff *skb)
+{
+  return skb->pkt_type == PACKET_HOST ? mesh_request(skb, false) : TC_ACT_OK;
 }
-#define PROGRAM(name)                       \
-  SEC("tc") int name(struct __sk_buff *skb) \
-  {                                         \
-    if (skb->len == 0) touch_all();         \
-    return TC_ACT_OK;                       \
-  }
-PROGRAM(skep_uplink)
-PROGRAM(skep_loopback)
-PROGRAM(skep_return)
-PROGRAM(skep_vip)
-PROGRAM(skep_alias)
+
+/* Egress of lo: requests of the node's own processes. */
+SEC("tc") int skep_loopback(struct __sk_buff *skb) { return mesh_request(skb, true); }
+
+/* Ingress of the host's end of the veth pair to ingress: replies. */
+SEC("tc") int skep_return(struct __sk_buff *skb) { return mesh_reply(skb); }
+
+/* Ingress of containers' ports on overlays: calls of VIPs. The class id of the filter names the overlay, see layout.h. */
+SEC("tc") int skep_vip(struct __sk_buff *skb) { return vip_request(skb); }
+
+/* Ingress of containers' ports on ingress: replies set out. */
+SEC("tc") int skep_alias(struct __sk_buff *skb) { return mesh_alias(skb); }
+
+/* The kernel offers its helpers to programs under the GPL. */
 char LICENSE[] SEC("license") = "GPL";

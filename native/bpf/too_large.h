@@ -1,0 +1,76 @@
+/* The ICMP error to a sender whose packet is larger than the tunnel takes and must not be fragmented (RFC 1191). */
+#ifndef SKEP_TOO_LARGE_H
+#define SKEP_TOO_LARGE_H
+
+#include "packet.h"
+
+/* Of the packet's transport header; what there is of a TCP header without options. */
+#define QUOTED_BYTES 20
+
+static __always_inline __u16 *transport_checksum(struct __sk_buff *skb, const struct packet *packet)
+{
+  __u32 field = packet->protocol == IPPROTO_TCP ? offsetof(struct tcphdr, check) : offsetof(struct udphdr, check);
+  return header_at(skb, (packet->transport & 0x7f) + field, sizeof(__u16));
+}
+
+/*
+ * Whether the packet's checksum is left to the device, which will then write it where it now is: into our quote. The kernel does
+ * not tell, but its helper changes the checksum by a change of the payload only if it is there already.
+ */
+static __always_inline bool checksum_is_partial(struct __sk_buff *skb, const struct packet *packet)
+{
+  __u16 *checksum = transport_checksum(skb, packet);
+  if (packet->protocol == IPPROTO_SCTP || !checksum) return false;
+  __u16 before = *checksum;
+  __u32 field = (void *)checksum - frame_start(skb);
+  bpf_l4_csum_replace(skb, field, 0, 1, 0);
+  checksum = transport_checksum(skb, packet);
+  if (!checksum) return false;
+  bool partial = *checksum == before;
+  *checksum = before;
+  return partial;
+}
+
+/* Turns the packet into the error and sends it back where it came from. */
+static __noinline int answer_too_large(struct __sk_buff *skb, const struct packet *packet, __u32 mtu_bytes, bool loopback)
+{
+  const __u32 grown = sizeof(struct iphdr) + sizeof(struct icmp_header);
+  __u32 quoted_header = (packet->transport & 0x7f) - IP_OFFSET;
+  bool partial = checksum_is_partial(skb, packet);
+  if (bpf_skb_change_tail(skb, IP_OFFSET + quoted_header + QUOTED_BYTES, 0)) return TC_ACT_SHOT;
+  if (bpf_skb_adjust_room(skb, grown, BPF_ADJ_ROOM_MAC, 0)) return TC_ACT_SHOT;
+  __u32 transport = IP_OFFSET + grown + (quoted_header & 0x7f);
+  __u16 *quoted = header_at(skb, transport, QUOTED_BYTES);
+  if (!quoted) return TC_ACT_SHOT;
+
+  /* The sum of an IP header is nothing: what counts is the ICMP header and the quoted part behind. */
+  __u32 sum = 0;
+  for (int i = 0; i < QUOTED_BYTES / 2; i++) sum += quoted[i];
+  if (partial) /* what the sum will be once the device has filled in the checksum: the inverse of what is there now */
+    sum = (__u16)~quoted[(packet->protocol == IPPROTO_TCP ? offsetof(struct tcphdr, check) : offsetof(struct udphdr, check)) / 2];
+
+  struct ethhdr *ethernet = header_at(skb, 0, IP_OFFSET + grown);
+  if (!ethernet) return TC_ACT_SHOT;
+  struct iphdr *ip = (void *)(ethernet + 1);
+  struct icmp_header *icmp = (void *)(ip + 1);
+  __u16 mac[3];
+  copy_mac(mac, ethernet->h_dest);
+  copy_mac(ethernet->h_dest, ethernet->h_source);
+  copy_mac(ethernet->h_source, mac);
+  ethernet->h_proto = bpf_htons(ETH_P_IP);
+  *ip = (struct iphdr){.version = 4,
+                       .ihl = 5,
+                       .tot_len = bpf_htons(grown + quoted_header + QUOTED_BYTES),
+                       .ttl = 64,
+                       .protocol = IPPROTO_ICMP,
+                       .saddr = packet->destination,
+                       .daddr = packet->source};
+  *icmp = (struct icmp_header){.type = ICMP_DEST_UNREACH, .code = ICMP_FRAG_NEEDED, .mtu = bpf_htons(mtu_bytes)};
+  icmp->checksum = checksum_plus(0xffff, sum + *(__u16 *)icmp + icmp->mtu);
+  __u32 header_sum = 0;
+  for (__u32 i = 0; i < sizeof *ip / 2; i++) header_sum += ((__u16 *)ip)[i];
+  ip->check = checksum_plus(0xffff, header_sum);
+  return bpf_redirect(skb->ifindex, loopback ? BPF_F_INGRESS : 0);
+}
+
+#endif
