@@ -9,9 +9,11 @@
 #include <bpf/bpf_helpers.h>
 #include "layout.h"
 
-#define ARRAY_MAP(name, entries, value_type)      \
+#define ARRAY_MAP(name, entries, value_type) FLAGGED_ARRAY_MAP(name, 0, entries, value_type)
+#define FLAGGED_ARRAY_MAP(name, flags, entries, value_type) \
   struct {                                        \
     __uint(type, BPF_MAP_TYPE_ARRAY);             \
+    __uint(map_flags, flags);                     \
     __uint(max_entries, entries);                 \
     __type(key, __u32);                           \
     __type(value, value_type);                    \
@@ -34,7 +36,8 @@ ARRAY_MAP(skep_virtual_servers, VIRTUAL_SERVERS_MAX, struct virtual_server);
 ARRAY_MAP(skep_slots, SLOTS_MAX, __u32);
 ARRAY_MAP(skep_real_servers, REAL_SERVERS_MAX, struct real_server);
 ARRAY_MAP(skep_counters, REAL_SERVERS_MAX *COUNTER_SHARDS, struct counters);
-ARRAY_MAP(skep_active, REAL_SERVERS_MAX, __u64);
+/* Mapped by the addon: userspace takes away from it what it deletes, atomically as the programs do. */
+FLAGGED_ARRAY_MAP(skep_active, BPF_F_MMAPABLE, REAL_SERVERS_MAX, __u64);
 ARRAY_MAP(skep_cursors, VIRTUAL_SERVERS_MAX, __u64);
 ARRAY_MAP(skep_virtual_counters, VIRTUAL_SERVERS_MAX, struct virtual_counters);
 ARRAY_MAP(skep_alias_nodes, ALIAS_NODES_MAX, struct alias_node);
