@@ -17,6 +17,10 @@ const commands: Readonly<
     summary: 'revisions and errors of the dataplane [--json]',
     load: async () => (await import('./verify.js')).status,
   },
+  trace: {
+    summary: 'the ways to the tasks of a service from this node, with what was counted on each [--json]',
+    load: async () => (await import('./trace.js')).trace,
+  },
   doctor: {
     summary: 'can this kernel and engine run Skep, and what mends it if not [--json]',
     load: async () => (await import('./doctor/doctor.js')).doctor,

@@ -19,8 +19,10 @@ import { ipamDriver } from './plugin/ipam-driver.js';
 import { networkDriver } from './plugin/network-driver.js';
 import { SandboxWatch } from './plugin/sandbox-watch.js';
 import type { PluginMethods } from './plugin/server.js';
+import type { TraceReply } from './rpc/definition.js';
 import type { DataplaneMethods } from './rpc/server.js';
 import type { NodeNetworkState } from './state.js';
+import { serviceFrontends, traceService } from './trace.js';
 
 /** Makes the kernel equal to what is desired: the reconciler. */
 export interface Programmer {
@@ -130,7 +132,22 @@ export class Daemon {
         const revision = network.state?.revision ?? 0;
         return { revision, differences: await programmer.verify(signal) };
       },
+      trace: (service) => this.#trace(service),
     };
+  }
+
+  async #trace(service: string): Promise<TraceReply> {
+    const { network, programmer, balancer } = this.options;
+    const { state } = network;
+    if (state === null)
+      throw new SkepError('failedPrecondition', 'this node has no state: it is in no cluster');
+    const wanted = serviceFrontends(state, service);
+    const scopes = new Set(wanted.frontends.map(({ overlay }) => (overlay.ingress ? null : overlay.vni)));
+    const counters = await Promise.all(
+      [...scopes].map(async (vni) => [vni, await balancer.counters(vni)] as const),
+    );
+    const { engine } = programmer.status();
+    return { revision: state.revision, engine, ...traceService(state, wanted, new Map(counters)) };
   }
 
   /** Hands what the files hold to the kernel's programmer; calls after this follow every change. */

@@ -9,10 +9,10 @@ import type { TaskId } from '../../model/ids.js';
 import { toStateMessage } from '../parse-state.js';
 import type { NodeNetworkState } from '../state.js';
 import { loadDataplaneService, messageBytesMax } from './definition.js';
-import type { DataplaneStatus, VerifyReply } from './definition.js';
+import type { DataplaneStatus, TraceReply, VerifyReply } from './definition.js';
 import { fromStatus } from './status.js';
 
-export type { DataplaneStatus, VerifyReply } from './definition.js';
+export type { DataplaneStatus, TraceReply, VerifyReply } from './definition.js';
 
 /** Bounds of the calls that wait for nothing but the disk, or for one dump of the kernel. */
 const shortMs = 10_000;
@@ -61,6 +61,11 @@ export class DataplaneClient {
   /** Dumps the kernel and compares; changes nothing. */
   verify(signal?: AbortSignal): Promise<VerifyReply> {
     return this.#call('Verify', {}, verifyMs, signal);
+  }
+
+  /** Refused (`notFound`) when this node knows no such service. */
+  trace(service: string, signal?: AbortSignal): Promise<TraceReply> {
+    return this.#call('Trace', { service }, shortMs, signal);
   }
 
   close(): void {

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { loadPackageDefinition } from '@grpc/grpc-js';
 import type { ServiceDefinition } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
+import type { ServiceTrace } from '../trace.js';
 
 export interface WaitProgrammedRequest {
   readonly revision: number;
@@ -26,6 +27,13 @@ export interface VerifyReply {
   readonly revision: number;
   /** One line per operation that a repair would make. */
   readonly differences: readonly string[];
+}
+
+/** What `skep trace` shows. */
+export interface TraceReply extends ServiceTrace {
+  readonly revision: number;
+  /** As in {@link DataplaneStatus}. */
+  readonly engine: string;
 }
 
 /** A state of thousands of endpoints fits; both ends are ours and on one host. */

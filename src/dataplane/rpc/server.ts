@@ -10,7 +10,7 @@ import { Fields } from '../parse-fields.js';
 import { parseNodeNetworkState } from '../parse-state.js';
 import type { NodeNetworkState } from '../state.js';
 import { loadDataplaneService, messageBytesMax } from './definition.js';
-import type { DataplaneStatus, VerifyReply } from './definition.js';
+import type { DataplaneStatus, TraceReply, VerifyReply } from './definition.js';
 import { toStatus } from './status.js';
 
 /** What the daemon can do; signals abort when the caller is gone or its deadline has passed. */
@@ -21,6 +21,7 @@ export interface DataplaneMethods {
   waitProgrammed(revision: number, taskId: TaskId | null, signal: AbortSignal): Promise<number>;
   status(): DataplaneStatus;
   verify(signal: AbortSignal): Promise<VerifyReply>;
+  trace(service: string): Promise<TraceReply>;
 }
 
 /** A server, not yet bound. `onBug` is expected to crash. */
@@ -58,6 +59,7 @@ export function createDataplaneServer(methods: DataplaneMethods, onBug: (err: un
     }),
     GetStatus: unary(() => methods.status()),
     Verify: unary((_request, signal) => methods.verify(signal)),
+    Trace: unary((request) => methods.trace(new Fields(request, '').string('service'))),
   };
   server.addService(loadDataplaneService(), implementation);
   return server;

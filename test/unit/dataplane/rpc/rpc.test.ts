@@ -7,14 +7,54 @@ import type { Server } from '@grpc/grpc-js';
 import { afterEach, beforeEach, test } from 'vitest';
 import { parseNodeNetworkState } from '../../../../src/dataplane/parse-state.js';
 import { DataplaneClient } from '../../../../src/dataplane/rpc/client.js';
+import type { TraceReply } from '../../../../src/dataplane/rpc/definition.js';
 import type { DataplaneMethods } from '../../../../src/dataplane/rpc/server.js';
 import { createDataplaneServer, listenOnSocket } from '../../../../src/dataplane/rpc/server.js';
 import type { NodeNetworkState } from '../../../../src/dataplane/state.js';
 import { OutsideError, SkepError } from '../../../../src/model/errors.js';
-import type { TaskId } from '../../../../src/model/ids.js';
+import type { Ip, Mac } from '../../../../src/model/addresses.js';
+import type { NodeId, ServiceId, TaskId, Vni } from '../../../../src/model/ids.js';
 import { stateValue } from '../state/state-value.js';
 
 const state = parseNodeNetworkState(stateValue());
+const counted = (connections: number, drops: Record<string, number>) => ({
+  connections,
+  packets: 2 ** 40,
+  bytes: 7,
+  replyPackets: 0,
+  replyBytes: 0,
+  drops,
+  activeFlows: 1,
+});
+const traced: TraceReply = {
+  revision: 9,
+  engine: 'ebpf',
+  serviceId: 's1' as ServiceId,
+  name: 'web',
+  paths: [
+    {
+      frontend: 'tcp/8080',
+      overlay: 'ingress',
+      vni: 4096 as Vni,
+      scheduler: 'lc',
+      affinityS: 60,
+      open: true,
+      counters: counted(3, { fragment: 2 }),
+      hops: [
+        {
+          task: 'web.1.t1',
+          nodeId: 'n1' as NodeId,
+          address: '10.0.0.3' as Ip,
+          mac: '02:42:0a:00:00:03' as Mac,
+          alias: '240.0.64.3:80',
+          vtep: '',
+          weight: 0,
+          counters: counted(1, {}),
+        },
+      ],
+    },
+  ],
+};
 const bug = (err: unknown): never => assert.fail(String(err));
 let directory: string;
 let server: Server;
@@ -37,6 +77,10 @@ beforeEach(async () => {
       engine: 'ebpf',
     }),
     verify: async () => ({ revision: 5, differences: ['host: + a', 'host: - b'] }),
+    trace: async (service) => {
+      if (service !== 'web') throw new SkepError('notFound', `no ${service} here`);
+      return traced;
+    },
   };
   server = createDataplaneServer(
     new Proxy({} as DataplaneMethods, { get: (_, name) => methods[name as never] }),
@@ -132,4 +176,9 @@ test('a daemon that is not there is an outside failure to be tried again; it is 
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
+});
+
+test('a trace arrives as it was told, counters in numbers; a service that is not there is refused', async () => {
+  assert.deepEqual(JSON.parse(JSON.stringify(await client.trace('web'))), traced);
+  await assert.rejects(client.trace('other'), (err) => err instanceof SkepError && err.kind === 'notFound');
 });

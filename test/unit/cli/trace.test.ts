@@ -1,0 +1,89 @@
+/** How `skep trace` is printed. */
+import assert from 'node:assert';
+import { test } from 'vitest';
+import { traceLines } from '../../../src/cli/trace.js';
+import type { TraceReply } from '../../../src/dataplane/rpc/client.js';
+import type { TraceCounters } from '../../../src/dataplane/trace.js';
+
+const counted = (connections: number, drops: Record<string, number> = {}): TraceCounters => ({
+  connections,
+  packets: 10,
+  bytes: 600,
+  replyPackets: 9,
+  replyBytes: 5000,
+  drops,
+  activeFlows: 1,
+});
+
+const reply = {
+  revision: 9,
+  engine: 'ebpf',
+  serviceId: 's1',
+  name: 'web',
+  paths: [
+    {
+      frontend: 'tcp/8080',
+      overlay: 'ingress',
+      vni: 4096,
+      scheduler: 'rr',
+      affinityS: 60,
+      open: true,
+      counters: counted(3, { fragment: 2 }),
+      hops: [
+        {
+          task: 'web.1.t1',
+          nodeId: 'n1',
+          address: '10.0.0.3',
+          mac: '02:42:0a:00:00:03',
+          alias: '240.0.64.3:80',
+          vtep: '192.168.50.2',
+          weight: 2,
+          counters: counted(3),
+        },
+      ],
+    },
+    {
+      frontend: '10.0.1.2',
+      overlay: 'mynet',
+      vni: 4097,
+      scheduler: 'mh',
+      affinityS: 0,
+      open: false,
+      counters: counted(0),
+      hops: [
+        {
+          task: 'web.1.t1',
+          nodeId: 'n1',
+          address: '10.0.1.3',
+          mac: '02:42:0a:00:01:03',
+          alias: '',
+          vtep: '',
+          weight: 0,
+          counters: counted(0),
+        },
+      ],
+    },
+  ],
+} as unknown as TraceReply;
+
+test('each frontend, each task behind it, and the way there', () => {
+  assert.deepEqual(traceLines(reply), [
+    'service web (s1), revision 9, balanced by ebpf',
+    '',
+    'tcp/8080 on every address of this node, rr, a client stays for 60 s: 3 connections, 1 active, 10 packets of 600 bytes in, 9 of 5000 out, 2 dropped (fragment)',
+    '  web.1.t1 (weight 2): 3 connections, 1 active, 10 packets of 600 bytes in, 9 of 5000 out',
+    '    becomes 240.0.64.3:80 -> 02:42:0a:00:00:03 on overlay 4096 -> VXLAN to 192.168.50.2 -> task 10.0.0.3 on node n1',
+    '',
+    '10.0.1.2 VIP on mynet, mh: 0 connections, 1 active, 10 packets of 600 bytes in',
+    '  no task takes new flows: callers are refused',
+    '  web.1.t1 (drains): 0 connections, 1 active, 10 packets of 600 bytes in',
+    '    02:42:0a:00:01:03 on overlay 4097 -> on this node -> task 10.0.1.3 on node n1',
+  ]);
+});
+
+test('a service that nothing balances says so', () => {
+  assert.deepEqual(
+    traceLines({ ...reply, paths: [] }).at(-1),
+    'no published port and no VIP: nothing here is balanced',
+  );
+});
