@@ -53,7 +53,7 @@ download_kernel() {
 make_initramfs() {
   local kernel=$1 release=$2 recipe=$3 tree module
   tree=$(mktemp -d "$cache/new.XXXXXX")
-  mkdir "$tree"/{modules,proc,sys,dev,base,disk,root,share}
+  mkdir "$tree"/{modules,proc,sys,dev,base,disk,root}
   cp /bin/busybox "$tree/busybox"
   cp "$scripts/qemu-initramfs-init.sh" "$tree/init"
   chmod 755 "$tree/init"

@@ -10,7 +10,7 @@ import { PassThrough } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { OutsideError, SkepError } from '../model/errors.js';
 import { CleanupStack } from '../runtime/cleanup-stack.js';
-import { removeGroups } from './cgroups.js';
+import { removeEmptyGroup, removeGroups } from './cgroups.js';
 import { hostCommand, tryHostCommand } from './host-command.js';
 import type { CommandResult, HostCommandOptions } from './host-command.js';
 import { ensureImages, importScript } from './images.js';
@@ -156,7 +156,7 @@ export class Lab {
     for (const dir of [paths.disks, paths.run]) rmSync(dir, { recursive: true, force: true });
     for (const parent of ['/run/skep-lab', '/var/lib/skep-lab'])
       if (existsSync(parent) && readdirSync(parent).length === 0) rmdirSync(parent);
-    if (!existsSync('/run/skep-lab')) await removeGroups(dirname(paths.group));
+    removeEmptyGroup(dirname(paths.group));
     return existed;
   }
 
@@ -199,7 +199,10 @@ export class Lab {
     return reply.exitCode;
   }
 
-  /** Runs a command in the node to its end and returns what it wrote; ends it and throws when the deadline passes. */
+  /**
+   * Runs a command in the node to its end and returns what it wrote; ends it and throws when the deadline passes, which is
+   * later on slow machines.
+   */
   async exec(
     name: string,
     argv: readonly string[],
@@ -209,14 +212,12 @@ export class Lab {
     const stderr = new Collector();
     const stdin = new PassThrough();
     stdin.end(options.input ?? '');
-    const signal = AbortSignal.timeout(options.deadlineMs ?? 60_000);
+    const deadlineMs = (options.deadlineMs ?? 60_000) * this.#machine.slowness;
+    const signal = AbortSignal.timeout(deadlineMs);
     const exitCode = await this.stream(name, argv, { stdin, stdout, stderr }, signal).catch(
       (cause: unknown) => {
         if (!signal.aborted) throw cause;
-        throw new OutsideError(
-          `${name}: ${argv.join(' ')}: not done after ${options.deadlineMs ?? 60_000} ms`,
-          true,
-        );
+        throw new OutsideError(`${name}: ${argv.join(' ')}: not done after ${deadlineMs} ms`, true);
       },
     );
     return { exitCode, stdout: stdout.text(), stderr: stderr.text() };
@@ -279,7 +280,8 @@ export class Lab {
 
   async #awaitDaemon(node: NodeLayout, daemon: string, socket: string, deadlineMs: number): Promise<void> {
     try {
-      await awaitPing(node.agentSocket, socket, deadlineMs, () => machinePid(node) !== undefined);
+      const scaledMs = deadlineMs * this.#machine.slowness;
+      await awaitPing(node.agentSocket, socket, scaledMs, () => machinePid(node) !== undefined);
     } catch (cause) {
       const files = logFilesOf(node).filter(
         (path) => path.endsWith(`/${daemon}.log`) || path.endsWith('/console.log'),

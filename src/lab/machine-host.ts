@@ -13,6 +13,7 @@ import { inNamespace } from './switch.js';
 
 export const hostMachine: MachineKind = {
   parts: ['/usr/sbin/losetup', '/dev/loop-control'],
+  slowness: 1,
 
   // A veth pair ends with either of its ends, so the node makes its own when it starts.
   portLines: () => [],

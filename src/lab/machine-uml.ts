@@ -5,10 +5,9 @@
 import { rmSync } from 'node:fs';
 import { cpus } from 'node:os';
 import type { LabPaths, NodeLayout } from './layout.js';
-import { createNodeDirs, killAll, machinePid, nodeEnvironment, sendSignal } from './machine.js';
-import { startDetached, writePid } from './machine.js';
+import { createNodeDirs, killSession, machinePid, nodeEnvironment, startDetached } from './machine.js';
+import { startRelay, tapLines, writePid } from './machine.js';
 import type { Boot, MachineKind } from './machine.js';
-import { processIds, processStat } from './process-table.js';
 import { inNamespace } from './switch.js';
 
 /** Memory of a node; it takes from this machine only what it touches. */
@@ -18,25 +17,18 @@ const umlKernel = '/usr/bin/linux.uml';
 export const umlMachine: MachineKind = {
   parts: [umlKernel, '/usr/sbin/xtables-legacy-multi', '/dev/net/tun'],
 
-  portLines: ({ port, controlPort }) => [
-    `tuntap add ${port} mode tap`,
-    `link set ${port} master lab up`,
-    `tuntap add ${controlPort} mode tap`,
-    `link set ${controlPort} master control up`,
-  ],
+  slowness: 1,
+  portLines: tapLines,
 
-  start: async (boot) => {
-    const { paths, node, checkout } = boot;
-    createNodeDirs(node);
-    const kernel = startDetached(inNamespace(paths.switchNamespace, kernelCommand(boot)), node.console);
-    writePid(node, kernel);
-    const relay = `${checkout}/dist/lab/relay.js`;
-    startDetached(
-      inNamespace(paths.switchNamespace, [
-        ...[process.execPath, relay, node.agentSocket, node.controlAddress, String(kernel)],
-      ]),
-      paths.relayLog,
+  start: (boot) => {
+    createNodeDirs(boot.node);
+    const kernel = startDetached(
+      inNamespace(boot.paths.switchNamespace, kernelCommand(boot)),
+      boot.node.console,
     );
+    writePid(boot.node, kernel);
+    startRelay(boot, kernel);
+    return Promise.resolve();
   },
 
   kill: async (paths: LabPaths, node: NodeLayout) => {
@@ -73,13 +65,3 @@ const kernelCommand = (boot: Boot): string[] => {
  */
 const nodeCpu = (index: number, cpuCount: number): number =>
   cpuCount < 2 || index === 1 ? 0 : 1 + ((index - 2) % (cpuCount - 1));
-
-/**
- * Kills a machine. First the kernel is stopped and its guests' processes are killed, then the kernel: guests outliving the
- * kernel that traces them would go on by themselves and make their system calls on this machine.
- */
-async function killSession(kernel: number): Promise<void> {
-  sendSignal(kernel, 'SIGSTOP');
-  await killAll(() => processIds().filter((pid) => pid !== kernel && processStat(pid)?.session === kernel));
-  await killAll(() => [kernel]);
-}

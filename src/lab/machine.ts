@@ -10,6 +10,7 @@ import { OutsideError } from '../model/errors.js';
 import { hostCommand } from './host-command.js';
 import type { LabPaths, NodeLayout } from './layout.js';
 import { isAlive, networkNamespace, processIds, processStat } from './process-table.js';
+import { inNamespace } from './switch.js';
 
 /** A node that is to start, and where from. */
 export interface Boot {
@@ -25,6 +26,8 @@ export interface Boot {
 export interface MachineKind {
   /** Files that must be on this machine, beside those every lab needs. */
   readonly parts: readonly string[];
+  /** How many times longer than on this machine's own kernel a node may take: deadlines are as many times later. */
+  readonly slowness: number;
   /** Lines for `ip -batch` in the switch's namespace: the ports of a node that are there before it starts. */
   portLines(node: NodeLayout): string[];
   /** Starts the node's machine with its disk and its way in for the agent; returns while the node still boots. */
@@ -77,6 +80,23 @@ export function startDetached(
   }
 }
 
+/** The ports of a node with a kernel of its own: taps on the lab's and on the control bridge. */
+export const tapLines = ({ port, controlPort }: NodeLayout): string[] => [
+  `tuntap add ${port} mode tap`,
+  `link set ${port} master lab up`,
+  `tuntap add ${controlPort} mode tap`,
+  `link set ${controlPort} master control up`,
+];
+
+/** Starts what leads from the node's socket on this machine to its agent on the control network; it ends with `machine`. */
+export function startRelay({ paths, node, checkout }: Boot, machine: number): void {
+  const relay = [process.execPath, `${checkout}/dist/lab/relay.js`];
+  startDetached(
+    inNamespace(paths.switchNamespace, [...relay, node.agentSocket, node.controlAddress, String(machine)]),
+    paths.relayLog,
+  );
+}
+
 /** Keeps the pid of the process that is the node's machine. */
 export function writePid(node: NodeLayout, pid: number): void {
   // The start time beside the pid: a pid may be used again, a pair of both is not.
@@ -105,6 +125,16 @@ export async function killInNamespaces(paths: LabPaths): Promise<void> {
   await killAll(() => processIds().filter((pid) => namespaces.has(networkNamespace(pid))));
 }
 
+/**
+ * Kills a machine that is a session. First its first process is stopped and all others are killed, then it: processes that
+ * outlive the user-mode kernel that traces them would go on by themselves and make their system calls on this machine.
+ */
+export async function killSession(machine: number): Promise<void> {
+  sendSignal(machine, 'SIGSTOP');
+  await killAll(() => processIds().filter((pid) => pid !== machine && processStat(pid)?.session === machine));
+  await killAll(() => [machine]);
+}
+
 /** Kills what `observe` finds until it finds nothing. */
 export async function killAll(observe: () => number[]): Promise<void> {
   await untilGone('processes', () => {
@@ -129,7 +159,7 @@ export async function untilGone(
 }
 
 /** A process that has ended takes no signal, and that is fine. */
-export function sendSignal(pid: number, signal: NodeJS.Signals): void {
+function sendSignal(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch (err) {

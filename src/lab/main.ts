@@ -13,8 +13,9 @@ import { initSwarm } from './swarm.js';
 const usage = `Usage: skep lab COMMAND [--name NAME]
 
   up [--nodes 3] [--managers 1] [--init]   start hosts with their daemons; --init makes a swarm of them
-  up --kernel host|uml ...                 what the nodes run on: this machine's own kernel (by default), or
-                                           user-mode Linux, which has IPVS whatever this machine has
+  up --kernel host|uml|qemu ...            what the nodes run on: this machine's own kernel (by default);
+                                           user-mode Linux, which has IPVS whatever this machine has;
+                                           or Debian 12's stock kernel in QEMU, which is slow
   up --balancer ipvs|ebpf ...              the balancer engine; without it, the one that the kernel suggests
   up --engine-only ...                     do not wait for Skep's daemons, only for the engines
   down                                     end the lab and leave nothing of it

@@ -7,10 +7,11 @@ import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, mkdtemp, readFile, readlink, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import { fileServerCommand, fileServerLock, guestCommand } from '../../src/lab/qemu.js';
 
 /** One JSON line of the guest. */
 export type GuestReport = Readonly<Record<string, unknown>>;
@@ -27,8 +28,6 @@ export interface GuestRun {
   readonly console: string;
 }
 
-const kernelDirectory = '/var/cache/skep-lab/kernel';
-const virtiofsd = '/usr/lib/qemu/virtiofsd';
 const checkout = resolve(import.meta.dirname, '../..');
 const memoryMiB = 2048;
 
@@ -44,28 +43,27 @@ export async function runInVirtualMachine(
   onReport: (report: GuestReport) => void = () => undefined,
 ): Promise<GuestRun> {
   assert(!/["\n]/.test(command), 'a command line of the kernel keeps no quotes and no line ends');
-  const kernel = join(kernelDirectory, await currentKernel());
   const work = await mkdtemp(join(tmpdir(), 'skep-qemu-'));
+  const root = join(work, 'root.sock');
   const started: ChildProcess[] = [];
   try {
-    const root = join(work, 'root.sock');
-    const files = start(started, virtiofsd, [
-      ...[`--socket-path=${root}`, '-o', 'source=/', '-o', 'sandbox=chroot', '-o', 'cache=always'],
-    ]);
+    const files = start(started, fileServerCommand(root, '/', 'always'));
     await lineWith(files, 'Waiting for vhost-user socket connection');
     const beganMs = performance.now();
-    const guest = start(started, 'qemu-system-x86_64', [
-      ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
-      ...['-machine', 'pc', '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', `${memoryMiB}M`],
-      ...['-object', `memory-backend-memfd,id=memory,size=${memoryMiB}M,share=on`],
-      ...['-numa', 'node,memdev=memory'],
-      ...['-chardev', `socket,id=root,path=${root}`, '-device', 'vhost-user-fs-pci,chardev=root,tag=root'],
-      ...['-chardev', `file,id=console,path=${join(work, 'console')}`, '-serial', 'chardev:console'],
-      ...['-device', 'virtio-serial-pci', '-chardev', 'stdio,id=reports,signal=off'],
-      ...['-device', 'virtserialport,chardev=reports,name=reports'],
-      ...['-kernel', join(kernel, 'vmlinuz'), '-initrd', join(kernel, 'initramfs')],
-      ...['-append', kernelCommandLine(kernel, command)],
-    ]);
+    const guest = start(
+      started,
+      guestCommand({
+        memoryMiB,
+        init: `${checkout}/test/qemu/guest/init.sh`,
+        environment: { skep_checkout: checkout, skep_command: command },
+        files: { root },
+        console: join(work, 'console'),
+        devices: [
+          ...['-device', 'virtio-serial-pci', '-chardev', 'stdio,id=reports,signal=off'],
+          ...['-device', 'virtserialport,chardev=reports,name=reports'],
+        ],
+      }),
+    );
     const reports: GuestReport[] = [];
     let bootS = NaN;
     let exitCode: number | undefined;
@@ -91,35 +89,16 @@ export async function runInVirtualMachine(
     return { reports, exitCode, bootS, totalS: secondsSince(beganMs), console: text };
   } finally {
     await Promise.all(started.map(end));
+    await rm(fileServerLock(root), { force: true });
     await rm(work, { recursive: true, force: true });
   }
 }
 
 const secondsSince = (beganMs: number): number => Math.round(performance.now() - beganMs) / 1000;
 
-async function currentKernel(): Promise<string> {
-  try {
-    const release = await readlink(join(kernelDirectory, 'current'));
-    await access(join(kernelDirectory, release, 'initramfs'));
-    return release;
-  } catch (cause) {
-    throw new Error(`no kernel for guests in ${kernelDirectory}: run scripts/qemu-kernel.sh`, { cause });
-  }
-}
-
-/** Without mitigations: emulated code pays for them and is protected from nobody. A panic ends QEMU at once. */
-const kernelCommandLine = (kernel: string, command: string): string =>
-  [
-    ...['console=ttyS0', 'quiet', 'panic=-1', 'mitigations=off', 'nokaslr'],
-    `skep_init=${checkout}/test/qemu/guest/init.sh`,
-    `skep_kernel=${kernel}`,
-    `skep_share=${checkout}`,
-    `skep_command="${command}"`,
-  ].join(' ');
-
 /** A child that ends with this process, however that ends. */
-function start(started: ChildProcess[], file: string, args: readonly string[]): ChildProcess {
-  const child = spawn('setpriv', ['--pdeathsig', 'KILL', file, ...args], { stdio: 'pipe' });
+function start(started: ChildProcess[], argv: readonly string[]): ChildProcess {
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...argv], { stdio: 'pipe' });
   started.push(child);
   return child;
 }

@@ -16,7 +16,7 @@ mount -t tmpfs shm /dev/shm
 modprobe br_netfilter
 ip link set lo up
 sysctl -qw net.ipv4.ip_forward=1
-cd "$skep_share" || poweroff -f
+cd "$skep_checkout" || poweroff -f
 bash -c "$skep_command"
 echo "{\"exit\":$?}" >"$SKEP_GUEST_REPORTS"
 poweroff -f
