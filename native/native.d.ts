@@ -135,5 +135,49 @@ export function bpfTestRun(
   readonly durationNs: number;
 };
 
+/** How long flows may be idle, by protocol and state, in seconds. */
+export interface FlowTimeouts {
+  readonly tcpEstablishedS: number;
+  /** Also SCTP's. */
+  readonly tcpHalfOpenS: number;
+  /** Both sides have closed, or one has reset. Also SCTP's. */
+  readonly tcpClosedS: number;
+  /** Also of protocols without states. */
+  readonly udpAnsweredS: number;
+  readonly udpUnansweredS: number;
+  readonly sctpEstablishedS: number;
+}
+
+/** What one run of the expiry met. */
+export interface FlowCounts {
+  /** Entries, of requests and replies. */
+  readonly seen: number;
+  /** Flows deleted for having been idle. */
+  readonly expired: number;
+  /** Flows deleted because their real server is gone. */
+  readonly voided: number;
+  /** Reply entries deleted because their request is gone. */
+  readonly orphaned: number;
+  /** Flows that stay in skep_flows. */
+  readonly established: number;
+  /** Real servers whose number in skep_active was wrong. */
+  readonly corrected: number;
+}
+
+/**
+ * Deletes flows that have been idle for too long in either direction, those of real servers that are gone, and reply entries
+ * without a request; and counts skep_active again. On libuv's pool. Two runs at a time are allowed and of no use.
+ * @param fds of skep_flows, skep_young_flows, skep_real_servers and skep_active (which must be BPF_F_MMAPABLE)
+ */
+export function bpfExpireFlows(
+  fds: {
+    readonly flows: number;
+    readonly youngFlows: number;
+    readonly realServers: number;
+    readonly active: number;
+  },
+  timeouts: FlowTimeouts,
+): Promise<FlowCounts>;
+
 /** Mounts a BPF file system on the directory, unless it is one. True when it was mounted now. */
 export function mountBpffs(path: string): boolean;

@@ -64,6 +64,9 @@ bool map_info(int fd, struct bpf_map_info *info);
  */
 int map_read_batch(int fd, const uint32_t *cursor, uint32_t *next, void *keys, void *values, uint32_t *count, bool *end);
 
+/* flows.c */
+napi_value bpf_expire_flows(napi_env env, napi_callback_info info);
+
 /* The descriptor as a JS number, or the outcome's error thrown. */
 napi_value finish(napi_env env, struct outcome outcome, const char *detail);
 

@@ -8,7 +8,7 @@ import assert from 'node:assert';
 import { closeSync, mkdirSync, rmSync, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { LoadedMap, LoadedProgram } from '../../../native/native.js';
+import type { FlowCounts, FlowTimeouts, LoadedMap, LoadedProgram } from '../../../native/native.js';
 import { errnoOf, KernelError } from '../kernel/kernel-error.js';
 import { native } from '../native.js';
 
@@ -51,12 +51,16 @@ export interface BpfMap {
 /** The object file of the engine's programs. The path holds from src/ and from dist/ alike. */
 export const programsPath = fileURLToPath(new URL('../../../native/build/bpf/skep.bpf.o', import.meta.url));
 
-/** This kernel cannot run the ebpf engine, or this process may not use it. */
+/** This kernel cannot run the ebpf engine, or this process may not use it. The overlay works without. */
 export class MissingBpfError extends KernelError {
   override readonly name = 'MissingBpfError';
+
+  constructor(op: string, reason: string, options: { readonly cause: unknown }) {
+    super(op, 'ENOSYS', { ...options, text: reason });
+  }
 }
 
-/** What lacks when loading or mounting fails so. */
+/** What lacks, by the errno that the first use of BPF fails with. */
 const missing: Readonly<Record<string, string>> = {
   ENOSYS: 'this kernel was built without BPF',
   EPERM: 'this process may not use BPF: it needs CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN',
@@ -76,7 +80,25 @@ export interface LoadedPrograms extends Disposable {
   readonly programs: ReadonlyMap<string, LoadedProgram>;
   /** Names of the maps that were pinned already. When one is new, programs attached before use another. */
   readonly reused: ReadonlySet<string>;
+  /**
+   * Deletes idle flows, and those of real servers that are gone, off Node's thread (native.d.ts says more).
+   * Rejects with KernelError.
+   */
+  expireFlows(timeouts?: FlowTimeouts): Promise<FlowCounts>;
 }
+
+/**
+ * How long flows may be idle. Established ones as long as nf_conntrack lets them (Linux 6.1), answered UDP as long as IPVS; a
+ * half-open one as long as a client's SYN retries usually take.
+ */
+export const flowTimeouts: FlowTimeouts = {
+  tcpEstablishedS: 432_000,
+  tcpHalfOpenS: 60,
+  tcpClosedS: 120,
+  udpAnsweredS: 300,
+  udpUnansweredS: 30,
+  sctpEstablishedS: 432_000,
+};
 
 /**
  * Loads the programs of `objectPath` with their maps pinned by name in `pinDirectory`; what is pinned there is used as it is.
@@ -98,16 +120,35 @@ export function loadPrograms({
   const loaded = attemptFirst(`load ${objectPath}`, ['ENOSYS', 'EPERM'], () =>
     native().bpfLoad(objectPath, pinDirectory, capacities),
   );
-  const maps = Object.entries(loaded.maps);
-  const programs = Object.entries(loaded.programs);
-  let open = true;
+  const maps = new Map(Object.entries(loaded.maps).map(([name, map]) => [name, new KernelMap(name, map)]));
+  const programs = new Map(Object.entries(loaded.programs));
+  const reused = Object.entries(loaded.maps).flatMap(([name, map]) => (map.reused ? [name] : []));
+  const fdOf = (name: string): number => {
+    const map = maps.get(name);
+    assert(map, `there is no map ${name}`);
+    return map.fd;
+  };
   return {
-    maps: new Map(maps.map(([name, map]) => [name, new KernelMap(name, map)])),
-    programs: new Map(programs),
-    reused: new Set(maps.flatMap(([name, { reused }]) => (reused ? [name] : []))),
+    async expireFlows(timeouts = flowTimeouts) {
+      const fds = {
+        flows: fdOf('skep_flows'),
+        youngFlows: fdOf('skep_young_flows'),
+        realServers: fdOf('skep_real_servers'),
+        active: fdOf('skep_active'),
+      };
+      try {
+        return await native().bpfExpireFlows(fds, timeouts);
+      } catch (cause) {
+        throw kernelError('expire flows', cause);
+      }
+    },
+    maps,
+    programs,
+    reused: new Set(reused),
     [Symbol.dispose]() {
-      if (open) for (const [, { fd }] of [...maps, ...programs]) closeSync(fd);
-      open = false;
+      for (const map of maps.values()) map[Symbol.dispose]();
+      for (const { fd } of programs.values()) closeSync(fd);
+      programs.clear();
     },
   };
 }
@@ -120,11 +161,13 @@ export function ensureBpffs(pinDirectory: string): void {
   const mountPoint = pinDirectory.startsWith(`${kernelMountPoint}/`)
     ? kernelMountPoint
     : dirname(pinDirectory);
-  attemptFirst(`mount a BPF file system at ${mountPoint}`, Object.keys(missing), () => {
-    if (isOnBpffs(pinDirectory)) return;
+  const op = `mount a BPF file system at ${mountPoint}`;
+  const needed = attempt(op, () => {
+    if (isOnBpffs(pinDirectory)) return false;
     if (mountPoint !== kernelMountPoint) mkdirSync(mountPoint, { recursive: true, mode: 0o700 });
-    native().mountBpffs(mountPoint);
+    return true;
   });
+  if (needed) attemptFirst(op, Object.keys(missing), () => native().mountBpffs(mountPoint));
 }
 
 /** Whether the nearest directory that exists is on a bpffs. */
@@ -142,12 +185,12 @@ export function removePins(pinDirectory: string): void {
   attempt(`remove the pins of ${pinDirectory}`, () => rmSync(pinDirectory, { recursive: true, force: true }));
 }
 
-/** A map of the kernel by its descriptor, which is not the map's to close. */
-class KernelMap implements BpfMap {
+/** A map of the kernel by its descriptor. */
+class KernelMap implements BpfMap, Disposable {
   readonly keyBytes: number;
   readonly valueBytes: number;
   readonly entriesMax: number;
-  readonly #fd: number;
+  #fd: number | null;
 
   constructor(
     readonly name: string,
@@ -159,20 +202,30 @@ class KernelMap implements BpfMap {
     this.entriesMax = entriesMax;
   }
 
+  get fd(): number {
+    assert(this.#fd !== null, `map ${this.name} is closed`);
+    return this.#fd;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#fd !== null) closeSync(this.#fd);
+    this.#fd = null;
+  }
+
   get(key: Buffer): Buffer | null {
     this.#check(key, this.keyBytes);
-    return this.#attempt('get from', () => native().bpfGet(this.#fd, key));
+    return this.#attempt('get from', () => native().bpfGet(this.fd, key));
   }
 
   put(key: Buffer, value: Buffer): void {
     this.#check(key, this.keyBytes);
     this.#check(value, this.valueBytes);
-    this.#attempt('put into', () => native().bpfPut(this.#fd, key, value));
+    this.#attempt('put into', () => native().bpfPut(this.fd, key, value));
   }
 
   delete(key: Buffer): boolean {
     this.#check(key, this.keyBytes);
-    return this.#attempt('delete from', () => native().bpfDelete(this.#fd, key));
+    return this.#attempt('delete from', () => native().bpfDelete(this.fd, key));
   }
 
   getAll(countMax = Infinity): MapEntry[] {
@@ -206,7 +259,7 @@ class KernelMap implements BpfMap {
     for (const some of chunks(keys)) {
       for (const key of some) this.#check(key, this.keyBytes);
       const together = Buffer.concat(some);
-      deleted += this.#attempt('delete from', () => native().bpfDeleteBatch(this.#fd, together, some.length));
+      deleted += this.#attempt('delete from', () => native().bpfDeleteBatch(this.fd, together, some.length));
     }
     return deleted;
   }
@@ -238,11 +291,11 @@ class KernelMap implements BpfMap {
   }
 
   #getBatch(cursor: Buffer | null, countMax: number): ReturnType<ReturnType<typeof native>['bpfGetBatch']> {
-    return this.#attempt('read', () => native().bpfGetBatch(this.#fd, cursor, countMax));
+    return this.#attempt('read', () => native().bpfGetBatch(this.fd, cursor, countMax));
   }
 
   #putBatch(keys: Buffer, values: Buffer, count: number): void {
-    this.#attempt('put into', () => native().bpfPutBatch(this.#fd, keys, values, count));
+    this.#attempt('put into', () => native().bpfPutBatch(this.fd, keys, values, count));
   }
 
   #check(octets: Buffer, length: number): void {
@@ -264,15 +317,19 @@ function indexKey(index: number): Buffer {
   return key;
 }
 
-/** Gives the kernel's errors their type; others (bugs) pass as they are. */
+/** Runs it; the kernel's errors get their type, others (bugs) pass as they are. */
 function attempt<T>(op: string, work: () => T): T {
   try {
     return work();
   } catch (cause) {
-    if (!(cause instanceof Error) || !('syscall' in cause)) throw cause;
-    throw new KernelError(op, errnoOf(cause), { cause, text: cause.message });
+    throw kernelError(op, cause);
   }
 }
+
+const kernelError = (op: string, cause: unknown): unknown =>
+  cause instanceof Error && 'syscall' in cause
+    ? new KernelError(op, errnoOf(cause), { cause, text: cause.message })
+    : cause;
 
 /** As `attempt`, where one of these errnos tells that there is no BPF to be had. */
 function attemptFirst<T>(op: string, errnos: readonly string[], work: () => T): T {
@@ -280,6 +337,6 @@ function attemptFirst<T>(op: string, errnos: readonly string[], work: () => T): 
     return attempt(op, work);
   } catch (err) {
     if (!(err instanceof KernelError) || !errnos.includes(err.code)) throw err;
-    throw new MissingBpfError(op, err.code, { cause: err, text: missing[err.code] ?? err.code });
+    throw new MissingBpfError(op, missing[err.code] ?? err.code, { cause: err });
   }
 }
