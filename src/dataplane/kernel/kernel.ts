@@ -24,8 +24,9 @@ export interface Kernel {
    * @param sysctls paths below /proc/sys to read
    * @param fresh true: chains and sets are read, too, rather than taken to be as last read and written. Reading them
    *   takes a process each, and nobody else has business with them.
+   * @param chains whether a container's chains are looked at; elsewhere they always are
    */
-  observe(scope: Scope, sysctls: readonly string[], fresh: boolean): Promise<Observation>;
+  observe(scope: Scope, sysctls: readonly string[], fresh: boolean, chains?: boolean): Promise<Observation>;
   /** Does the ops in order. Rejects with KernelError at the first that fails. */
   apply(scope: Scope, ops: readonly Op[]): Promise<void>;
   /** VNIs of the overlay namespaces there are. */

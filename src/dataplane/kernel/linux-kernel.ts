@@ -65,8 +65,13 @@ export class LinuxKernel implements Kernel, Disposable {
     return join(this.#directory, overlayNamespace(vni));
   }
 
-  observe(scope: Scope, sysctls: readonly string[], fresh: boolean): Promise<Observation> {
-    return this.#namespace(scope).observe(sysctls, fresh);
+  observe(
+    scope: Scope,
+    sysctls: readonly string[],
+    fresh: boolean,
+    chains = scope.kind !== 'sandbox',
+  ): Promise<Observation> {
+    return this.#namespace(scope).observe(sysctls, fresh, chains);
   }
 
   async apply(scope: Scope, ops: readonly Op[]): Promise<void> {

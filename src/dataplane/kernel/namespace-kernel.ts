@@ -60,7 +60,7 @@ export class NamespaceKernel implements Disposable {
 
   /**
    * @param netns path of the namespace, null for this process's own
-   * @param balancing null where nothing is ever balanced, so that nothing of it need be read
+   * @param balancing null where nothing is ever balanced, in a container, so that nothing of it need be read
    */
   constructor(
     private readonly netns: string | null,
@@ -102,7 +102,7 @@ export class NamespaceKernel implements Disposable {
   }
 
   /** See Kernel.observe. Rejects with KernelError. `exists` false: there is no such namespace. */
-  async observe(sysctls: readonly string[], fresh: boolean): Promise<Observation> {
+  async observe(sysctls: readonly string[], fresh: boolean, chains: boolean): Promise<Observation> {
     try {
       this.#openRoute();
     } catch (err) {
@@ -111,10 +111,13 @@ export class NamespaceKernel implements Disposable {
       throw new KernelError(`open ${this.netns}`, errnoOf(err), { cause: err });
     }
     try {
-      const objects: KernelObject[] = [{ kind: 'namespace' }, ...(await this.#openRoute().observe())];
-      objects.push(...this.#sysctls.observe(sysctls));
-      if (this.balancing === null) return { exists: true, objects, balancingUnavailable: null };
-      const { found, unavailable } = await this.#observeBalancing(fresh);
+      const isContainer = this.balancing === null;
+      const objects: KernelObject[] = [
+        { kind: 'namespace' },
+        ...(await this.#openRoute().observe(isContainer)),
+        ...this.#sysctls.observe(sysctls),
+      ];
+      const { found, unavailable } = await this.#observeBalancing(fresh, chains);
       return { exists: true, objects: [...objects, ...found], balancingUnavailable: unavailable };
     } catch (err) {
       throw toKernelError('observe', err);
@@ -172,14 +175,20 @@ export class NamespaceKernel implements Disposable {
 
   async #observeBalancing(
     fresh: boolean,
+    chains: boolean,
   ): Promise<{ found: KernelObject[]; unavailable: OutsideError | null }> {
     const readers = [
-      async (): Promise<readonly KernelObject[]> => (await this.table()).observe(fresh),
+      async (): Promise<readonly KernelObject[]> =>
+        this.balancing === null ? [] : (await this.table()).observe(fresh),
       async (): Promise<readonly KernelObject[]> => {
+        if (!chains) return [];
         if (fresh || this.#chains === null) {
           this.#chains = null;
-          const [chains, sets] = await Promise.all([this.#iptables.observe(), this.#ipSets.observe()]);
-          this.#chains = [...chains, ...sets];
+          const found = await Promise.all([
+            this.#iptables.observe(),
+            this.balancing === null ? [] : this.#ipSets.observe(),
+          ]);
+          this.#chains = found.flat();
         }
         return this.#chains;
       },

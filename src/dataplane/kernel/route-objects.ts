@@ -4,16 +4,18 @@
  * device may have been made again under its name.
  */
 import { isIPv4 } from 'node:net';
-import type { Mac } from '../../model/addresses.js';
+import type { Cidr, Ip, Mac } from '../../model/addresses.js';
+import { cidrContains, normalizeCidr } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
 import { isErrno } from '../netlink/netlink-error.js';
 import type { Link as NetlinkLink } from '../netlink/links.js';
+import type { Route as NetlinkRoute } from '../netlink/routes.js';
 import type { LinkIndices } from '../balancer/engine.js';
 import { RouteNetlink } from '../netlink/route.js';
 import type { TrafficControl } from '../netlink/tc.js';
 import type { Op } from '../plan/diff.js';
 import type { Address, FdbEntry, KernelObject, Link, Neighbour, Route, Rule } from '../plan/objects.js';
-import { identity, routeProtocol } from '../plan/objects.js';
+import { identity, mainTable, routeProtocol } from '../plan/objects.js';
 import { KernelError } from './kernel-error.js';
 
 /** Kinds that this adapter reads and writes. */
@@ -58,20 +60,25 @@ export class RouteObjects implements LinkIndices, Disposable {
     return (await this.#netlink.links.find(index))?.name ?? null;
   }
 
-  /** Rejects with NetlinkError. */
-  async observe(): Promise<RouteObject[]> {
+  /**
+   * Rejects with NetlinkError.
+   * @param wayOut which address is that of the default route is looked for, too: a dump of the main table more
+   */
+  async observe(wayOut = false): Promise<RouteObject[]> {
     const netlink = this.#netlink;
     const links = await netlink.links.list();
     const names = new Map(links.map(({ index, name }) => [index, name]));
     this.#indices = new Map(links.map(({ index, name }) => [name, index]));
     const name = (index: number | null): string => (index === null ? '' : (names.get(index) ?? `#${index}`));
-    const [addresses, neighbours, fdb, routes, rules] = await Promise.all([
+    const [addresses, neighbours, fdb, routes, rules, mainRoutes] = await Promise.all([
       netlink.addresses.list({ family: 4 }),
       netlink.neighbours.list({ family: 4 }),
       links.some(({ kind }) => kind === 'bridge' || kind === 'vxlan') ? netlink.fdb.list() : [],
       netlink.routes.list({ family: 4, protocol: routeProtocol }),
       netlink.rules.list({ family: 4 }),
+      wayOut ? netlink.routes.list({ family: 4, table: mainTable }) : [],
     ]);
+    const out = wayOutOf(mainRoutes, addresses);
     return [
       ...links.map((link) => toLink(link, name)),
       ...addresses.map(({ index, address, prefixLength }): Address => ({
@@ -79,6 +86,7 @@ export class RouteObjects implements LinkIndices, Disposable {
         device: name(index),
         address,
         prefixLength,
+        ...(address === out ? { wayOut: true } : {}),
       })),
       // Entries that are not permanent were resolved by the kernel and go by themselves.
       ...neighbours.flatMap(({ index, address, mac, state }): Neighbour[] =>
@@ -100,8 +108,19 @@ export class RouteObjects implements LinkIndices, Disposable {
           : [],
       ),
       ...rules.flatMap(({ priority, action, table, source, destination, inName, mark, protocol }): Rule[] =>
-        action === 'lookup' && mark === null
-          ? [{ kind: 'rule', priority, table, from: source, to: destination, iif: inName, protocol }]
+        action === 'lookup' && (mark === null || mark.mask === wholeMark)
+          ? [
+              {
+                kind: 'rule',
+                priority,
+                table,
+                from: source,
+                to: destination,
+                iif: inName,
+                ...(mark ? { mark: mark.value } : {}),
+                protocol,
+              },
+            ]
           : [],
       ),
     ];
@@ -263,7 +282,27 @@ function toLink(link: NetlinkLink, name: (index: number | null) => string): Link
   };
 }
 
-const netlinkRule = ({ priority, table, from, to, iif, protocol }: Rule) => ({
+const wholeMark = 0xffffffff;
+
+/** The source that the kernel takes for what leaves by the default route: the route's own, else the one next to the gateway. */
+function wayOutOf(
+  routes: readonly NetlinkRoute[],
+  addresses: readonly { readonly index: number; readonly address: Ip; readonly prefixLength: number }[],
+): Ip | null {
+  const [first] = routes
+    .filter(({ destination, type }) => destination === '0.0.0.0/0' && type === 'unicast')
+    .sort((a, b) => a.priority - b.priority);
+  if (!first) return null;
+  const { source, outIndex, gateway } = first;
+  const held = addresses.filter(({ index }) => index === outIndex);
+  const near = held.find(
+    ({ address, prefixLength }) =>
+      gateway !== null && cidrContains(normalizeCidr(`${address}/${prefixLength}`) as Cidr, gateway),
+  );
+  return source ?? (near ?? held[0])?.address ?? null;
+}
+
+const netlinkRule = ({ priority, table, from, to, iif, mark, protocol }: Rule) => ({
   family: 4 as const,
   priority,
   action: 'lookup' as const,
@@ -271,6 +310,7 @@ const netlinkRule = ({ priority, table, from, to, iif, protocol }: Rule) => ({
   source: from,
   destination: to,
   inName: iif,
+  mark: mark === undefined ? null : { value: mark, mask: wholeMark },
   protocol,
 });
 

@@ -40,6 +40,9 @@ export const isOurMark = (mark: number): boolean => mark >>> 24 === markPrefix >
 export const vipTable = 24099;
 export const aliasTable = 24100;
 export const ownAliasTable = 24101;
+/** Of connections in a container that came by an alias of this node, and by one of another node's: see sandbox-mesh.ts. */
+export const ownAliasMark = (markPrefix | 1) >>> 0;
+export const otherAliasMark = (markPrefix | 2) >>> 0;
 /** Priorities of rules, see sandbox.ts and ingress.ts. */
 export const vipRulePriority = 5;
 export const ownAliasRulePriority = 6;

@@ -9,7 +9,7 @@ import type { BalancerPlan } from './balancing.js';
 import type { Op } from './diff.js';
 import { diff } from './diff.js';
 import { ownsInHost, planHost } from './ingress.js';
-import type { KernelObject, Link } from './objects.js';
+import type { KernelObject } from './objects.js';
 import { ownsInOverlay, planOverlay } from './overlay.js';
 import { ownsInSandbox, planSandbox } from './sandbox.js';
 
@@ -92,10 +92,9 @@ export const planSandboxScope = (
   endpoints: readonly SandboxEndpoint[],
   observed: readonly KernelObject[],
 ): ScopePlan => {
-  const links = observed.filter((object): object is Link => object.kind === 'link');
   return {
     scope: { kind: 'sandbox', path },
-    objects: planSandbox(state, endpoints, links),
+    objects: planSandbox(state, endpoints, observed),
     owns: ownsInSandbox(state?.overlays ?? [], observed),
   };
 };

@@ -54,6 +54,8 @@ export interface Address {
   readonly device: string;
   readonly address: Ip;
   readonly prefixLength: number;
+  /** Only observed, and only in containers: the source of what leaves by the default route. */
+  readonly wayOut?: true;
 }
 
 /** A forwarding entry: `vtep` null is the bridge's own (`master static`), else the VXLAN device's (`self dst`). */
@@ -91,6 +93,8 @@ export interface Rule {
   readonly from: Cidr | null;
   readonly to: Cidr | null;
   readonly iif: string | null;
+  /** Absent: packets of any mark. */
+  readonly mark?: number;
   /** {@link routeProtocol} for ours; the kernel's own are 2. */
   readonly protocol: number;
 }
@@ -244,8 +248,8 @@ export function identity(object: KernelObject): string {
     case 'route':
       return `route ${tableName(object.table)} ${object.destination}`;
     case 'rule': {
-      const { priority, from, to, iif, table } = object;
-      return `rule ${priority}${from ? ` from ${from}` : ''}${to ? ` to ${to}` : ''}${iif ? ` iif ${iif}` : ''} lookup ${tableName(table)}`;
+      const { priority, from, to, iif, mark, table } = object;
+      return `rule ${priority}${from ? ` from ${from}` : ''}${to ? ` to ${to}` : ''}${iif ? ` iif ${iif}` : ''}${mark === undefined ? '' : ` mark ${markName(mark)}`} lookup ${tableName(table)}`;
     }
     case 'ipset':
       return `ipset ${object.name}`;

@@ -5,17 +5,20 @@
  * A task that calls its own service's VIP is balanced like any caller, although it holds the VIP itself: the rule for the
  * local table moves from 0 to {@link localRulePriority}, so that a rule for packets made here (`iif lo`) can send those
  * to the overlay first. Replies from an alias of this node go straight to it, those from another node's alias to
- * ingress's gateway, which knows the nodes: two rules, however large the cluster.
+ * ingress's gateway, which knows the nodes: two rules, however large the cluster. Servers that do not answer from the
+ * alias that they were asked on are helped by sandbox-mesh.ts.
  */
 import type { Cidr, Ip } from '../../model/addresses.js';
 import { cidrContains } from '../../model/addresses.js';
-import type { ServiceId } from '../../model/ids.js';
 import type { SandboxEndpoint } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
 import { nodeAliasCidr } from '../state.js';
+import type { Leg } from './leg.js';
+import { serviceOf } from './leg.js';
 import {
   aliasRulePriority,
   aliasTable,
+  isOurChain,
   localRulePriority,
   ownAliasRulePriority,
   ownAliasTable,
@@ -24,13 +27,7 @@ import {
 } from './names.js';
 import type { KernelObject, Link, Rule } from './objects.js';
 import { localTable, routeProtocol } from './objects.js';
-
-/** A sandbox endpoint whose interface has been found. */
-interface Leg {
-  readonly overlay: Overlay;
-  readonly endpoint: SandboxEndpoint;
-  readonly device: string;
-}
+import { planMeshReplies } from './sandbox-mesh.js';
 
 /** The kernel's own rule for the local table, and ours that takes its place. */
 const kernelLocalRule: Rule = rule(0, localTable, {}, 2);
@@ -39,20 +36,25 @@ const movedLocalRule: Rule = rule(localRulePriority, localTable);
 /**
  * All that is ours in one container's namespace.
  * @param endpoints the container's endpoints that we know of; those whose interface is not there yet are left out
- * @param links the namespace's links as observed: the engine renames what it moves in, so ours are found by MAC
+ * @param observed what the namespace holds: the engine renames the links it moves in, so ours are found by MAC
  */
 export function planSandbox(
   state: NodeNetworkState | null,
   endpoints: readonly SandboxEndpoint[],
-  links: readonly Link[],
+  observed: readonly KernelObject[],
 ): KernelObject[] {
   if (state === null) return [kernelLocalRule];
+  const links = observed.filter((object): object is Link => object.kind === 'link');
   const legs = endpoints.flatMap((endpoint): Leg[] => {
     const overlay = state.overlays.find(({ id }) => id === endpoint.overlayId);
     const device = links.find(({ mac }) => mac === endpoint.mac)?.name;
     return overlay === undefined || device === undefined ? [] : [{ overlay, endpoint, device }];
   });
-  const planned = legs.flatMap((leg) => (leg.overlay.ingress ? planAliases(state, leg) : planOwnVip(leg)));
+  const planned = legs.flatMap((leg) =>
+    leg.overlay.ingress
+      ? [...planAliases(state, leg), ...planMeshReplies(state, leg, legs, observed)]
+      : planOwnVip(leg),
+  );
   if (planned.length === 0) return [kernelLocalRule];
   return [...planned, movedLocalRule];
 }
@@ -63,8 +65,10 @@ export const presentEndpoints = (
   links: readonly Link[],
 ): SandboxEndpoint[] => endpoints.filter(({ mac }) => links.some((link) => link.mac === mac));
 
-function planOwnVip({ overlay, endpoint, device }: Leg): KernelObject[] {
-  const vip = ownVip(overlay, endpoint);
+function planOwnVip(leg: Leg): KernelObject[] {
+  const { overlay, endpoint, device } = leg;
+  const service = serviceOf(leg);
+  const vip = overlay.services.find(({ id }) => id === service)?.vip;
   if (vip === undefined) return [];
   const vipCidr = `${vip}/32` as Cidr;
   return [
@@ -124,14 +128,6 @@ const replySysctls = (device: string): KernelObject[] => [
   { kind: 'sysctl', path: `net/ipv4/conf/${device}/accept_local`, value: '1' },
 ];
 
-function ownVip(overlay: Overlay, endpoint: SandboxEndpoint): Ip | undefined {
-  const task = overlay.endpoints.find(
-    ({ address, mac }) => address === endpoint.address && mac === endpoint.mac,
-  );
-  const service: ServiceId | undefined = task?.serviceId;
-  return overlay.services.find(({ id }) => id === service)?.vip;
-}
-
 function rule(
   priority: number,
   table: number,
@@ -158,6 +154,10 @@ export function ownsInSandbox(
     switch (object.kind) {
       case 'route':
         return true;
+      case 'chain':
+        return isOurChain(object.name);
+      case 'jump':
+        return isOurChain(object.target);
       case 'rule':
         return object.protocol === routeProtocol || (object.priority === 0 && object.table === localTable);
       case 'address':

@@ -158,8 +158,12 @@ export class NodePass {
       const links = await this.kernel.observe(scope, [], this.#isFresh(scope));
       const plan = planSandboxScope(this.desired.state, path, endpoints, links.objects);
       const sysctls = sysctlPaths(plan.objects);
+      // Most containers have no chains of ours, and reading them takes a process.
+      const chains = plan.objects.some(({ kind }) => kind === 'chain');
       const observation =
-        sysctls.length > 0 ? await this.kernel.observe(scope, sysctls, this.#isFresh(scope)) : links;
+        sysctls.length > 0 || chains
+          ? await this.kernel.observe(scope, sysctls, this.#isFresh(scope), chains)
+          : links;
       const present = presentEndpoints(
         endpoints,
         observation.objects.filter((object): object is Link => object.kind === 'link'),

@@ -303,6 +303,58 @@ describe('planSandbox', () => {
       'rule 10 lookup local',
     ]);
   });
+
+  const address = (device: string, text: string, wayOut = false): KernelObject => ({
+    kind: 'address',
+    device,
+    address: text as never,
+    prefixLength: 24,
+    ...(wayOut ? { wayOut } : {}),
+  });
+  const legs = [sandboxOf(ingressId, 3), sandboxOf(mynetId, 3)];
+  const found = [eth('eth0', '02:42:0a:00:01:03'), eth('eth2', '02:42:0a:00:00:03')];
+  const udp = { serviceId: 'web' as never, protocol: 'udp', publishedPort: 53, targetPort: 53 } as const;
+  const meshReplies = (change: object, observed: KernelObject[]): string[] => {
+    const planned = planSandbox({ ...stateOf(1, cluster), ...change }, legs, [...found, ...observed]);
+    return lines(planned).filter((text) => /mark|SKEP|conntrack/.test(text));
+  };
+  test.each<[name: string, change: object]>([
+    ['nothing published', {}],
+    [
+      'TCP and SCTP only',
+      {
+        publishedPorts: [
+          { ...udp, protocol: 'tcp' },
+          { ...udp, protocol: 'sctp' },
+        ],
+      },
+    ],
+    ['another service’s UDP', { publishedPorts: [{ ...udp, serviceId: 'other' }] }],
+  ])('%s: no chains', (_, change) => {
+    expect(meshReplies(change, [address('eth1', '172.18.0.3', true)])).toEqual([]);
+  });
+  test('UDP to an alias is translated to the address that will answer, and the reply told by its connection', () => {
+    const change = { publishedPorts: [udp] };
+    const observed = [address('eth0', '10.0.1.3'), address('eth1', '172.18.0.3', true)];
+    expect(meshReplies(change, observed)).toEqual([
+      'sysctl net/netfilter/nf_conntrack_udp_timeout_stream = 300',
+      'rule 6 mark 0x5e000001 lookup 24101',
+      'rule 7 mark 0x5e000002 lookup 24100',
+      'chain mangle SKEP-REQUEST [-d 240.0.0.0/4 -p udp -j CONNMARK --set-xmark 0x5e000002/0xffffffff; ' +
+        '-d 240.62.192.0/18 -p udp -j CONNMARK --set-xmark 0x5e000001/0xffffffff]',
+      'chain mangle SKEP-REPLY [-m connmark --mark 0x5e000000/0xff000000 -j CONNMARK --restore-mark ' +
+        '--nfmask 0xffffffff --ctmask 0xffffffff]',
+      'chain nat SKEP-ALIAS [-s 10.0.0.0/24 -d 240.0.0.0/4 -p udp -j DNAT --to-destination 10.0.0.3; ' +
+        '-s 10.0.1.0/24 -d 240.0.0.0/4 -p udp -j DNAT --to-destination 10.0.1.3; ' +
+        '-d 240.0.0.0/4 -p udp -j DNAT --to-destination 172.18.0.3]',
+      'jump mangle PREROUTING SKEP-REQUEST first',
+      'jump mangle OUTPUT SKEP-REPLY first',
+      'jump nat PREROUTING SKEP-ALIAS first',
+    ]);
+    expect(meshReplies(change, []).join()).toContain(
+      '-d 240.0.0.0/4 -p udp -j DNAT --to-destination 10.0.0.3]',
+    );
+  });
 });
 
 describe('diff', () => {

@@ -1,0 +1,108 @@
+/**
+ * UDP through the mesh, in a container that publishes some. A server on 0.0.0.0 does not answer from the alias that it was asked
+ * on but from the address that its way to the client prefers, and is then heard by nobody. So a request to an alias is
+ * translated to exactly that address, and its connection marked by whether the alias is one of this node's. The
+ * reply is then known by its connection: the mark, restored on its way out, sends it back over ingress as the rules for alias
+ * sources send TCP, and the translation gives it the alias as its source. An ICMP error about a request belongs to its
+ * connection and goes the same way.
+ *
+ * One client port through two nodes keeps both flows: the second one's server sees another port of the client. Tracking of
+ * connections costs the container's other traffic what it already pays for the engine's own DNS rules.
+ */
+import type { Cidr, Ip } from '../../model/addresses.js';
+import type { NodeNetworkState } from '../state.js';
+import { nodeAliasCidr } from '../state.js';
+import { jump } from './firewall.js';
+import type { Leg } from './leg.js';
+import { serviceOf } from './leg.js';
+import {
+  aliasRulePriority,
+  aliasTable,
+  anyMarkOfOurs,
+  otherAliasMark,
+  ownAliasMark,
+  ownAliasRulePriority,
+  ownAliasTable,
+} from './names.js';
+import type { KernelObject, Rule } from './objects.js';
+import { markName, routeProtocol } from './objects.js';
+
+/** Seconds that an answered flow is remembered while idle: as long as the balancer of the node it came through does. */
+const answeredUdpS = 300;
+
+/**
+ * Nothing, unless the task's service publishes UDP on ingress.
+ * @param ingress the container's leg there
+ * @param legs all of its legs
+ * @param observed what its namespace holds: the address of its default route is found there
+ */
+export function planMeshReplies(
+  state: NodeNetworkState,
+  ingress: Leg,
+  legs: readonly Leg[],
+  observed: readonly KernelObject[],
+): KernelObject[] {
+  const service = serviceOf(ingress);
+  const needed = state.publishedPorts.some(
+    ({ serviceId, protocol }) => serviceId === service && protocol === 'udp',
+  );
+  if (!needed) return [];
+  const { aliasRange } = state;
+  const ownAliases = nodeAliasCidr(aliasRange, ingress.overlay.subnet, ingress.overlay.own.address);
+  const mark = (value: number): string => `-j CONNMARK --set-xmark ${markName(value)}/0xffffffff`;
+  const translate = (clients: Cidr | null, to: Ip): string =>
+    `${clients === null ? '' : `-s ${clients} `}-d ${aliasRange} -p udp -j DNAT --to-destination ${to}`;
+  const wayOut = observed.find((object) => object.kind === 'address' && object.wayOut);
+  return [
+    {
+      kind: 'sysctl',
+      path: 'net/netfilter/nf_conntrack_udp_timeout_stream',
+      value: String(answeredUdpS),
+      ifPresent: true,
+    },
+    markRule(ownAliasRulePriority, ownAliasMark, ownAliasTable),
+    markRule(aliasRulePriority, otherAliasMark, aliasTable),
+    {
+      kind: 'chain',
+      table: 'mangle',
+      name: 'SKEP-REQUEST',
+      rules: [
+        `-d ${aliasRange} -p udp ${mark(otherAliasMark)}`,
+        `-d ${ownAliases} -p udp ${mark(ownAliasMark)}`,
+      ],
+    },
+    {
+      kind: 'chain',
+      table: 'mangle',
+      name: 'SKEP-REPLY',
+      rules: [
+        `-m connmark --mark ${anyMarkOfOurs} -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff`,
+      ],
+    },
+    {
+      kind: 'chain',
+      table: 'nat',
+      name: 'SKEP-ALIAS',
+      rules: [
+        // Clients on a subnet of the container's own, or that look like it, are answered from the address there: a node that
+        // calls itself by 127.0.0.1 is one on ingress.
+        ...legs.map(({ overlay, endpoint }) => translate(overlay.subnet, endpoint.address)),
+        translate(null, wayOut?.kind === 'address' ? wayOut.address : ingress.endpoint.address),
+      ],
+    },
+    jump('mangle', 'PREROUTING', 'SKEP-REQUEST'),
+    jump('mangle', 'OUTPUT', 'SKEP-REPLY'),
+    jump('nat', 'PREROUTING', 'SKEP-ALIAS'),
+  ];
+}
+
+const markRule = (priority: number, mark: number, table: number): Rule => ({
+  kind: 'rule',
+  priority,
+  table,
+  from: null,
+  to: null,
+  iif: null,
+  mark,
+  protocol: routeProtocol,
+});
