@@ -4,7 +4,7 @@
  * device may have been made again under its name.
  */
 import { isIPv4 } from 'node:net';
-import type { Cidr, Ip, Mac } from '../../model/addresses.js';
+import type { Ip, Mac } from '../../model/addresses.js';
 import { cidrContains, normalizeCidr } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
 import { isErrno } from '../netlink/netlink-error.js';
@@ -297,7 +297,7 @@ function wayOutOf(
   const held = addresses.filter(({ index }) => index === outIndex);
   const near = held.find(
     ({ address, prefixLength }) =>
-      gateway !== null && cidrContains(normalizeCidr(`${address}/${prefixLength}`) as Cidr, gateway),
+      gateway !== null && cidrContains(normalizeCidr(`${address}/${prefixLength}`), gateway),
   );
   return source ?? (near ?? held[0])?.address ?? null;
 }
