@@ -4,7 +4,10 @@ import type { BpfMap, MapEntry } from '../../src/dataplane/ebpf/bpf.js';
 import { KernelError } from '../../src/dataplane/kernel/kernel-error.js';
 
 export class MemoryMap implements BpfMap {
+  /** Of a hash, by the key in hex. */
   readonly #values = new Map<string, Buffer>();
+  /** Of an array, one after the other. */
+  readonly #octets: Buffer;
   /** System calls the same work would have taken at most: one a single operation, one a thousand entries of a batch. */
   calls = 0;
   /** Entries written or deleted. */
@@ -18,6 +21,7 @@ export class MemoryMap implements BpfMap {
     readonly entriesMax: number,
   ) {
     assert(kind === 'hash' || keyBytes === 4, 'the key of an array is its index');
+    this.#octets = Buffer.alloc(kind === 'array' ? entriesMax * valueBytes : 0);
   }
 
   get(key: Buffer): Buffer | null {
@@ -57,8 +61,8 @@ export class MemoryMap implements BpfMap {
   getRange(firstIndex: number, count: number): Buffer {
     assert(this.kind === 'array' && firstIndex >= 0 && firstIndex + count <= this.entriesMax);
     this.#count(count);
-    const values = Array.from({ length: count }, (_, index) => this.#get(indexKey(firstIndex + index)));
-    return Buffer.concat(values as Buffer[]);
+    const at = firstIndex * this.valueBytes;
+    return Buffer.from(this.#octets.subarray(at, at + count * this.valueBytes));
   }
 
   putRange(firstIndex: number, values: Buffer): void {
@@ -66,11 +70,8 @@ export class MemoryMap implements BpfMap {
     assert(this.kind === 'array' && Number.isInteger(count));
     assert(firstIndex >= 0 && firstIndex + count <= this.entriesMax);
     this.#count(count);
-    for (let index = 0; index < count; index++)
-      this.#put(
-        indexKey(firstIndex + index),
-        values.subarray(index * this.valueBytes, (index + 1) * this.valueBytes),
-      );
+    this.changes += count;
+    values.copy(this.#octets, firstIndex * this.valueBytes);
   }
 
   #count(entries: number): void {
@@ -79,11 +80,12 @@ export class MemoryMap implements BpfMap {
 
   #get(key: Buffer): Buffer | null {
     assert.equal(key.length, this.keyBytes);
+    if (this.kind === 'array') {
+      const at = key.readUInt32LE() * this.valueBytes;
+      return at < this.#octets.length ? Buffer.from(this.#octets.subarray(at, at + this.valueBytes)) : null;
+    }
     const value = this.#values.get(key.toString('hex'));
-    if (value) return Buffer.from(value);
-    return this.kind === 'array' && key.readUInt32LE() < this.entriesMax
-      ? Buffer.alloc(this.valueBytes)
-      : null;
+    return value ? Buffer.from(value) : null;
   }
 
   #put(key: Buffer, value: Buffer): void {
@@ -96,7 +98,8 @@ export class MemoryMap implements BpfMap {
         : this.#values.size >= this.entriesMax && !this.#values.has(hex);
     if (full) throw new KernelError(`put into map ${this.name}`, 'E2BIG');
     this.changes += 1;
-    this.#values.set(hex, Buffer.from(value));
+    if (this.kind === 'array') value.copy(this.#octets, key.readUInt32LE() * this.valueBytes);
+    else this.#values.set(hex, Buffer.from(value));
   }
 
   #delete(key: Buffer): boolean {

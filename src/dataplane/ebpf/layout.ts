@@ -18,6 +18,7 @@ export const limits = {
   ALIAS_NODES_MAX: 16384,
   COUNTER_SHARDS: 2,
   PORTS_MAX: 3 << 16,
+  FRAGMENT_BY_HOST: 1 << 16,
 } as const;
 
 export const enums = {
@@ -165,7 +166,7 @@ export const mapShapes = {
     entriesMax: limits.REAL_SERVERS_MAX * limits.COUNTER_SHARDS,
   },
   skep_active: { keyBytes: 4, valueBytes: 8, entriesMax: limits.REAL_SERVERS_MAX },
-  skep_cursors: { keyBytes: 4, valueBytes: 4, entriesMax: limits.VIRTUAL_SERVERS_MAX },
+  skep_cursors: { keyBytes: 4, valueBytes: 8, entriesMax: limits.VIRTUAL_SERVERS_MAX },
   skep_virtual_counters: {
     keyBytes: 4,
     valueBytes: virtualCounters.bytes,

@@ -76,6 +76,15 @@ export const u64: Field<bigint> = {
   set: (view, at, value) => view.setBigUint64(at, value, little),
 };
 
+/** The octets of one number: an index as a key, or the value of a map of indices. */
+export function u32Octets(value: number): Buffer {
+  const octets = Buffer.alloc(4);
+  u32.set(viewOf(octets), 0, value);
+  return octets;
+}
+
+export const u32Of = (octets: Buffer): number => u32.get(viewOf(octets), 0);
+
 /** Padding of `of`'s size: no part of the value, left zero. */
 export const padding = (of: Field<number>): Field<never> => ({
   bytes: of.bytes,
