@@ -1,37 +1,20 @@
-/** The lab itself, with engines only: what `skep lab` promises about machines, commands, cuts, power cuts and leaving nothing. */
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+/**
+ * The lab itself, with engines only, on this machine's own kernel: what `skep lab` promises about machines, commands, cuts, power cuts
+ * and leaving nothing. lab-uml.test.ts has what is different about machines in user-mode Linux.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { hostCommand, tryHostCommand } from '../../src/lab/host-command.js';
+import { groupMembers } from '../../src/lab/cgroups.js';
+import { tryHostCommand } from '../../src/lab/host-command.js';
 import { Lab, checkout } from '../../src/lab/lab.js';
 import { labPaths } from '../../src/lab/layout.js';
-import { isAlive, processIds } from '../../src/lab/process-table.js';
+import { observeNamespaces, observeTraces } from '../support/machine-traces.js';
 
 const name = 'test-lab';
 const otherName = 'test-lab-other';
-const upDeadlineMs = 240_000;
-
-/** What a lab could leave behind, as lines; taken before and after. */
-async function observeMachine(): Promise<string[]> {
-  const processes = processIds()
-    .filter(isAlive)
-    .map((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
-      } catch {
-        return ''; // ended meanwhile
-      }
-    })
-    .filter((command) => command.includes(name) || command.includes('linux.uml'));
-  const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n');
-  const links = (await hostCommand(['ip', '-br', 'link']))
-    .split('\n')
-    .map((line) => line.split(' ')[0] ?? '');
-  const etc = await hostCommand(['find', '/etc', '-type', 'f', '-printf', '%p %T@ %s\n']);
-  const files = ['/run/skep-lab', '/var/lib/skep-lab', '/run/netns'].flatMap((dir) =>
-    existsSync(dir) ? readdirSync(dir).map((entry) => `${dir}/${entry}`) : [],
-  );
-  return [...processes, ...mounts, ...links, ...etc.split('\n'), ...files].sort();
-}
+const upDeadlineMs = 60_000;
 
 const skepLab = (...args: string[]): string[] => [`${checkout}/bin/skep`, 'lab', ...args];
 
@@ -41,12 +24,16 @@ describe('a lab of two nodes', () => {
 
   beforeAll(async () => {
     await Promise.all([Lab.down(name), Lab.down(otherName)]);
-    before = await observeMachine();
+    before = await observeTraces(name);
+    machineNamespaces = observeNamespaces();
     lab = await Lab.up({ name, nodes: 2, engineOnly: true, progress: () => undefined });
   }, upDeadlineMs);
   afterAll(async () => {
     await Promise.all([Lab.down(name), Lab.down(otherName)]);
   });
+
+  /** Of this machine and all others that run on it: what a node must not share. */
+  let machineNamespaces = new Set<string>();
 
   const reaches = async (from: string, address: string): Promise<boolean> =>
     (await lab.exec(from, ['ping', '-c', '1', '-W', '2', address])).exitCode === 0;
@@ -103,13 +90,22 @@ describe('a lab of two nodes', () => {
     expect(answers).toEqual(Array.from({ length: 12 }, (_, index) => `${index} node${1 + (index % 2)}`));
   });
 
-  test('a node looks like a plain host: its own kernel, IPVS, legacy iptables, images, one interface', async () => {
-    const facts = async (command: string): Promise<string> =>
-      (await lab.exec('node1', ['sh', '-c', command])).stdout.trim();
-    expect(await facts('ls -d /proc/net/ip_vs')).toBe('/proc/net/ip_vs');
-    expect(await facts('iptables -V')).toMatch(/\(legacy\)$/);
-    expect(await facts('ls /sys/class/net | grep vec')).toBe('vec0');
+  test('a node looks like a plain host: one interface, its own identity, images, files that nobody else sees', async () => {
+    const facts = async (command: string, node = 'node1'): Promise<string> =>
+      (await lab.exec(node, ['sh', '-c', command])).stdout.trim();
+    expect(await facts('hostname; cat /etc/hostname')).toBe('node1\nnode1');
+    expect(await facts('ls /sys/class/net')).toBe('docker0\neth0\nlo');
     expect(await facts('echo $DOCKER_HOST')).toBe('unix:///run/skep/docker.sock');
+    expect(await facts('cat /proc/self/cgroup | grep ^0:')).toBe('0::/lab/agent');
+    expect(await facts('cat /proc/sys/net/ipv4/ip_forward')).toBe('1');
+    expect(await facts('mkdir /sys/fs/bpf/only-in-the-node && ls /sys/fs/bpf | grep only')).toBe(
+      'only-in-the-node',
+    );
+    expect(await facts('ls /sys/fs/bpf | grep only', 'node2')).toBe('');
+    for (const identity of ['/proc/sys/kernel/random/boot_id', '/etc/machine-id']) {
+      const ids = await Promise.all(['node1', 'node2'].map((node) => facts(`cat ${identity}`, node)));
+      expect(new Set([...ids, readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()]).size).toBe(3);
+    }
     const images = await facts(
       "docker -H unix:///run/docker.sock images --format '{{.Repository}}:{{.Tag}}' | grep ^skep/ | sort",
     );
@@ -118,6 +114,23 @@ describe('a lab of two nodes', () => {
       '/etc/only-in-the-node',
     );
     expect(existsSync('/etc/only-in-the-node')).toBe(false);
+    expect(await facts('ls /etc/only-in-the-node 2>&1', 'node2')).toMatch(/No such file/);
+  });
+
+  test('what all nodes and this machine share is read-only in a node', async () => {
+    const writes = [
+      'echo 1 >/proc/sys/vm/swappiness',
+      'echo 9 >/proc/sys/kernel/printk',
+      `touch ${checkout}/from-the-node`,
+    ];
+    for (const write of writes) {
+      const { exitCode, stderr } = await lab.exec('node1', ['sh', '-c', write]);
+      expect({ write, failed: exitCode !== 0, stderr }).toEqual({
+        write,
+        failed: true,
+        stderr: expect.stringContaining('Read-only file system') as string,
+      });
+    }
   });
 
   test('the client is a machine of its own, and a container’s published port answers it', async () => {
@@ -158,10 +171,28 @@ describe('a lab of two nodes', () => {
   test('a power cut keeps the disk and nothing else', async () => {
     const write = 'echo kept >/var/lib/skep/probe; echo kept >/root/probe; echo lost >/run/probe; sync';
     expect((await lab.exec('node2', ['sh', '-c', write])).exitCode).toBe(0);
+    const bootId = (): Promise<string> =>
+      lab.exec('node2', ['cat', '/proc/sys/kernel/random/boot_id']).then(({ stdout }) => stdout, String);
+    const firstBoot = await bootId();
+    // The engine's own container included, whose processes are in namespaces of their own.
+    const { group } = lab.node('node2');
+    const namespaces = [...observeNamespaces(groupMembers(group))].filter((id) => !machineNamespaces.has(id));
+    expect(namespaces.length).toBeGreaterThanOrEqual(6 + 4);
+    const waiting = lab.exec('node2', ['sleep', '7656']);
+    const cut = expect(waiting).rejects.toThrow('the node does not answer');
+    await expect.poll(() => lab.exec('node2', ['pgrep', '-f', 'sleep 7656']).then((r) => r.exitCode)).toBe(0);
     await lab.kill('node2');
+    await cut;
+    expect(groupMembers(group)).toEqual([]);
+    const left = observeNamespaces();
+    expect(namespaces.filter((id) => left.has(id))).toEqual([]);
+    expect(
+      (await observeTraces(name)).filter((line) => line.includes('node2.img') || line.includes(group)),
+    ).toEqual([]);
     expect(lab.status().map(({ state }) => state)).toEqual(['running', 'off']);
     await expect(lab.exec('node2', ['true'])).rejects.toThrow('node2 is off');
     await lab.start('node2');
+    expect(await bootId()).not.toBe(firstBoot);
     const { stdout } = await lab.exec('node2', [
       'sh',
       '-c',
@@ -194,9 +225,23 @@ describe('a lab of two nodes', () => {
   test('down leaves nothing', async () => {
     await lab.client(['sh', '-c', 'sleep 7655 >/dev/null 2>&1 </dev/null &']);
     expect(await Lab.down(name)).toBe(true);
-    expect(await observeMachine()).toEqual(before);
+    expect(await observeTraces(name)).toEqual(before);
     expect(await Lab.down(name)).toBe(false);
   });
+});
+
+test('an interrupted up leaves nothing that down does not find', async () => {
+  const before = await observeTraces(name);
+  for (const afterMs of [200, 700, 1_500]) {
+    const up = spawn('node', [`${checkout}/dist/cli/main.js`, 'lab', 'up', '--name', name, '--engine-only'], {
+      stdio: 'ignore',
+    });
+    // The moments are arbitrary on purpose: wherever it is hit, nothing may stay.
+    await delay(afterMs);
+    up.kill('SIGKILL');
+    await Lab.down(name);
+    expect(await observeTraces(name)).toEqual(before);
+  }
 });
 
 test.each([
@@ -206,6 +251,8 @@ test.each([
   [['explode'], 'unknown command "explode"'],
   [['cut', 'node1'], '"cut" takes two nodes'],
   [['up', '--fast'], "Unknown option '--fast'"],
+  [['up', '--kernel', 'other'], '--kernel must be host or uml or qemu, not "other"'],
+  [['up', '--balancer', 'lvs'], '--balancer must be one of ipvs, ebpf, auto, not "lvs"'],
 ])('skep lab %j is refused with a reason', async (args, reason) => {
   const { exitCode, stderr } = await tryHostCommand(skepLab(...args));
   expect({ exitCode, named: stderr.includes(reason) ? reason : stderr }).toEqual({
