@@ -4,8 +4,9 @@
  */
 import type { DropReason, RealServerCounters, VirtualServerCounters } from '../balancer/engine.js';
 import { visitEntries, writeEntries } from './array-entries.js';
-import type { Maps, RealRecord, VirtualRecord } from './image.js';
+import type { Maps } from './image.js';
 import { enums, limits, structs } from './layout.js';
+import type { RealRecord, VirtualRecord } from './records.js';
 import { u64 } from './struct.js';
 
 const shards = limits.COUNTER_SHARDS;

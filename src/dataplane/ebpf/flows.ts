@@ -3,9 +3,9 @@ import type { BalancedFlow } from '../balancer/engine.js';
 import { flowTimeouts } from './bpf.js';
 import type { MapEntry } from './bpf.js';
 import type { Image, Maps } from './image.js';
-import { hostVni, protocolOf } from './image.js';
 import { ipv4Text } from './ipv4.js';
 import { enums, structs } from './layout.js';
+import { hostVni, protocolOf } from './records.js';
 
 const { FLOW_ANSWERED, FLOW_ESTABLISHED, FLOW_CLIENT_FIN, FLOW_SERVER_FIN, FLOW_RESET, FLOW_REPLY } =
   enums.flowFlags;

@@ -1,7 +1,8 @@
 /** Published ports and VIPs: the entries that lead packets to a virtual server. */
 import type { Frontend } from '../plan/objects.js';
-import type { Image, Maps, VirtualRecord } from './image.js';
-import { portIndex, vipKeyText } from './image.js';
+import type { Image, Maps } from './image.js';
+import type { VirtualRecord } from './records.js';
+import { portIndex, vipKeyText } from './records.js';
 import { u32, u32Octets } from './struct.js';
 
 /** A frontend that the virtual server of that index no longer has. */

@@ -9,46 +9,21 @@
  */
 import assert from 'node:assert';
 import type { Mac } from '../../model/addresses.js';
-import type { Scheduler } from '../../model/balancing.js';
-import { schedulers } from '../../model/balancing.js';
 import type { Clock } from '../../runtime/clock.js';
-import type { Frontend, RealServer, VirtualServer } from '../plan/objects.js';
+import type { Frontend } from '../plan/objects.js';
 import type { BpfMap } from './bpf.js';
 import type { Extent } from './extent-pool.js';
 import { ExtentPool } from './extent-pool.js';
 import { IndexPool } from './index-pool.js';
-import { ipv4Number, ipv4Text } from './ipv4.js';
 import type { MapName } from './layout.js';
-import { enums, structs } from './layout.js';
+import { structs } from './layout.js';
 import { MirroredArray } from './mirrored-array.js';
-import type { SlotCandidate } from './slots.js';
+import type { RealRecord, VirtualRecord } from './records.js';
+import { candidateOf, portIndex, realKey, realObject, vipKeyText, virtualObject } from './records.js';
 import { planSlots } from './slots.js';
 import { u32, u32Of } from './struct.js';
 
 export type Maps = Readonly<Record<MapName, BpfMap>>;
-
-/** The host's scope in the maps. */
-export const hostVni = 0;
-
-export interface VirtualRecord {
-  readonly index: number;
-  readonly vni: number;
-  object: VirtualServer & { readonly frontend: Frontend };
-  /** Its slots; null: it has none. */
-  extent: Extent | null;
-  /** By {@link realKey}. */
-  reals: Map<number, RealRecord>;
-  /** What in the kernel is not as it should be. */
-  damaged: { entry: boolean; slots: boolean; frontend: boolean };
-}
-
-export interface RealRecord {
-  readonly index: number;
-  readonly generation: number;
-  readonly owner: VirtualRecord;
-  object: RealServer & { readonly mac: Mac };
-  damaged: boolean;
-}
 
 /** Entries that belong to no record: what they held is void, and they are to be cleared. */
 export interface Leftovers {
@@ -58,27 +33,6 @@ export interface Leftovers {
   /** Keys of skep_vips, in hex. */
   readonly vips: Set<string>;
 }
-
-/** A real server within its virtual server. */
-export const realKey = (address: number, port: number): number => address * 0x10000 + port;
-
-const protocolNumbers = { tcp: 6, udp: 17, sctp: 132 } as const; // linux/in.h
-const { PUBLISHED_TCP, PUBLISHED_UDP, PUBLISHED_SCTP } = enums.publishedProtocol;
-const publishedProtocols = { tcp: PUBLISHED_TCP, udp: PUBLISHED_UDP, sctp: PUBLISHED_SCTP } as const;
-export type Protocol = keyof typeof protocolNumbers;
-export const protocolOf = (number: number): Protocol | null =>
-  (Object.keys(protocolNumbers) as Protocol[]).find((name) => protocolNumbers[name] === number) ?? null;
-
-/** Index of a published port in skep_ports. */
-export const portIndex = ({ protocol, port }: Frontend & { readonly kind: 'port' }): number =>
-  (publishedProtocols[protocol] << 16) | port;
-
-const schedulerNumbers: Readonly<Record<Scheduler, number>> = {
-  rr: enums.scheduler.SCHEDULER_RR,
-  wrr: enums.scheduler.SCHEDULER_WRR,
-  lc: enums.scheduler.SCHEDULER_LC,
-  mh: enums.scheduler.SCHEDULER_MH,
-};
 
 export class Image {
   /** By VNI and mark. */
@@ -243,23 +197,22 @@ export class Image {
     for (let index = 0; index < count; index++) {
       if (this.virtualEntries.isZero(index)) continue;
       const entry = structs.virtualServer.get(view, this.virtualEntries.at(index));
-      const frontend = frontendOf(entry);
-      const scheduler = schedulers.find((name) => schedulerNumbers[name] === entry.scheduler);
+      const object = virtualObject(entry);
       const scope = this.scope(entry.vni);
-      if (index === 0 || entry.mark === 0 || scope.has(entry.mark) || frontend === null || !scheduler) {
+      if (index === 0 || object === null || scope.has(object.mark)) {
         this.leftovers.virtuals.add(index);
         continue;
       }
-      const { vni, mark, affinityS, firstSlot, slotCount } = entry;
+      const { vni, firstSlot, slotCount } = entry;
       const record: VirtualRecord = {
         index,
         vni,
-        object: { kind: 'virtualServer', mark, frontend, scheduler, affinityS: affinityS || null },
+        object,
         extent: slotCount > 0 ? { first: firstSlot, count: slotCount } : null,
         reals: new Map(),
         damaged: { entry: false, slots: false, frontend: false },
       };
-      scope.set(mark, record);
+      scope.set(object.mark, record);
       this.virtuals[index] = record;
     }
   }
@@ -268,26 +221,15 @@ export class Image {
     const { view, count } = this.realEntries;
     for (let index = 0; index < count; index++) {
       if (this.#ownerIndex(index) === 0) continue;
-      const { generation, virtualServer, address, port, mac, weight } = structs.realServer.get(
-        view,
-        this.realEntries.at(index),
-      );
-      const owner = this.virtuals[virtualServer];
-      const key = realKey(address, port);
+      const entry = structs.realServer.get(view, this.realEntries.at(index));
+      const owner = this.virtuals[entry.virtualServer];
+      const key = realKey(entry.address, entry.port);
       if (index === 0 || owner === undefined || owner.reals.has(key)) {
         this.leftovers.reals.add(index);
         continue;
       }
-      const object = {
-        kind: 'realServer',
-        mark: owner.object.mark,
-        address: ipv4Text(address),
-        port,
-        method: owner.vni === hostVni ? 'translate' : 'direct',
-        weight,
-        mac,
-      } as const;
-      const record = { index, generation, owner, object, damaged: false };
+      const object = realObject(owner, entry);
+      const record = { index, generation: entry.generation, owner, object, damaged: false };
       owner.reals.set(key, record);
       this.reals[index] = record;
     }
@@ -348,14 +290,6 @@ const slotsOf = ({ object, reals }: VirtualRecord): Uint32Array =>
     Array.from(reals.values(), (real) => candidateOf(real.index, real.object)),
   );
 
-/** A real server as schedulers see it. */
-export const candidateOf = (index: number, { weight, mac, port }: RealRecord['object']): SlotCandidate => ({
-  index,
-  weight,
-  mac,
-  port,
-});
-
 const noRealServer = {
   virtualServer: 0,
   address: 0,
@@ -366,45 +300,6 @@ const noRealServer = {
 
 function zero(view: DataView, at: number, bytes: number): void {
   for (let i = 0; i < bytes; i++) view.setUint8(at + i, 0);
-}
-
-/** A VIP's key in skep_vips, as hex: with the half of the VNI that programs can read. */
-export const vipKeyText = (vni: number, address: string): string =>
-  structs.vipKey.encode({ vni: vni & 0xffff, address: ipv4Number(address) }).toString('hex');
-
-/** The entry of a virtual server. */
-export const virtualEntry = ({ object, vni, extent }: VirtualRecord) => ({
-  firstSlot: extent?.first ?? 0,
-  slotCount: extent?.count ?? 0,
-  scheduler: schedulerNumbers[object.scheduler],
-  affinityS: object.affinityS ?? 0,
-  vni,
-  mark: object.mark,
-  ...(object.frontend.kind === 'vip'
-    ? { address: ipv4Number(object.frontend.address), port: 0, protocol: 0 }
-    : { address: 0, port: object.frontend.port, protocol: protocolNumbers[object.frontend.protocol] }),
-});
-
-/** The entry of a real server. */
-export const realEntry = ({ owner, generation, object }: RealRecord) => ({
-  virtualServer: owner.index,
-  generation,
-  address: ipv4Number(object.address),
-  port: object.port,
-  mac: object.mac,
-  weight: object.weight,
-});
-
-function frontendOf(entry: {
-  readonly vni: number;
-  readonly address: number;
-  readonly port: number;
-  readonly protocol: number;
-}): Frontend | null {
-  if (entry.vni !== hostVni)
-    return entry.address === 0 ? null : { kind: 'vip', address: ipv4Text(entry.address) };
-  const protocol = protocolOf(entry.protocol);
-  return protocol === null || entry.port === 0 ? null : { kind: 'port', protocol, port: entry.port };
 }
 
 function setMember<T>(set: Set<T>, member: T, is: boolean): void {

@@ -24,11 +24,13 @@ import { Change } from './change.js';
 import { readCounters } from './counters.js';
 import { readFlows } from './flows.js';
 import { removeVips, writePorts } from './frontends.js';
-import type { Maps, RealRecord, VirtualRecord } from './image.js';
-import { hostVni, Image } from './image.js';
+import type { Maps } from './image.js';
+import { Image } from './image.js';
 import { mapShapes } from './layout.js';
 import type { MeshOp } from './mesh-maps.js';
 import { MeshMaps } from './mesh-maps.js';
+import type { RealRecord, VirtualRecord } from './records.js';
+import { hostVni } from './records.js';
 
 /**
  * In the host's scope: a virtual server of this mark stands for entries that belong to nobody. Deleting it clears them. No real
