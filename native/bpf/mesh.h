@@ -110,35 +110,33 @@ static __noinline int request_fragment(struct __sk_buff *skb, const struct packe
 }
 
 /*
- * The flow of a request: found, or begun now. NULL: there is none, and *verdict says what becomes of the packet.
+ * The real server of a request, whose flow was looked up before and may be begun now: then *flow is the new one. NULL: there is none,
+ * and *verdict says what becomes of the packet.
  * A flow whose real server has gone is void; so is one that is opened again after its end, or while its real server drains.
  */
-static __always_inline struct flow *request_flow(const struct flow_key *key, const struct packet *packet, __u32 virtual_server,
-                                                 __be32 client, __u32 flags, __u64 now_ns, int *verdict)
+static __always_inline struct real_server *serve(const struct flow_key *key, const struct packet *packet, __u32 virtual_server,
+                                                 __be32 client, __u32 flags, struct flow **flow, bool established, int *verdict)
 {
-  bool established;
-  struct flow *flow = find_flow(key, &established);
+  struct real_server *server;
   *verdict = TC_ACT_OK;
-  if (flow) {
-    if (flow->flags & FLOW_REPLY) return NULL;
-    struct real_server *server = server_of(flow);
-    bool reopened = packet->events & EVENT_OPEN && (!server || !server->weight || is_closed(flow, flow->flags));
+  if (*flow) {
+    if ((*flow)->flags & FLOW_REPLY) return NULL;
+    server = server_of(*flow);
+    bool reopened = packet->events & EVENT_OPEN && (!server || !server->weight || is_closed(*flow, (*flow)->flags));
     if (server && !reopened) {
-      follow_request(key, flow, established, packet->events, now_ns);
-      return flow;
+      follow_request(key, *flow, established, packet->events, bpf_ktime_get_coarse_ns());
+      return server;
     }
-    forget_flow(key, flow);
+    forget_flow(key, *flow);
   }
   if (!(packet->events & EVENT_OPEN) && packet->protocol != IPPROTO_UDP) return NULL;
-  switch (begin_flow(key, virtual_server, client, flags)) {
-    case BEGUN:
-      return find_flow(key, &established);
-    case NOT_SERVED:
-      return NULL;
-    default:
-      *verdict = TC_ACT_SHOT;
-      return NULL;
+  enum beginning beginning = begin_flow(key, virtual_server, client, flags);
+  if (beginning != BEGUN) {
+    if (beginning == NO_ROOM) *verdict = TC_ACT_SHOT;
+    return NULL;
   }
+  *flow = bpf_map_lookup_elem(&skep_young_flows, key);
+  return *flow ? server_of(*flow) : NULL;
 }
 
 /* A packet to this node, from outside or (`loopback`) from one of its own processes. */
@@ -161,16 +159,14 @@ static __always_inline int mesh_request(struct __sk_buff *skb, bool loopback)
                          .source_port = packet.source_port,
                          .destination_port = packet.destination_port,
                          .scope = packet.protocol};
-  __u64 now_ns = bpf_ktime_get_coarse_ns();
   bool established;
   struct flow *flow = find_flow(&key, &established);
+  /* A flow was begun on an address of this node. */
   if (!flow && !(loopback && is_loopback_address(packet.destination)) && !bpf_map_lookup_elem(&skep_addresses, &packet.destination))
     return TC_ACT_OK;
   int verdict;
-  flow = request_flow(&key, &packet, index, client, loopback ? FLOW_LOOPBACK : 0, now_ns, &verdict);
-  if (!flow) return verdict;
-  struct real_server *server = server_of(flow);
-  if (!server) return TC_ACT_OK;
+  struct real_server *server = serve(&key, &packet, index, client, loopback ? FLOW_LOOPBACK : 0, &flow, established, &verdict);
+  if (!server || !flow) return verdict;
 
   bool too_large = packet.segment_bytes > settings->mtu_bytes;
   if (too_large && packet.unfragmentable) {

@@ -61,11 +61,11 @@ static __always_inline int vip_request(struct __sk_buff *skb)
                          .source_port = packet.source_port,
                          .destination_port = packet.destination_port,
                          .scope = vip.vni << 8 | packet.protocol};
+  bool established;
+  struct flow *flow = find_flow(&key, &established);
   int verdict;
-  struct flow *flow = request_flow(&key, &packet, *index, 0, 0, bpf_ktime_get_coarse_ns(), &verdict);
-  if (!flow) return verdict;
-  struct real_server *server = server_of(flow);
-  if (!server) return TC_ACT_OK;
+  struct real_server *server = serve(&key, &packet, *index, 0, 0, &flow, established, &verdict);
+  if (!server || !flow) return verdict;
   if (kind == PACKET_FIRST_FRAGMENT) remember_fragment(&packet, vip.vni, flow, 0);
   count_request(skb, &packet, flow->real_server);
   return send_to_server(skb, server);
