@@ -118,16 +118,10 @@ function validateEndpointSpec({ mode, ports }: EndpointSpec): void {
   if (mode === 'dnsrr' && ports.some(({ publishMode }) => publishMode === 'ingress'))
     refuse("EndpointSpec: port published with ingress mode can't be used with dnsrr mode");
   const published = new Set<string>();
-  for (const { publishedPort = 0, protocol, publishMode, targetPort } of ports) {
+  for (const { publishedPort = 0, protocol, targetPort } of ports) {
     // swarmkit stores such ports and they fail in the dataplane; there is nothing to be compatible with.
     if (targetPort < 1 || targetPort > 65535) refuse(`EndpointSpec: invalid target port ${targetPort}`);
     if (publishedPort > 65535) refuse(`EndpointSpec: invalid published port ${publishedPort}`);
-    // A server on 0.0.0.0 would answer a datagram from another address than it was asked on, and nobody would hear it.
-    if (publishMode === 'ingress' && protocol !== 'tcp')
-      throw new SkepError(
-        'unimplemented',
-        `publishing ${protocol} ports through the routing mesh is not supported yet: use mode=host`,
-      );
     if (publishedPort === 0) continue;
     const key = `${publishedPort}/${protocol}`;
     if (published.has(key)) refuse('EndpointSpec: duplicate published ports provided');

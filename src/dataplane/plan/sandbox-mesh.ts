@@ -1,10 +1,10 @@
 /**
- * UDP through the mesh, in a container that publishes some. A server on 0.0.0.0 does not answer from the alias that it was asked
- * on but from the address that its way to the client prefers, and is then heard by nobody. So a request to an alias is
- * translated to exactly that address, and its connection marked by whether the alias is one of this node's. The
- * reply is then known by its connection: the mark, restored on its way out, sends it back over ingress as the rules for alias
- * sources send TCP, and the translation gives it the alias as its source. An ICMP error about a request belongs to its
- * connection and goes the same way.
+ * UDP and SCTP through the mesh, in a container that publishes some. A server on 0.0.0.0 does not answer from the alias that it
+ * was asked on but from the address that its way to the client prefers (SCTP's INIT ACK like a datagram), and is then
+ * heard by nobody. So a request to an alias is translated to exactly that address, and its connection marked by whether
+ * the alias is one of this node's. The reply is known by its connection: the mark, restored on its way out, sends it
+ * back over ingress as the rules for alias sources send TCP, and the translation gives it the alias as its source. An ICMP
+ * error about a request belongs to its connection and goes the same way.
  *
  * One client port through two nodes keeps both flows: the second one's server sees another port of the client. Tracking of
  * connections costs the container's other traffic what it already pays for the engine's own DNS rules.
@@ -27,11 +27,14 @@ import {
 import type { KernelObject, Rule } from './objects.js';
 import { markName, routeProtocol } from './objects.js';
 
-/** Seconds that an answered flow is remembered while idle: as long as the balancer of the node it came through does. */
-const answeredUdpS = 300;
+/** Protocols whose servers need it, and how long an agreed flow is remembered while idle: as long as a balancer does. */
+const protocols = {
+  udp: { path: 'net/netfilter/nf_conntrack_udp_timeout_stream', idleS: 300 },
+  sctp: { path: 'net/netfilter/nf_conntrack_sctp_timeout_established', idleS: 432_000 },
+} as const;
 
 /**
- * Nothing, unless the task's service publishes UDP on ingress.
+ * Nothing, unless the task's service publishes UDP or SCTP on ingress.
  * @param ingress the container's leg there
  * @param legs all of its legs
  * @param observed what its namespace holds: the address of its default route is found there
@@ -43,23 +46,24 @@ export function planMeshReplies(
   observed: readonly KernelObject[],
 ): KernelObject[] {
   const service = serviceOf(ingress);
-  const needed = state.publishedPorts.some(
-    ({ serviceId, protocol }) => serviceId === service && protocol === 'udp',
+  const needed = (['udp', 'sctp'] as const).filter((one) =>
+    state.publishedPorts.some(({ serviceId, protocol }) => serviceId === service && protocol === one),
   );
-  if (!needed) return [];
+  if (needed.length === 0) return [];
   const { aliasRange } = state;
   const ownAliases = nodeAliasCidr(aliasRange, ingress.overlay.subnet, ingress.overlay.own.address);
   const mark = (value: number): string => `-j CONNMARK --set-xmark ${markName(value)}/0xffffffff`;
-  const translate = (clients: Cidr | null, to: Ip): string =>
-    `${clients === null ? '' : `-s ${clients} `}-d ${aliasRange} -p udp -j DNAT --to-destination ${to}`;
+  const translate = (clients: Cidr | null, to: Ip): string[] =>
+    needed.map(
+      (protocol) =>
+        `${clients === null ? '' : `-s ${clients} `}-d ${aliasRange} -p ${protocol} -j DNAT --to-destination ${to}`,
+    );
   const wayOut = observed.find((object) => object.kind === 'address' && object.wayOut);
   return [
-    {
-      kind: 'sysctl',
-      path: 'net/netfilter/nf_conntrack_udp_timeout_stream',
-      value: String(answeredUdpS),
-      ifPresent: true,
-    },
+    ...needed.map((protocol): KernelObject => {
+      const { path, idleS } = protocols[protocol];
+      return { kind: 'sysctl', path, value: String(idleS), ifPresent: true };
+    }),
     markRule(ownAliasRulePriority, ownAliasMark, ownAliasTable),
     markRule(aliasRulePriority, otherAliasMark, aliasTable),
     {
@@ -67,8 +71,8 @@ export function planMeshReplies(
       table: 'mangle',
       name: 'SKEP-REQUEST',
       rules: [
-        `-d ${aliasRange} -p udp ${mark(otherAliasMark)}`,
-        `-d ${ownAliases} -p udp ${mark(ownAliasMark)}`,
+        ...needed.map((protocol) => `-d ${aliasRange} -p ${protocol} ${mark(otherAliasMark)}`),
+        ...needed.map((protocol) => `-d ${ownAliases} -p ${protocol} ${mark(ownAliasMark)}`),
       ],
     },
     {
@@ -86,8 +90,8 @@ export function planMeshReplies(
       rules: [
         // Clients on a subnet of the container's own, or that look like it, are answered from the address there: a node that
         // calls itself by 127.0.0.1 is one on ingress.
-        ...legs.map(({ overlay, endpoint }) => translate(overlay.subnet, endpoint.address)),
-        translate(null, wayOut?.kind === 'address' ? wayOut.address : ingress.endpoint.address),
+        ...legs.flatMap(({ overlay, endpoint }) => translate(overlay.subnet, endpoint.address)),
+        ...translate(null, wayOut?.kind === 'address' ? wayOut.address : ingress.endpoint.address),
       ],
     },
     jump('mangle', 'PREROUTING', 'SKEP-REQUEST'),

@@ -92,9 +92,18 @@ describe('create refuses', () => {
       `${invalid}EndpointSpec: port published with ingress mode can't be used with dnsrr mode`,
     ],
     [
-      { Name: 'a', ...template(), EndpointSpec: { Ports: [{ ...port, Protocol: 'udp' }] } },
-      501,
-      'publishing udp ports through the routing mesh is not supported yet: use mode=host',
+      {
+        Name: 'a',
+        ...template(),
+        EndpointSpec: {
+          Ports: [
+            { ...port, Protocol: 'udp' },
+            { ...port, Protocol: 'udp' },
+          ],
+        },
+      },
+      400,
+      `${invalid}EndpointSpec: duplicate published ports provided`,
     ],
     [
       { Name: 'a', ...template(), EndpointSpec: { Ports: [port, { ...port, PublishMode: 'host' }] } },
@@ -186,6 +195,34 @@ describe('create refuses', () => {
     expect([reply.status, reply.json]).toEqual([status, { message: message.replace('ID', id) }]);
     expect(reply.text.endsWith('}\n')).toBe(true);
     expect(api.store.view().revision, 'nothing was written').toBe(before);
+  });
+
+  // As dockerd's Swarm was seen to answer `-p 53:53/udp -p 53:53/tcp -p 54:54/sctp`, and then `-p 53:53/udp` once more.
+  test('a port number once for each protocol, over all services', async () => {
+    const published = (...ports: [number, string, string?][]): object => ({
+      Ports: ports.map(([number, Protocol, PublishMode = 'ingress']) => ({
+        Protocol,
+        TargetPort: number,
+        PublishedPort: number,
+        PublishMode,
+      })),
+    });
+    const spec = published([53, 'udp'], [53, 'tcp'], [54, 'sctp']);
+    const id = await api.createService({ Name: 'dns', EndpointSpec: { Mode: 'vip', ...spec } });
+    expect((await api.call('GET', '/services/dns')).json).toMatchObject({
+      Spec: { EndpointSpec: { Mode: 'vip', ...spec } },
+    });
+    const create = async (name: string, ports: object): Promise<[number, unknown]> => {
+      const body = { Name: name, ...template(), EndpointSpec: ports };
+      const { status, json } = await api.call('POST', '/services/create', body);
+      return [status, json];
+    };
+    const inUse = {
+      message: `${invalid}port '53' is already in use by service 'dns' (${id}) as an ingress port`,
+    };
+    expect(await create('other', published([53, 'udp']))).toEqual([400, inUse]);
+    expect(await create('other', published([53, 'udp', 'host']))).toEqual([400, inUse]);
+    expect(await create('other', published([53, 'sctp'], [54, 'udp']))).toEqual([201, expect.anything()]);
   });
 
   test('an ingress port without an ingress network', async () => {

@@ -320,20 +320,12 @@ describe('planSandbox', () => {
   };
   test.each<[name: string, change: object]>([
     ['nothing published', {}],
-    [
-      'TCP and SCTP only',
-      {
-        publishedPorts: [
-          { ...udp, protocol: 'tcp' },
-          { ...udp, protocol: 'sctp' },
-        ],
-      },
-    ],
+    ['TCP only', { publishedPorts: [{ ...udp, protocol: 'tcp' }] }],
     ['another service’s UDP', { publishedPorts: [{ ...udp, serviceId: 'other' }] }],
   ])('%s: no chains', (_, change) => {
     expect(meshReplies(change, [address('eth1', '172.18.0.3', true)])).toEqual([]);
   });
-  test('UDP to an alias is translated to the address that will answer, and the reply told by its connection', () => {
+  test('UDP and SCTP to an alias are translated to the address that will answer, and replies told by their connection', () => {
     const change = { publishedPorts: [udp] };
     const observed = [address('eth0', '10.0.1.3'), address('eth1', '172.18.0.3', true)];
     expect(meshReplies(change, observed)).toEqual([
@@ -351,6 +343,14 @@ describe('planSandbox', () => {
       'jump mangle OUTPUT SKEP-REPLY first',
       'jump nat PREROUTING SKEP-ALIAS first',
     ]);
+    const both = { publishedPorts: [udp, { ...udp, protocol: 'sctp' }] };
+    expect(meshReplies(both, observed)).toEqual(
+      expect.arrayContaining([
+        'sysctl net/netfilter/nf_conntrack_sctp_timeout_established = 432000',
+        expect.stringMatching(/SKEP-REQUEST .* -p sctp .*; -d 240\.62\.192\.0\/18 -p sctp .*0x5e000001/),
+        expect.stringMatching(/SKEP-ALIAS .*-s 10\.0\.1\.0\/24 -d 240\.0\.0\.0\/4 -p sctp -j DNAT/),
+      ]),
+    );
     expect(meshReplies(change, []).join()).toContain(
       '-d 240.0.0.0/4 -p udp -j DNAT --to-destination 10.0.0.3]',
     );
