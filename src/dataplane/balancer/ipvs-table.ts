@@ -94,7 +94,9 @@ export class IpvsTable implements BalancerTable {
 
   async #applyVirtualServer(op: BalancerOp['op'], object: VirtualServer): Promise<void> {
     const key = { kind: 'fwmark', family: 4, fwmark: object.mark } as const;
-    const server = { key, scheduler: object.scheduler, persistenceS: object.affinityS };
+    const { scheduler, affinityS: persistenceS } = object;
+    // Only mh picks a real server before it looks whether that one takes new flows.
+    const server = { key, scheduler, persistenceS, fallback: scheduler === 'mh' };
     try {
       if (op === 'delete') await this.ipvs.removeVirtualServer(key);
       else if (op === 'add') await this.ipvs.addVirtualServer(server);
