@@ -9,6 +9,9 @@ import type { Server as HttpServer } from 'node:http';
 import { systemClock } from '../runtime/clock.js';
 import { crash, runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
+import { chooseEngine, parseEngineChoice } from './balancer/choose.js';
+import { removeLeftovers } from './balancer/leftovers.js';
+import { openPinnedTables, removeAllPins } from './balancer/pinned-tables.js';
 import type { Balancer, NameService } from './daemon.js';
 import { Daemon } from './daemon.js';
 import { Forwarder, hostUpstreams } from './dns/forwarder.js';
@@ -45,7 +48,16 @@ async function main(stop: AbortSignal): Promise<void> {
     (err) => log.error({ err }, 'cannot read what this node had'),
   );
 
-  using kernel = new LinuxKernel();
+  const pinDirectory = env['SKEP_BPF_DIR'] ?? '/sys/fs/bpf/skep';
+  using engine = await chooseEngine({
+    choice: parseEngineChoice(env['SKEP_BALANCER'] ?? 'auto'),
+    hostNetns: null,
+    openTables: () => openPinnedTables(pinDirectory),
+    onNeither: (err) => log.error({ err }, 'this kernel has neither IPVS nor BPF: nothing will be balanced'),
+  });
+  log.info({ engine: engine.name }, 'balancer engine chosen');
+  using kernel = new LinuxKernel({ engine });
+  await makeWay(kernel, pinDirectory);
   const reconciler = new Reconciler({ kernel, clock: systemClock, log: log.child({ part: 'reconcile' }) });
   using dns = new DnsServer({
     log: log.child({ part: 'dns' }),
@@ -77,6 +89,19 @@ async function main(stop: AbortSignal): Promise<void> {
   plugin.closeAllConnections();
   plugin.close();
   rpc.forceShutdown();
+}
+
+/** Removes what another engine left; what cannot be removed is tried again at the next start. */
+async function makeWay(kernel: LinuxKernel, pinDirectory: string): Promise<void> {
+  const { name: engine } = kernel.engine;
+  try {
+    const overlays = (await kernel.overlayNamespaces()).map((vni) => kernel.overlayPath(vni));
+    const removed = await removeLeftovers(engine, [null, ...overlays]);
+    if (engine === 'ipvs') removeAllPins(pinDirectory);
+    if (removed > 0) log.info({ engine, removed }, 'another engine balanced here before');
+  } catch (err) {
+    log.error({ err, engine }, 'cannot remove what another engine left');
+  }
 }
 
 const balancerOf = (kernel: LinuxKernel): Balancer => ({
