@@ -14,6 +14,7 @@ import type { ReadLogs } from './task-logs.js';
 import { tlsInfo } from './ca/certificates.js';
 import { rotateJoinToken } from './ca/join-token.js';
 import { Engine } from './dockerd/client.js';
+import { BalancerName, lastKnown } from './node/balancer-name.js';
 import { HostParts } from './node/parts.js';
 import { SwarmNode } from './node/swarm-node.js';
 
@@ -26,11 +27,15 @@ async function main(stop: AbortSignal): Promise<void> {
   const engineSocket = engineAddress.replace(/^unix:\/\//, '');
   const random = (size: number): Uint8Array => randomBytes(size);
 
+  const dataplane = new DataplaneClient(join(runDir, 'dataplane.sock'));
+  const balancer = new BalancerName({ status: (signal) => dataplane.status(signal), clock: systemClock });
+
   const parts = new HostParts({
     swarmDir: join(env['SKEP_STATE_DIR'] ?? '/var/lib/skep', 'swarm'),
     runDir,
     engine: new Engine(engineAddress),
-    dataplane: new DataplaneClient(join(runDir, 'dataplane.sock')),
+    dataplane,
+    balancer: lastKnown(balancer.now),
     clock: systemClock,
     random,
     log,
@@ -44,6 +49,7 @@ async function main(stop: AbortSignal): Promise<void> {
     control: node,
     engineSocket,
     readLogs,
+    balancer: balancer.now,
     log,
     clock: systemClock,
     random,

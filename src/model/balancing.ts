@@ -26,8 +26,16 @@ export const schedulerLabel = 'skep.lb.scheduler';
 export const affinityLabel = 'skep.lb.affinity';
 /** On a node: the weight of every task that runs there, whatever its service says. */
 export const weightLabel = 'skep.lb.weight';
+/** On a node's engine, set by Skep itself: `ipvs` or `ebpf`, for constraints on `engine.labels.skep.balancer`. */
+export const balancerLabel = 'skep.balancer';
 /** Every label of balancing begins so; a name that nobody knows is a mistake of writing. */
 const labelPrefix = 'skep.lb.';
+
+/** An engine's labels (`key=value`) with the balancer's among them; undefined: as they are. */
+export const withBalancer = (labels: readonly string[], balancer: string | undefined): readonly string[] =>
+  balancer === undefined
+    ? labels
+    : [...labels.filter((label) => !label.startsWith(`${balancerLabel}=`)), `${balancerLabel}=${balancer}`];
 
 interface LabelLaw {
   /** Undefined: the text means nothing. */

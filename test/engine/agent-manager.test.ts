@@ -26,6 +26,7 @@ let agent: Agent;
 
 const newAgent = (): Agent =>
   startAgent({
+    balancer: async () => undefined,
     nodeId,
     engine: dockerd.engine,
     dataplane: { setState: async () => undefined, waitProgrammed: async () => undefined },

@@ -57,6 +57,7 @@ beforeAll(async () => {
   }
   await seed(store);
   api = createApiServer({
+    balancer: async () => undefined,
     control,
     engineSocket: socket,
     readLogs: async function* (tasks) {

@@ -20,6 +20,8 @@ export interface AgentOptions {
   readonly nodeId: NodeId;
   readonly engine: Engine;
   readonly dataplane: Dataplane;
+  /** Name of the balancer engine; undefined: not known (yet). */
+  readonly balancer: () => Promise<string | undefined>;
   /** Asked for before each session. */
   readonly credentials: () => ChannelCredentials;
   /** Over the defaults of rpc/clients.ts, e.g. the server name to expect. */
@@ -43,7 +45,7 @@ export interface Agent {
 }
 
 export function startAgent(options: AgentOptions): Agent {
-  const { nodeId, engine, dataplane, clock } = options;
+  const { nodeId, engine, dataplane, balancer, clock } = options;
   const log = options.log.child({ part: 'agent' });
   const common = { clock, log };
   const stop = new AbortController();
@@ -54,7 +56,7 @@ export function startAgent(options: AgentOptions): Agent {
   const reporter = new StatusReporter(common);
   let description: WireNodeDescription | undefined;
   const describe = async (): Promise<WireNodeDescription> =>
-    (description = describeNode(await engine.info()));
+    (description = describeNode(await engine.info(), await balancer()));
   // Assignments come only within a session, and a session begins with a description.
   const node = () => ({
     id: nodeId,

@@ -1,9 +1,13 @@
 /** This host as it describes itself to the managers. Pure. */
+import { withBalancer } from '../../model/balancing.js';
 import type { EngineInfo } from '../dockerd/client.js';
 import type { WireNodeDescription } from '../rpc/messages.js';
 
-/** From the engine's `/info`. Labels and plugins are ordered, so that equal hosts give equal values. */
-export function describeNode(info: EngineInfo): WireNodeDescription {
+/**
+ * From the engine's `/info`. Labels and plugins are ordered, so that equal hosts give equal values.
+ * @param balancer name of the balancer engine, which the engine's labels then tell; undefined: not known
+ */
+export function describeNode(info: EngineInfo, balancer?: string): WireNodeDescription {
   const plugins = (['Log', 'Network', 'Volume'] as const).flatMap((type) =>
     [...(info.Plugins?.[type] ?? [])].sort().map((name) => ({ type, name })),
   );
@@ -14,7 +18,11 @@ export function describeNode(info: EngineInfo): WireNodeDescription {
     nanoCpus: info.NCPU * 1e9,
     memoryBytes: info.MemTotal,
     engineVersion: info.ServerVersion,
-    engineLabels: Object.fromEntries((info.Labels ?? []).map(splitLabel).sort()),
+    engineLabels: Object.fromEntries(
+      withBalancer(info.Labels ?? [], balancer)
+        .map(splitLabel)
+        .sort(),
+    ),
     plugins,
   };
 }

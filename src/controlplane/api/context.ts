@@ -14,6 +14,8 @@ export interface ApiContext {
   readonly control: SwarmControl;
   readonly engine: EngineClient;
   readonly readLogs: ReadLogs;
+  /** Name of the balancer engine; undefined: it cannot be asked. */
+  readonly balancer: () => Promise<string | undefined>;
   readonly log: Log;
   readonly clock: Clock;
   readonly random: RandomSource;

@@ -1,4 +1,5 @@
 /** `/_ping`, `/info` and what they say of the swarm. */
+import { withBalancer } from '../../model/balancing.js';
 import type { ApiContext, Handler } from './context.js';
 import { swarm } from './convert/objects.js';
 import { clusterView } from './swarm.js';
@@ -29,6 +30,7 @@ export const ping: Handler = async ({ control }, request) => {
 };
 
 interface EngineInfo {
+  readonly Labels?: readonly string[] | null;
   readonly Plugins?: { readonly Network?: readonly string[] | null };
   readonly Warnings?: readonly string[] | null;
 }
@@ -38,7 +40,7 @@ const twoManagers =
   'a high risk to lose control over the cluster. Refer to https://docs.docker.com/engine/swarm/admin_guide/ to ' +
   'configure the Swarm for fault-tolerance.';
 
-/** The engine's answer with the swarm's in place of its own. */
+/** The engine's answer with the swarm's in place of its own, and the balancer engine among the labels. */
 export const info: Handler = async (context, request) => {
   const answer = await context.engine.call('GET', request.http.url ?? '/info', undefined, request.signal);
   if (answer.status !== 200) {
@@ -49,8 +51,10 @@ export const info: Handler = async (context, request) => {
   const engine = JSON.parse(answer.body.toString('utf8')) as EngineInfo;
   const networks = engine.Plugins?.Network ?? [];
   const { section, warnings } = swarmSection(context);
+  const balancer = await context.balancer();
   request.json(200, {
     ...engine,
+    ...(balancer === undefined ? {} : { Labels: withBalancer(engine.Labels ?? [], balancer) }),
     Plugins: { ...engine.Plugins, Network: [...new Set([...networks, 'overlay'])].sort() },
     Swarm: section,
     Warnings: warnings.length === 0 ? (engine.Warnings ?? null) : [...(engine.Warnings ?? []), ...warnings],

@@ -34,6 +34,8 @@ export interface ApiServerOptions {
   /** Path of the local engine's unix socket. */
   readonly engineSocket: string;
   readonly readLogs: ReadLogs;
+  /** Name of the balancer engine; undefined: it cannot be asked. */
+  readonly balancer: () => Promise<string | undefined>;
   readonly log: Log;
   readonly clock: Clock;
   readonly random: RandomSource;
@@ -59,9 +61,19 @@ const noUpgrade =
   'Content-Length: 48\r\n\r\n{"message":"this request cannot be an upgrade"}\n';
 
 export function createApiServer(options: ApiServerOptions): ApiServer {
-  const { control, readLogs, log, clock, random, describeRoot, rotateToken } = options;
+  const { control, readLogs, balancer, log, clock, random, describeRoot, rotateToken } = options;
   const engine = new EngineClient(options.engineSocket, () => clock.nowMs());
-  const context: ApiContext = { control, engine, readLogs, log, clock, random, describeRoot, rotateToken };
+  const context: ApiContext = {
+    control,
+    engine,
+    readLogs,
+    balancer,
+    log,
+    clock,
+    random,
+    describeRoot,
+    rotateToken,
+  };
   const sockets = new Set<Duplex>();
   let path: string | undefined;
 

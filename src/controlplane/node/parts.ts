@@ -40,6 +40,8 @@ export interface PartsOptions {
   readonly runDir: string;
   readonly engine: Engine;
   readonly dataplane: DataplaneClient;
+  /** Name of the balancer engine; undefined: not known (yet). */
+  readonly balancer: () => Promise<string | undefined>;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly log: Log;
@@ -68,7 +70,8 @@ export class HostParts implements NodeParts {
   }
 
   async describe(): Promise<NodeDescription> {
-    const { hostname, architecture, os, ...rest } = describeNode(await this.options.engine.info());
+    const { engine, balancer } = this.options;
+    const { hostname, architecture, os, ...rest } = describeNode(await engine.info(), await balancer());
     const root = await loadIdentity(this.#certificates);
     return {
       hostname,
@@ -201,13 +204,14 @@ export class HostParts implements NodeParts {
   }
 
   async startAgent(membership: MembershipFile): Promise<RunningAgent> {
-    const { engine, dataplane, clock, random, log } = this.options;
+    const { engine, dataplane, balancer, clock, random, log } = this.options;
     const identity = await this.#identity();
     let security = nodeClientSecurity(identity);
     const agent = startAgent({
       nodeId: membership.nodeId,
       engine,
       dataplane,
+      balancer,
       credentials: () => security.credentials,
       channelOptions: security.options,
       managers: membership.managers,

@@ -170,6 +170,8 @@ const inactive: Membership = {
 export class Harness implements AsyncDisposable {
   readonly store = new MemoryStore();
   readonly control = new FakeControl(this.store);
+  /** As skep-dataplane names it; undefined: it does not answer. */
+  balancer: string | undefined;
   engineVersion = {
     Version: '20.10.24',
     ApiVersion: '1.41',
@@ -203,6 +205,7 @@ export class Harness implements AsyncDisposable {
       control: harness.control,
       engineSocket: harness.engineSocket,
       readLogs: (...all) => harness.lines(...all),
+      balancer: async () => harness.balancer,
       log: pino({ enabled: false }),
       clock: systemClock,
       random: (size) => randomBytes(size),

@@ -373,6 +373,18 @@ describe('/info', () => {
     });
   });
 
+  test.each<[labels: string, balancer: string | undefined, shown: unknown]>([
+    ['["zone=a"]', 'ebpf', ['zone=a', 'skep.balancer=ebpf']],
+    ['null', 'ipvs', ['skep.balancer=ipvs']],
+    ['["skep.balancer=ipvs"]', 'ebpf', ['skep.balancer=ebpf']],
+    ['["zone=a"]', undefined, ['zone=a']],
+    ['null', undefined, null],
+  ])('labels %s with the balancer %s', async (labels, balancer, shown) => {
+    api.behaviour = (_, reply) => reply.end(`{"ID":"E","Labels":${labels}}`);
+    api.balancer = balancer;
+    expect((await api.call('GET', '/info')).json).toMatchObject({ Labels: shown });
+  });
+
   test('without an engine: 503 and why', async () => {
     await api.stopEngine();
     const reply = await api.call('GET', '/info');

@@ -1,0 +1,74 @@
+/** Who balances here, asked sparingly of a dataplane that may be away. */
+import { expect, test } from 'vitest';
+import { describeNode } from '../../../src/controlplane/agent/node-description.js';
+import { BalancerName, lastKnown } from '../../../src/controlplane/node/balancer-name.js';
+import { OutsideError } from '../../../src/model/errors.js';
+import { satisfiesConstraints } from '../../../src/model/constraint.js';
+import { FakeTime, node } from '../../support/cluster-objects.js';
+
+class FakeDataplane {
+  readonly time = new FakeTime();
+  asked = 0;
+  answer: () => Promise<{ engine: string }> = async () => ({ engine: 'ebpf' });
+  readonly name = new BalancerName({
+    status: () => ((this.asked += 1), this.answer()),
+    clock: { nowMs: this.time.nowMs, sleep: () => Promise.reject(new Error('nobody sleeps here')) },
+  });
+}
+
+test('is asked once in ten seconds, by however many', async () => {
+  const dataplane = new FakeDataplane();
+  expect(await Promise.all([dataplane.name.now(), dataplane.name.now()])).toEqual(['ebpf', 'ebpf']);
+  dataplane.time.ms += 9_999;
+  await dataplane.name.now();
+  expect(dataplane.asked).toBe(1);
+  dataplane.answer = async () => ({ engine: 'ipvs' });
+  dataplane.time.ms += 1;
+  expect([await dataplane.name.now(), dataplane.asked]).toEqual(['ipvs', 2]);
+});
+
+test('is unknown while the dataplane is away or does not know; the node keeps what it last was', async () => {
+  const dataplane = new FakeDataplane();
+  const kept = lastKnown(dataplane.name.now);
+  const heard: (string | undefined)[] = [];
+  const answers: FakeDataplane['answer'][] = [
+    () => Promise.reject(new OutsideError('away', true)),
+    async () => ({ engine: 'ebpf' }),
+    async () => ({ engine: '' }),
+  ];
+  for (const answer of answers) {
+    dataplane.answer = answer;
+    dataplane.time.ms += 10_000;
+    heard.push(await dataplane.name.now(), await kept());
+  }
+  expect(heard).toEqual([undefined, undefined, 'ebpf', 'ebpf', undefined, 'ebpf']);
+});
+
+test('a bug is not hidden', async () => {
+  const dataplane = new FakeDataplane();
+  dataplane.answer = () => Promise.reject(new TypeError('bug'));
+  await expect(dataplane.name.now()).rejects.toThrow('bug');
+});
+
+test('stands among the engine labels of the node, where constraints find it', () => {
+  const info = {
+    Name: 'host1',
+    Architecture: 'x86_64',
+    OSType: 'linux',
+    NCPU: 1,
+    MemTotal: 1,
+    ServerVersion: '20.10.24',
+    Labels: ['zone=a'],
+  };
+  const { engineLabels } = describeNode(info, 'ebpf');
+  expect(engineLabels).toEqual({ 'skep.balancer': 'ebpf', zone: 'a' });
+  const base = node('n1');
+  if (!base.description) throw new Error('a node with a description');
+  const { description } = base;
+  const labelled = {
+    ...base,
+    description: { ...description, engine: { ...description.engine, labels: engineLabels } },
+  };
+  expect(satisfiesConstraints(labelled, ['engine.labels.skep.balancer == ebpf'])).toBe(true);
+  expect(satisfiesConstraints(labelled, ['engine.labels.skep.balancer != ebpf'])).toBe(false);
+});
