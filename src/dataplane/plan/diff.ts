@@ -78,7 +78,9 @@ export function diff(
   observed: readonly KernelObject[],
   owns: (object: KernelObject) => boolean,
 ): Op[] {
-  const have = new Map(observed.map((object) => [identity(object), object]));
+  // Plain loops: a scope may hold hundreds of thousands of objects.
+  const have = new Map<string, KernelObject>();
+  for (const object of observed) have.set(identity(object), object);
   const wanted = new Set<string>();
   const puts: Op[] = [];
   for (const object of ordered(desired)) {
@@ -93,7 +95,8 @@ export function diff(
     } else if (!satisfies(was, object))
       puts.push({ op: mustBeRemade(was, object) ? 'remake' : 'change', object, was });
   }
-  const orphans = [...have].flatMap(([key, object]) => (wanted.has(key) || !owns(object) ? [] : [object]));
+  const orphans: KernelObject[] = [];
+  for (const [key, object] of have) if (!wanted.has(key) && owns(object)) orphans.push(object);
   const removals = ordered(orphans)
     .reverse()
     .map((object): Op => ({ op: 'delete', object }));
@@ -101,11 +104,15 @@ export function diff(
 }
 
 /** Stable by rank, so that planners decide the order within a kind (a bridge before its ports). */
-const ordered = (objects: readonly KernelObject[]): KernelObject[] =>
-  objects
-    .map((object, index) => ({ object, index }))
-    .sort((a, b) => rankOf(a.object) - rankOf(b.object) || a.index - b.index)
-    .map(({ object }) => object);
+function ordered(objects: readonly KernelObject[]): KernelObject[] {
+  const byRank = new Map<number, KernelObject[]>();
+  for (const object of objects) {
+    const of = byRank.get(rankOf(object));
+    if (of) of.push(object);
+    else byRank.set(rankOf(object), [object]);
+  }
+  return [...byRank].sort(([a], [b]) => a - b).flatMap(([, of]) => of);
+}
 
 /** Splits ops (as {@link diff} gave them) into the stages of a pass, keeping their order. */
 export function byStage(ops: readonly Op[]): Record<Stage, Op[]> {
