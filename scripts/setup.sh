@@ -19,6 +19,7 @@ iproute2            | /usr/sbin/ip                        | builds the network o
 iptables            | /usr/sbin/iptables-restore          | packet marks, filters and the cuts of the lab
 ipset               | /usr/sbin/ipset                     | tests read sets with it
 ipvsadm             | /usr/sbin/ipvsadm                   | tests read IPVS with it
+bpftool             | /usr/sbin/bpftool                   | tests read maps with it
 e2fsprogs           | /usr/sbin/mkfs.ext4                 | disks of lab nodes
 util-linux          | /usr/bin/nsenter                    | enters network namespaces
 procps              | /usr/bin/pgrep                      | finds processes in tests

@@ -5,6 +5,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect } from 'vitest';
 import { Lab, checkout } from '../../src/lab/lab.js';
+import type { Kernel } from '../../src/lab/kernels.js';
 import type { LoadReport } from '../../src/lab/http-load.js';
 
 const upDeadlineMs = 240_000;
@@ -15,6 +16,7 @@ export interface TestLabOptions {
   readonly name: string;
   readonly nodes: number;
   readonly engineOnly?: boolean;
+  readonly kernel?: Kernel;
 }
 
 /** A lab that is up while the tests of the calling file run. */

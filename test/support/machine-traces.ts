@@ -19,7 +19,10 @@ export async function observeTraces(name: string): Promise<string[]> {
         return ''; // ended meanwhile
       }
     })
-    .filter((command) => command.includes(name) || /\/skep-lab\/|\/run\/lab\/|lab-node-/.test(command));
+    .filter(
+      (command) =>
+        command.includes(name) || /(run|lib)\/skep-lab\/|\/run\/lab\/\w+\.|lab-node-/.test(command),
+    );
   const links = lines(await hostCommand(['ip', '-br', 'link'])).map((line) => line.split(' ')[0] ?? '');
   const etc = lines(await hostCommand(['find', '/etc', '-type', 'f', '-printf', '%p %T@ %s\n']));
   const groups = lines(
@@ -30,7 +33,7 @@ export async function observeTraces(name: string): Promise<string[]> {
     .flatMap((dir) => (existsSync(dir) ? readdirSync(dir).map((entry) => `${dir}/${entry}`) : []))
     .filter((path) => !path.startsWith('/run/netns/') || path.startsWith('/run/netns/skep-'));
   const mounts = lines(readFileSync('/proc/self/mounts', 'utf8')).filter((line) =>
-    /skep-lab|^overlay|^\/dev\/loop|^nsfs|\/docker/.test(line),
+    /skep-lab|^overlay|^\/dev\/loop|\/run\/netns\/skep-|\/docker/.test(line),
   );
   return [...processes, ...mounts, ...links, ...etc, ...groups, ...loops, ...files].sort();
 }

@@ -1,0 +1,4 @@
+/** The acceptance list with the ipvs engine, in user-mode Linux. */
+import { acceptance } from './acceptance.js';
+
+acceptance({ kernel: 'uml', engine: 'ipvs' });
