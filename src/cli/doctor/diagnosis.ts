@@ -1,7 +1,8 @@
 /**
  * What a host needs to run Skep, and what mends it when it is missing. Pure: probe results in, lines and one command out.
- * Package names are Debian's.
+ * What only the other balancer engine needs may be missing. Package names are Debian's.
  */
+import type { EngineName } from '../../dataplane/plan/balancing.js';
 
 /** What one probe found. `unknown`: it could not be tried, `detail` says why. */
 export interface Finding {
@@ -17,38 +18,82 @@ export const checks = {
   veth: { title: 'veth', why: 'joins containers to overlays', mend: ['kernel'] },
   bridge: { title: 'bridge', why: 'joins the containers of an overlay', mend: ['kernel'] },
   vxlan: { title: 'VXLAN', why: 'carries overlays between nodes', mend: ['kernel'] },
-  ipVs: { title: 'IPVS (ip_vs)', why: 'balances VIPs and published ports', mend: ['kernel', 'module ip_vs'] },
+  ipVs: {
+    title: 'IPVS (ip_vs)',
+    why: 'balances VIPs and published ports',
+    mend: ['kernel', 'module ip_vs'],
+    engine: 'ipvs',
+  },
   ipVsRr: {
     title: 'IPVS round robin (ip_vs_rr)',
-    why: 'the scheduler in use',
+    why: 'the scheduler that services have by default',
     mend: ['kernel', 'module ip_vs_rr'],
+    engine: 'ipvs',
+  },
+  ipVsSchedulers: {
+    title: 'IPVS schedulers wrr, lc and mh',
+    why: 'services may ask for them by a label',
+    mend: ['kernel', 'module ip_vs_wrr', 'module ip_vs_lc', 'module ip_vs_mh'],
+    engine: 'ipvs',
+  },
+  bpf: {
+    title: 'BPF programs and maps',
+    why: 'balance VIPs and published ports',
+    mend: ['kernel'],
+    engine: 'ebpf',
+  },
+  clsact: {
+    title: 'BPF filters on devices (cls_bpf, clsact)',
+    why: 'show packets to the programs',
+    mend: ['kernel', 'module cls_bpf', 'module sch_ingress'],
+    engine: 'ebpf',
   },
   ipset: { title: 'ipset command', why: 'maps VIPs and ports to marks', mend: ['package ipset'] },
   ipSetHashIp: {
     title: 'ipset hash:ip with skbinfo',
     why: 'maps VIPs to marks in one rule',
     mend: ['kernel', 'module ip_set_hash_ip'],
+    engine: 'ipvs',
   },
   ipSetBitmapPort: {
     title: 'ipset bitmap:port with skbinfo',
     why: 'maps published ports to marks in one rule',
     mend: ['kernel', 'module ip_set_bitmap_port'],
+    engine: 'ipvs',
   },
   iptablesRestore: {
     title: 'iptables-restore command',
     why: 'puts the chains of Skep in place',
     mend: ['package iptables'],
   },
-  xtSet: { title: 'iptables SET target (xt_set)', why: 'sets the marks', mend: ['kernel', 'module xt_set'] },
+  xtSet: {
+    title: 'iptables SET target (xt_set)',
+    why: 'sets the marks',
+    mend: ['kernel', 'module xt_set'],
+    engine: 'ipvs',
+  },
   xtMark: {
     title: 'iptables mark match (xt_mark)',
     why: 'accepts what was balanced',
     mend: ['kernel', 'module xt_mark'],
+    engine: 'ipvs',
   },
   xtAddrtype: {
     title: 'iptables addrtype match (xt_addrtype)',
     why: 'tells published ports of this node from forwarded packets',
     mend: ['kernel', 'module xt_addrtype'],
+    engine: 'ipvs',
+  },
+  xtCt: {
+    title: 'iptables CT target (xt_CT)',
+    why: 'keeps balanced flows out of connection tracking',
+    mend: ['kernel', 'module xt_CT'],
+    engine: 'ebpf',
+  },
+  xtConnmark: {
+    title: 'iptables CONNMARK and DNAT targets (xt_connmark, xt_nat)',
+    why: 'bring the answers of UDP and SCTP servers back to the node that was asked',
+    mend: ['kernel', 'module xt_connmark', 'module xt_nat'],
   },
   engine: {
     title: 'Docker Engine 20.10 or later',
@@ -67,7 +112,13 @@ export const checks = {
   },
 } as const satisfies Record<
   string,
-  { readonly title: string; readonly why: string; readonly mend: readonly Remedy[] }
+  {
+    readonly title: string;
+    readonly why: string;
+    readonly mend: readonly Remedy[];
+    /** The balancer engine that needs it; absent: all hosts do. */
+    readonly engine?: EngineName;
+  }
 >;
 
 export type CheckName = keyof typeof checks;
@@ -83,18 +134,46 @@ export interface Diagnosis {
   readonly command: string | null;
 }
 
+/** Which balancer engine a host has, and who says so. */
+export interface Balancer {
+  readonly name: EngineName;
+  readonly from: 'skep-dataplane' | 'configuration' | 'kernel';
+}
+
+/** What a daemon would choose that was told nothing: see chooseEngine of dataplane/balancer. */
+export const balancerOf = ({ ipVs, bpf, clsact }: Findings): Balancer => ({
+  name: ipVs.result !== 'ok' && bpf.result === 'ok' && clsact.result === 'ok' ? 'ebpf' : 'ipvs',
+  from: 'kernel',
+});
+
+const sayings: Readonly<Record<Balancer['from'], string>> = {
+  'skep-dataplane': 'skep-dataplane uses it',
+  configuration: 'SKEP_BALANCER says so',
+  kernel: 'what skep-dataplane would choose here',
+};
+
+const engineOf = (name: CheckName): EngineName | undefined =>
+  (checks[name] as { readonly engine?: EngineName }).engine;
+
 /** @param hasModules whether the running kernel can load modules; else a missing capability needs another kernel */
-export function diagnose(findings: Findings, hasModules: boolean): Diagnosis {
+export function diagnose(findings: Findings, hasModules: boolean, balancer: Balancer): Diagnosis {
   const names = Object.keys(checks) as CheckName[];
   const width = Math.max(...names.map((name) => checks[name].title.length));
-  const bad = names.filter((name) => findings[name].result !== 'ok');
+  const isNeeded = (name: CheckName): boolean => (engineOf(name) ?? balancer.name) === balancer.name;
+  const bad = names.filter((name) => findings[name].result !== 'ok' && isNeeded(name));
   const lines = names.map((name) => {
     const { result, detail } = findings[name];
     const { title, why } = checks[name];
+    if (result !== 'ok' && !isNeeded(name))
+      return `unneeded ${title.padEnd(width)}  ${result}, and only the engine ${engineOf(name)} needs it`;
     const rest = result === 'ok' ? detail : [why, detail].filter(Boolean).join('; ');
     return `${result.padEnd(8)} ${title.padEnd(width)}  ${rest}`.trimEnd();
   });
-  return { healthy: bad.length === 0, lines, command: mendingCommand(bad, findings, hasModules) };
+  return {
+    healthy: bad.length === 0,
+    lines: [...lines, `Balancer engine: ${balancer.name} (${sayings[balancer.from]})`],
+    command: mendingCommand(bad, findings, hasModules),
+  };
 }
 
 function mendingCommand(bad: readonly CheckName[], findings: Findings, hasModules: boolean): string | null {

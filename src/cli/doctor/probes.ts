@@ -3,21 +3,28 @@
  * the probe, so nothing on the host changes but modules that the kernel loads on demand, as it would for Skep itself.
  */
 import { execFile } from 'node:child_process';
-import { access } from 'node:fs/promises';
-import { release } from 'node:os';
+import { access, mkdtemp, rmdir } from 'node:fs/promises';
+import { release, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { engineClient } from '../../dataplane/plugin/engine.js';
+import type { BpfFindings } from './bpf-probe.js';
 import type { CheckName, Finding, Findings } from './diagnosis.js';
 
 const run = promisify(execFile);
 const probeMs = 10_000;
+/** The kernel verifies every path through the programs. */
+const bpfProbeMs = 30_000;
 const ok = (detail = ''): Finding => ({ result: 'ok', detail });
 const missing = (detail = ''): Finding => ({ result: 'missing', detail });
 const unknown = (detail: string): Finding => ({ result: 'unknown', detail });
 
 /** Runs every probe. */
 export async function probeHost(engine: string): Promise<Findings> {
-  const kernel: Readonly<Record<Exclude<CheckName, 'root' | EngineCheck>, () => Promise<Finding>>> = {
+  const kernel: Readonly<
+    Record<Exclude<CheckName, 'root' | EngineCheck | BpfCheck>, () => Promise<Finding>>
+  > = {
     ip: () => command('ip'),
     netns: () => inNamespace('true'),
     veth: () => makesLink('type veth'),
@@ -25,10 +32,11 @@ export async function probeHost(engine: string): Promise<Findings> {
     vxlan: () => makesLink('type vxlan id 1 dstport 4789 nolearning'),
     // A namespace has the file once IPVS is there; modprobe fails quietly where it is built in.
     ipVs: () => inNamespace('modprobe -q ip_vs; test -e /proc/net/ip_vs'),
-    ipVsRr: () =>
-      inNamespace(
-        'modprobe -q ip_vs_rr; test -d /sys/module/ip_vs_rr || grep -qw ip_vs_rr_init /proc/kallsyms',
-      ),
+    ipVsRr: () => hasScheduler('rr'),
+    ipVsSchedulers: async () => {
+      const found = await Promise.all(['wrr', 'lc', 'mh'].map(hasScheduler));
+      return found.find(({ result }) => result !== 'ok') ?? ok();
+    },
     ipset: () => command('ipset'),
     ipSetHashIp: () => needing('ipset', 'ipset create skep-probe hash:ip skbinfo'),
     ipSetBitmapPort: () => needing('ipset', 'ipset create skep-probe bitmap:port range 1-65535 skbinfo'),
@@ -45,6 +53,13 @@ export async function probeHost(engine: string): Promise<Findings> {
     },
     xtMark: () => restores('filter', '-A FORWARD -m mark --mark 0x5e000000/0xff000000 -j ACCEPT'),
     xtAddrtype: () => restores('mangle', '-A PREROUTING -m addrtype --dst-type LOCAL -j RETURN'),
+    xtCt: () => restores('raw', '-A PREROUTING -j CT --notrack'),
+    xtConnmark: async () => {
+      const marked = await restores('mangle', '-A OUTPUT -m connmark --mark 1 -j CONNMARK --restore-mark');
+      return marked.result === 'ok'
+        ? restores('nat', '-A PREROUTING -p udp -j DNAT --to-destination 192.0.2.1')
+        : marked;
+    },
   };
   const isRoot = process.getuid?.() === 0;
   const results = await Promise.all(
@@ -58,6 +73,7 @@ export async function probeHost(engine: string): Promise<Findings> {
   return {
     ...(Object.fromEntries(results) as Record<keyof typeof kernel, Finding>),
     root: isRoot ? ok() : missing(),
+    ...(isRoot ? await probeBpf() : { bpf: unknown('needs root'), clsact: unknown('needs root') }),
     ...(await probeEngine(engine)),
     etcd: await command('etcd'),
   };
@@ -71,6 +87,28 @@ export const kernelHasModules = (): Promise<boolean> =>
   );
 
 type EngineCheck = 'engine' | 'engineSwarm' | 'etcd';
+type BpfCheck = 'bpf' | 'clsact';
+
+/** In a process with namespaces of its own: what it mounts, loads and attaches ends with it. */
+async function probeBpf(): Promise<Pick<Findings, BpfCheck>> {
+  const directory = await mkdtemp(join(tmpdir(), 'skep-doctor-'));
+  const script = fileURLToPath(new URL('./bpf-probe.js', import.meta.url));
+  try {
+    const command = ['--net', '--mount', '--', process.execPath, script, directory];
+    const { stdout } = await run('unshare', command, { timeout: bpfProbeMs });
+    return JSON.parse(stdout) as BpfFindings;
+  } catch (err) {
+    const why = unknown(lastLine(err));
+    return { bpf: why, clsact: why };
+  } finally {
+    await rmdir(directory);
+  }
+}
+
+const hasScheduler = (name: string): Promise<Finding> =>
+  inNamespace(
+    `modprobe -q ip_vs_${name}; test -d /sys/module/ip_vs_${name} || grep -qw ip_vs_${name}_init /proc/kallsyms`,
+  );
 
 async function probeEngine(engine: string): Promise<Pick<Findings, 'engine' | 'engineSwarm'>> {
   try {
@@ -129,9 +167,12 @@ async function shell(
     const { stdout } = await run(program, args, { timeout: probeMs });
     return { failed: false, output: stdout.trim() };
   } catch (err) {
-    const { stderr } = err as { stderr?: string };
-    return { failed: true, output: stderr?.trim().split('\n').at(-1) ?? messageOf(err) };
+    return { failed: true, output: lastLine(err) };
   }
 }
+
+/** Why a command failed, in its own last words. */
+const lastLine = (err: unknown): string =>
+  (err as { stderr?: string }).stderr?.trim().split('\n').at(-1) ?? messageOf(err);
 
 const messageOf = (err: unknown): string => (err instanceof Error ? err.message : String(err));

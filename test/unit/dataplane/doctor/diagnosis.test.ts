@@ -1,7 +1,7 @@
 import assert from 'node:assert';
 import { test } from 'vitest';
-import type { CheckName, Finding, Findings } from '../../../../src/cli/doctor/diagnosis.js';
-import { checks, diagnose } from '../../../../src/cli/doctor/diagnosis.js';
+import type { Balancer, CheckName, Finding, Findings } from '../../../../src/cli/doctor/diagnosis.js';
+import { balancerOf, checks, diagnose } from '../../../../src/cli/doctor/diagnosis.js';
 import { isSupportedEngine } from '../../../../src/cli/doctor/probes.js';
 import { statusLines, verifyLines } from '../../../../src/cli/verify.js';
 
@@ -27,8 +27,27 @@ const cases: Case[] = [
     true,
     'apt-get install -y ipset etcd-server',
   ],
-  ['modules that can be loaded', { ipVs: 'missing', ipVsRr: 'missing' }, true, 'modprobe -a ip_vs ip_vs_rr'],
-  ['a kernel without modules', { ipVs: 'missing' }, false, 'apt-get install -y linux-image-amd64 && reboot'],
+  [
+    'modules that can be loaded',
+    { xtSet: 'missing', ipVsRr: 'missing' },
+    true,
+    'modprobe -a ip_vs_rr xt_set',
+  ],
+  [
+    'neither balancer: a module will do for IPVS',
+    { ipVs: 'missing', bpf: 'missing', clsact: 'unknown' },
+    true,
+    'modprobe -a ip_vs',
+  ],
+  [
+    'neither balancer and no modules',
+    { ipVs: 'missing', clsact: 'missing' },
+    false,
+    'apt-get install -y linux-image-amd64 && reboot',
+  ],
+  ['no IPVS where BPF is there', { ipVs: 'missing', ipVsRr: 'missing', xtSet: 'unknown' }, false, null],
+  ['no BPF where IPVS is there', { bpf: 'missing', clsact: 'unknown', xtCt: 'missing' }, true, null],
+  ['no IPVS, and BPF lacks a module', { ipVs: 'missing', xtCt: 'missing' }, true, 'modprobe -a xt_CT'],
   ['a kernel without VXLAN', { vxlan: 'missing' }, true, 'apt-get install -y linux-image-amd64 && reboot'],
   [
     'what could not be tried asks for nothing by itself',
@@ -53,18 +72,42 @@ const cases: Case[] = [
 
 for (const [name, exceptions, hasModules, command] of cases)
   test(`diagnose: ${name}`, () => {
-    const diagnosis = diagnose(findings(exceptions), hasModules);
+    const found = findings(exceptions);
+    const diagnosis = diagnose(found, hasModules, balancerOf(found));
     assert.equal(diagnosis.command, command);
     assert.equal(diagnosis.healthy, command === null);
     for (const bad of Object.keys(exceptions) as CheckName[])
       assert.ok(
         diagnosis.lines.some(
           (line) =>
-            !line.startsWith('ok') && line.includes(checks[bad].title) && line.includes(checks[bad].why),
+            !line.startsWith('ok') &&
+            line.includes(checks[bad].title) &&
+            (line.includes(checks[bad].why) ||
+              /^unneeded .* only the engine (ipvs|ebpf) needs it$/.test(line)),
         ),
         `${bad} is told with its reason`,
       );
   });
+
+test('diagnose: the engine is named, and what it needs is what somebody said it is', () => {
+  const noBpf = findings({ bpf: 'missing', clsact: 'unknown' });
+  const said = (balancer: Balancer): [boolean, string | undefined] => {
+    const { healthy, lines } = diagnose(noBpf, true, balancer);
+    return [healthy, lines.at(-1)];
+  };
+  assert.deepEqual(said(balancerOf(noBpf)), [
+    true,
+    'Balancer engine: ipvs (what skep-dataplane would choose here)',
+  ]);
+  assert.deepEqual(said({ name: 'ebpf', from: 'configuration' }), [
+    false,
+    'Balancer engine: ebpf (SKEP_BALANCER says so)',
+  ]);
+  assert.deepEqual(said({ name: 'ipvs', from: 'skep-dataplane' }), [
+    true,
+    'Balancer engine: ipvs (skep-dataplane uses it)',
+  ]);
+});
 
 test('isSupportedEngine: 20.10 and later', () => {
   const versions = ['19.03.15', '20.9.0', '20.10.0', '20.10.24+dfsg1', '28.2.2', 'dev'];
