@@ -233,9 +233,15 @@ describe('an overlay and ingress on two nodes', () => {
     }
   });
 
-  test('counts what it balanced, over restarts', async () => {
+  test('counts what it balanced, over restarts, and knows the flows', async () => {
     const kernel = nodes.get(1)?.kernel;
     assert(kernel);
+    // Ended long ago in their own eyes, kept a while for what may still be on its way.
+    const flows = await (await kernel.table({ kind: 'host' })).flows(100);
+    expect(flows.filter(({ client }) => client === vtepOf(9))).toHaveLength(20);
+    expect(flows[0]).toMatchObject({ protocol: 'tcp', destination: vtepOf(1), destinationPort: 8080 });
+    expect(new Set(flows.map(({ state }) => state))).toEqual(new Set(['closing']));
+    expect(await kernel.engine.expireFlows()).toBe(0);
     const [port, ...others] = await (await kernel.table({ kind: 'host' })).counters();
     expect(others).toEqual([]);
     expect(port).toMatchObject({ frontend: { kind: 'port', protocol: 'tcp', port: 8080 }, connections: 40n });
@@ -257,6 +263,24 @@ describe('an overlay and ingress on two nodes', () => {
       expect(await answered()).toBe(0);
     });
     expect(reconciler(1).status()).toMatchObject({ lastError: '', driftRepairs: 0 });
+  });
+
+  test("takes the host's road while the administrator has rules there, which then decide", async () => {
+    const iptables = (...args: string[]): Promise<string> =>
+      inside(`/run/netns/${nodeNs(1)}`, 'iptables', ...args);
+    const url = `http://${vtepOf(1)}:8080`;
+    await iptables('-A', 'SKEP-USER', '-s', '203.0.113.0/24', '-j', 'DROP');
+    expect((await freshPass(1, desired(1))).status()).toEqual(programmed);
+    expect(await call(clientNs, url, 10)).toEqual(spreadOver([3, 4], vtepOf(9), 5));
+    expect(await call(nodeNs(1), url, 4)).toEqual(spreadOver([3, 4], vtepOf(1), 2));
+    const passed = await inside(`/run/netns/${nodeNs(1)}`, 'iptables-save', '-c');
+    expect(passed).toMatch(/^\[[1-9]\d*:\d+\] -A SKEP-FORWARD -d 240\.0\.0\.0\/4 -o sk-ingress -j ACCEPT$/m);
+    await iptables('-A', 'SKEP-USER', '-s', `${vtepOf(9)}/32`, '-j', 'DROP');
+    expect(await call(clientNs, url, 1)).toEqual({});
+    await iptables('-F', 'SKEP-USER');
+    expect((await freshPass(1, desired(1))).status()).toEqual(programmed);
+    expect(await call(clientNs, url, 4)).toEqual(spreadOver([3, 4], vtepOf(9), 2));
+    expect(await reconciler(1).verify()).toEqual([]);
   });
 
   test('leaves strangers alone and repairs what is its own', async () => {

@@ -1,4 +1,4 @@
-/** The maps of one node as the `ebpf` engine uses them: what src/dataplane/ebpf/table.ts implements, and tests replace by a model. */
+/** The maps of one node as the `ebpf` engine uses them: pinned-tables.ts has the kernel's, tests a model. */
 import type { Vni } from '../../model/ids.js';
 import type { BalancerTable, LinkIndices, Program } from './engine.js';
 
@@ -8,8 +8,8 @@ export interface NodeTables extends Disposable {
   /**
    * The part of one scope. The host's also has the mesh, the local addresses and the alias nodes, which no overlay's shows.
    * @param vni null: the host (0 in the maps)
-   * @param links of the host's namespace, for the index of sk-ingress. A mesh whose device is gone or was made again is
-   *   observed with device ''.
+   * @param links of the scope's namespace, for the index of sk-ingress in the host's. A mesh whose device is gone or was made
+   *   again is observed with another.
    */
   view(vni: Vni | null, links: LinkIndices): BalancerTable;
   /** Everything of an overlay that is no more, its flows included. */
