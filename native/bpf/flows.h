@@ -100,18 +100,25 @@ static __always_inline void count_active(const struct flow *flow, __s64 change)
   if (active && server_of(flow)) __sync_fetch_and_add(active, change);
 }
 
+/*
+ * What follows is seldom needed and is verified once, being global functions, rather than once for each way that leads there.
+ * The verifier then knows of their arguments only that they may be NULL, and takes no key from behind such a pointer.
+ */
+
 /* From young to established. When there is no room it stays young: it works, but may be evicted. */
-static __noinline int promote_flow(const struct flow_key *key, struct flow *young)
+__noinline int promote_flow(const struct flow_key *request, struct flow *young)
 {
+  if (!request || !young) return 0;
+  struct flow_key key = *request;
   struct flow flow = *young;
   flow.flags |= FLOW_ESTABLISHED;
-  if (bpf_map_update_elem(&skep_flows, key, &flow, BPF_NOEXIST)) return 0;
+  if (bpf_map_update_elem(&skep_flows, &key, &flow, BPF_NOEXIST)) return 0;
   if (is_mesh(&flow)) {
     struct flow_key reply_key;
     struct flow reply;
-    reply_of(key, &flow, &reply_key, &reply);
+    reply_of(&key, &flow, &reply_key, &reply);
     if (bpf_map_update_elem(&skep_flows, &reply_key, &reply, BPF_ANY)) {
-      bpf_map_delete_elem(&skep_flows, key);
+      bpf_map_delete_elem(&skep_flows, &key);
       return 0;
     }
     bpf_map_delete_elem(&skep_young_flows, &reply_key);
@@ -120,42 +127,46 @@ static __noinline int promote_flow(const struct flow_key *key, struct flow *youn
   /* What another CPU added since the copy. */
   __u32 missed = young->flags & ~flow.flags;
   if (missed) {
-    struct flow *established = bpf_map_lookup_elem(&skep_flows, key);
+    struct flow *established = bpf_map_lookup_elem(&skep_flows, &key);
     if (established) add_flags(established, missed);
   }
-  bpf_map_delete_elem(&skep_young_flows, key);
+  bpf_map_delete_elem(&skep_young_flows, &key);
   return 0;
 }
 
 /* From established to young: closed, and the first to give way. */
-static __noinline int demote_flow(const struct flow_key *key, struct flow *established)
+__noinline int demote_flow(const struct flow_key *request, struct flow *established)
 {
+  if (!request || !established) return 0;
+  struct flow_key key = *request;
   struct flow flow = *established;
   struct flow_key reply_key;
   struct flow reply;
-  bpf_map_update_elem(&skep_young_flows, key, &flow, BPF_ANY);
+  bpf_map_update_elem(&skep_young_flows, &key, &flow, BPF_ANY);
   if (is_mesh(&flow)) {
-    reply_of(key, &flow, &reply_key, &reply);
+    reply_of(&key, &flow, &reply_key, &reply);
     bpf_map_update_elem(&skep_young_flows, &reply_key, &reply, BPF_ANY);
     bpf_map_delete_elem(&skep_flows, &reply_key);
   }
-  if (bpf_map_delete_elem(&skep_flows, key) == 0) count_active(&flow, -1);
+  if (bpf_map_delete_elem(&skep_flows, &key) == 0) count_active(&flow, -1);
   return 0;
 }
 
 /* Removes a flow, wherever it is. */
-static __noinline int forget_flow(const struct flow_key *key, struct flow *found)
+__noinline int forget_flow(const struct flow_key *request, struct flow *found)
 {
+  if (!request || !found) return 0;
+  struct flow_key key = *request;
   struct flow flow = *found;
   if (is_mesh(&flow)) {
     struct flow_key reply_key;
     struct flow reply;
-    reply_of(key, &flow, &reply_key, &reply);
+    reply_of(&key, &flow, &reply_key, &reply);
     bpf_map_delete_elem(&skep_flows, &reply_key);
     bpf_map_delete_elem(&skep_young_flows, &reply_key);
   }
-  if (bpf_map_delete_elem(&skep_flows, key) == 0) count_active(&flow, -1);
-  bpf_map_delete_elem(&skep_young_flows, key);
+  if (bpf_map_delete_elem(&skep_flows, &key) == 0) count_active(&flow, -1);
+  bpf_map_delete_elem(&skep_young_flows, &key);
   return 0;
 }
 
@@ -163,8 +174,9 @@ static __noinline int forget_flow(const struct flow_key *key, struct flow *found
  * Marks a request's entry and the reply's as seen now, so that they expire together; makes the reply's anew if it was evicted.
  * Affinity lasts as long as there are packets.
  */
-static __noinline int touch_request(const struct flow_key *key, struct flow *flow, bool established, __u64 now_ns)
+__noinline int touch_request(const struct flow_key *key, struct flow *flow, bool established, __u64 now_ns)
 {
+  if (!key || !flow) return 0;
   flow->seen_ns = now_ns;
   if (is_mesh(flow)) {
     struct flow_key reply_key;
@@ -190,8 +202,9 @@ static __noinline int touch_request(const struct flow_key *key, struct flow *flo
   return 0;
 }
 
-static __noinline int touch_reply(const struct flow_key *reply_key, struct flow *reply, __u64 now_ns)
+__noinline int touch_reply(const struct flow_key *reply_key, struct flow *reply, __u64 now_ns)
 {
+  if (!reply_key || !reply) return 0;
   reply->seen_ns = now_ns;
   struct flow_key key = request_of(reply_key, reply);
   bool established;
@@ -207,8 +220,9 @@ static __always_inline bool is_stale(const struct flow *flow, __u64 now_ns)
 }
 
 /* Follows what a client's packet says of the flow's state; for packets that may change it (see follow_request). */
-static __noinline int change_by_request(const struct flow_key *key, struct flow *flow, bool established, __u32 events)
+__noinline int change_by_request(const struct flow_key *key, struct flow *flow, bool established, __u32 events)
 {
+  if (!key || !flow) return 0;
   __u32 news = (events & EVENT_RESET ? FLOW_RESET : 0) | (events & EVENT_FIN ? FLOW_CLIENT_FIN : 0);
   bool tcp = (key->scope & 0xff) == IPPROTO_TCP;
   bool answered = flow->flags & FLOW_ANSWERED;
@@ -234,8 +248,9 @@ static __always_inline void follow_request(const struct flow_key *key, struct fl
 }
 
 /* The same for a server's packet: what it says is kept in the request's entry. */
-static __noinline int change_by_reply(const struct flow_key *reply_key, struct flow *reply, __u32 events)
+__noinline int change_by_reply(const struct flow_key *reply_key, struct flow *reply, __u32 events)
 {
+  if (!reply_key || !reply) return 0;
   struct flow_key key = request_of(reply_key, reply);
   bool established;
   struct flow *flow = find_flow(&key, &established);

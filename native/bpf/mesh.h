@@ -130,7 +130,7 @@ static __always_inline struct real_server *serve(const struct flow_key *key, con
     forget_flow(key, *flow);
   }
   if (!(packet->events & EVENT_OPEN) && packet->protocol != IPPROTO_UDP) return NULL;
-  enum beginning beginning = begin_flow(key, virtual_server, client, flags);
+  int beginning = begin_flow(key, virtual_server, client, flags);
   if (beginning != BEGUN) {
     if (beginning == NO_ROOM) *verdict = TC_ACT_SHOT;
     return NULL;

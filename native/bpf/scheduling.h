@@ -142,11 +142,13 @@ enum beginning {
  * @param client what replaces the request's source, 0: nothing
  * @param flags FLOW_LOOPBACK or none
  */
-static __noinline enum beginning begin_flow(const struct flow_key *key, __u32 virtual_server, __be32 client, __u32 flags)
+__noinline int begin_flow(const struct flow_key *request, __u32 virtual_server, __be32 client, __u32 flags)
 {
+  if (!request) return NOT_SERVED;
+  struct flow_key key = *request;
   struct virtual_server *server = bpf_map_lookup_elem(&skep_virtual_servers, &virtual_server);
   if (!server) return NOT_SERVED;
-  struct choice choice = {.key = *key,
+  struct choice choice = {.key = key,
                           .client = client,
                           .virtual_server = virtual_server,
                           .first_slot = server->first_slot,
@@ -173,23 +175,23 @@ static __noinline enum beginning begin_flow(const struct flow_key *key, __u32 vi
                       .port = choice.mesh ? chosen->port : 0,
                       .flags = flags,
                       .virtual_server = virtual_server};
-  long error = bpf_map_update_elem(&skep_young_flows, key, &flow, BPF_NOEXIST);
+  long error = bpf_map_update_elem(&skep_young_flows, &key, &flow, BPF_NOEXIST);
   if (error == -17 /* EEXIST */) return BEGUN;
   if (!error && choice.mesh) {
     struct flow_key reply_key;
     struct flow reply;
-    reply_of(key, &flow, &reply_key, &reply);
+    reply_of(&key, &flow, &reply_key, &reply);
     /* One that is there belongs to nobody: it would have collided. */
     bpf_map_delete_elem(&skep_flows, &reply_key);
     error = bpf_map_update_elem(&skep_young_flows, &reply_key, &reply, BPF_ANY);
-    if (error) bpf_map_delete_elem(&skep_young_flows, key);
+    if (error) bpf_map_delete_elem(&skep_young_flows, &key);
   }
   if (error) {
     count_drop(virtual_server, DROP_TABLE);
     return NO_ROOM;
   }
   if (affinity_s) {
-    struct affinity_key affinity_key = {.virtual_server = virtual_server, .client = key->source};
+    struct affinity_key affinity_key = {.virtual_server = virtual_server, .client = key.source};
     struct affinity affinity = {
         .expires_ns = now_ns + affinity_s * SECOND_NS, .real_server = index, .generation = flow.generation};
     bpf_map_update_elem(&skep_affinity, &affinity_key, &affinity, BPF_ANY);
