@@ -143,8 +143,7 @@ export class Image {
 
   /** Empties entries of virtual servers. Throws KernelError. */
   clearVirtuals(indices: number[]): void {
-    const { bytes } = structs.virtualServer;
-    this.virtualEntries.write(indices, (view, at) => zero(view, at, bytes));
+    this.virtualEntries.write(indices, () => undefined);
     for (const index of indices) {
       this.virtuals[index] = undefined;
       this.leftovers.virtuals.delete(index);
@@ -154,12 +153,10 @@ export class Image {
 
   /** Empties entries of real servers, but for the generation: whoever comes next must get a higher one. Throws KernelError. */
   clearReals(indices: number[]): void {
-    const { bytes } = structs.realServer;
-    this.realEntries.write(indices, (view, at, index) => {
-      const generation = this.generationOf(index);
-      zero(view, at, bytes);
-      structs.realServer.set(view, at, { ...noRealServer, generation });
-    });
+    const generations = new Map(indices.map((index) => [index, this.generationOf(index)]));
+    this.realEntries.write(indices, (view, at, index) =>
+      structs.realServer.set(view, at, { ...noRealServer, generation: generations.get(index) ?? 0 }),
+    );
     for (const index of indices) {
       this.reals[index] = undefined;
       this.leftovers.reals.delete(index);
@@ -297,10 +294,6 @@ const noRealServer = {
   mac: '00:00:00:00:00:00' as Mac,
   weight: 0,
 } as const;
-
-function zero(view: DataView, at: number, bytes: number): void {
-  for (let i = 0; i < bytes; i++) view.setUint8(at + i, 0);
-}
 
 function setMember<T>(set: Set<T>, member: T, is: boolean): void {
   if (is) set.add(member);

@@ -67,7 +67,7 @@ export class MirroredArray {
   }
 
   /**
-   * Writes entries, in one batch. Throws KernelError.
+   * Writes entries from zeroed octets, in one batch. Throws KernelError.
    * @param indices in any order, each once; sorted in place
    */
   write(indices: number[], set: (view: DataView, at: number, index: number) => void): void {
@@ -76,7 +76,10 @@ export class MirroredArray {
     const last = indices.at(-1);
     if (first === undefined || last === undefined) return;
     this.#reach(last + 1);
-    for (const index of indices) set(this.#view, this.at(index), index);
+    for (const index of indices) {
+      this.#octets.fill(0, this.at(index), this.at(index + 1));
+      set(this.#view, this.at(index), index);
+    }
     putEntries(this.map, indices, (_, index) => this.#slice(index, 1), this.#slice(first, last - first + 1));
   }
 

@@ -9,72 +9,19 @@ import type {
 } from '../../../../src/dataplane/balancer/engine.js';
 import { restMs } from '../../../../src/dataplane/ebpf/index-pool.js';
 import { structs } from '../../../../src/dataplane/ebpf/layout.js';
+import { MapFullError } from '../../../../src/dataplane/ebpf/map-full-error.js';
 import { EbpfTable } from '../../../../src/dataplane/ebpf/table.js';
 import { u32Of } from '../../../../src/dataplane/ebpf/struct.js';
 import { diff } from '../../../../src/dataplane/plan/diff.js';
 import { identity, line } from '../../../../src/dataplane/plan/objects.js';
-import type { Mesh, RealServer, VirtualServer } from '../../../../src/dataplane/plan/objects.js';
-import { markPrefix, publishedPortMark } from '../../../../src/dataplane/state.js';
-import type { Scheduler } from '../../../../src/model/balancing.js';
+import type { VirtualServer } from '../../../../src/dataplane/plan/objects.js';
+import { publishedPortMark } from '../../../../src/dataplane/state.js';
 import { schedulers } from '../../../../src/model/balancing.js';
 import type { Cidr, Ip, Mac } from '../../../../src/model/addresses.js';
 import type { Vni } from '../../../../src/model/ids.js';
+import { balanced, mesh, meshObjects, port, realServer, taskMac, vip } from './balanced-objects.js';
 import { byName, contents, costs, mapNames, nodeMaps } from './node-maps.js';
 import type { NodeMaps } from './node-maps.js';
-
-const octet = (value: number): string => (value & 255).toString(16).padStart(2, '0');
-const taskMac = (task: number): Mac =>
-  `02:42:0a:${octet(task >> 16)}:${octet(task >> 8)}:${octet(task)}` as Mac;
-const alias = (task: number): Ip => `240.${(task >> 16) & 255}.${(task >> 8) & 255}.${task & 255}` as Ip;
-
-const port = (
-  number: number,
-  scheduler: Scheduler = 'rr',
-  affinityS: number | null = null,
-): VirtualServer => ({
-  kind: 'virtualServer',
-  mark: publishedPortMark('tcp', number),
-  frontend: { kind: 'port', protocol: 'tcp', port: number },
-  scheduler,
-  affinityS,
-});
-const realServer = (of: VirtualServer, task: number, weight = 1): RealServer => ({
-  kind: 'realServer',
-  mark: of.mark,
-  address: alias(task),
-  port: of.frontend?.kind === 'port' ? 8080 : 0,
-  method: of.frontend?.kind === 'port' ? 'translate' : 'direct',
-  weight,
-  mac: taskMac(task),
-});
-const vip = (part: number, scheduler: Scheduler = 'rr'): VirtualServer => ({
-  kind: 'virtualServer',
-  mark: (markPrefix | part) >>> 0,
-  frontend: { kind: 'vip', address: `10.0.${part >> 8}.${part & 255}` as Ip },
-  scheduler,
-  affinityS: null,
-});
-/** A virtual server with real servers of these tasks. */
-const balanced = (server: VirtualServer, ...tasks: number[]): BalancerObject[] => [
-  server,
-  ...tasks.map((task) => realServer(server, task)),
-];
-const mesh: Mesh = {
-  kind: 'mesh',
-  ownAddress: '10.255.0.2' as Ip,
-  ownMac: '02:42:0a:ff:00:02' as Mac,
-  device: 'sk-ingress',
-  mtu: 1450,
-  aliasRange: '240.0.0.0/4' as Cidr,
-  throughChains: false,
-};
-const meshObjects: BalancerObject[] = [
-  mesh,
-  { kind: 'localAddress', address: '192.0.2.1' as Ip },
-  { kind: 'localAddress', address: '172.17.0.1' as Ip },
-  { kind: 'aliasNode', part: 2, mac: '02:42:0a:ff:00:02' as Mac },
-  { kind: 'aliasNode', part: 16383, mac: '02:42:0a:ff:3f:ff' as Mac },
-];
 
 let maps: NodeMaps;
 let nowMs: number;
@@ -362,13 +309,17 @@ describe('cost', () => {
     return found;
   }
 
-  test('one change of one virtual server costs the same among 10 and among 10,000', async () => {
-    const few = await oneChange(10);
-    const many = await oneChange(10_000);
-    assert.deepEqual(many, few);
-    for (const { calls, changes } of many)
-      assert.ok(calls <= 8 && changes <= 16, `${calls} calls, ${changes} entries`);
-  });
+  test(
+    'one change of one virtual server costs the same among 10 and among 10,000',
+    { timeout: 60_000 },
+    async () => {
+      const few = await oneChange(10);
+      const many = await oneChange(10_000);
+      assert.deepEqual(many, few);
+      for (const { calls, changes } of many)
+        assert.ok(calls <= 8 && changes <= 16, `${calls} calls, ${changes} entries`);
+    },
+  );
 
   test('a run costs a constant number of batches, whatever its length', async () => {
     const callsOf = async (count: number): Promise<number> => {
@@ -406,7 +357,7 @@ describe('cost', () => {
     assert.equal(await readings(() => view(5000).observe(true)), 1, 'too old for anybody');
   });
 
-  test('10,000 virtual servers of ten real servers each, from nothing', async () => {
+  test('10,000 virtual servers of ten real servers each, from nothing', { timeout: 60_000 }, async () => {
     const wanted = Array.from({ length: 10_000 }, (_, i) =>
       balanced(port(1 + i, schedulers[i % 3]), ...Array.from({ length: 10 }, (_, j) => 10 * i + j)),
     ).flat();
@@ -422,9 +373,10 @@ describe('cost', () => {
     const again = performance.now();
     await view().observe(true);
     const refreshMs = performance.now() - again;
-    console.log({ applyMs, readMs, refreshMs });
     assert.equal(observed.length, 110_000);
-    assert.ok(applyMs < 2_000, `${applyMs} ms`);
+    // A quarter of a second each on an idle machine; what this is to catch is work that grows with the square.
+    for (const ms of [applyMs, readMs, refreshMs])
+      assert.ok(ms < 5_000, `${applyMs}, ${readMs}, ${refreshMs} ms`);
   });
 });
 
@@ -462,3 +414,43 @@ function realIndices(server: VirtualServer): number[] {
   const { first, count } = extentOf(server);
   return Array.from({ length: count }, (_, i) => u32Of(maps.skep_slots.getRange(first + i, 1)));
 }
+
+describe('limits', () => {
+  const limits: [map: keyof NodeMaps, entries: number][] = [
+    ['skep_virtual_servers', 3],
+    ['skep_real_servers', 6],
+    ['skep_slots', 5],
+    ['skep_addresses', 1],
+  ];
+  for (const [map, entries] of limits)
+    test(`${map} is full: nothing of the run is done, and what fits still can be`, async () => {
+      start({ [map]: entries });
+      const fits = balanced(port(80), 1, 2);
+      await converge(fits);
+      const before = contents(maps);
+      const tooMuch = [...meshObjects, ...fits, ...balanced(port(81), 3, 4, 5), ...balanced(port(82), 6, 7)];
+      await assert.rejects(
+        converge(tooMuch),
+        (err) => err instanceof MapFullError && err.map === map && !err.retryable,
+      );
+      assert.deepEqual(contents(maps), before);
+      await assertHolds(fits);
+
+      const more = [...fits.slice(0, -1), ...balanced(port(90), 9)];
+      await converge(more);
+      await assertHolds(more);
+    });
+
+  test('what was just freed may be had after a while, and the error says so', async () => {
+    start({ skep_slots: 4 });
+    await converge(balanced(port(80), 1, 2, 3));
+    await converge([]);
+    await assert.rejects(
+      converge(balanced(port(81), 4, 5)),
+      (err) => err instanceof MapFullError && err.retryable,
+    );
+    nowMs += restMs;
+    await converge(balanced(port(81), 4, 5));
+    await assertHolds(balanced(port(81), 4, 5));
+  });
+});
