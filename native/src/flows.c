@@ -114,16 +114,17 @@ static bool is_void(const struct expiry *expiry, const struct flow *flow) {
   return bpf_map_lookup_elem(expiry->tables[REAL_SERVERS], &flow->real_server, &now) < 0 || !serves(&now, flow);
 }
 
-/* Both directions count: a download may go on for hours with nothing from the client but what is seen once a second. */
+/*
+ * Both directions count: a server may go on sending datagrams to a client that says nothing. Both entries are in one tier; a
+ * reply in the other one belongs to what the flow has become, and this is a copy left behind.
+ */
 static bool is_idle(const struct expiry *expiry, enum table tier, const struct flow_key *key, const struct flow *flow) {
   uint64_t limit_ns = expiry->timeouts_ns[timeout_of(key, flow)];
   struct flow reply;
   if (idle_ns(expiry, flow) <= limit_ns) return false;
   if (!is_mesh(key)) return true;
   struct flow_key reply_key = reply_key_of(key, flow);
-  for (int i = 0; i < 2; i++, tier = other(tier))
-    if (find(expiry, tier, &reply_key, &reply) && idle_ns(expiry, &reply) <= limit_ns) return false;
-  return true;
+  return !find(expiry, tier, &reply_key, &reply) || idle_ns(expiry, &reply) > limit_ns;
 }
 
 /* Deletes a request's entry and, unless the flow has one in the other tier, its reply's. */
