@@ -9,6 +9,7 @@ import { hostCommand, tryHostCommand } from './host-command.js';
 import type { LabPaths, NodeLayout } from './layout.js';
 import { createNodeDirs, nodeEnvironment, startDetached, untilGone, writePid } from './machine.js';
 import type { MachineKind } from './machine.js';
+import { networkNamespace } from './process-table.js';
 import { inNamespace } from './switch.js';
 
 export const hostMachine: MachineKind = {
@@ -44,6 +45,7 @@ export const hostMachine: MachineKind = {
   kill: async (paths: LabPaths, node: NodeLayout) => {
     // The link first: not one of the processes gets to say goodbye.
     await switchLink(paths, 'set', node.port, 'down');
+    await forgetConnections(groupMembers(node.group));
     killGroup(node.group);
     await untilGone(`processes of ${node.name}`, () => groupMembers(node.group));
     await switchLink(paths, 'delete', node.port);
@@ -60,6 +62,19 @@ export const hostMachine: MachineKind = {
     rmSync(node.agentSocket, { force: true });
   },
 };
+
+/**
+ * A connection outlives the process it belonged to, and the network namespace outlives the connection, until TCP gives up sending its
+ * end to a peer that cannot hear it: minutes by default. A machine without power sends nothing more, so it is told to give up at once.
+ */
+async function forgetConnections(pids: readonly number[]): Promise<void> {
+  const byNamespace = new Map(pids.map((pid) => [networkNamespace(pid), pid]));
+  byNamespace.delete('');
+  const script = 'echo 1 >/proc/sys/net/ipv4/tcp_orphan_retries';
+  for (const pid of byNamespace.values())
+    // A process may end by itself meanwhile.
+    await tryHostCommand(inNamespace(`/proc/${pid}/ns/net`, ['sh', '-c', script]));
+}
 
 /** `ip link` in the switch's namespace; a link or a namespace that is not there is fine. */
 async function switchLink(paths: LabPaths, ...words: string[]): Promise<void> {
