@@ -61,6 +61,12 @@ export const checks = {
     mend: ['kernel', 'module ip_set_bitmap_port'],
     engine: 'ipvs',
   },
+  ipSetHashNetPort: {
+    title: 'ipset hash:net,port with skbinfo',
+    why: 'maps published SCTP ports to marks in one rule',
+    mend: ['kernel', 'module ip_set_hash_netport'],
+    engine: 'ipvs',
+  },
   iptablesRestore: {
     title: 'iptables-restore command',
     why: 'puts the chains of Skep in place',

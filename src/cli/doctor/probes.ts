@@ -40,6 +40,7 @@ export async function probeHost(engine: string): Promise<Findings> {
     ipset: () => command('ipset'),
     ipSetHashIp: () => needing('ipset', 'ipset create skep-probe hash:ip skbinfo'),
     ipSetBitmapPort: () => needing('ipset', 'ipset create skep-probe bitmap:port range 1-65535 skbinfo'),
+    ipSetHashNetPort: () => needing('ipset', 'ipset create skep-probe hash:net,port skbinfo'),
     iptablesRestore: () => command('iptables-restore'),
     xtSet: async () => {
       const set = await needing('ipset', 'true');

@@ -8,6 +8,7 @@ import { runTool } from './child.js';
 /** What follows the type when a set is made. skbinfo carries the mark. */
 const creation: Readonly<Record<IpSet['type'], string>> = {
   'hash:ip': 'family inet maxelem 1048576 skbinfo',
+  'hash:net,port': 'family inet maxelem 131072 skbinfo', // two entries a port
   'bitmap:port': 'range 1-65535 skbinfo',
 };
 
@@ -30,8 +31,7 @@ export function parseSavedSets(text: string): (IpSet | IpSetEntry)[] {
   return text.split('\n').flatMap((row): (IpSet | IpSetEntry)[] => {
     const [verb, name, what, ...options] = row.trim().split(' ');
     if (name === undefined || what === undefined || !isOurSet(name)) return [];
-    if (verb === 'create' && (what === 'hash:ip' || what === 'bitmap:port'))
-      return [{ kind: 'ipset', name, type: what }];
+    if (verb === 'create') return what in creation ? [{ kind: 'ipset', name, type: what as IpSet['type'] }] : [];
     if (verb !== 'add') return [];
     // Printed with a mask when that is not all ones; ours is.
     const mark = Number(options[options.indexOf('skbmark') + 1] ?? NaN);

@@ -7,7 +7,7 @@
  * `expire_nodest_conn=1`, so a flow whose task is gone ends at its next packet rather than hanging for 15 minutes;
  * `conn_reuse_mode=1` (the kernel's default, written down as balancing depends on it: a client port seen again after
  * TIME_WAIT is a new flow and is balanced anew); `sloppy_tcp=0`, as picking up a flow in its middle would send it to
- * whichever backend is next, which resets it anyway.
+ * whichever backend is next, which resets it anyway; `expire_quiescent_template=1`, so that affinity to a draining task ends.
  */
 import type { Cidr } from '../../model/addresses.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
@@ -17,7 +17,17 @@ import { acceptReplies, chainOfAdmin, jump, jumpToAdmin } from './firewall.js';
 import type { BalancedFrontend } from './load-balancer.js';
 import { balancedPorts, balancedVips } from './load-balancer.js';
 import { anyMarkOfOurs, bridgeName, portSet, transitRulePriority, transitTable, vipSet } from './names.js';
-import type { Chain, IpSet, Jump, KernelObject, Route, Rule, Sysctl } from './objects.js';
+import type {
+  Chain,
+  Frontend,
+  IpSet,
+  IpSetEntry,
+  Jump,
+  KernelObject,
+  Route,
+  Rule,
+  Sysctl,
+} from './objects.js';
 import { routeProtocol } from './objects.js';
 
 export const ipvsPlan: BalancerPlan = {
@@ -41,18 +51,23 @@ const balancerSysctls: readonly Sysctl[] = (
     ['expire_nodest_conn', '1'],
     ['conn_reuse_mode', '1'],
     ['sloppy_tcp', '0'],
+    ['expire_quiescent_template', '1'],
   ] as const
 ).map(([name, value]) => ({ kind: 'sysctl', path: `net/ipv4/vs/${name}`, value }));
 
-/** IPVS finds a virtual server by the packet's mark, and a backend's MAC by its address. */
+/**
+ * IPVS finds a virtual server by the packet's mark, and a backend's MAC by its address. A persistent one found by mark keeps the
+ * port that the client called, as it has none of its own to compare it with (ip_vs_sched_persist). So a client keeps its
+ * task on a published port by its address (`mh`): until the tasks change, whatever the seconds and the scheduler asked for.
+ */
 function dress({ server, realServers, open }: BalancedFrontend): KernelObject[] {
   const { mark, scheduler, affinityS, frontend } = server;
-  const set =
-    frontend.kind === 'vip'
-      ? { set: vipSet, element: frontend.address }
-      : { set: portSet(frontend.protocol), element: String(frontend.port) };
+  const balancing =
+    affinityS !== null && frontend.kind === 'port'
+      ? ({ scheduler: 'mh', affinityS: null } as const)
+      : { scheduler, affinityS };
   return [
-    { kind: 'virtualServer', mark, scheduler, affinityS },
+    { kind: 'virtualServer', mark, ...balancing },
     ...realServers.map(({ address, port, method, weight }): KernelObject => ({
       kind: 'realServer',
       mark,
@@ -61,8 +76,20 @@ function dress({ server, realServers, open }: BalancedFrontend): KernelObject[] 
       method,
       weight,
     })),
-    ...(open ? [{ kind: 'ipsetEntry', ...set, mark } as const] : []),
+    ...(open ? setEntries(frontend).map((entry) => ({ kind: 'ipsetEntry', ...entry, mark }) as const) : []),
   ];
+}
+
+/** A set of networks and ports knows no /0. */
+const everywhere = ['0.0.0.0/1', '128.0.0.0/1'];
+
+function setEntries(frontend: Frontend): Pick<IpSetEntry, 'set' | 'element'>[] {
+  if (frontend.kind === 'vip') return [{ set: vipSet, element: frontend.address }];
+  const { protocol, port } = frontend;
+  const set = portSet(protocol);
+  return protocol === 'sctp'
+    ? everywhere.map((network) => ({ set, element: `${network},sctp:${port}` }))
+    : [{ set, element: String(port) }];
 }
 
 /** Replies with an alias of node k as their source go to k: a rule and a table per peer. */
@@ -92,8 +119,12 @@ function planTransit(state: NodeNetworkState, ingress: Overlay): (Rule | Route)[
   });
 }
 
-/** Protocols that a port can be published for; a set and a rule each. */
-const publishedProtocols = ['tcp', 'udp', 'sctp'] as const;
+/** Protocols that a port can be published for; a set and a rule each. A set of ports alone matches TCP and UDP only. */
+const publishedProtocols = [
+  { protocol: 'tcp', type: 'bitmap:port', match: 'dst' },
+  { protocol: 'udp', type: 'bitmap:port', match: 'dst' },
+  { protocol: 'sctp', type: 'hash:net,port', match: 'dst,dst' },
+] as const;
 
 /** In an overlay's namespace: the destination's mark, if it is a balanced VIP. */
 const overlayChains = (): (IpSet | Chain | Jump)[] => [
@@ -114,10 +145,10 @@ const overlayChains = (): (IpSet | Chain | Jump)[] => [
 export function hostChains(aliasRange: Cidr): (IpSet | Chain | Jump)[] {
   const replies = acceptReplies(aliasRange);
   return [
-    ...publishedProtocols.map((protocol): IpSet => ({
+    ...publishedProtocols.map(({ protocol, type }): IpSet => ({
       kind: 'ipset',
       name: portSet(protocol),
-      type: 'bitmap:port',
+      type,
     })),
     {
       kind: 'chain',
@@ -127,8 +158,8 @@ export function hostChains(aliasRange: Cidr): (IpSet | Chain | Jump)[] {
       rules: [
         '-d 127.0.0.0/8 -j RETURN',
         ...publishedProtocols.map(
-          (protocol) =>
-            `-p ${protocol} -m addrtype --dst-type LOCAL -j SET --map-set ${portSet(protocol)} dst --map-mark`,
+          ({ protocol, match }) =>
+            `-p ${protocol} -m addrtype --dst-type LOCAL -j SET --map-set ${portSet(protocol)} ${match} --map-mark`,
         ),
       ],
     },

@@ -103,7 +103,7 @@ export interface Rule {
 export interface IpSet {
   readonly kind: 'ipset';
   readonly name: string;
-  readonly type: 'hash:ip' | 'bitmap:port';
+  readonly type: 'hash:ip' | 'hash:net,port' | 'bitmap:port';
 }
 
 export interface IpSetEntry {
