@@ -3,8 +3,9 @@ import { defineConfig } from 'vitest/config';
 /**
  * One project per kind of test, so that each can be run alone:
  * unit needs no root; sim runs the control loops against fake agents from a seed; kernel makes namespaces on this
- * machine's own kernel; uml boots user-mode Linux for what needs IPVS; qemu boots Debian's stock kernel; engine starts a
- * real etcd and a real Docker Engine; lab runs whole clusters.
+ * machine's own kernel; conformance decides what a balancer engine means, on each engine; uml boots user-mode Linux for
+ * what needs IPVS; qemu boots Debian's stock kernel; engine starts a real etcd and a real Docker Engine; lab runs whole
+ * clusters.
  */
 const project = (name: string, options: Record<string, unknown> = {}) => ({
   test: { name, include: [`test/${name}/**/*.test.ts`], environment: 'node', ...options },
@@ -16,6 +17,7 @@ export default defineConfig({
       project('unit'),
       project('sim', { testTimeout: 60_000 }),
       project('kernel', { testTimeout: 30_000, hookTimeout: 30_000 }),
+      project('conformance', { hookTimeout: 190_000, fileParallelism: false }),
       project('uml', { testTimeout: 180_000, hookTimeout: 180_000, fileParallelism: false }),
       project('qemu', { testTimeout: 150_000, hookTimeout: 150_000, fileParallelism: false }),
       project('engine', { testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false }),

@@ -8,7 +8,7 @@ export CI=true
 
 failed=()
 npm run --silent check:static || failed+=(check:static)
-for project in unit sim kernel uml qemu engine lab; do
+for project in unit sim kernel conformance uml qemu engine lab; do
   printf '\n=== test:%s\n' "$project"
   npx --no vitest run --project "$project" || failed+=("$project")
 done

@@ -303,7 +303,9 @@ def icmp_error(host, port, size=32, dont_fragment=False, source_port=0, timeout_
 
 # --- SCTP packets of our own making, for kernels without it. ---------------------------------------------------------
 
-DATA, INIT, INIT_ACK, SACK, COOKIE_ECHO, COOKIE_ACK = 0, 1, 2, 3, 10, 11
+DATA, INIT, INIT_ACK, COOKIE_ECHO, COOKIE_ACK = 0, 1, 2, 10, 11
+# Every packet bears the tag that its receiver gave in INIT or INIT ACK; connection tracking drops others.
+CLIENT_TAG, SERVER_TAG = 9, 7
 CRC32C = []
 for value in range(256):
     for _ in range(8):
@@ -356,15 +358,16 @@ def listen_raw_sctp(port):
                 continue
             client, local = (seen["source"], seen["source_port"]), (seen["destination"], port)
             head = struct.pack("!IHHI", 1, 0, 0, 0)
+            cookie = b"\x00\x07\x00\x08cook"
             reply = {
-                INIT: (INIT_ACK, struct.pack("!IIHHI", 7, 65536, 1, 1, 1) + b"\x00\x07\x00\x08cook"),
+                INIT: (INIT_ACK, struct.pack("!IIHHI", SERVER_TAG, 65536, 1, 1, 1) + cookie),
                 COOKIE_ECHO: (COOKIE_ACK, b""),
                 DATA: (DATA, head + json.dumps(identity(client, local)).encode()),
             }.get(seen["type"])
             if reply is None:
                 continue
             back = struct.pack("=I4s4s", 0, socket.inet_aton(seen["destination"]), bytes(4))
-            data = sctp_packet(port, seen["source_port"], 7, *reply)
+            data = sctp_packet(port, seen["source_port"], CLIENT_TAG, *reply)
             server.sendmsg([data], [(socket.IPPROTO_IP, IP_PKTINFO, back)], 0, (seen["source"], 0))
 
     threading.Thread(target=answer, daemon=True).start()
@@ -386,10 +389,10 @@ def ask_raw_sctp(host, port, source_port=0, count=1):
                     return seen["body"]
 
         try:
-            exchange(0, INIT, struct.pack("!IIHHI", 9, 65536, 1, 1, 1), INIT_ACK)
-            exchange(7, COOKIE_ECHO, b"cook", COOKIE_ACK)
+            exchange(0, INIT, struct.pack("!IIHHI", CLIENT_TAG, 65536, 1, 1, 1), INIT_ACK)
+            exchange(SERVER_TAG, COOKIE_ECHO, b"cook", COOKIE_ACK)
             data = struct.pack("!IHHI", 1, 0, 0, 0) + b"hello"
-            return [json.loads(exchange(7, DATA, data, DATA)[12:]) for _ in range(count)]
+            return [json.loads(exchange(SERVER_TAG, DATA, data, DATA)[12:]) for _ in range(count)]
         except OSError as err:
             return [failure(err, started)]
 

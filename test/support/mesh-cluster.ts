@@ -41,6 +41,10 @@ export interface MeshClusterOptions {
   readonly underlayMtu?: number;
 }
 
+/** The engine's own bridges on a node and their networks: plain containers, and the way out of those with overlays. */
+const bridges = { docker0: '172.17', docker_gwbridge: '172.18' } as const;
+type Bridge = keyof typeof bridges;
+
 /** A node's daemon, as far as the kernel is concerned. */
 interface Daemon {
   readonly kernel: LinuxKernel;
@@ -142,6 +146,7 @@ export class MeshCluster implements AsyncDisposable {
         await ip(`-n ${name} addr add ${leg.address}/24 dev eth${index}`);
         await ip(`-n ${name} link set eth${index} up`);
       }
+      await this.#connectToBridge(container.node, 'docker_gwbridge', name, container.part);
     }
     for (const node of this.nodes) await this.pass(node);
   }
@@ -151,20 +156,8 @@ export class MeshCluster implements AsyncDisposable {
    * @returns the path of its namespace
    */
   async addBridged(node: number, name: string): Promise<string> {
-    const host = this.#namespace(`node${node}`);
     const namespace = await this.#makeNamespace(name);
-    await ip(`-n ${host} link add dock0 type bridge`);
-    await ip(`-n ${host} addr add 172.30.${node}.1/24 dev dock0`);
-    await ip(`-n ${host} link set dock0 up`);
-    await ip(`-n ${host} link add dock1 master dock0 type veth peer name eth0 netns ${namespace}`);
-    await ip(`-n ${host} link set dock1 up`);
-    await ip(`-n ${namespace} addr add 172.30.${node}.2/24 dev eth0`);
-    await ip(`-n ${namespace} link set eth0 up`);
-    await ip(`-n ${namespace} route add default via 172.30.${node}.1`);
-    const source = ['-s', `172.30.${node}.0/24`];
-    const chain = ['iptables', '-t', 'nat', '-A', 'POSTROUTING'];
-    await this.run(`node${node}`, ...chain, ...source, '!', '-o', 'dock0', '-j', 'MASQUERADE');
-    await this.run(`node${node}`, 'iptables', '-A', 'FORWARD', '-i', 'dock0', '-j', 'ACCEPT');
+    await this.#connectToBridge(node, 'docker0', namespace, 2);
     return this.path(name);
   }
 
@@ -216,6 +209,8 @@ export class MeshCluster implements AsyncDisposable {
       await ip(`-n ${namespace} addr add ${address}/24 dev eth0`);
       await ip(`-n ${namespace} link set eth0 up`);
     }
+    for (const node of this.nodes)
+      for (const bridge of Object.keys(bridges)) await this.#makeBridge(node, bridge as Bridge);
     for (const { part } of this.options.containers) await this.#makeNamespace(`c${part}`);
     for (const node of this.nodes) {
       await mkdir(this.#overlays(node), { recursive: true });
@@ -236,7 +231,15 @@ export class MeshCluster implements AsyncDisposable {
   #start(node: number): void {
     const kernel = this.#open(node);
     const log = pino({ level: process.env['SKEP_LOG'] ?? 'silent' }).child({ node });
-    this.#daemons.set(node, { kernel, reconciler: new Reconciler({ kernel, clock: systemClock, log }) });
+    const reconciler = new Reconciler({
+      kernel,
+      clock: systemClock,
+      log,
+      // Looks that nothing asks for cost seconds in a slow guest; a daemon's first pass and `verify` look at everything.
+      resyncMs: 3_600_000,
+      freshMs: 3_600_000,
+    });
+    this.#daemons.set(node, { kernel, reconciler });
   }
 
   #open(node: number): LinuxKernel {
@@ -261,6 +264,29 @@ export class MeshCluster implements AsyncDisposable {
   #legs({ part, ingress }: ContainerOf): SandboxEndpoint[] {
     const path = this.path(`c${part}`);
     return [...(ingress ? [sandboxOf(ingressId, part, path)] : []), sandboxOf(mynetId, part, path)];
+  }
+
+  async #makeBridge(node: number, bridge: Bridge): Promise<void> {
+    const host = this.#namespace(`node${node}`);
+    const network = `${bridges[bridge]}.${node}`;
+    await ip(`-n ${host} link add ${bridge} type bridge`);
+    await ip(`-n ${host} addr add ${network}.1/24 dev ${bridge}`);
+    await ip(`-n ${host} link set ${bridge} up`);
+    const translated = `-A POSTROUTING -s ${network}.0/24 ! -o ${bridge} -j MASQUERADE`;
+    await this.run(`node${node}`, 'iptables', '-t', 'nat', ...translated.split(' '));
+    await this.run(`node${node}`, 'iptables', ...`-A FORWARD -i ${bridge} -j ACCEPT`.split(' '));
+  }
+
+  /** Gives a container an interface on the bridge, and its default route. */
+  async #connectToBridge(node: number, bridge: Bridge, namespace: string, part: number): Promise<void> {
+    const host = this.#namespace(`node${node}`);
+    const port = `b${part}-${bridge.slice(7)}`;
+    const network = `${bridges[bridge]}.${node}`;
+    await ip(`-n ${host} link add ${port} master ${bridge} type veth peer name ethb netns ${namespace}`);
+    await ip(`-n ${host} link set ${port} up`);
+    await ip(`-n ${namespace} addr add ${network}.${part}/24 dev ethb`);
+    await ip(`-n ${namespace} link set ethb up`);
+    await ip(`-n ${namespace} route add default via ${network}.1`);
   }
 
   async #makeNamespace(name: string): Promise<string> {

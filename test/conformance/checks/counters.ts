@@ -1,5 +1,7 @@
 /** What the counters say against what was sent. */
 import assert from 'node:assert';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { ServerCounters, VirtualServerCounters } from '../../../src/dataplane/balancer/engine.js';
 import type { BalancedScope } from '../../../src/dataplane/kernel/linux-kernel.js';
 import { publishedPortMark, vipMark } from '../../../src/dataplane/state.js';
@@ -30,6 +32,30 @@ async function countersOf(
 const moved = (before: ServerCounters, after: ServerCounters): Counted =>
   Object.fromEntries(counted.map((name) => [name, Number(after[name] - before[name])])) as Counted;
 
+/** IPVS adds up what its processors counted every two seconds. */
+const settleMs = 5_000;
+
+/**
+ * Virtual server and the one real server that was used have moved by what was expected.
+ * @returns the real server's address
+ */
+async function assertMoved(
+  look: () => Promise<VirtualServerCounters>,
+  before: VirtualServerCounters,
+  expected: Counted,
+): Promise<string> {
+  const deadline = Date.now() + settleMs;
+  for (;;) {
+    const after = await look();
+    const servers = movedServers(before, after);
+    const found = { virtual: moved(before, after), real: servers.map(([, by]) => by) };
+    const wanted = { virtual: expected, real: [expected] };
+    if (isDeepStrictEqual(found, wanted)) return servers[0]?.[0] ?? '';
+    if (Date.now() > deadline) assert.deepEqual(found, wanted);
+    await sleep(50);
+  }
+}
+
 /** Real servers whose counters moved, by address. */
 function movedServers(before: VirtualServerCounters, after: VirtualServerCounters): [string, Counted][] {
   return after.realServers.flatMap((server): [string, Counted][] => {
@@ -52,10 +78,10 @@ export const counterChecks: readonly Check[] = [
   {
     name: 'counters of a published port: connections, packets and bytes, both ways, as they were sent',
     run: async (world) => {
-      const before = await countersOf(world, 3, host, udpMark);
+      const look = (): Promise<VirtualServerCounters> => countersOf(world, 3, host, udpMark);
+      const before = await look();
       const target = { host: vtepOf(3), port: ports.udp, sourcePort: 40_000, size: 100 };
       const answers = (await world.client.askUdp(target, 5)).map(answered);
-      const after = await countersOf(world, 3, host, udpMark);
       const expected: Counted = {
         connections: 1,
         packets: 5,
@@ -63,13 +89,7 @@ export const counterChecks: readonly Check[] = [
         replyPackets: 5,
         replyBytes: answers.reduce((sum, { bytes }) => sum + bytes + udpHeaderBytes, 0),
       };
-      assert.deepEqual(moved(before, after), expected, 'of the virtual server');
-      const servers = movedServers(before, after);
-      assert.deepEqual(
-        servers.map(([, by]) => by),
-        [expected],
-        'of the real server',
-      );
+      const used = await assertMoved(look, before, expected);
       const flows = await (await world.cluster.kernel(3).table(host)).flows(100_000);
       const flow = flows.find(({ protocol, clientPort }) => protocol === 'udp' && clientPort === 40_000);
       assert(flow, 'the flow is listed');
@@ -80,7 +100,7 @@ export const counterChecks: readonly Check[] = [
           client: clientAddress,
           destination: vtepOf(3),
           destinationPort: ports.udp,
-          realServer: servers[0]?.[0],
+          realServer: used,
         },
       );
     },
@@ -88,7 +108,8 @@ export const counterChecks: readonly Check[] = [
   {
     name: 'counters of a VIP: what callers sent; replies go straight back and are not seen',
     run: async (world) => {
-      const before = await countersOf(world, 1, overlay, vipMarkOfWeb);
+      const look = (): Promise<VirtualServerCounters> => countersOf(world, 1, overlay, vipMarkOfWeb);
+      const before = await look();
       const target = {
         host: vip,
         port: targetPorts.udp,
@@ -97,7 +118,6 @@ export const counterChecks: readonly Check[] = [
         size: 200,
       };
       (await world.caller.askUdp(target, 4)).forEach(answered);
-      const after = await countersOf(world, 1, overlay, vipMarkOfWeb);
       const expected: Counted = {
         connections: 1,
         packets: 4,
@@ -105,29 +125,27 @@ export const counterChecks: readonly Check[] = [
         replyPackets: 0,
         replyBytes: 0,
       };
-      assert.deepEqual(moved(before, after), expected, 'of the virtual server');
-      assert.deepEqual(
-        movedServers(before, after).map(([, by]) => by),
-        [expected],
-        'of the real server',
-      );
+      await assertMoved(look, before, expected);
     },
   },
   {
     name: 'connections that are open are counted as active, until they end',
     run: async (world) => {
-      const active = async (): Promise<number> => (await countersOf(world, 1, host, webMark)).activeFlows;
-      const before = await countersOf(world, 1, host, webMark);
+      const look = (): Promise<VirtualServerCounters> => countersOf(world, 1, host, webMark);
+      const before = await look();
       const held = [];
       for (let i = 0; i < 6; i += 1)
         held.push(answered(await world.client.open({ host: vtepOf(1), port: ports.web })));
       for (const connection of held) answered(await connection.ask());
-      const after = await countersOf(world, 1, host, webMark);
-      assert.equal(Number(after.connections - before.connections), 6);
-      assert.equal(after.activeFlows - before.activeFlows, 6);
+      assert.equal((await look()).activeFlows - before.activeFlows, 6);
+      const connections = async (): Promise<number> =>
+        Number((await look()).connections - before.connections);
+      await until('six connections', async () => ((await connections()) === 6 ? true : undefined), settleMs);
       for (const connection of held) await connection.close();
-      await until('no more active flows than before', async () =>
-        (await active()) <= before.activeFlows ? true : undefined,
+      await until(
+        'no more active flows than before',
+        async () => ((await look()).activeFlows <= before.activeFlows ? true : undefined),
+        settleMs,
       );
     },
   },

@@ -1,7 +1,6 @@
 /** What somebody else changed in the kernel, and leaving. The last checks: afterwards the nodes are in no cluster. */
 import assert from 'node:assert';
 import { access } from 'node:fs/promises';
-import type { BalancerOp } from '../../../src/dataplane/balancer/engine.js';
 import type { BalancedScope } from '../../../src/dataplane/kernel/linux-kernel.js';
 import { mynetVni, vtepOf } from '../../unit/dataplane/plan/network-state.js';
 import type { Check } from '../check.js';
@@ -71,7 +70,7 @@ export const driftChecks: readonly Check[] = [
         const name = `node${node}`;
         const commands = ['iptables-save', 'ip route show table all', 'ip rule', 'ip link', 'ip neigh'];
         if (world.engine === 'ipvs') commands.push('ipset save', 'ipvsadm -S -n');
-        for (const device of ['eth0', 'lo', ...(node === 1 ? ['dock0'] : [])])
+        for (const device of ['eth0', 'lo', 'docker0'])
           for (const hook of ['ingress', 'egress']) commands.push(`tc filter show dev ${device} ${hook}`);
         const texts = await Promise.all(
           commands.map((command) =>

@@ -30,6 +30,7 @@ async function oneEach(peer: Peer, target: StreamTarget): Promise<Map<string, Co
 export const lifecycleChecks: readonly Check[] = [
   {
     name: 'draining: established flows go on, new ones go elsewhere',
+    verified: true,
     run: async (world) => {
       const all = [];
       for (const [peer, target] of targets(world)) all.push(await oneEach(peer, target));
@@ -58,6 +59,7 @@ export const lifecycleChecks: readonly Check[] = [
   },
   {
     name: 'a removed task: its connections are reset, the others go on, UDP flows find another',
+    verified: true,
     run: async (world) => {
       const all = [];
       for (const [peer, target] of targets(world).slice(0, 2)) all.push(await oneEach(peer, target));
@@ -84,6 +86,7 @@ export const lifecycleChecks: readonly Check[] = [
   },
   {
     name: 'nobody serves: refused at once',
+    verified: true,
     run: async (world) => {
       await world.program({ draining: webParts });
       // Node 2 has a firewall of somebody's, which drops what is not balanced.
@@ -117,6 +120,7 @@ export const lifecycleChecks: readonly Check[] = [
   },
   {
     name: 'tasks that drain, go and come back under load cost no new connection',
+    verified: true,
     run: async (world) => {
       const stops = [];
       for (const [peer, target] of targets(world)) stops.push(await peer.startLoad(target, 0));

@@ -117,7 +117,8 @@ export const meshChecks: readonly Check[] = [
           const [answer] = await client.askUdp({ host: vtepOf(node), port: ports.udp, sourcePort: 34_000 });
           assert(answer);
           assert.equal(answered(answer).from, `${vtepOf(node)}:${ports.udp}`);
-          assert.equal(answered(answer).client, `${clientAddress}:34000`);
+          // The port may be another: at the task all three would else be one 4-tuple.
+          assertClient([answer], clientAddress);
         }
     },
   },

@@ -52,10 +52,10 @@ export const nodeChecks: readonly Check[] = [
   {
     name: 'a local container calls a port by its own node',
     run: async (world) => {
-      for (const host of ['172.30.1.1', vtepOf(1)]) {
+      for (const host of ['172.17.1.1', vtepOf(1)]) {
         const answers = await world.peer('boxed').many({ host, port: ports.web }, 12);
         assertEven(answers);
-        assertClient(answers, '172.30.1.2');
+        assertClient(answers, '172.17.1.2');
       }
     },
   },

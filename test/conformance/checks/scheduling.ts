@@ -25,6 +25,7 @@ async function hold(
 export const schedulingChecks: readonly Check[] = [
   {
     name: 'wrr: shares are as the weights',
+    verified: true,
     run: async (world) => {
       await world.program({ scheduler: 'wrr', weights: { 3: 1, 4: 2, 6: 3 } });
       for (const [peer, target] of both(world.caller, world.client)) {
@@ -97,6 +98,7 @@ export const schedulingChecks: readonly Check[] = [
   },
   {
     name: 'affinity: UDP, too',
+    verified: true,
     run: async (world) => {
       await world.program({ affinityS: 300 });
       assertOneTask(await world.client.manyUdp({ host: vtepOf(1), port: ports.udp }, 8));
