@@ -10,8 +10,9 @@ import { systemClock } from '../runtime/clock.js';
 import { crash, runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
 import { chooseEngine, parseEngineChoice } from './balancer/choose.js';
+import { hasIpvs } from './balancer/ipvs.js';
 import { removeLeftovers } from './balancer/leftovers.js';
-import { openPinnedTables, removeAllPins } from './balancer/pinned-tables.js';
+import { hasPins, openPinnedTables, removeAllPins } from './balancer/pinned-tables.js';
 import type { Balancer, NameService } from './daemon.js';
 import { Daemon } from './daemon.js';
 import { Forwarder, hostUpstreams } from './dns/forwarder.js';
@@ -51,7 +52,8 @@ async function main(stop: AbortSignal): Promise<void> {
   const pinDirectory = env['SKEP_BPF_DIR'] ?? '/sys/fs/bpf/skep';
   using engine = await chooseEngine({
     choice: parseEngineChoice(env['SKEP_BALANCER'] ?? 'auto'),
-    hostNetns: null,
+    hasIpvs: () => hasIpvs(null),
+    ebpfBalances: network.state !== null && hasPins(pinDirectory),
     openTables: () => openPinnedTables(pinDirectory),
     onNeither: (err) => log.error({ err }, 'this kernel has neither IPVS nor BPF: nothing will be balanced'),
   });

@@ -1,10 +1,13 @@
-/** Which engine balances on this host: what the configuration says, else `ipvs` where the kernel has it, else `ebpf`. */
+/**
+ * Which engine balances on this host: what the configuration says, else the one that has flows here already, else `ipvs`
+ * where the kernel has it, else `ebpf`. A module that somebody loads later must not end flows at the next start.
+ */
 import { OutsideError, SkepError } from '../../model/errors.js';
 import type { EngineName } from '../plan/balancing.js';
 import { engineNames } from '../plan/balancing.js';
 import { EbpfEngine } from './ebpf.js';
 import type { BalancerEngine } from './engine.js';
-import { hasIpvs, ipvsEngine } from './ipvs.js';
+import { ipvsEngine } from './ipvs.js';
 import type { NodeTables } from './node-tables.js';
 
 export type EngineChoice = EngineName | 'auto';
@@ -20,8 +23,10 @@ export function parseEngineChoice(text: string): EngineChoice {
 
 export interface EngineSource {
   readonly choice: EngineChoice;
-  /** Path of the host's namespace, null for this process's own. */
-  readonly hostNetns: string | null;
+  /** Whether the kernel has IPVS. */
+  readonly hasIpvs: () => Promise<boolean>;
+  /** Whether `ebpf` balances for this node's cluster already. */
+  readonly ebpfBalances: boolean;
   /** Loads programs and maps of `ebpf`. */
   readonly openTables: () => NodeTables;
   /** A kernel that has neither gets `ipvs`, whose reconciler names what lacks; this is why `ebpf` was none. */
@@ -30,10 +35,10 @@ export interface EngineSource {
 
 /** Rejects with OutsideError when the engine that is asked for cannot be had. */
 export async function chooseEngine(source: EngineSource): Promise<BalancerEngine> {
-  const { choice, hostNetns, openTables, onNeither } = source;
+  const { choice, hasIpvs, ebpfBalances, openTables, onNeither } = source;
   if (choice === 'ipvs') return ipvsEngine;
   if (choice === 'ebpf') return new EbpfEngine(openTables);
-  if (await hasIpvs(hostNetns)) return ipvsEngine;
+  if (!ebpfBalances && (await hasIpvs())) return ipvsEngine;
   try {
     return new EbpfEngine(openTables);
   } catch (err) {

@@ -48,6 +48,10 @@ export function openPinnedTables(
   }
 }
 
+/** Whether maps of any layout are pinned for the node. Throws KernelError. */
+export const hasPins = (directory: string): boolean =>
+  namesIn(directory).some((name) => layoutNames.test(name));
+
 /** Removes what any layout has pinned for the node, and the directory unless it is a file system's own. Throws KernelError. */
 export function removeAllPins(directory: string): void {
   removeLayouts(directory, () => true);

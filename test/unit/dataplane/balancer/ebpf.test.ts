@@ -76,11 +76,16 @@ describe('the ebpf engine', () => {
 });
 
 describe('the choice of the engine', () => {
-  const choose = (choice: string, openTables: () => NodeTables) => {
+  const choose = (
+    choice: string,
+    openTables: () => NodeTables,
+    { hasIpvs = false, ebpfBalances = false } = {},
+  ) => {
     const failures: string[] = [];
     const chosen = chooseEngine({
       choice: parseEngineChoice(choice),
-      hostNetns: null,
+      hasIpvs: async () => hasIpvs,
+      ebpfBalances,
       openTables,
       onNeither: (err) => failures.push(err.message),
     });
@@ -94,5 +99,19 @@ describe('the choice of the engine', () => {
     expect(await choose('ebpf', new ModelPins().load)).toEqual(['ebpf']);
     await expect(choose('ebpf', noBpf)).rejects.toThrow('ENOSYS');
     expect(() => parseEngineChoice('nft')).toThrow('no balancer engine nft; there are ipvs, ebpf, auto');
+  });
+
+  test('ipvs where the kernel has it, else ebpf; neither is said', async () => {
+    const { load } = new ModelPins();
+    expect(await choose('auto', load, { hasIpvs: true })).toEqual(['ipvs']);
+    expect(await choose('auto', load)).toEqual(['ebpf']);
+    const [name, failure] = await choose('auto', noBpf);
+    expect([name, failure?.includes('ENOSYS')]).toEqual(['ipvs', true]);
+  });
+
+  test('ebpf that balances already stays, though somebody loaded IPVS meanwhile', async () => {
+    expect(await choose('auto', new ModelPins().load, { hasIpvs: true, ebpfBalances: true })).toEqual([
+      'ebpf',
+    ]);
   });
 });
