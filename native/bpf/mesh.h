@@ -169,10 +169,11 @@ static __always_inline int mesh_request(struct __sk_buff *skb, bool loopback)
   if (!server || !flow) return verdict;
 
   bool too_large = packet.segment_bytes > settings->mtu_bytes;
-  if (too_large && packet.unfragmentable) {
+  if (too_large && packet.unfragmentable && !loopback) {
     count_drop(flow->virtual_server, DROP_OVERSIZE);
-    return answer_too_large(skb, &packet, settings->mtu_bytes, loopback);
+    return answer_too_large(skb, &packet, settings->mtu_bytes);
   }
+  if (too_large && loopback && !make_fragmentable(skb)) return TC_ACT_SHOT;
   bool by_host = too_large || settings->through_chains;
   if (kind == PACKET_FIRST_FRAGMENT) remember_fragment(&packet, 0, flow, by_host ? FRAGMENT_BY_HOST : 0);
   count_request(skb, &packet, flow->real_server);

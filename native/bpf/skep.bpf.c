@@ -14,8 +14,11 @@ SEC("tc") int skep_uplink(struct __sk_buff *skb)
 /* Egress of lo: requests of the node's own processes. */
 SEC("tc") int skep_loopback(struct __sk_buff *skb) { return mesh_request(skb, true); }
 
-/* Ingress of the host's end of the veth pair to ingress: replies. */
-SEC("tc") int skep_return(struct __sk_buff *skb) { return mesh_reply(skb); }
+/* Ingress of the host's end of the veth pair to ingress: replies. (And what the bridge floods there.) */
+SEC("tc") int skep_return(struct __sk_buff *skb)
+{
+  return skb->pkt_type == PACKET_HOST ? mesh_reply(skb) : TC_ACT_OK;
+}
 
 /* Ingress of containers' ports on overlays: calls of VIPs. The class id of the filter names the overlay, see layout.h. */
 SEC("tc") int skep_vip(struct __sk_buff *skb) { return vip_request(skb); }

@@ -1,4 +1,8 @@
-/* The ICMP error to a sender whose packet is larger than the tunnel takes and must not be fragmented (RFC 1191). */
+/*
+ * Packets that are larger than the tunnel takes and are not to be fragmented. Their sender is told so (RFC 1191), unless it is this
+ * node: a socket connected to an address of its own node would not follow (Linux keeps no route for it that could be outdated).
+ * Those are fragmented all the same: lo has no path to discover.
+ */
 #ifndef SKEP_TOO_LARGE_H
 #define SKEP_TOO_LARGE_H
 
@@ -32,7 +36,7 @@ static __always_inline bool checksum_is_partial(struct __sk_buff *skb, const str
 }
 
 /* Turns the packet into the error and sends it back where it came from. */
-static __noinline int answer_too_large(struct __sk_buff *skb, const struct packet *packet, __u32 mtu_bytes, bool loopback)
+static __noinline int answer_too_large(struct __sk_buff *skb, const struct packet *packet, __u32 mtu_bytes)
 {
   const __u32 grown = sizeof(struct iphdr) + sizeof(struct icmp_header);
   __u32 quoted_header = (packet->transport & 0x7f) - IP_OFFSET;
@@ -70,7 +74,20 @@ static __noinline int answer_too_large(struct __sk_buff *skb, const struct packe
   __u32 header_sum = 0;
   for (__u32 i = 0; i < sizeof *ip / 2; i++) header_sum += ((__u16 *)ip)[i];
   ip->check = checksum_plus(0xffff, header_sum);
-  return bpf_redirect(skb->ifindex, loopback ? BPF_F_INGRESS : 0);
+  return bpf_redirect(skb->ifindex, 0);
+}
+
+/* Takes the mark off that forbids fragments, and gives an id to tell them by: with the mark Linux often leaves that 0. */
+static __noinline bool make_fragmentable(struct __sk_buff *skb)
+{
+  struct iphdr *ip = header_at(skb, IP_OFFSET, sizeof *ip);
+  if (!ip) return false;
+  __u32 *word = (void *)&ip->id, before = *word; /* id and fragment offset */
+  if (!(ip->frag_off & bpf_htons(IP_DF))) return true;
+  ip->frag_off &= ~bpf_htons(IP_DF);
+  ip->id = bpf_get_prandom_u32();
+  ip->check = checksum_plus(ip->check, checksum_difference(before, *word, 0));
+  return true;
 }
 
 #endif

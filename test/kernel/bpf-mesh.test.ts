@@ -397,6 +397,13 @@ describe('replies', () => {
     ).toBe('ok: tcp 10.0.0.5:80 > 10.0.1.1:4000 A');
   });
 
+  test('to another machine are none of this node’s', () => {
+    publish('tcp');
+    establish(request.from);
+    const flooded = answer('tcp', { macs: { to: '02:00:00:00:00:01' } });
+    expect(line(flooded)).toBe('ok: tcp 240.64.64.5:80 > 198.51.100.9:4000 A');
+  });
+
   test('set out to the node that their alias names', () => {
     balancer.aliasNode(0x101, '02:42:0a:00:01:07' as Mac);
     const { verdict, frame: octets } = send('skep_alias', 'tcp', reply);
@@ -556,6 +563,15 @@ describe('packets larger than the tunnel takes', () => {
     const outcome = ask('udp', { payloadBytes: 1440 });
     expect([outcome.mark, line(outcome)]).toEqual([mark, 'ok: udp 198.51.100.9:4000 > 240.64.64.5:80']);
     expect(ask('udp', { payloadBytes: 1422 }).verdict).toBe('redirect'); // 1450 with its headers
+  });
+
+  test('the node’s own are, even if marked not to be', () => {
+    publish('udp');
+    const call = { from: '127.0.0.1:4000', to: '127.0.0.1:8080', payloadBytes: 2000, unfragmentable: true, id: 0 };
+    const outcome = send('skep_loopback', 'udp', call);
+    expect([outcome.mark, line(outcome)]).toEqual([mark, 'redirect: udp 10.0.1.1:4000 > 240.64.64.5:80']);
+    expect(outcome.frame.readUInt16BE(20)).toBe(0);
+    expect(macsOf(outcome.frame)).toMatch(/^00:00:00:00:00:00 < /);
   });
 
   test('unless they are many packets in one, each small enough', () => {
