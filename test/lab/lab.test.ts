@@ -7,9 +7,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { groupMembers } from '../../src/lab/cgroups.js';
-import { tryHostCommand } from '../../src/lab/host-command.js';
+import { hostCommand, tryHostCommand } from '../../src/lab/host-command.js';
 import { Lab, checkout } from '../../src/lab/lab.js';
 import { labPaths } from '../../src/lab/layout.js';
+import { inNamespace } from '../../src/lab/switch.js';
 import { observeNamespaces, observeTraces } from '../support/machine-traces.js';
 
 const name = 'test-lab';
@@ -178,11 +179,25 @@ describe('a lab of two nodes', () => {
     const { group } = lab.node('node2');
     const namespaces = [...observeNamespaces(groupMembers(group))].filter((id) => !machineNamespaces.has(id));
     expect(namespaces.length).toBeGreaterThanOrEqual(6 + 4);
-    const waiting = lab.exec('node2', ['sleep', '7656']);
-    const cut = expect(waiting).rejects.toThrow('the node does not answer');
-    await expect.poll(() => lab.exec('node2', ['pgrep', '-f', 'sleep 7656']).then((r) => r.exitCode)).toBe(0);
+    // TCP would go on for minutes telling a peer that is out of reach of its end, and keep the namespace for that.
+    const listener = lab.exec('node1', ['sh', '-c', 'sleep 7656 | busybox nc -l -p 7657']);
+    const caller = expect(
+      lab.exec('node2', ['sh', '-c', 'sleep 7656 | until busybox nc 192.168.60.1 7657; do sleep 0.1; done']),
+    ).rejects.toThrow('the node does not answer');
+    const connected = async (): Promise<number> =>
+      (await lab.exec('node2', ['grep', '-i', ':1DE9 01', '/proc/net/tcp'])).exitCode;
+    await expect.poll(connected, { timeout: 10_000 }).toBe(0);
+    // A veth goes with the namespace of either end.
+    const inSwitch = (argv: string): string[] => inNamespace(lab.paths.switchNamespace, argv.split(' '));
+    const pid = lab.status()[1]?.pid;
+    await hostCommand(inSwitch(`ip link add probe type veth peer name probe0 netns ${pid}`));
     await lab.kill('node2');
-    await cut;
+    await caller;
+    const probe = async (): Promise<number> =>
+      (await tryHostCommand(inSwitch('ip link show probe'))).exitCode;
+    await expect.poll(probe, { timeout: 5_000 }).toBe(1);
+    await lab.exec('node1', ['pkill', '-f', '765[67]']);
+    await listener;
     expect(groupMembers(group)).toEqual([]);
     const left = observeNamespaces();
     expect(namespaces.filter((id) => left.has(id))).toEqual([]);
