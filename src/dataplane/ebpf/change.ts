@@ -119,10 +119,12 @@ export class Change {
         wanted.reals.clear();
         return;
       }
-      const { frontend } = object;
-      assert(frontend !== undefined, 'a virtual server has a frontend here');
-      assert((frontend.kind === 'port') === (this.vni === hostVni), 'ports in the host, VIPs in overlays');
-      wanted.object = { ...object, frontend };
+      assert(hasFrontend(object), 'a virtual server has a frontend here');
+      assert(
+        (object.frontend.kind === 'port') === (this.vni === hostVni),
+        'ports in the host, VIPs in overlays',
+      );
+      wanted.object = object;
       return;
     }
     const key = realKey(ipv4Number(object.address), object.port);
@@ -130,10 +132,9 @@ export class Change {
       wanted.reals.delete(key);
       return;
     }
-    const { mac } = object;
-    assert(mac !== undefined, 'a real server has a MAC here');
+    assert(hasMac(object), 'a real server has a MAC here');
     if (wanted.object === null) throw new KernelError(opLine(op), 'ENOENT');
-    wanted.reals.set(key, { ...object, mac });
+    wanted.reals.set(key, object);
   }
 
   #stage({ record: known, object, reals: wantedReals }: Wanted): void {
@@ -274,3 +275,7 @@ export class Change {
 
 /** Never 0: that is an entry that nobody ever had. */
 const nextGeneration = (image: Image, index: number): number => (image.generationOf(index) + 1) >>> 0 || 1;
+
+const hasFrontend = (server: VirtualServer): server is VirtualRecord['object'] =>
+  server.frontend !== undefined;
+const hasMac = (server: RealServer): server is RealRecord['object'] => server.mac !== undefined;
