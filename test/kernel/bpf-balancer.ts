@@ -48,8 +48,32 @@ export const taskMac = (task: number): Mac => `02:42:0a:00:00:${task.toString(16
 export const aliasOf = (task: number): string => `240.64.64.${task}`;
 export const taskAddress = (task: number): string => `10.0.0.${task}`;
 export const mark = 0x5e00_1234;
-/** Room for the servers of one virtual server, in real servers and in slots. */
+/** Room for the servers of one virtual server, in real servers and in slots; and virtual servers, with the unused first. */
 const stride = 1024;
+const virtualServersMax = 4;
+const realServersMax = virtualServersMax * stride;
+
+const capacities: Partial<Record<MapName, number>> = {
+  skep_virtual_servers: virtualServersMax,
+  skep_virtual_counters: virtualServersMax,
+  skep_cursors: virtualServersMax,
+  skep_real_servers: realServersMax,
+  skep_counters: realServersMax * limits.COUNTER_SHARDS,
+  skep_active: realServersMax,
+  skep_slots: realServersMax,
+  skep_flows: 4096,
+  skep_young_flows: 4096,
+};
+/** Hashes, which are emptied, and arrays that a program writes, which are zeroed; in other arrays only what was put. */
+const hashes = [
+  'skep_addresses',
+  'skep_vips',
+  'skep_flows',
+  'skep_young_flows',
+  'skep_affinity',
+  'skep_fragments',
+] as const;
+const written = ['skep_virtual_counters', 'skep_cursors', 'skep_counters', 'skep_active'] as const;
 
 /** What a program made of a packet. */
 export interface Outcome {
@@ -62,22 +86,15 @@ export class TestBalancer implements Disposable {
   readonly #bpffs = new TestBpffs();
   readonly #loaded: LoadedPrograms;
 
-  constructor(capacities: Partial<Record<MapName, number>> = {}) {
+  readonly #put = new Map<MapName, Set<number>>();
+
+  /** Loads the programs, which costs more than all else here. */
+  constructor(flowsMax = capacities.skep_flows) {
     this.#loaded = loadPrograms({
       pinDirectory: this.#bpffs.pins,
-      capacities: {
-        skep_flows: 4096,
-        skep_young_flows: 4096,
-        skep_real_servers: 16 * stride,
-        skep_counters: 16 * stride * limits.COUNTER_SHARDS,
-        skep_active: 16 * stride,
-        skep_slots: 16 * stride,
-        ...capacities,
-      },
+      capacities: { ...capacities, ...(flowsMax === undefined ? {} : { skep_flows: flowsMax }) },
     });
-    this.configure({});
-    for (const address of [node.address, node.other, node.own])
-      this.map('skep_addresses').put(be32Octets(address), u32Octets(1));
+    this.reset();
   }
 
   [Symbol.dispose](): void {
@@ -85,10 +102,36 @@ export class TestBalancer implements Disposable {
     this.#bpffs[Symbol.dispose]();
   }
 
+  /** As it was made: no virtual servers, no flows, nothing counted. */
+  reset(): void {
+    for (const name of hashes) {
+      const map = this.map(name);
+      map.deleteMany(map.getAll().map(({ key }) => key));
+    }
+    for (const name of written) {
+      const map = this.map(name);
+      map.putRange(0, Buffer.alloc(map.entriesMax * map.valueBytes));
+    }
+    for (const [name, indices] of this.#put)
+      for (const index of indices)
+        this.map(name).put(u32Octets(index), Buffer.alloc(this.map(name).valueBytes));
+    this.#put.clear();
+    this.configure({});
+    for (const address of [node.address, node.other, node.own])
+      this.map('skep_addresses').put(be32Octets(address), u32Octets(1));
+  }
+
   map(name: MapName): NonNullable<ReturnType<LoadedPrograms['maps']['get']>> {
     const map = this.#loaded.maps.get(name);
     if (!map) throw new Error(`the object has no map ${name}`);
     return map;
+  }
+
+  /** Puts an entry of an array. */
+  put(name: MapName, index: number, value: Buffer): void {
+    this.map(name).put(u32Octets(index), value);
+    const indices = this.#put.get(name) ?? new Set();
+    this.#put.set(name, indices.add(index));
   }
 
   configure({
@@ -107,7 +150,7 @@ export class TestBalancer implements Disposable {
       ownMac: node.mac,
       throughChains: throughChains ? 1 : 0,
     });
-    this.map('skep_settings').put(u32Octets(0), settings);
+    this.put('skep_settings', 0, settings);
   }
 
   /** Puts a virtual server with its real servers, or replaces it. */
@@ -115,10 +158,11 @@ export class TestBalancer implements Disposable {
     servers.forEach((server, i) => this.setServer(index, i, server, port === undefined));
     const sequence = slots ?? servers.map((_, i) => i);
     sequence.forEach((server, i) => {
-      this.map('skep_slots').put(u32Octets(index * stride + i), u32Octets(index * stride + server));
+      this.put('skep_slots', index * stride + i, u32Octets(index * stride + server));
     });
-    this.map('skep_virtual_servers').put(
-      u32Octets(index),
+    this.put(
+      'skep_virtual_servers',
+      index,
       structs.virtualServer.encode({
         firstSlot: index * stride,
         slotCount: sequence.length,
@@ -132,10 +176,7 @@ export class TestBalancer implements Disposable {
       }),
     );
     if (port !== undefined)
-      this.map('skep_ports').put(
-        u32Octets((publishedIndices[port.protocol] << 16) | port.published),
-        u32Octets(index),
-      );
+      this.put('skep_ports', (publishedIndices[port.protocol] << 16) | port.published, u32Octets(index));
     // A test run has no class id: it is that of VNI 0.
     if (vip !== undefined)
       this.map('skep_vips').put(
@@ -151,8 +192,9 @@ export class TestBalancer implements Disposable {
     { task, weight = 1, generation = 1, port = 80 }: TestServer,
     vip = false,
   ): void {
-    this.map('skep_real_servers').put(
-      u32Octets(index * stride + position),
+    this.put(
+      'skep_real_servers',
+      index * stride + position,
       structs.realServer.encode({
         virtualServer: index,
         generation,
@@ -165,14 +207,11 @@ export class TestBalancer implements Disposable {
   }
 
   removeServer(index: number, position: number): void {
-    this.map('skep_real_servers').put(
-      u32Octets(index * stride + position),
-      Buffer.alloc(structs.realServer.bytes),
-    );
+    this.put('skep_real_servers', index * stride + position, Buffer.alloc(structs.realServer.bytes));
   }
 
   aliasNode(part: number, mac: Mac): void {
-    this.map('skep_alias_nodes').put(u32Octets(part), structs.aliasNode.encode({ mac, present: 1 }));
+    this.put('skep_alias_nodes', part, structs.aliasNode.encode({ mac, present: 1 }));
   }
 
   run(
@@ -253,7 +292,7 @@ export class TestBalancer implements Disposable {
   setActive(index: number, position: number, flows: number): void {
     const value = Buffer.alloc(8);
     viewOf(value).setBigUint64(0, BigInt(flows), true);
-    this.map('skep_active').put(u32Octets(index * stride + position), value);
+    this.put('skep_active', index * stride + position, value);
   }
 
   drops(index: number): Partial<Record<keyof typeof dropReason, number>> {

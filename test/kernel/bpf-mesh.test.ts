@@ -2,7 +2,7 @@
  * The mesh's programs on single packets: what becomes of each, and what the maps remember. Goal: every rule of a flow's life (both
  * tiers, draining, generations, collisions) and every rewriting shows in one line that fails by itself.
  */
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Mac } from '../../src/model/addresses.js';
 import type { Outcome, ProgramName } from './bpf-balancer.js';
 import { aliasOf, mark, node, taskMac, TestBalancer } from './bpf-balancer.js';
@@ -10,10 +10,13 @@ import type { FrameOptions, Transport } from './bpf-frames.js';
 import { fragments, frame, icmpError, macsOf, readFrame, reassemble } from './bpf-frames.js';
 
 let balancer: TestBalancer;
-beforeEach(() => {
+beforeAll(() => {
   balancer = new TestBalancer();
 });
-afterEach(() => balancer[Symbol.dispose]());
+beforeEach(() => {
+  balancer.reset();
+});
+afterAll(() => balancer[Symbol.dispose]());
 
 const client = '198.51.100.9';
 const request: FrameOptions = { from: `${client}:4000`, to: `${node.address}:8080` };
@@ -119,13 +122,18 @@ describe('tcp', () => {
   });
 
   test('a full table leaves a flow in the tier that gives way', () => {
-    balancer[Symbol.dispose]();
-    balancer = new TestBalancer({ skep_flows: 2 });
-    publish('tcp');
-    for (const port of [4000, 4001]) establish(`${client}:${port}`);
-    expect(balancer.flows().map((flow) => flow.split(' ')[0])).toEqual(['firm', 'young']);
-    expect(line(ask('tcp', { from: `${client}:4001` }))).toMatch(/^redirect: .* > 240\.64\.64\.5:80 A$/);
-    expect(balancer.active(1, 0)).toBe(1);
+    const roomy = balancer;
+    using tight = new TestBalancer(2); // two entries: one mesh flow
+    balancer = tight;
+    try {
+      publish('tcp');
+      for (const port of [4000, 4001]) establish(`${client}:${port}`);
+      expect(balancer.flows().map((flow) => flow.split(' ')[0])).toEqual(['firm', 'young']);
+      expect(line(ask('tcp', { from: `${client}:4001` }))).toMatch(/^redirect: .* > 240\.64\.64\.5:80 A$/);
+      expect(balancer.active(1, 0)).toBe(1);
+    } finally {
+      balancer = roomy;
+    }
   });
 });
 
@@ -567,7 +575,13 @@ describe('packets larger than the tunnel takes', () => {
 
   test('the node’s own are, even if marked not to be', () => {
     publish('udp');
-    const call = { from: '127.0.0.1:4000', to: '127.0.0.1:8080', payloadBytes: 2000, unfragmentable: true, id: 0 };
+    const call = {
+      from: '127.0.0.1:4000',
+      to: '127.0.0.1:8080',
+      payloadBytes: 2000,
+      unfragmentable: true,
+      id: 0,
+    };
     const outcome = send('skep_loopback', 'udp', call);
     expect([outcome.mark, line(outcome)]).toEqual([mark, 'redirect: udp 10.0.1.1:4000 > 240.64.64.5:80']);
     expect(outcome.frame.readUInt16BE(20)).toBe(0);

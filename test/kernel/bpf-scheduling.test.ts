@@ -1,5 +1,5 @@
 /** Which real server new flows get: each scheduler's distribution, affinity, and what is passed over. */
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { u32Octets } from '../../src/dataplane/ebpf/struct.js';
 import { structs } from '../../src/dataplane/ebpf/layout.js';
 import { ipv4Number } from '../../src/dataplane/ebpf/ipv4.js';
@@ -8,10 +8,13 @@ import { node, TestBalancer } from './bpf-balancer.js';
 import { frame, readFrame } from './bpf-frames.js';
 
 let balancer: TestBalancer;
-beforeEach(() => {
+beforeAll(() => {
   balancer = new TestBalancer();
 });
-afterEach(() => balancer[Symbol.dispose]());
+beforeEach(() => {
+  balancer.reset();
+});
+afterAll(() => balancer[Symbol.dispose]());
 
 const serve = (servers: readonly TestServer[], rest: Partial<TestVirtualServer> = {}): void =>
   balancer.serve({ index: 1, port: { protocol: 'tcp', published: 8080 }, servers, ...rest });
@@ -152,7 +155,7 @@ describe('slots that are passed over', () => {
 
   test('a slot with nobody in it', () => {
     serve([{ task: 5 }, { task: 6 }]);
-    balancer.map('skep_slots').put(u32Octets(1024), u32Octets(0));
+    balancer.put('skep_slots', 1024, u32Octets(0));
     expect(openMany(2)).toEqual([6, 6]);
   });
 });

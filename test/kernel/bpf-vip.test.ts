@@ -1,16 +1,19 @@
 /** Calls of VIPs on single packets: the destination's MAC changes and nothing else, and a flow keeps its task. */
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Outcome } from './bpf-balancer.js';
 import { taskAddress, taskMac, TestBalancer } from './bpf-balancer.js';
 import type { FrameOptions, Transport } from './bpf-frames.js';
 import { fragments, frame, icmpError, macsOf } from './bpf-frames.js';
 
 let balancer: TestBalancer;
-beforeEach(() => {
+beforeAll(() => {
   balancer = new TestBalancer();
+});
+beforeEach(() => {
+  balancer.reset();
   balancer.serve({ index: 1, vip: '10.0.0.2', servers: [{ task: 5 }, { task: 6 }] });
 });
-afterEach(() => balancer[Symbol.dispose]());
+afterAll(() => balancer[Symbol.dispose]());
 
 const caller = taskAddress(9);
 const call: FrameOptions = {
