@@ -1,5 +1,6 @@
 /**
- * `npm run demo`: a three-node lab, a published service made with the stock docker CLI, calls from outside through every node.
+ * `npm run demo`: a three-node lab on this machine's own kernel, a published service made with the stock docker CLI, calls from
+ * outside through every node.
  * Prints every docker command before it runs it, then what each answer saw, and leaves the cluster running.
  */
 import { setTimeout as delay } from 'node:timers/promises';
