@@ -140,12 +140,19 @@ export function acceptance({ kernel, engine }: AcceptanceOptions): void {
 }
 
 function sessionOf(engine: EngineName): void {
-  /** What concerns the control plane alone is proven once, where it takes seconds. */
-  const testOnce = test.runIf(engine === 'ebpf');
+  /** What the control plane refuses has nothing to do with engines: proven once, where it takes seconds. */
+  const testOnce = (name: string, prove: () => Promise<void>): void => {
+    if (engine === 'ebpf') test(name, prove);
+  };
   let probe: RunningTask;
 
   beforeAll(() => {
     expect(cluster.lab.status().map(({ state }) => state)).toEqual(['running', 'running', 'running']);
+  });
+
+  test('0. the engine is the one that the kernel suggests', async () => {
+    for (const node of nodes)
+      expect(await cluster.run(node, ['skep', 'status'])).toContain(`engine      ${engine}\n`);
   });
 
   test('1. init, join by the printed command, three nodes Ready, the marker on the right one', async () => {
