@@ -31,13 +31,22 @@ nsenter --net="$SKEP_LAB_SWITCH" ip link set "$SKEP_LAB_PORT" master lab up
 export SKEP_LAB_INTERFACE=eth0
 
 # --- Root ---------------------------------------------------------------------------------------------------------
+# An overlay's lower layer ends where another disk is mounted: those of this machine get overlays of their own.
+others=()
+while read -r device place _; do
+  if [[ $device == /dev/* && -d $place && ! $place =~ ^/((dev|proc|sys|run|tmp|boot)(/|$)|$) ]]; then others+=("$place"); fi
+done </proc/self/mounts
+
 work=$SKEP_LAB_DIR/root
 mount -t tmpfs -o mode=755 tmpfs "$work"
 mkdir "$work/disk" "$work/root"
 # No barriers: a power cut here is the death of processes, and what they wrote survives that.
 mount -t ext4 -o loop,nobarrier,noatime,noinit_itable "$SKEP_LAB_DISK" "$work/disk"
-mkdir -p "$work/disk/upper" "$work/disk/work"
-mount -t overlay -o "lowerdir=/,upperdir=$work/disk/upper,workdir=$work/disk/work" overlay "$work/root"
+for place in / "${others[@]}"; do
+  layer=$work/disk/layer${place//\//-}
+  mkdir -p "$layer/upper" "$layer/work"
+  mount -t overlay -o "lowerdir=$place,upperdir=$layer/upper,workdir=$layer/work" overlay "$work/root$place"
+done
 cd "$work/root"
 mkdir -p run proc sys dev tmp
 mount -t tmpfs -o mode=755 tmpfs run
