@@ -64,7 +64,7 @@ const capacities: Partial<Record<MapName, number>> = {
   skep_flows: 4096,
   skep_young_flows: 4096,
 };
-/** Hashes, which are emptied, and arrays that a program writes, which are zeroed; in other arrays only what was put. */
+/** Hashes, which are emptied; arrays that programs write for each virtual server; in others only what was put is zeroed. */
 const hashes = [
   'skep_addresses',
   'skep_vips',
@@ -73,7 +73,7 @@ const hashes = [
   'skep_affinity',
   'skep_fragments',
 ] as const;
-const written = ['skep_virtual_counters', 'skep_cursors', 'skep_counters', 'skep_active'] as const;
+const written = ['skep_virtual_counters', 'skep_cursors'] as const;
 
 /** What a program made of a packet. */
 export interface Outcome {
@@ -85,7 +85,6 @@ export interface Outcome {
 export class TestBalancer implements Disposable {
   readonly #bpffs = new TestBpffs();
   readonly #loaded: LoadedPrograms;
-
   readonly #put = new Map<MapName, Set<number>>();
 
   /** Loads the programs, which costs more than all else here. */
@@ -155,7 +154,10 @@ export class TestBalancer implements Disposable {
 
   /** Puts a virtual server with its real servers, or replaces it. */
   serve({ index, port, vip, scheduler = 'RR', affinityS = 0, servers, slots }: TestVirtualServer): void {
-    servers.forEach((server, i) => this.setServer(index, i, server, port === undefined));
+    servers.forEach((server, i) => {
+      this.setServer(index, i, server, port === undefined);
+      this.#zeroCounts(index * stride + i);
+    });
     const sequence = slots ?? servers.map((_, i) => i);
     sequence.forEach((server, i) => {
       this.put('skep_slots', index * stride + i, u32Octets(index * stride + server));
@@ -204,6 +206,13 @@ export class TestBalancer implements Disposable {
         weight,
       }),
     );
+  }
+
+  #zeroCounts(realServer: number): void {
+    const counters = Buffer.alloc(structs.counters.bytes);
+    this.put('skep_active', realServer, Buffer.alloc(8));
+    for (let shard = 0; shard < limits.COUNTER_SHARDS; shard++)
+      this.put('skep_counters', realServer * limits.COUNTER_SHARDS + shard, counters);
   }
 
   removeServer(index: number, position: number): void {
