@@ -10,6 +10,7 @@
 #ifndef SKEP_FLOWS_H
 #define SKEP_FLOWS_H
 
+#include <linux/in.h>
 #include "maps.h"
 #include "packet.h"
 
@@ -71,18 +72,6 @@ static __always_inline struct flow_key request_of(const struct flow_key *reply_k
                            .source_port = reply_key->destination_port,
                            .destination_port = reply->port,
                            .scope = reply_key->scope};
-}
-
-static __always_inline void count_drop(__u32 virtual_server, enum drop_reason reason)
-{
-  struct virtual_counters *counters = bpf_map_lookup_elem(&skep_virtual_counters, &virtual_server);
-  if (counters) __sync_fetch_and_add(&counters->drops[reason], 1);
-}
-
-static __always_inline struct counters *counters_of(__u32 real_server)
-{
-  __u32 index = real_server * COUNTER_SHARDS + bpf_get_smp_processor_id() % COUNTER_SHARDS;
-  return bpf_map_lookup_elem(&skep_counters, &index);
 }
 
 /* The flow's real server; NULL when that has gone or its entry is another's by now. */

@@ -9,6 +9,7 @@
 #define SKEP_FRAGMENTS_H
 
 #include "flows.h"
+#include "rewrite.h"
 
 static __always_inline struct fragment_key fragment_key_of(const struct packet *packet, __u32 vni)
 {

@@ -3,6 +3,8 @@
  * own and no configuration: all of it is in the maps of layout.h, so that a program can be replaced by its successor between two
  * packets. For Linux 6.1 and later.
  */
+#include "mesh_reply.h"
+#include "mesh_request.h"
 #include "vip.h"
 
 /* Ingress of each device of the host that has an IPv4 address: requests to published ports, from outside and from containers. */

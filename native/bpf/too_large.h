@@ -6,7 +6,8 @@
 #ifndef SKEP_TOO_LARGE_H
 #define SKEP_TOO_LARGE_H
 
-#include "packet.h"
+#include <linux/pkt_cls.h>
+#include "rewrite.h"
 
 /* Of the packet's transport header; what there is of a TCP header without options. */
 #define QUOTED_BYTES 20

@@ -6,7 +6,8 @@
 #ifndef SKEP_VIP_H
 #define SKEP_VIP_H
 
-#include "mesh.h"
+#include "fragments.h"
+#include "serving.h"
 
 /* To the real server's MAC: the bridge carries it on; a bridge does not send a frame back to the port it came from. */
 static __always_inline int send_to_server(struct __sk_buff *skb, const struct real_server *server)

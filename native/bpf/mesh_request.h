@@ -1,0 +1,128 @@
+/*
+ * Requests of the mesh. From an uplink a request goes to the far side of the veth pair at once (bpf_redirect_peer), which is the
+ * bridge of ingress. The node's own stack takes it instead, by its route to the alias, when an administrator has rules for it or
+ * when it must be fragmented. The node's own calls leave by lo and are turned round there.
+ */
+#ifndef SKEP_MESH_REQUEST_H
+#define SKEP_MESH_REQUEST_H
+
+#include "fragments.h"
+#include "mesh.h"
+#include "serving.h"
+#include "too_large.h"
+
+static __always_inline bool is_loopback_address(__be32 address) { return (address & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000); }
+
+static __always_inline __u32 virtual_server_of(const struct packet *packet)
+{
+  __u32 protocol = packet->protocol == IPPROTO_TCP ? PUBLISHED_TCP : packet->protocol == IPPROTO_UDP ? PUBLISHED_UDP : PUBLISHED_SCTP;
+  __u32 index = protocol << 16 | bpf_ntohs(packet->destination_port);
+  __u32 *server = bpf_map_lookup_elem(&skep_ports, &index);
+  return server ? *server : 0;
+}
+
+/* Sends a rewritten request on its way. Its frame must already bear the task's MAC, unless it goes by the host. */
+static __always_inline int send_to_task(struct __sk_buff *skb, const struct settings *settings, const struct real_server *server,
+                                        bool by_host, bool loopback)
+{
+  if (!by_host) return loopback ? bpf_redirect(settings->host_link, 0) : bpf_redirect_peer(settings->host_link, 0);
+  __u32 index = server->virtual_server;
+  struct virtual_server *virtual_server = bpf_map_lookup_elem(&skep_virtual_servers, &index);
+  if (virtual_server) skb->mark = virtual_server->mark;
+  /* Comes in by lo again: only so does it lose the route it left with. */
+  return loopback ? bpf_redirect(LOOPBACK_LINK, BPF_F_INGRESS) : TC_ACT_OK;
+}
+
+/* An ICMP error about a reply: to the task that sent it, in the task's terms. */
+static __noinline int request_error(struct __sk_buff *skb, const struct packet *packet, bool loopback)
+{
+  struct settings *settings = mesh_settings();
+  struct flow_key key = {.source = packet->inner_destination,
+                         .destination = packet->inner_source,
+                         .source_port = packet->destination_port,
+                         .destination_port = packet->source_port,
+                         .scope = packet->protocol};
+  bool established;
+  struct flow *flow = find_flow(&key, &established);
+  if (!settings || !flow || flow->flags & FLOW_REPLY) return TC_ACT_OK;
+  struct real_server *server = server_of(flow);
+  if (!server) return TC_ACT_OK;
+  struct rewrite rewrite = {.source = flow->client ?: packet->source,
+                            .destination = flow->address,
+                            .inner_source = flow->address,
+                            .inner_destination = flow->client ?: packet->inner_destination,
+                            .source_port = flow->port,
+                            .destination_port = packet->destination_port};
+  bool by_host = settings->through_chains;
+  if (!by_host && !rewrite_frame(skb, server->mac, settings->own_mac)) return TC_ACT_SHOT;
+  if (!rewrite_icmp_error(skb, packet, &rewrite)) return TC_ACT_SHOT;
+  return send_to_task(skb, settings, server, by_host, loopback);
+}
+
+static __noinline int request_fragment(struct __sk_buff *skb, const struct packet *packet, bool loopback)
+{
+  struct settings *settings = mesh_settings();
+  struct fragment *fragment = find_fragment(packet, 0);
+  if (!settings || !fragment || fragment->flags & FLOW_REPLY) return TC_ACT_OK;
+  __u32 index = fragment->real_server;
+  struct real_server *server = bpf_map_lookup_elem(&skep_real_servers, &index);
+  if (!server || !server->virtual_server) return TC_ACT_SHOT;
+  struct rewrite rewrite = {.source = fragment->client ?: packet->source, .destination = fragment->address};
+  bool by_host = fragment->flags & FRAGMENT_BY_HOST;
+  if (!by_host && !rewrite_frame(skb, server->mac, settings->own_mac)) return TC_ACT_SHOT;
+  if (!rewrite_fragment(skb, packet, &rewrite)) return TC_ACT_SHOT;
+  count_request(skb, packet, index);
+  return send_to_task(skb, settings, server, by_host, loopback);
+}
+
+/* A packet to this node, from outside or (`loopback`) from one of its own processes. */
+static __always_inline int mesh_request(struct __sk_buff *skb, bool loopback)
+{
+  struct packet packet = {};
+  enum packet_kind kind = parse_packet(skb, &packet);
+  if (kind == PACKET_FOREIGN) return TC_ACT_OK;
+  if (kind == PACKET_ICMP_ERROR) return request_error(skb, &packet, loopback);
+  if (kind == PACKET_LATER_FRAGMENT) return request_fragment(skb, &packet, loopback);
+  __u32 index = virtual_server_of(&packet);
+  if (!index) return TC_ACT_OK;
+  struct settings *settings = mesh_settings();
+  if (!settings) return TC_ACT_OK;
+
+  __be32 client = 0;
+  if (loopback && is_loopback_address(packet.source)) client = settings->own_address;
+  struct flow_key key = {.source = packet.source,
+                         .destination = packet.destination,
+                         .source_port = packet.source_port,
+                         .destination_port = packet.destination_port,
+                         .scope = packet.protocol};
+  bool established;
+  struct flow *flow = find_flow(&key, &established);
+  /* A flow was begun on an address of this node. */
+  if (!flow && !(loopback && is_loopback_address(packet.destination)) && !bpf_map_lookup_elem(&skep_addresses, &packet.destination))
+    return TC_ACT_OK;
+  int verdict;
+  struct real_server *server = serve(&key, &packet, index, client, loopback ? FLOW_LOOPBACK : 0, &flow, established, &verdict);
+  if (!server || !flow) return verdict;
+
+  bool too_large = packet.segment_bytes > settings->mtu_bytes;
+  if (too_large && packet.unfragmentable && !loopback) {
+    count_drop(flow->virtual_server, DROP_OVERSIZE);
+    return answer_too_large(skb, &packet, settings->mtu_bytes);
+  }
+  if (too_large && loopback && !make_fragmentable(skb)) return TC_ACT_SHOT;
+  bool by_host = too_large || settings->through_chains;
+  if (kind == PACKET_FIRST_FRAGMENT) remember_fragment(&packet, 0, flow, by_host ? FRAGMENT_BY_HOST : 0);
+  count_request(skb, &packet, flow->real_server);
+  struct rewrite rewrite = {.source = flow->client ?: packet.source,
+                            .destination = flow->address,
+                            .source_port = packet.source_port,
+                            .destination_port = flow->port};
+  if (!by_host && !rewrite_frame(skb, server->mac, settings->own_mac)) return TC_ACT_SHOT;
+  if (!rewrite_packet(skb, kind, &packet, &rewrite)) {
+    count_drop(flow->virtual_server, DROP_MALFORMED);
+    return TC_ACT_SHOT;
+  }
+  return send_to_task(skb, settings, server, by_host, loopback);
+}
+
+#endif
