@@ -60,18 +60,19 @@ static uint64_t monotonic_ns(void) { /* the clock of bpf_ktime_get_ns */
   return (uint64_t)time.tv_sec * SECOND_NS + (uint64_t)time.tv_nsec;
 }
 
-static bool is_mesh(const struct flow_key *key) { return key->scope >> 8 == 0; }
+/* A VIP's flow keeps its ports, as in ../bpf/flows.h. */
+static bool is_mesh(const struct flow *flow) { return flow->port != 0; }
 
 /* A VIP's flow is closed when the client has sent its FIN: of the server's nothing is seen. */
-static bool is_closed(const struct flow_key *key, uint32_t flags) {
-  uint32_t fins = is_mesh(key) ? FLOW_CLIENT_FIN | FLOW_SERVER_FIN : FLOW_CLIENT_FIN;
+static bool is_closed(const struct flow *flow) {
+  uint32_t flags = flow->flags, fins = is_mesh(flow) ? FLOW_CLIENT_FIN | FLOW_SERVER_FIN : FLOW_CLIENT_FIN;
   return flags & FLOW_RESET || (flags & fins) == fins;
 }
 
 static enum timeout timeout_of(const struct flow_key *key, const struct flow *flow) {
   bool sctp = (key->scope & 0xff) == IPPROTO_SCTP;
   if (!sctp && (key->scope & 0xff) != IPPROTO_TCP) return flow->flags & FLOW_ANSWERED ? UDP_ANSWERED : UDP_UNANSWERED;
-  if (is_closed(key, flow->flags)) return TCP_CLOSED;
+  if (is_closed(flow)) return TCP_CLOSED;
   if (!(flow->flags & (sctp ? FLOW_ESTABLISHED | FLOW_ANSWERED : FLOW_ESTABLISHED))) return TCP_HALF_OPEN;
   return sctp ? SCTP_ESTABLISHED : TCP_ESTABLISHED;
 }
@@ -122,7 +123,7 @@ static bool is_idle(const struct expiry *expiry, enum table tier, const struct f
   uint64_t limit_ns = expiry->timeouts_ns[timeout_of(key, flow)];
   struct flow reply;
   if (idle_ns(expiry, flow) <= limit_ns) return false;
-  if (!is_mesh(key)) return true;
+  if (!is_mesh(flow)) return true;
   struct flow_key reply_key = reply_key_of(key, flow);
   return !find(expiry, tier, &reply_key, &reply) || idle_ns(expiry, &reply) > limit_ns;
 }
@@ -131,7 +132,7 @@ static bool is_idle(const struct expiry *expiry, enum table tier, const struct f
 static bool delete_flow(struct expiry *expiry, enum table tier, const struct flow_key *key, const struct flow *flow) {
   struct flow ignored;
   if (bpf_map_delete_elem(expiry->tables[tier], key) < 0) return false;
-  if (is_mesh(key) && !find(expiry, other(tier), key, &ignored)) {
+  if (is_mesh(flow) && !find(expiry, other(tier), key, &ignored)) {
     struct flow_key reply_key = reply_key_of(key, flow);
     bpf_map_delete_elem(expiry->tables[FLOWS], &reply_key);
     bpf_map_delete_elem(expiry->tables[YOUNG_FLOWS], &reply_key);

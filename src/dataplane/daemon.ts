@@ -83,8 +83,13 @@ const namesRetryMs = 200;
 /** The engine is asked for what it has this often, and again this soon after something differed. */
 const engineLookMs = 60_000;
 const engineSecondLookMs = 10_000;
-/** Idle flows are looked for this often, where the kernel does not do so itself; a look is at each flow once. */
+/**
+ * Idle flows are looked for this often, where the kernel does not do so itself. A look is at each flow once, seconds for a
+ * million of them: it may take a twentieth of one CPU.
+ */
 const flowsLookMs = 10_000;
+const flowsLookMsMax = 300_000;
+const flowsLookShare = 1 / 20;
 
 export class Daemon {
   readonly #watch: SandboxWatch;
@@ -203,10 +208,12 @@ export class Daemon {
 
   async #expireFlows(signal: AbortSignal): Promise<void> {
     const { balancer, clock, log, network } = this.options;
-    const look = async (): Promise<void> => {
-      if (!balances(network.state)) return;
+    const look = async (): Promise<number> => {
+      if (!balances(network.state)) return flowsLookMs;
+      const startedMs = clock.nowMs();
       const flows = await balancer.expireFlows();
       if (flows > 0) log.debug({ flows }, 'idle flows forgotten');
+      return Math.max(flowsLookMs, (clock.nowMs() - startedMs) / flowsLookShare);
     };
     await runLoop(
       {
@@ -214,7 +221,7 @@ export class Daemon {
         trigger: new Trigger(),
         clock,
         log,
-        resyncMs: flowsLookMs,
+        resyncMs: flowsLookMsMax,
         gapMs: 1000,
         retryMsMax: engineLookMs,
       },

@@ -48,7 +48,12 @@ export const checks = {
     mend: ['kernel', 'module cls_bpf', 'module sch_ingress'],
     engine: 'ebpf',
   },
-  ipset: { title: 'ipset command', why: 'maps VIPs and ports to marks', mend: ['package ipset'] },
+  ipset: {
+    title: 'ipset command',
+    why: 'maps VIPs and ports to marks',
+    mend: ['package ipset'],
+    engine: 'ipvs',
+  },
   ipSetHashIp: {
     title: 'ipset hash:ip with skbinfo',
     why: 'maps VIPs to marks in one rule',

@@ -47,6 +47,10 @@ export class EbpfEngine implements BalancerEngine {
     return this.#load().programs;
   }
 
+  overlays(): readonly Vni[] {
+    return this.#tables?.overlays() ?? [];
+  }
+
   async forgetOverlay(vni: Vni): Promise<void> {
     await this.#tables?.forget(vni);
   }

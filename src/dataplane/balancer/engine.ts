@@ -108,6 +108,8 @@ export interface BalancerEngine extends Disposable {
   open(scope: TableScope): Promise<BalancerTable>;
   /** The programs that filters attach, by name; none with `ipvs`. */
   programs(): Promise<ReadonlyMap<string, Program>>;
+  /** Overlays that something is kept for outside their namespaces, there or gone. */
+  overlays(): readonly Vni[];
   /** An overlay's namespace was removed: what is kept for it elsewhere goes, too. */
   forgetOverlay(vni: Vni): Promise<void>;
   /** The node left its cluster: what is left of the engine in the kernel goes. Used again, it makes it anew. */

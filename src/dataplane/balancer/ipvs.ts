@@ -10,6 +10,7 @@ export const ipvsEngine: BalancerEngine = {
   plan: ipvsPlan,
   open: ({ netns }) => IpvsTable.open(netns),
   programs: async () => new Map(),
+  overlays: () => [],
   forgetOverlay: async () => undefined,
   release: async () => undefined,
   expireFlows: async () => 0,

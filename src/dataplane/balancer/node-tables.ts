@@ -12,6 +12,8 @@ export interface NodeTables extends Disposable {
    *   again is observed with another.
    */
   view(vni: Vni | null, links: LinkIndices): BalancerTable;
+  /** Overlays that the maps hold something for. */
+  overlays(): readonly Vni[];
   /** Everything of an overlay that is no more, its flows included. */
   forget(vni: Vni): Promise<void>;
   /** Deletes flows that have been idle for too long, in batches on the thread pool. Resolves with their number. */

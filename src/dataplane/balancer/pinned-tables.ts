@@ -34,6 +34,7 @@ export function openPinnedTables(
         [...loaded.programs].map(([name, program]): [string, Program] => [name, { ...program, reusedMaps }]),
       ),
       view: (vni, links) => table.view(vni, links),
+      overlays: () => table.overlays(),
       forget: (vni) => table.forget(vni),
       expireFlows: async () => {
         const { expired, voided } = await loaded.expireFlows();

@@ -16,13 +16,12 @@ export interface MaglevCandidate {
 }
 
 /**
- * Primes, each about four times the one before: some forty places a real server keep shares and disruption within a few
- * percent. A change of size moves nearly every client, so sizes are few; a thousand virtual servers fit at the smaller two.
+ * Primes: some thirty places a real server keep shares and disruption within a few percent. A change of size moves nearly
+ * every client, so sizes are few, and the smallest is enough for what most services ever have; a thousand virtual
+ * servers of that size fit into the slots.
  */
 export const maglevSizes = [
-  { size: 251, realServersMax: 7 },
-  { size: 1021, realServersMax: 28 },
-  { size: 4093, realServersMax: 112 },
+  { size: 1021, realServersMax: 32 },
   { size: 16381, realServersMax: 16381 },
 ] as const;
 

@@ -44,3 +44,7 @@ export function runTool(
     child.stdin.end(input);
   });
 }
+
+/** Whether {@link runTool} failed because there is no such tool: said by spawn(2), or by nsenter (execvp's 127, as in a shell). */
+export const isToolMissing = (err: KernelError): boolean =>
+  err.code === 'ENOENT' || (err.code === 'EXIT' && err.message.includes('status 127'));

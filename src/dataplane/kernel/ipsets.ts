@@ -3,7 +3,8 @@ import type { Op } from '../plan/diff.js';
 import { isOurSet } from '../plan/names.js';
 import type { IpSet, IpSetEntry } from '../plan/objects.js';
 import { markName } from '../plan/objects.js';
-import { runTool } from './child.js';
+import { isToolMissing, runTool } from './child.js';
+import { KernelError } from './kernel-error.js';
 
 /** What follows the type when a set is made. skbinfo carries the mark. */
 const creation: Readonly<Record<IpSet['type'], string>> = {
@@ -15,9 +16,14 @@ const creation: Readonly<Record<IpSet['type'], string>> = {
 export class IpSets {
   constructor(private readonly netns: string | null) {}
 
-  /** Rejects with KernelError. */
+  /** Rejects with KernelError. Where there is no `ipset` there are no sets of ours: only the `ipvs` engine makes any. */
   async observe(): Promise<(IpSet | IpSetEntry)[]> {
-    return parseSavedSets(await runTool(this.netns, ['ipset', 'save'], ''));
+    try {
+      return parseSavedSets(await runTool(this.netns, ['ipset', 'save'], ''));
+    } catch (err) {
+      if (err instanceof KernelError && isToolMissing(err)) return [];
+      throw err;
+    }
   }
 
   /** Rejects with KernelError; ops before the failing one have been done. */
@@ -31,7 +37,8 @@ export function parseSavedSets(text: string): (IpSet | IpSetEntry)[] {
   return text.split('\n').flatMap((row): (IpSet | IpSetEntry)[] => {
     const [verb, name, what, ...options] = row.trim().split(' ');
     if (name === undefined || what === undefined || !isOurSet(name)) return [];
-    if (verb === 'create') return what in creation ? [{ kind: 'ipset', name, type: what as IpSet['type'] }] : [];
+    if (verb === 'create')
+      return what in creation ? [{ kind: 'ipset', name, type: what as IpSet['type'] }] : [];
     if (verb !== 'add') return [];
     // Printed with a mask when that is not all ones; ours is.
     const mark = Number(options[options.indexOf('skbmark') + 1] ?? NaN);

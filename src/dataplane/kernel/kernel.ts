@@ -29,7 +29,7 @@ export interface Kernel {
   observe(scope: Scope, sysctls: readonly string[], fresh: boolean, chains?: boolean): Promise<Observation>;
   /** Does the ops in order. Rejects with KernelError at the first that fails. */
   apply(scope: Scope, ops: readonly Op[]): Promise<void>;
-  /** VNIs of the overlay namespaces there are. */
+  /** VNIs of the overlays that there is something of: a namespace, or what the engine keeps elsewhere. */
   overlayNamespaces(): Promise<Vni[]>;
   /** Removes an overlay's namespace with all that is in it, and what the engine keeps for it elsewhere. */
   deleteOverlayNamespace(vni: Vni): Promise<void>;

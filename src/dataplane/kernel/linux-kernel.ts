@@ -91,14 +91,17 @@ export class LinuxKernel implements Kernel, Disposable {
   }
 
   async overlayNamespaces(): Promise<Vni[]> {
+    // Whoever was killed between removing a namespace and what the engine kept for it left the latter.
+    const kept = this.engine.overlays();
     try {
       const names = await readdir(this.#directory);
-      return names.flatMap((name) => {
+      const there = names.flatMap((name) => {
         const vni = name.startsWith(overlayNamespacePrefix) ? name.slice(overlayNamespacePrefix.length) : '';
         return /^\d+$/.test(vni) ? [Number(vni) as Vni] : [];
       });
+      return [...new Set([...there, ...kept])];
     } catch (err) {
-      if (isErrno(err, 'ENOENT')) return [];
+      if (isErrno(err, 'ENOENT')) return [...kept];
       throw new KernelError(`list ${this.#directory}`, errnoOf(err), { cause: err });
     }
   }

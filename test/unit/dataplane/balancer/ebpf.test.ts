@@ -7,6 +7,7 @@ import type { NodeTables } from '../../../../src/dataplane/balancer/node-tables.
 import { KernelError } from '../../../../src/dataplane/kernel/kernel-error.js';
 import { applyToImage } from '../../../../src/dataplane/plan/diff.js';
 import { line } from '../../../../src/dataplane/plan/objects.js';
+import type { Vni } from '../../../../src/model/ids.js';
 import { programTags } from '../plan/network-state.js';
 
 /** Pins as a map of scopes, and how often they were loaded and closed. */
@@ -34,6 +35,7 @@ class ModelPins {
         flows: async () => [],
         [Symbol.dispose]: () => undefined,
       }),
+      overlays: () => [...this.scopes.keys()].filter((vni) => vni !== 0) as Vni[],
       forget: async (vni) => void this.scopes.delete(vni),
       expireFlows: async () => 7,
       remove: async () => this.scopes.clear(),

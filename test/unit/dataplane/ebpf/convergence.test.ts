@@ -34,7 +34,7 @@ const capacities = {
   skep_real_servers: 4096,
   skep_counters: 8192,
   skep_active: 4096,
-  skep_slots: 65_536,
+  skep_slots: 262_144,
 };
 /** Maps that the daemon writes and programs only read. */
 const written = [
