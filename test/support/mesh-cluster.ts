@@ -37,8 +37,8 @@ export interface MeshClusterOptions {
   readonly outsiders: Readonly<Record<string, number>>;
   /** What balances on a node, opened anew for each daemon and closed with it; `ipvs` by default. */
   readonly openEngine?: (node: number) => BalancerEngine;
-  /** Of the underlay, in bytes; 1500 by default. */
-  readonly underlayMtu?: number;
+  /** Without the engine's bridges on the nodes, whose address translation makes the host track connections. */
+  readonly bare?: true;
 }
 
 /** The engine's own bridges on a node and their networks: plain containers, and the way out of those with overlays. */
@@ -146,7 +146,8 @@ export class MeshCluster implements AsyncDisposable {
         await ip(`-n ${name} addr add ${leg.address}/24 dev eth${index}`);
         await ip(`-n ${name} link set eth${index} up`);
       }
-      await this.#connectToBridge(container.node, 'docker_gwbridge', name, container.part);
+      if (!this.options.bare)
+        await this.#connectToBridge(container.node, 'docker_gwbridge', name, container.part);
     }
     for (const node of this.nodes) await this.pass(node);
   }
@@ -201,15 +202,12 @@ export class MeshCluster implements AsyncDisposable {
     ];
     for (const [name, address] of members) {
       const namespace = await this.#makeNamespace(name);
-      const mtu = this.options.underlayMtu ?? 1500;
-      await ip(
-        `-n ${namespace} link add eth0 mtu ${mtu} type veth peer name ${name} mtu ${mtu} netns ${underlay}`,
-      );
+      await ip(`-n ${namespace} link add eth0 type veth peer name ${name} netns ${underlay}`);
       await ip(`-n ${underlay} link set ${name} master bridge up`);
       await ip(`-n ${namespace} addr add ${address}/24 dev eth0`);
       await ip(`-n ${namespace} link set eth0 up`);
     }
-    for (const node of this.nodes)
+    for (const node of this.options.bare ? [] : this.nodes)
       for (const bridge of Object.keys(bridges)) await this.#makeBridge(node, bridge as Bridge);
     for (const { part } of this.options.containers) await this.#makeNamespace(`c${part}`);
     for (const node of this.nodes) {

@@ -10,6 +10,7 @@ const root = join(import.meta.dirname, '../..');
 const sources = [
   ...['src/model', 'src/runtime', 'src/dataplane'],
   ...['test/uml/guest', 'test/conformance', 'test/support', 'test/unit/dataplane/plan'],
+  'bench/engines',
 ];
 
 export interface GuestProgram extends AsyncDisposable {
