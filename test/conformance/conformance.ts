@@ -36,11 +36,11 @@ const all: readonly Check[] = [
 
 /**
  * The list for one engine.
- * @param only a part of the names that are wanted
+ * @param only matches the names that are wanted, a regular expression
  */
 export const checksOf = (engine: EngineName, only = ''): readonly Check[] =>
   all.filter(
-    ({ name, engines }) => (engines === undefined || engines.includes(engine)) && name.includes(only),
+    ({ name, engines }) => (engines === undefined || engines.includes(engine)) && new RegExp(only).test(name),
   );
 
 /** Runs the list, see {@link checksOf}. */

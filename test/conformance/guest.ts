@@ -1,6 +1,6 @@
 /**
  * The conformance list as a program, for a guest kernel: SKEP_ENGINE names the balancer engine (`ipvs` by default),
- * SKEP_ONLY a part of the names to run. Reports are JSON lines on standard output.
+ * SKEP_ONLY matches the names to run. Reports are JSON lines on standard output.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';

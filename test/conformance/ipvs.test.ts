@@ -13,10 +13,10 @@ beforeAll(async () => {
   await using program = await buildGuestProgram();
   reports = (await runScenario(
     program.path('test/conformance/guest.ts'),
-    170_000,
+    300_000,
     only === undefined ? {} : { SKEP_ONLY: only },
   )) as unknown as CheckReport[];
-}, 180_000);
+}, 310_000);
 
 describe('ipvs', () => {
   for (const { name } of checksOf('ipvs', only))
