@@ -93,7 +93,7 @@ struct flow_key {
 
 enum flow_flags {
   FLOW_ANSWERED = 1,     /* TCP: SYN-ACK seen (mesh); UDP, SCTP: a reply seen (mesh) or a second packet (VIP) */
-  FLOW_ESTABLISHED = 2,  /* the client's ACK after that: lives in skep_flows */
+  FLOW_ESTABLISHED = 2,  /* TCP: the client's ACK after that; UDP, SCTP: one more packet. Lives in skep_flows, or did */
   FLOW_CLIENT_FIN = 4,
   FLOW_SERVER_FIN = 8,
   FLOW_RESET = 16,
@@ -158,11 +158,11 @@ struct counters {
 /* skep_cursors, ARRAY[VIRTUAL_SERVERS_MAX] of __u64: where rr and wrr go on. */
 
 enum drop_reason {
-  DROP_FRAGMENT = 0,  /* a fragment that came before its first one, or whose first one is forgotten */
+  DROP_FRAGMENT = 0,  /* a fragment that came before its first one, or whose first one is forgotten; of replies: of virtual server 0 */
   DROP_COLLISION = 1, /* every real server has a flow of this client port already, begun through another published port */
   DROP_TABLE = 2,     /* no room for the flow */
   DROP_OVERSIZE = 3,  /* larger than the tunnel takes and not to be fragmented; the sender was told (ICMP) */
-  DROP_MALFORMED = 4,
+  DROP_MALFORMED = 4, /* cannot be translated: fragmented SCTP to another port, whose checksum covers more than is there */
   DROP_REASONS = 8,
 };
 
