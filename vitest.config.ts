@@ -3,8 +3,8 @@ import { defineConfig } from 'vitest/config';
 /**
  * One project per kind of test, so that each can be run alone:
  * unit needs no root; sim runs the control loops against fake agents from a seed; kernel makes namespaces on this
- * machine's own kernel; conformance decides what a balancer engine means, on each engine; uml boots user-mode Linux for
- * what needs IPVS; qemu boots Debian's stock kernel; engine starts a real etcd and a real Docker Engine; lab runs whole
+ * machine's own kernel; conformance decides what a balancer engine means, on `ebpf`; uml boots user-mode Linux for
+ * the same on `ipvs`; qemu boots Debian's stock kernel; engine starts a real etcd and a real Docker Engine; lab runs whole
  * clusters.
  */
 const project = (name: string, options: Record<string, unknown> = {}) => ({
@@ -17,7 +17,7 @@ export default defineConfig({
       project('unit'),
       project('sim', { testTimeout: 60_000 }),
       project('kernel', { testTimeout: 30_000, hookTimeout: 30_000 }),
-      project('conformance', { hookTimeout: 310_000, fileParallelism: false }),
+      project('conformance', { hookTimeout: 190_000 }),
       project('uml', { testTimeout: 180_000, hookTimeout: 180_000, fileParallelism: false }),
       project('qemu', { testTimeout: 150_000, hookTimeout: 150_000, fileParallelism: false }),
       project('engine', { testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false }),

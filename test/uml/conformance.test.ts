@@ -1,9 +1,12 @@
-/** The conformance list on `ipvs`, in user-mode Linux, which has it whatever kernel this machine runs. One guest, about a minute. */
+/**
+ * What concerns IPVS: the conformance list of balancer engines on `ipvs`, in user-mode Linux, which has it whatever kernel this
+ * machine runs. One guest, a minute or two.
+ */
 import { beforeAll, describe, expect, test } from 'vitest';
-import { buildGuestProgram } from '../uml/guest-program.js';
-import { runScenario } from '../uml/user-mode-linux.js';
-import type { CheckReport } from './conformance.js';
-import { checksOf } from './conformance.js';
+import { buildGuestProgram } from './guest-program.js';
+import { runScenario } from './user-mode-linux.js';
+import type { CheckReport } from '../conformance/conformance.js';
+import { checksOf } from '../conformance/conformance.js';
 
 /** A part of the names of checks, without blanks; all of them when it is not set. */
 const only = process.env['SKEP_ONLY'];
@@ -16,6 +19,7 @@ beforeAll(async () => {
     300_000,
     only === undefined ? {} : { SKEP_ONLY: only },
   )) as unknown as CheckReport[];
+  if (process.env['SKEP_TEST_REPORT']) for (const report of reports) console.log(JSON.stringify(report));
 }, 310_000);
 
 describe('ipvs', () => {
