@@ -111,7 +111,11 @@ const hostSysctls: readonly Sysctl[] = (
   ] as const
 ).map(([name, value]) => ({ kind: 'sysctl', path: `net/ipv4/conf/${name}`, value }));
 
-/** Accepts ahead of Docker's policy for requests that take the host's road, and no tracking of what the programs track. */
+/**
+ * Accepts ahead of Docker's policy for requests that take the host's road, and no tracking of what the programs track. A local
+ * container's packet may have been tracked on its bridge, before a program saw it (br_netfilter); then the engine's
+ * masquerading of what leaves that bridge must pass it over, or the task would see the node for its client.
+ */
 export function hostChains(aliasRange: Cidr): (Chain | Jump)[] {
   return [
     chainOfAdmin,
@@ -128,6 +132,13 @@ export function hostChains(aliasRange: Cidr): (Chain | Jump)[] {
       name: 'SKEP-RAW',
       rules: [`-s ${aliasRange} -j CT --notrack`, `-d ${aliasRange} -j CT --notrack`],
     },
+    {
+      kind: 'chain',
+      table: 'nat',
+      name: 'SKEP-POSTROUTING',
+      rules: [`-d ${aliasRange} -o ${hostLinkName} -j ACCEPT`],
+    },
+    jump('nat', 'POSTROUTING', 'SKEP-POSTROUTING'),
     jump('raw', 'PREROUTING', 'SKEP-RAW'),
     jump('raw', 'OUTPUT', 'SKEP-RAW'),
     jump('filter', 'INPUT', 'SKEP-INPUT'),

@@ -97,6 +97,13 @@ describe('iptables for ebpf', () => {
 -A SKEP-RAW -s 240.0.0.0/4 -j CT --notrack
 -A SKEP-RAW -d 240.0.0.0/4 -j CT --notrack
 COMMIT
+*nat
+:POSTROUTING ACCEPT [0:0]
+:SKEP-POSTROUTING - [0:0]
+-A POSTROUTING -j SKEP-POSTROUTING
+-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+-A SKEP-POSTROUTING -d 240.0.0.0/4 -o sk-ingress -j ACCEPT
+COMMIT
 *filter
 :INPUT ACCEPT [0:0]
 :FORWARD DROP [0:0]
@@ -120,7 +127,7 @@ COMMIT
   test('the chains of the other engine make way for it in one transaction a table', () => {
     const { objects, jumpCounts } = parseSaved(saved);
     const text = formatTransaction(diff(forEbpf, objects, ownsInHost), jumpCounts);
-    expect(text.match(/^\*.*$/gm)).toEqual(['*filter', '*mangle', '*raw']);
+    expect(text.match(/^\*.*$/gm)).toEqual(['*filter', '*mangle', '*nat', '*raw']);
     expect(text).toContain('-X SKEP-INGRESS');
     const after = parseSaved(savedForEbpf);
     const back = formatTransaction(diff(planned, after.objects, ownsInHost), after.jumpCounts);

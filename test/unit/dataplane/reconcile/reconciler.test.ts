@@ -142,6 +142,7 @@ describe('reconciler', () => {
         }
       }
     },
+    30_000, // hundreds of lives of a daemon
   );
 
   test.each(engineNames)('with %s leaves nothing of its own and all of the strangers', async (engine) => {
