@@ -15,7 +15,8 @@ import type { TestReport } from './guest/reporter.js';
 import type { GuestRun } from './virtual-machine.js';
 import { runInVirtualMachine } from './virtual-machine.js';
 
-const deadlineMs = 290_000;
+/** Two minutes are usual; a busy machine must not fail what is right. */
+const deadlineMs = 600_000;
 const hookTimeoutMs = deadlineMs + 10_000;
 const root = resolve(import.meta.dirname, '../..');
 
@@ -75,12 +76,14 @@ describe('files', () => {
 });
 
 // --- The conformance list -----------------------------------------------------------------------------------------
-/** Which checks, by engine: the whole list on both would take five minutes of two processors. */
+/** Which checks, by engine: the whole list on both would take ten minutes. */
 const only: Readonly<Record<EngineName, string>> = {
   // The whole list runs in user-mode Linux, whose kernel is a 6.1, too.
   ipvs: '^(TCP|UDP|SCTP|nothing is left)',
   // Packets in every way; not what takes the nodes through many states, which is decided above the kernel.
-  ebpf: 'TCP|UDP|SCTP|VIP|client port|datagram|ICMP|refus|tracking|calls a port|filters that|nothing is left',
+  ebpf:
+    '^(?!wrr|lc|mh|affinity|draining|tasks that drain|the scheduler|a daemon that|nobody serves|a removed task|' +
+    'counters|connections that|virtual and)',
 };
 
 const runConformance = (engine: EngineName): Promise<GuestRun> =>
