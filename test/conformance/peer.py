@@ -175,7 +175,8 @@ def many(count, **options):
 
 
 def start_load(kept, **options):
-    """Keeps connections busy and opens new ones, until stopped; counts what failed."""
+    """Keeps connections in use and opens new ones, until stopped; counts what failed. Paced, so that a guest with one slow
+    processor can do something else meanwhile."""
     load = {"stop": threading.Event(), "asked": 0, "opened": 0, "failed": [], "threads": []}
 
     def keep():
@@ -184,7 +185,7 @@ def start_load(kept, **options):
                 while not load["stop"].is_set():
                     ask_stream(stream)
                     load["asked"] += 1
-                    time.sleep(0.002)
+                    time.sleep(0.02)
         except OSError as err:
             load["failed"].append({"kept": True, **failure(err, time.monotonic())})
 
@@ -194,7 +195,7 @@ def start_load(kept, **options):
             load["opened"] += 1
             if "failed" in answer:
                 load["failed"].append({"kept": False, **answer})
-            time.sleep(0.005)
+            time.sleep(0.04)
 
     for target in [keep] * kept + [renew]:
         thread = threading.Thread(target=target, daemon=True)

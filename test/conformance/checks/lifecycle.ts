@@ -114,7 +114,7 @@ export const lifecycleChecks: readonly Check[] = [
       for (const stop of stops) {
         const load = await stop();
         assert.deepEqual(load.failed, []);
-        assert(load.asked > 50 && load.opened > 10, `too little to tell: ${JSON.stringify(load)}`);
+        assert(load.asked > 20 && load.opened > 5, `too little to tell: ${JSON.stringify(load)}`);
       }
     },
   },
@@ -132,7 +132,7 @@ export const lifecycleChecks: readonly Check[] = [
       for (const stop of stops) {
         const load = await stop();
         assert.deepEqual(load.failed, []);
-        assert(load.opened > 10, `too little to tell: ${JSON.stringify(load)}`);
+        assert(load.opened > 5, `too little to tell: ${JSON.stringify(load)}`);
       }
     },
   },

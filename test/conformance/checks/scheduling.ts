@@ -25,7 +25,6 @@ async function hold(
 export const schedulingChecks: readonly Check[] = [
   {
     name: 'wrr: shares are as the weights',
-    verified: true,
     run: async (world) => {
       await world.program({ scheduler: 'wrr', weights: { 3: 1, 4: 2, 6: 3 } });
       for (const [peer, target] of both(world.caller, world.client)) {
