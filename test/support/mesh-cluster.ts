@@ -5,13 +5,15 @@
  */
 import assert from 'node:assert';
 import { execFile } from 'node:child_process';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { pino } from 'pino';
 import type { BalancerEngine } from '../../src/dataplane/balancer/engine.js';
 import { ipvsEngine } from '../../src/dataplane/balancer/ipvs.js';
 import { LinuxKernel } from '../../src/dataplane/kernel/linux-kernel.js';
 import type { Desired } from '../../src/dataplane/plan/node.js';
+import { native } from '../../src/dataplane/native.js';
 import { Reconciler } from '../../src/dataplane/reconcile/reconciler.js';
 import type { SandboxEndpoint } from '../../src/dataplane/sandbox.js';
 import { containerEndName } from '../../src/dataplane/sandbox.js';
@@ -212,7 +214,7 @@ export class MeshCluster implements AsyncDisposable {
     for (const { part } of this.options.containers) await this.#makeNamespace(`c${part}`);
     for (const node of this.nodes) {
       await mkdir(this.#overlays(node), { recursive: true });
-      this.#undo.defer(() => rm(this.#overlays(node), { recursive: true, force: true }));
+      this.#undo.defer(() => this.#removeOverlays(node));
       this.#start(node);
       this.#undo.defer(() => this.#leave(node));
     }
@@ -224,6 +226,13 @@ export class MeshCluster implements AsyncDisposable {
     reconciler.setDesired({ state: null, sandboxes: [] });
     await reconciler.pass();
     this.#close(kernel);
+  }
+
+  /** Those that a daemon which could not leave has left. */
+  async #removeOverlays(node: number): Promise<void> {
+    const directory = this.#overlays(node);
+    for (const name of await readdir(directory)) native().deleteNetns(join(directory, name));
+    await rm(directory, { recursive: true });
   }
 
   #start(node: number): void {
