@@ -1,12 +1,11 @@
 /**
  * Debian 12's stock kernel (6.1) does what this machine's newer one does: its verifier takes the programs, every packet of their
- * tables ends as it does here, and both balancer engines keep the conformance list. Three guests at once, since each
- * is busy on one processor most of the time; about two minutes on two cores.
+ * tables ends as it does here, and the `ebpf` engine keeps the conformance list. Two guests at once, since each is busy on
+ * one processor most of the time; under two minutes on two cores.
  */
 import { readdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { EngineName } from '../../src/dataplane/plan/balancing.js';
 import type { CheckReport } from '../conformance/conformance.js';
 import { checksOf } from '../conformance/conformance.js';
 import type { GuestProgram } from '../uml/guest-program.js';
@@ -26,7 +25,7 @@ const runs = new Map<string, Promise<GuestRun>>();
 beforeAll(async () => {
   program = await buildGuestProgram();
   runs.set('files', runFiles());
-  for (const engine of ['ipvs', 'ebpf'] as const) runs.set(engine, runConformance(engine));
+  runs.set('ebpf', runConformance());
   for (const run of runs.values()) run.catch(() => undefined); // whoever awaits it learns it
 }, 60_000);
 afterAll(async () => {
@@ -76,30 +75,28 @@ describe('files', () => {
 });
 
 // --- The conformance list -----------------------------------------------------------------------------------------
-/** Which checks, by engine: the whole list on both would take ten minutes. */
-const only: Readonly<Record<EngineName, string>> = {
-  // The whole list runs in user-mode Linux, whose kernel is a 6.1, too.
-  ipvs: '^(TCP|UDP|SCTP|nothing is left)',
-  // Packets in every way; not what takes the nodes through many states, which is decided above the kernel.
-  ebpf:
-    '^(?!wrr|lc|mh|affinity|draining|tasks that drain|the scheduler|a daemon that|nobody serves|a removed task|' +
-    'counters|connections that|virtual and)',
-};
+/**
+ * Packets in every way; not what takes the nodes through many states, which is decided above the kernel. IPVS has the whole
+ * list in user-mode Linux, whose kernel is a 6.1, too.
+ */
+const only =
+  '^(?!wrr|lc|mh|affinity|draining|tasks that drain|the scheduler|a daemon that|nobody serves|a removed task|' +
+  'counters|connections that|virtual and)';
 
-const runConformance = (engine: EngineName): Promise<GuestRun> =>
+const runConformance = (): Promise<GuestRun> =>
   runInVirtualMachine(
-    `SKEP_MODULES=/ SKEP_ENGINE=${engine} SKEP_ONLY='${only[engine]}' ` +
+    `SKEP_MODULES=/ SKEP_ENGINE=ebpf SKEP_ONLY='${only}' ` +
       `node --enable-source-maps ${program.path('test/conformance/guest.ts')} >$SKEP_GUEST_REPORTS`,
     deadlineMs,
   );
 
-describe.each(['ipvs', 'ebpf'] as const)('%s', (engine) => {
+describe('ebpf', () => {
   let reports: readonly CheckReport[];
   beforeAll(async () => {
-    reports = (await ended(engine)).reports as unknown as readonly CheckReport[];
+    reports = (await ended('ebpf')).reports as unknown as readonly CheckReport[];
   }, hookTimeoutMs);
 
-  for (const { name } of checksOf(engine, only[engine]))
+  for (const { name } of checksOf('ebpf', only))
     test(name, () => {
       expect(reports.find((report) => report.name === name)?.detail).toBe('');
     });
