@@ -207,6 +207,16 @@ def start_load(kept, **options):
     return number
 
 
+def await_load(load, count):
+    """Returns once `count` more connections have been tried."""
+    found = loads[load]
+    enough, deadline = found["opened"] + count, time.monotonic() + TIMEOUT_S * 2
+    while found["opened"] < enough:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{found['opened']} of {enough} connections")
+        time.sleep(0.01)
+
+
 def stop_load(load):
     found = loads.pop(load)
     found["stop"].set()
@@ -414,6 +424,7 @@ OPS = {
     "close": close,
     "many": many,
     "startLoad": start_load,
+    "awaitLoad": await_load,
     "stopLoad": stop_load,
     "listenUdp": listen_udp,
     "askUdp": ask_udp,

@@ -49,6 +49,12 @@ export interface Load {
   readonly failed: readonly (Failure & { readonly kept: boolean })[];
 }
 
+export interface RunningLoad {
+  /** Resolves once `count` more connections have been tried. */
+  more(count: number): Promise<void>;
+  stop(): Promise<Load>;
+}
+
 export interface Target {
   readonly host: string;
   readonly port: number;
@@ -151,9 +157,12 @@ export class Peer implements AsyncDisposable {
   }
 
   /** Keeps `kept` connections busy and opens new ones, until the load is stopped. */
-  async startLoad(target: StreamTarget, kept: number): Promise<() => Promise<Load>> {
+  async startLoad(target: StreamTarget, kept: number): Promise<RunningLoad> {
     const load = await this.#request<number>('startLoad', { ...target, kept });
-    return () => this.#request('stopLoad', { load });
+    return {
+      more: async (count) => void (await this.#request('awaitLoad', { load, count })),
+      stop: () => this.#request('stopLoad', { load }),
+    };
   }
 
   /** `count` datagrams from one port, one after the other. */
