@@ -11,6 +11,7 @@ import { access, mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/p
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import type { EngineChoice } from '../../src/dataplane/balancer/choose.js';
 import { DataplaneClient } from '../../src/dataplane/rpc/client.js';
 import { systemClock } from '../../src/runtime/clock.js';
 
@@ -105,8 +106,12 @@ export class PluginHost {
     });
   }
 
-  async startDataplane(): Promise<void> {
-    this.#dataplane = await this.#spawn('dataplane', [join(root, 'bin/skep-dataplane')]);
+  /** @param balancer which engine balances, as SKEP_BALANCER says it */
+  async startDataplane(balancer: EngineChoice = 'auto'): Promise<void> {
+    this.#dataplane = await this.#spawn('dataplane', [
+      ...['env', `SKEP_BALANCER=${balancer}`],
+      join(root, 'bin/skep-dataplane'),
+    ]);
     await eventually('skep-dataplane answers', async () => {
       assert(this.#dataplane?.exitCode === null, await this.log('dataplane'));
       return this.#succeeds(() => this.withClient((client) => client.status()));
@@ -150,6 +155,8 @@ export class PluginHost {
       SKEP_STATE_DIR: this.stateDir,
       SKEP_RUN_DIR: join(this.directory, 'run'),
       SKEP_ENGINE: this.engineSocket,
+      // Below no mount point of the machine's: a file system of its own, which ends with this host.
+      SKEP_BPF_DIR: join(this.directory, 'bpf/skep'),
       SKEP_LOG: 'debug',
     };
   }

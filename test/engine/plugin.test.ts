@@ -129,12 +129,19 @@ describe('a container on a network of driver skep', () => {
   });
 
   test('an overlay whose VIP this kernel cannot balance works all the same', async () => {
+    await host.stopDataplane('SIGTERM');
+    await host.startDataplane('ipvs');
     await host.withClient((client) => client.setState(state(2, '10.20.0.100')));
     await start('c7', '10.20.0.7');
     await inside('c7', 'ping -c1 -W2 10.20.0.6');
     await eventually('the error says what is missing', async () =>
       /IPVS|ip_vs/i.test((await host.withClient((client) => client.status())).lastError),
     );
+    await host.stopDataplane('SIGTERM');
+    await host.startDataplane();
+    await host.withClient((client) => client.waitProgrammed({ revision: 2 }, AbortSignal.timeout(10_000)));
+    assert.equal((await host.withClient((client) => client.status())).engine, 'ebpf');
+    await inside('c7', 'ping -c1 -W2 10.20.0.6');
     await host.docker('rm -f c7');
     await host.withClient((client) => client.setState(state(3)));
     await eventually('nothing of the VIP is left', async () => (await verify()).length === 0);
