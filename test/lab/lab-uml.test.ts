@@ -64,6 +64,9 @@ describe('a lab of two nodes in user-mode Linux', () => {
   });
 
   test('down leaves nothing', async () => {
+    const whileUp = await observeTraces(name);
+    for (const trace of ['linux.uml', 'relay.js', `/run/skep-lab/${name}`])
+      expect(whileUp.filter((line) => line.includes(trace))).not.toEqual([]);
     expect(await Lab.down(name)).toBe(true);
     expect(await observeTraces(name)).toEqual(before);
   });

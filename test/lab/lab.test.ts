@@ -191,6 +191,12 @@ describe('a lab of two nodes', () => {
     const inSwitch = (argv: string): string[] => inNamespace(lab.paths.switchNamespace, argv.split(' '));
     const pid = lab.status()[1]?.pid;
     await hostCommand(inSwitch(`ip link add probe type veth peer name probe0 netns ${pid}`));
+    const tracesOfNode = async (): Promise<string[]> =>
+      (await observeTraces(name)).filter((line) => line.includes('node2.img') || line.includes(group));
+    const whileUp = await tracesOfNode();
+    expect(whileUp.some((line) => line.startsWith('/dev/loop'))).toBe(true);
+    expect(whileUp.some((line) => line.startsWith('/sys/fs/cgroup'))).toBe(true);
+    expect(await observeTraces(name)).toContain('dockerd --config-file /run/lab/daemon.json ');
     await lab.kill('node2');
     await caller;
     const probe = async (): Promise<number> =>
@@ -201,9 +207,7 @@ describe('a lab of two nodes', () => {
     expect(groupMembers(group)).toEqual([]);
     const left = observeNamespaces();
     expect(namespaces.filter((id) => left.has(id))).toEqual([]);
-    expect(
-      (await observeTraces(name)).filter((line) => line.includes('node2.img') || line.includes(group)),
-    ).toEqual([]);
+    expect(await tracesOfNode()).toEqual([]);
     expect(lab.status().map(({ state }) => state)).toEqual(['running', 'off']);
     await expect(lab.exec('node2', ['true'])).rejects.toThrow('node2 is off');
     await lab.start('node2');

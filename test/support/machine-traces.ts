@@ -1,41 +1,43 @@
 /** What a lab could leave on this machine: looked at before it starts and after it has ended, or while one of its nodes runs. */
 import { existsSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
-import { hostCommand } from '../../src/lab/host-command.js';
+import { hostCommand, tryHostCommand } from '../../src/lab/host-command.js';
 import { isAlive, processIds } from '../../src/lab/process-table.js';
 
 const lines = (text: string): string[] => text.split('\n').filter((line) => line !== '');
 
+const readOf = (path: string): string => {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return ''; // ended meanwhile
+  }
+};
+
 /**
- * Processes whose command line holds `name` or that only labs have, mounts, links, loop devices, cgroups, and files, as lines. What
- * has nothing to do with a lab may change meanwhile and is left out.
+ * What there is of labs whose name begins with `name`, as lines: processes, mounts, loop devices, cgroups, files; and links, namespaces
+ * of overlays and files below /etc, which no lab may add to at all. Other labs may come and go meanwhile.
  */
 export async function observeTraces(name: string): Promise<string[]> {
+  const own = `skep-lab/${name}`;
+  // A node on this machine's kernel shows in the cgroups of its processes, every other one in command lines.
   const processes = processIds()
     .filter(isAlive)
-    .map((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
-      } catch {
-        return ''; // ended meanwhile
-      }
-    })
     .filter(
-      (command) =>
-        command.includes(name) || /(run|lib)\/skep-lab\/|\/run\/lab\/\w+\.|lab-node-/.test(command),
-    );
+      (pid) => readOf(`/proc/${pid}/cgroup`).includes(own) || readOf(`/proc/${pid}/cmdline`).includes(name),
+    )
+    .map((pid) => readOf(`/proc/${pid}/cmdline`).replaceAll('\0', ' '));
   const links = lines(await hostCommand(['ip', '-br', 'link'])).map((line) => line.split(' ')[0] ?? '');
   const etc = lines(await hostCommand(['find', '/etc', '-type', 'f', '-printf', '%p %T@ %s\n']));
-  const groups = lines(
-    await hostCommand(['find', '/sys/fs/cgroup', '-type', 'd', '-path', '*/skep-lab*']).catch(() => ''),
-  );
+  // Groups of others may go while find looks.
+  const groups = lines((await tryHostCommand(['find', '/sys/fs/cgroup', '-path', `*/${own}*`])).stdout);
   const loops = lines(await hostCommand(['losetup', '--noheadings', '--output', 'NAME,BACK-FILE']));
-  const files = ['/run/skep-lab', '/var/lib/skep-lab', '/run/netns']
-    .flatMap((dir) => (existsSync(dir) ? readdirSync(dir).map((entry) => `${dir}/${entry}`) : []))
-    .filter((path) => !path.startsWith('/run/netns/') || path.startsWith('/run/netns/skep-'));
-  const mounts = lines(readFileSync('/proc/self/mounts', 'utf8')).filter((line) =>
-    /skep-lab|^overlay|^\/dev\/loop|\/run\/netns\/skep-|\/docker/.test(line),
-  );
-  return [...processes, ...mounts, ...links, ...etc, ...groups, ...loops, ...files].sort();
+  const entries = (dir: string): string[] =>
+    existsSync(dir) ? readdirSync(dir).map((entry) => `${dir}/${entry}`) : [];
+  const files = ['/run/skep-lab', '/var/lib/skep-lab'].flatMap(entries);
+  const overlays = entries('/run/netns').filter((path) => path.startsWith('/run/netns/skep-'));
+  const mounts = lines(readFileSync('/proc/self/mounts', 'utf8'));
+  const ofLab = [...mounts, ...groups, ...loops, ...files].filter((line) => line.includes(own));
+  return [...processes, ...ofLab, ...links, ...etc, ...overlays].sort();
 }
 
 /** All namespaces that these processes (by default, all) are in, as `KIND:[INODE]`; those that have ended are in none. */
