@@ -5,6 +5,7 @@
  * No contender tracks connections in the host, which the engine's own bridges would have it do.
  */
 import type { BalancerEngine } from '../../src/dataplane/balancer/engine.js';
+import { ipvsEngine } from '../../src/dataplane/balancer/ipvs.js';
 import type { EngineName } from '../../src/dataplane/plan/balancing.js';
 import { aliasTable } from '../../src/dataplane/plan/names.js';
 import { aliasAddress, defaultAliasRange } from '../../src/dataplane/state.js';
@@ -33,7 +34,7 @@ const clientPorts = '1024 65535';
 
 /** Programs what both engines share (links, aliases, routes) and nothing that balances. */
 const noEngine: BalancerEngine = {
-  name: 'ipvs',
+  ...ipvsEngine,
   plan: { planOverlay: () => [], planHost: () => [] },
   open: async () => ({
     observe: async () => [],
@@ -42,12 +43,6 @@ const noEngine: BalancerEngine = {
     flows: async () => [],
     [Symbol.dispose]: () => undefined,
   }),
-  programs: async () => new Map(),
-  overlays: () => [],
-  forgetOverlay: async () => undefined,
-  release: async () => undefined,
-  expireFlows: async () => 0,
-  [Symbol.dispose]: () => undefined,
 };
 
 export class Contender implements AsyncDisposable {

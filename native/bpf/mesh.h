@@ -37,4 +37,14 @@ static __always_inline int mesh_alias(struct __sk_buff *skb)
   return rewrite_frame(skb, node->mac, NULL) ? TC_ACT_OK : TC_ACT_SHOT;
 }
 
+/* The key under which an ICMP error's flow is found: what it quotes went the other way. */
+static __always_inline struct flow_key quoted_flow_key(const struct packet *packet)
+{
+  return (struct flow_key){.source = packet->inner_destination,
+                           .destination = packet->inner_source,
+                           .source_port = packet->destination_port,
+                           .destination_port = packet->source_port,
+                           .scope = packet->protocol};
+}
+
 #endif

@@ -41,11 +41,7 @@ static __always_inline bool rewrite_loopback_frame(struct __sk_buff *skb)
 
 static __noinline int reply_error(struct __sk_buff *skb, const struct packet *packet)
 {
-  struct flow_key key = {.source = packet->inner_destination,
-                         .destination = packet->inner_source,
-                         .source_port = packet->destination_port,
-                         .destination_port = packet->source_port,
-                         .scope = packet->protocol};
+  struct flow_key key = quoted_flow_key(packet);
   bool established;
   struct flow *reply = find_flow(&key, &established);
   if (!reply || !(reply->flags & FLOW_REPLY)) return TC_ACT_SHOT;

@@ -37,11 +37,7 @@ static __always_inline int send_to_task(struct __sk_buff *skb, const struct sett
 static __noinline int request_error(struct __sk_buff *skb, const struct packet *packet, bool loopback)
 {
   struct settings *settings = mesh_settings();
-  struct flow_key key = {.source = packet->inner_destination,
-                         .destination = packet->inner_source,
-                         .source_port = packet->destination_port,
-                         .destination_port = packet->source_port,
-                         .scope = packet->protocol};
+  struct flow_key key = quoted_flow_key(packet);
   bool established;
   struct flow *flow = find_flow(&key, &established);
   if (!settings || !flow || flow->flags & FLOW_REPLY) return TC_ACT_OK;
