@@ -27,6 +27,12 @@ connections = {}
 loads = {}
 lock = threading.Lock()
 next_id = iter(range(1, 1 << 30))
+# A balancer remembers a UDP flow for minutes: a port that the kernel picks at random may be one that an earlier check
+# used, and be answered by that flow's task. So no datagram socket gets a port twice.
+fresh_udp_ports = iter(range(10_000, 32_000))
+# The checks name source ports from 32000 on; connections that name none must not have taken one of them.
+with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as ephemeral_ports:
+    ephemeral_ports.write("42000 60999")
 
 
 def failure(err, started):
@@ -258,7 +264,7 @@ def ask_udp(host, port, source_port=0, source="0.0.0.0", size=64, count=1, dont_
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         mode = IP_PMTUDISC_DO if dont_fragment else IP_PMTUDISC_DONT
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, mode)
-        sock.bind((source, source_port))
+        sock.bind((source, source_port or next(fresh_udp_ports)))
         sock.settimeout(timeout_s)
         answers = []
         for _ in range(count):
@@ -286,7 +292,7 @@ def icmp_error(host, port, size=32, dont_fragment=False, source_port=0, timeout_
         sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO if dont_fragment else IP_PMTUDISC_DONT)
-        sock.bind(("0.0.0.0", source_port))
+        sock.bind(("0.0.0.0", source_port or next(fresh_udp_ports)))
         sock.connect((host, port))
         started = time.monotonic()
         sock.send(pattern(size))
