@@ -5,7 +5,7 @@ import { defineConfig } from 'vitest/config';
  * unit needs no root; sim runs the control loops against fake agents from a seed; kernel makes namespaces on this
  * machine's own kernel; conformance decides what a balancer engine means, on `ebpf`; uml boots user-mode Linux for
  * the same on `ipvs`; qemu boots Debian's stock kernel; engine starts a real etcd and a real Docker Engine; lab runs whole
- * clusters.
+ * clusters on this machine's own kernel, lab-uml those of user-mode Linux.
  */
 const project = (name: string, options: Record<string, unknown> = {}) => ({
   test: { name, include: [`test/${name}/**/*.test.ts`], environment: 'node', ...options },
@@ -22,6 +22,7 @@ export default defineConfig({
       project('qemu', { testTimeout: 150_000, hookTimeout: 150_000, fileParallelism: false }),
       project('engine', { testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false }),
       project('bench', { include: ['bench/**/*.bench.ts'], disableConsoleIntercept: true }),
+      project('lab-uml', { testTimeout: 600_000, hookTimeout: 600_000, fileParallelism: false }),
       project('lab', { testTimeout: 600_000, hookTimeout: 600_000, fileParallelism: false }),
     ],
   },

@@ -1,39 +1,53 @@
 #!/bin/bash
-# All tests, one kind after the other: kinds that measure time or start clusters must not share two cores. Two do: user-mode
-# Linux keeps one core busy, and tests of the engine mostly wait for it. Goes on after a failure, so that one run shows
-# everything that is broken; exits 1 if anything was.
+# All tests. A stage is what runs at the same time: lanes, joined by +, each of which does its steps, joined by commas, one
+# after the other. Two cores serve two lanes as long as one of them mostly waits, or has one processor's worth of guest.
+# Goes on after a failure, so that one run shows everything that is broken, and says it once more at the end, where whoever
+# reads a long log looks first; exits 1 if anything was.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 # A capability that is missing is a failure here, never a skipped test.
 export CI=true
 
-failed=()
+stages=(
+  static+unit
+  sim,kernel,conformance
+  uml+qemu
+  lab-uml+lab,engine
+)
+
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 
-# The projects of one word of the list (joined by +) at the same time; what each says is shown whole, one after the other.
-run_projects() {
-  local project projects pids=() index=0
-  IFS=+ read -ra projects <<<"$1"
-  if [ "${#projects[@]}" = 1 ]; then
-    printf '\n=== test:%s\n' "$1"
-    npx --no vitest run --project "$1" || failed+=("$1")
-    return
-  fi
-  for project in "${projects[@]}"; do
-    npx --no vitest run --project "$project" >"$logs/$project" 2>&1 </dev/null &
-    pids+=($!)
-  done
-  for project in "${projects[@]}"; do
-    wait "${pids[index++]}" || failed+=("$project")
-    printf '\n=== test:%s\n' "$project"
-    cat "$logs/$project"
-  done
+# What a step says goes to its log; a step that fails leaves $logs/STEP.failed.
+run_step() {
+  local began=$SECONDS
+  if [ "$1" = static ]; then
+    npm run --silent check:static
+  else
+    npx --no vitest run --project "$1"
+  fi >"$logs/$1" 2>&1 </dev/null || touch "$logs/$1.failed"
+  printf '\n=== %s: %d s\n' "$1" $((SECONDS - began))
+  cat "$logs/$1"
 }
 
-npm run --silent check:static || failed+=(check:static)
-for projects in unit sim kernel conformance uml+engine qemu lab; do run_projects "$projects"; done
-if [ "${#failed[@]}" -gt 0 ]; then
-  printf '\nfailed: %s\n' "${failed[*]}"
-  exit 1
-fi
+run_lane() {
+  local step steps
+  IFS=, read -ra steps <<<"$1"
+  for step in "${steps[@]}"; do run_step "$step" >"$logs/$step.shown"; cat "$logs/$step.shown"; done
+}
+
+for stage in "${stages[@]}"; do
+  IFS=+ read -ra lanes <<<"$stage"
+  for lane in "${lanes[@]}"; do run_lane "$lane" & done
+  wait
+done
+
+failed=$(cd "$logs" && find . -name '*.failed' -printf '%f\n' | sed 's/\.failed$//' | sort)
+[ -n "$failed" ] || exit 0
+for step in $failed; do
+  printf '\n=== %s failed\n' "$step"
+  # From the first failure that vitest explains; all of it where nothing is explained.
+  if grep -q ' FAIL ' "$logs/$step"; then sed -n '/ FAIL /,$p' "$logs/$step"; else cat "$logs/$step"; fi | head -c 20000
+done
+printf '\nfailed: %s\n' "$(tr '\n' ' ' <<<"$failed")"
+exit 1

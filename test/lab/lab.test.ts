@@ -1,6 +1,6 @@
 /**
  * The lab itself, with engines only, on this machine's own kernel: what `skep lab` promises about machines, commands, cuts, power cuts
- * and leaving nothing. lab-uml.test.ts has what is different about machines in user-mode Linux.
+ * and leaving nothing. test/lab-uml has what is different about machines in user-mode Linux.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';

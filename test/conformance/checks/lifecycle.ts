@@ -129,7 +129,7 @@ export const lifecycleChecks: readonly Check[] = [
       underLoad(
         world,
         4,
-        [...nodes, ...nodes].map((node) => () => world.cluster.restart(node)),
+        nodes.map((node) => () => world.cluster.restart(node)),
       ),
   },
   {

@@ -1,4 +1,4 @@
 /** The acceptance list with the ebpf engine, on this machine's own kernel. */
-import { acceptance } from './acceptance.js';
+import { acceptance } from '../support/acceptance.js';
 
 acceptance({ kernel: 'host', engine: 'ebpf' });

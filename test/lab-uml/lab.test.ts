@@ -1,6 +1,6 @@
 /**
  * What is different about a lab's machines in user-mode Linux: their kernel, the way in over the relay, power cuts, and what they could
- * leave. All else a lab promises is tested on this machine's own kernel (lab.test.ts).
+ * leave. All else a lab promises is tested on this machine's own kernel (test/lab).
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Lab } from '../../src/lab/lab.js';
