@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Lab } from '../../src/lab/lab.js';
 import { observeTraces } from '../support/machine-traces.js';
 
-const name = 'test-lab-uml';
+// No lab's name begins with another's: traces are found by it, and both files run at the same time.
+const name = 'test-uml-machines';
 
 describe('a lab of two nodes in user-mode Linux', () => {
   let before: string[] = [];
