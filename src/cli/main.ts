@@ -10,7 +10,7 @@ const commands: Readonly<
   Record<string, { readonly summary: string; readonly load: () => Promise<Command> }>
 > = {
   verify: {
-    summary: 'compare the kernel with the state (0: equal, 1: differs, 2: no answer) [--json]',
+    summary: 'compare the kernel with the state (0: equal, 1: differs, 2: cannot tell) [--repair] [--json]',
     load: async () => (await import('./verify.js')).verify,
   },
   status: {

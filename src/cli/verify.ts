@@ -1,40 +1,81 @@
-/** `skep verify`, `skep status`: what skep-dataplane says of this node's kernel. */
+/**
+ * `skep verify`, `skep status`: what skep-dataplane says of this node's kernel.
+ *
+ * What scripts may rely on: the exit codes, and of `skep verify --json` one line
+ * `{"revision", "equal", "differences": [{"scope", "op", "object"}], "repaired"}`: the revision of the state that was compared;
+ * whether the kernel equals it now; what differed when it was looked at, before the repair where one was asked for (scopes and
+ * ops as in dataplane/difference.ts; the object is a text for people); how many operations the repair did.
+ */
 import { parseArgs } from 'node:util';
+import { differenceLine } from '../dataplane/difference.js';
 import { DataplaneClient } from '../dataplane/rpc/client.js';
 import type { DataplaneStatus, VerifyReply } from '../dataplane/rpc/client.js';
 import type { ExitCode, Terminal } from './command.js';
 import { dataplaneSocket } from './paths.js';
 
-/** Exit code 0: kernel equals state; 1: it differs, the differences are printed; 2: skep-dataplane cannot be asked. */
-export const verify = (args: readonly string[], terminal: Terminal): Promise<ExitCode> =>
-  ask(
-    args,
-    terminal,
-    (client) => client.verify(),
-    verifyLines,
-    (reply) => reply.differences.length === 0,
-  );
+/** Exit code 0: kernel equals state, after the repair where one was asked for; 1: it differs; 2: that cannot be told. */
+export async function verify(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      repair: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  const { repair, json } = values;
+  return ask(terminal, async (client) => {
+    const reply = await client.verify({ repair });
+    return { lines: json ? [verifyJson(reply)] : verifyLines(reply, repair), code: verifyExitCode(reply) };
+  });
+}
 
-export const status = (args: readonly string[], terminal: Terminal): Promise<ExitCode> =>
-  ask(
-    args,
-    terminal,
-    (client) => client.status(),
-    statusLines,
-    (reply) => reply.lastError === '',
-  );
+export async function status(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
+  const { values } = parseArgs({ args: [...args], options: { json: { type: 'boolean', default: false } } });
+  return ask(terminal, async (client) => {
+    const reply = await client.status();
+    return {
+      lines: values.json ? [JSON.stringify(reply)] : statusLines(reply),
+      code: reply.lastError === '' ? 0 : 1,
+    };
+  });
+}
 
-export const verifyLines = ({ revision, differences }: VerifyReply): string[] =>
-  differences.length === 0
-    ? [
-        revision === 0
-          ? 'no state was set: the kernel holds nothing of ours'
-          : `kernel equals state at revision ${revision}`,
-      ]
-    : [
-        `kernel differs from state at revision ${revision}; a repair would make ${differences.length} change${differences.length === 1 ? '' : 's'}:`,
-        ...differences.map((difference) => `  ${difference}`),
-      ];
+/** A namespace that cannot be read may be equal or not; one that is known to differ decides. */
+export const verifyExitCode = ({ equal, differences }: VerifyReply): ExitCode => {
+  if (equal) return 0;
+  return differences.length > 0 && differences.every(({ op }) => op === 'unknown') ? 2 : 1;
+};
+
+export const verifyJson = ({ revision, equal, differences, repaired }: VerifyReply): string =>
+  JSON.stringify({
+    revision,
+    equal,
+    differences: differences.map(({ scope, op, object }) => ({ scope, op, object })),
+    repaired,
+  });
+
+export function verifyLines(reply: VerifyReply, repair = false): string[] {
+  const { revision, equal, differences, repaired } = reply;
+  const found = differences.map((difference) => `  ${differenceLine(difference)}`);
+  if (differences.length === 0)
+    return [
+      revision === 0
+        ? 'no state was set: the kernel holds nothing of ours'
+        : `kernel equals state at revision ${revision}`,
+    ];
+  if (!repair)
+    return [
+      `kernel differs from state at revision ${revision}; a repair would make ${changes(differences.length)}:`,
+      ...found,
+    ];
+  const outcome = equal ? 'and equals it now' : 'and still does';
+  return [
+    `kernel differed from state at revision ${revision} ${outcome}; ${changes(repaired)} made of:`,
+    ...found,
+  ];
+}
+
+const changes = (count: number): string => `${count} change${count === 1 ? '' : 's'}`;
 
 export const statusLines = (status: DataplaneStatus): string[] => [
   `balancer engine      ${status.engine || 'not known yet'}`,
@@ -44,20 +85,16 @@ export const statusLines = (status: DataplaneStatus): string[] => [
   `last error           ${status.lastError || 'none'}`,
 ];
 
-async function ask<Reply>(
-  args: readonly string[],
+async function ask(
   { out, err, env }: Terminal,
-  call: (client: DataplaneClient) => Promise<Reply>,
-  lines: (reply: Reply) => string[],
-  isGood: (reply: Reply) => boolean,
+  call: (client: DataplaneClient) => Promise<{ readonly lines: readonly string[]; readonly code: ExitCode }>,
 ): Promise<ExitCode> {
-  const { values } = parseArgs({ args: [...args], options: { json: { type: 'boolean', default: false } } });
   const socketPath = dataplaneSocket(env);
   const client = new DataplaneClient(socketPath);
   try {
-    const reply = await call(client);
-    for (const line of values.json ? [JSON.stringify(reply)] : lines(reply)) out(line);
-    return isGood(reply) ? 0 : 1;
+    const { lines, code } = await call(client);
+    for (const line of lines) out(line);
+    return code;
   } catch (cause) {
     err(
       `skep-dataplane at ${socketPath} gives no answer: ${cause instanceof Error ? cause.message : String(cause)}`,

@@ -11,6 +11,7 @@ import type { Clock } from '../runtime/clock.js';
 import type { Log } from '../runtime/log.js';
 import { runLoop, Trigger } from '../runtime/loop.js';
 import type { VirtualServerCounters } from './balancer/engine.js';
+import type { Difference } from './difference.js';
 import type { DesiredNetwork, NodeNetwork } from './node-network.js';
 import type { EngineName } from './plan/balancing.js';
 import { observeEngine } from './plugin/engine.js';
@@ -36,8 +37,14 @@ export interface Programmer {
   waitVeth(endpointId: string, signal: AbortSignal): Promise<void>;
   /** Resolves once the inside of the endpoint's sandbox equals the plan. */
   waitSandbox(endpointId: string, signal: AbortSignal): Promise<void>;
-  /** Dumps and compares, changing nothing: a line per operation of a repair. */
-  verify(signal: AbortSignal): Promise<readonly string[]>;
+  /** Dumps and compares, changing nothing: one entry an operation of a repair. */
+  verify(signal: AbortSignal): Promise<readonly Difference[]>;
+  /** As {@link Programmer.verify}, and puts right what differs. */
+  repair(signal: AbortSignal): Promise<{
+    readonly found: readonly Difference[];
+    readonly repaired: number;
+    readonly left: readonly Difference[];
+  }>;
   status(): {
     readonly programmedRevision: number;
     readonly lastError: string;
@@ -131,11 +138,16 @@ export class Daemon {
         return programmed;
       },
       status: () => ({ ...programmer.status(), desiredRevision: network.state?.revision ?? 0 }),
-      verify: async (signal) => {
+      verify: async (repair, signal) => {
         if (!network.known)
           throw new SkepError('failedPrecondition', 'a damaged file leaves open what this node should have');
         const revision = network.state?.revision ?? 0;
-        return { revision, differences: await programmer.verify(signal) };
+        if (!repair) {
+          const differences = await programmer.verify(signal);
+          return { revision, equal: differences.length === 0, differences, repaired: 0 };
+        }
+        const { found, repaired, left } = await programmer.repair(signal);
+        return { revision, equal: left.length === 0, differences: found, repaired };
       },
       trace: (service) => this.#trace(service),
     };

@@ -4,6 +4,7 @@ import { execFile } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, test } from 'vitest';
+import { differenceLine } from '../../src/dataplane/difference.js';
 import { parseNodeNetworkState } from '../../src/dataplane/parse-state.js';
 import { portName } from '../../src/dataplane/sandbox.js';
 import type { NodeNetworkState } from '../../src/dataplane/state.js';
@@ -73,7 +74,7 @@ describe('a container on a network of driver skep', () => {
     host.docker(`inspect -f '{{.NetworkSettings.Networks.mynet.EndpointID}}' ${name}`);
   const ports = (): Promise<string> => host.sh(`ip netns exec skep-${vni} ip -o link`);
   const verify = (): Promise<readonly string[]> =>
-    host.withClient(async (client) => (await client.verify()).differences);
+    host.withClient(async (client) => (await client.verify()).differences.map(differenceLine));
 
   test('has eth0 with the allocated address and MAC, MTU 1450, and eth1 with the default route', async () => {
     await start('c5', '10.20.0.5');

@@ -11,6 +11,7 @@ import { promisify } from 'node:util';
 import { pino } from 'pino';
 import type { BalancerEngine } from '../../src/dataplane/balancer/engine.js';
 import { ipvsEngine } from '../../src/dataplane/balancer/ipvs.js';
+import { differenceLine } from '../../src/dataplane/difference.js';
 import { LinuxKernel } from '../../src/dataplane/kernel/linux-kernel.js';
 import type { Desired } from '../../src/dataplane/plan/node.js';
 import { native } from '../../src/dataplane/native.js';
@@ -188,7 +189,9 @@ export class MeshCluster implements AsyncDisposable {
   async verify(): Promise<string[]> {
     const found = await Promise.all(
       this.nodes.map(async (node) =>
-        (await this.reconciler(node).verify()).map((difference) => `node${node}: ${difference}`),
+        (await this.reconciler(node).verify()).map(
+          (difference) => `node${node}: ${differenceLine(difference)}`,
+        ),
       ),
     );
     return found.flat();

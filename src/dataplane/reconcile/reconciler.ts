@@ -4,9 +4,11 @@
  * by a new desired value, a notification of the kernel, a poke, or time.
  *
  * What must stay true: no pass before the first desired value (planning from nothing would remove everything); memory is
- * never trusted for what the kernel holds, only for which namespaces need no look; a namespace that fails is retried
- * with backoff and holds up nobody else. The process may die at any op: the next pass plans from what is there.
- * Cost: one observation per namespace whose plan changed or that notified, all of them every `resyncMs`.
+ * never trusted for what the kernel holds, only for which namespaces need no look; no notification is lost, whenever it
+ * comes; a namespace that fails is retried with backoff and holds up nobody else. The process may die at any op: the
+ * next pass plans from what is there.
+ * Cost: one observation per namespace whose plan changed or that notified, one more {@link recheckMs} after a change of
+ * our own, all of them every `resyncMs`.
  */
 import { AssertionError } from 'node:assert';
 import { OutsideError } from '../../model/errors.js';
@@ -16,12 +18,13 @@ import type { Log } from '../../runtime/log.js';
 import { runLoop, Trigger } from '../../runtime/loop.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { EngineName } from '../plan/balancing.js';
+import type { Difference } from '../difference.js';
+import { differenceOf } from '../difference.js';
 import type { Stage } from '../plan/diff.js';
 import { opLine, stages } from '../plan/diff.js';
 import type { Desired } from '../plan/node.js';
-import { scopeName } from '../plan/node.js';
 import { NodePass } from './node-pass.js';
-import type { ScopeWork } from './node-pass.js';
+import type { ScopeWork, Target } from './node-pass.js';
 import { ScopeRecord } from './scope-record.js';
 import { Waiters } from './waiters.js';
 
@@ -40,6 +43,22 @@ export interface ReconcilerOptions {
 
 /** How often an interface that the engine has yet to move is looked for, should no notification tell. */
 const awaitedMs = 500;
+/**
+ * When a namespace is looked at again after ops of ours during which it notified: what somebody else did meanwhile cannot be
+ * told from our own.
+ */
+const recheckMs = 1_500;
+/** A repair that takes something apart to make it anew needs another pass for what hung on it. */
+const repairPassesMax = 3;
+
+/** What {@link Reconciler.repair} found and did. */
+export interface Repair {
+  readonly found: readonly Difference[];
+  /** Operations done. */
+  readonly repaired: number;
+  /** What differs still. */
+  readonly left: readonly Difference[];
+}
 
 export class Reconciler {
   readonly #kernel: Kernel;
@@ -55,6 +74,7 @@ export class Reconciler {
   #desired: Desired | null = null;
   #programmedRevision = 0;
   #driftRepairs = 0;
+  #opsDone = 0;
   #lastError = '';
   #resyncDueMs = 0;
   #freshDueMs = 0;
@@ -153,22 +173,57 @@ export class Reconciler {
     return this.#alone(() => this.#pass());
   }
 
-  /** Observes and plans everything, changes nothing. One line an operation that a repair would make; [] when equal. */
-  verify(signal?: AbortSignal): Promise<string[]> {
+  /** Observes and plans everything, changes nothing itself: one entry an operation that a repair would make; [] when equal. */
+  verify(signal?: AbortSignal): Promise<Difference[]> {
     return this.#alone(async () => {
       signal?.throwIfAborted();
-      if (this.#desired === null) return [];
-      const pass = new NodePass(this.#kernel, this.#desired, 'all');
-      const works = await pass.observeAll();
-      const stale = await pass.staleOverlays();
-      return [
-        ...works.flatMap(({ scope, ops, error, unavailable }) => [
-          ...ops.map((op) => `${scopeName(scope)}: ${opLine(op)}`),
-          ...[error, unavailable].flatMap((err) => (err ? [`${scopeName(scope)}: ${err.message}`] : [])),
-        ]),
-        ...stale.map((vni) => `overlay ${vni}: - namespace`),
-      ];
+      return this.#differences();
     });
+  }
+
+  /** As {@link verify}, and puts right at once what differs. */
+  repair(signal?: AbortSignal): Promise<Repair> {
+    return this.#alone(async () => {
+      signal?.throwIfAborted();
+      const found = await this.#differences();
+      const before = this.#opsDone;
+      let left = found;
+      for (let passes = 0; left.length > 0 && passes < repairPassesMax; passes++) {
+        for (const record of this.#records.values()) {
+          record.dirty = true;
+          record.retryAtMs = 0;
+        }
+        await this.#pass();
+        left = await this.#differences();
+      }
+      return { found, repaired: this.#opsDone - before, left };
+    });
+  }
+
+  async #differences(): Promise<Difference[]> {
+    if (this.#desired === null) return [];
+    const pass = new NodePass(this.#kernel, this.#desired, 'all');
+    const works = await pass.observeAll();
+    const stale = await pass.staleOverlays();
+    for (const { name, ops } of works) if (ops.length > 0) this.#suspect(name);
+    return [
+      ...works.flatMap(({ name, ops, error, unavailable }) => [
+        ...ops.map((op) => differenceOf(name, op)),
+        ...[error, unavailable].flatMap((err): Difference[] =>
+          err ? [{ scope: name, op: 'unknown', object: err.message }] : [],
+        ),
+      ]),
+      ...stale.map((vni) => differenceOf(`overlay ${vni}`, { op: 'delete', object: { kind: 'namespace' } })),
+    ];
+  }
+
+  /** A namespace may not be as it was left: the next pass looks. */
+  #suspect(name: string): void {
+    const record = this.#records.get(name);
+    if (record === undefined) return;
+    record.dirty = true;
+    if (record.error === null) record.retryAtMs = 0;
+    this.#trigger.fire();
   }
 
   async #pass(): Promise<number> {
@@ -191,13 +246,16 @@ export class Reconciler {
       works.push(work);
       opCount += await this.#applyStage(work, 'reach');
     };
-    const due = (name: string, key: string): boolean => this.#isDue(name, key, nowMs);
-    for (const target of await pass.overlays())
-      if (due(target.name, target.key)) await reach(await target.observe());
-    const host = await pass.host();
-    if (due(host.name, host.key)) await reach(await host.observe());
-    for (const target of pass.sandboxes())
-      if (due(target.name, target.key)) await reach(await target.observe());
+    const look = async (target: Target): Promise<void> => {
+      if (!this.#isDue(target.name, target.key, nowMs)) return;
+      // What is told of from here on, this look may have missed.
+      const record = this.#records.get(target.name);
+      if (record) record.dirty = false;
+      await reach(await target.observe());
+    };
+    for (const target of await pass.overlays()) await look(target);
+    await look(await pass.host());
+    for (const target of pass.sandboxes()) await look(target);
 
     for (const stage of stages.slice(1)) {
       const order = stage === 'balance' ? works : [...works].reverse();
@@ -223,11 +281,14 @@ export class Reconciler {
       await this.#kernel.apply(work.scope, ops);
       for (const op of ops) this.#log.debug({ scope: work.name, op: opLine(op) }, 'applied');
       work.applied.push(...ops);
+      this.#opsDone += ops.length;
       return ops.length;
     } catch (err) {
       work.error ??= outside(err);
       return 0;
     } finally {
+      // Notifications of these ops are there by now, and are read in this turn.
+      await new Promise(setImmediate);
       if (record) record.applying = false;
     }
   }
@@ -266,16 +327,19 @@ export class Reconciler {
       record.failures = 0;
       record.programmedKey = remade ? null : work.key;
       record.planKey = work.planKey;
-      record.dirty = !work.complete;
-      record.retryAtMs = work.complete ? 0 : nowMs + awaitedMs;
+      if (!work.complete) record.lookAgain(nowMs + awaitedMs);
+      else if (record.notified) record.lookAgain(nowMs + recheckMs);
     }
+    record.notified = false;
     // What was opened in a namespace that is gone is of no use in the next of that name.
     if (!work.exists) this.#forget(record);
     record.watch ??= this.#kernel.watch(work.scope, () => {
-      if (record.applying) return;
-      record.dirty = true;
+      if (record.applying) {
+        record.notified = true;
+        return;
+      }
       record.retryAtMs = 0;
-      this.#trigger.fire();
+      this.#suspect(work.name);
     });
   }
 

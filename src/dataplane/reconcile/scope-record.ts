@@ -18,12 +18,21 @@ export class ScopeRecord {
   failures = 0;
   /** Earliest time of the next try after a failure, or while something is awaited. */
   retryAtMs = 0;
-  /** Ops are under way: notifications are our own. */
+  /** Ops are under way: notifications may be of our own changes. */
   applying = false;
+  /** Some came, and not all of them need have been of our own. */
+  notified = false;
   watch: Disposable | null = null;
 
   get isProgrammed(): boolean {
     return this.error === null && this.programmedKey !== null;
+  }
+
+  /** Not before then, unless it is told of a change first. */
+  lookAgain(atMs: number): void {
+    if (this.dirty) return;
+    this.dirty = true;
+    this.retryAtMs = atMs;
   }
 
   isDue(key: string, nowMs: number): boolean {

@@ -58,9 +58,12 @@ export class DataplaneClient {
     return this.#call('GetStatus', {}, shortMs, signal);
   }
 
-  /** Dumps the kernel and compares; changes nothing. */
-  verify(signal?: AbortSignal): Promise<VerifyReply> {
-    return this.#call('Verify', {}, verifyMs, signal);
+  /** Dumps the kernel and compares; with `repair`, puts right what differs. */
+  verify(
+    { repair }: { readonly repair: boolean } = { repair: false },
+    signal?: AbortSignal,
+  ): Promise<VerifyReply> {
+    return this.#call('Verify', { repair }, verifyMs, signal);
   }
 
   /** Refused (`notFound`) when this node knows no such service. */

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { loadPackageDefinition } from '@grpc/grpc-js';
 import type { ServiceDefinition } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
+import type { Difference } from '../difference.js';
 import type { ServiceTrace } from '../trace.js';
 
 export interface WaitProgrammedRequest {
@@ -25,8 +26,12 @@ export interface DataplaneStatus {
 
 export interface VerifyReply {
   readonly revision: number;
-  /** One line per operation that a repair would make. */
-  readonly differences: readonly string[];
+  /** The kernel equals the state now. */
+  readonly equal: boolean;
+  /** One per operation that a repair makes; of a repair, as they were before it. */
+  readonly differences: readonly Difference[];
+  /** Operations that a repair did. */
+  readonly repaired: number;
 }
 
 /** What `skep trace` shows. */

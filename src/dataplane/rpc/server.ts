@@ -20,7 +20,7 @@ export interface DataplaneMethods {
   /** Resolves with the programmed revision. */
   waitProgrammed(revision: number, taskId: TaskId | null, signal: AbortSignal): Promise<number>;
   status(): DataplaneStatus;
-  verify(signal: AbortSignal): Promise<VerifyReply>;
+  verify(repair: boolean, signal: AbortSignal): Promise<VerifyReply>;
   trace(service: string): Promise<TraceReply>;
 }
 
@@ -58,7 +58,7 @@ export function createDataplaneServer(methods: DataplaneMethods, onBug: (err: un
       return { revision: await methods.waitProgrammed(revision, taskId, signal) };
     }),
     GetStatus: unary(() => methods.status()),
-    Verify: unary((_request, signal) => methods.verify(signal)),
+    Verify: unary((request, signal) => methods.verify(new Fields(request, '').boolean('repair'), signal)),
     Trace: unary((request) => methods.trace(new Fields(request, '').string('service'))),
   };
   server.addService(loadDataplaneService(), implementation);

@@ -3,7 +3,7 @@ import { test } from 'vitest';
 import type { Balancer, CheckName, Finding, Findings } from '../../../../src/cli/doctor/diagnosis.js';
 import { balancerOf, checks, diagnose } from '../../../../src/cli/doctor/diagnosis.js';
 import { isSupportedEngine } from '../../../../src/cli/doctor/probes.js';
-import { statusLines, verifyLines } from '../../../../src/cli/verify.js';
+import { statusLines } from '../../../../src/cli/verify.js';
 
 /** Everything there, but for what is named. */
 function findings(exceptions: Partial<Record<CheckName, Finding['result']>>): Findings {
@@ -114,13 +114,7 @@ test('isSupportedEngine: 20.10 and later', () => {
   assert.deepEqual(versions.map(isSupportedEngine), [false, false, true, true, true, false]);
 });
 
-test('verifyLines and statusLines', () => {
-  assert.deepEqual(verifyLines({ revision: 7, differences: [] }), ['kernel equals state at revision 7']);
-  assert.match(verifyLines({ revision: 0, differences: [] })[0] ?? '', /no state was set/);
-  assert.deepEqual(verifyLines({ revision: 7, differences: ['host: + x'] }), [
-    'kernel differs from state at revision 7; a repair would make 1 change:',
-    '  host: + x',
-  ]);
+test('statusLines', () => {
   const lines = statusLines({
     desiredRevision: 3,
     programmedRevision: 0,

@@ -34,6 +34,9 @@ export class ModelKernel implements Kernel {
   /** Scopes in which every op fails. */
   readonly broken = new Set<string>();
   readonly listeners = new Map<string, () => void>();
+  /** Called after a scope was read, and before each op; with the scope's name. */
+  onceObserved?: (name: string) => void;
+  onApply?: (name: string) => void;
   mtuBytes: number | null = 1500;
   /** How often the engine was given back. */
   releases = 0;
@@ -46,6 +49,7 @@ export class ModelKernel implements Kernel {
     this.observed += 1;
     if (fresh) this.freshlyRead.push(scopeName(scope));
     const objects = this.namespaces.get(scopeName(scope));
+    this.onceObserved?.(scopeName(scope));
     return {
       exists: objects !== undefined,
       objects: objects ?? [],
@@ -56,6 +60,7 @@ export class ModelKernel implements Kernel {
   async apply(scope: Scope, ops: readonly Op[]): Promise<void> {
     const name = scopeName(scope);
     for (const op of ops) {
+      this.onApply?.(name);
       if (this.broken.has(name)) throw new KernelError(opLine(op), 'EPERM');
       if (this.opsLeft <= 0) throw new KernelError('the process was killed', 'EINTR');
       this.opsLeft -= 1;

@@ -1,6 +1,7 @@
 /** The reconciler against a model of the kernel: order, isolation, drift, convergence from wherever it was stopped. */
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
+import { differenceLine } from '../../../../src/dataplane/difference.js';
 import { MissingModuleError } from '../../../../src/dataplane/kernel/kernel-error.js';
 import type { EngineName } from '../../../../src/dataplane/plan/balancing.js';
 import { engineNames } from '../../../../src/dataplane/plan/balancing.js';
@@ -232,7 +233,9 @@ describe('reconciler', () => {
     await reconciler.pass();
     expect(reconciler.status().driftRepairs).toBe(0);
     kernel.remove('overlay 4097', 'neighbour br0 10.0.1.4');
-    expect(await reconciler.verify()).toEqual(['overlay 4097: + neighbour br0 10.0.1.4 02:42:0a:00:01:04']);
+    expect((await reconciler.verify()).map(differenceLine)).toEqual([
+      'overlay 4097: + neighbour br0 10.0.1.4 02:42:0a:00:01:04',
+    ]);
     clock.now += 10_000;
     await reconciler.pass();
     expect(reconciler.status().driftRepairs).toBe(1);
@@ -240,6 +243,68 @@ describe('reconciler', () => {
     kernel.listeners.get('host')?.();
     await reconciler.pass();
     expect(reconciler.status().driftRepairs).toBe(2);
+  });
+
+  test('what is told of while a namespace is looked at is looked at again, at once', async () => {
+    const { kernel, reconciler } = await programmed();
+    const id = 'neighbour br0 10.0.1.4';
+    // Somebody removes it after it was read, and before the pass is over.
+    kernel.onceObserved = (name) => {
+      if (name !== 'overlay 4097') return;
+      kernel.remove(name, id);
+      kernel.listeners.get(name)?.();
+      delete kernel.onceObserved;
+    };
+    kernel.listeners.get('overlay 4097')?.();
+    expect(await reconciler.pass()).toBe(0);
+    expect((await reconciler.verify()).length).toBe(1);
+    await reconciler.pass();
+    expect(await reconciler.verify()).toEqual([]);
+    expect(reconciler.status().driftRepairs).toBe(1);
+  });
+
+  test('what is told of while it applies may be its own change, and is looked at once more, a little later', async () => {
+    const { kernel, reconciler, clock } = await programmed();
+    kernel.onApply = (name) => kernel.listeners.get(name)?.();
+    reconciler.setDesired(desired({ revision: 2, ports: {} }));
+    const { observed } = kernel;
+    const waitMs = await reconciler.pass();
+    expect(waitMs).toBeGreaterThan(500);
+    expect(waitMs).toBeLessThanOrEqual(2_000);
+    const looked = kernel.observed - observed;
+    clock.now += waitMs;
+    await reconciler.pass();
+    expect(kernel.observed - observed).toBeGreaterThan(looked);
+    const settled = kernel.observed;
+    clock.now += waitMs;
+    await reconciler.pass();
+    expect(kernel.observed).toBe(settled);
+  });
+
+  test.each(engineNames)(
+    'with %s repair puts right what it finds, and says what that was',
+    async (engine) => {
+      const { kernel, reconciler } = await programmed(desired(), engine);
+      kernel.remove('overlay 4097', 'neighbour br0 10.0.1.4');
+      kernel.remove('host', 'neighbour sk-ingress 10.0.0.4');
+      kernel.put('overlay 4097', { kind: 'fdb', device: 'vxlan0', mac: '02:42:0a:00:01:63' as never, vtep: '192.168.50.9' as never }); // prettier-ignore
+      const { found, repaired, left } = await reconciler.repair();
+      expect(found.map(differenceLine).sort()).toEqual([
+        'host: + neighbour sk-ingress 10.0.0.4 02:42:0a:00:00:04',
+        'overlay 4097: + neighbour br0 10.0.1.4 02:42:0a:00:01:04',
+        'overlay 4097: - fdb vxlan0 02:42:0a:00:01:63 self dst 192.168.50.9',
+      ]);
+      expect([repaired, left, reconciler.status().driftRepairs]).toEqual([3, [], 3]);
+      expect(await reconciler.repair()).toEqual({ found: [], repaired: 0, left: [] });
+    },
+  );
+
+  test('repair tells what it cannot put right', async () => {
+    const { kernel, reconciler } = await programmed();
+    kernel.remove('overlay 4097', 'neighbour br0 10.0.1.4');
+    kernel.broken.add('overlay 4097');
+    const { found, repaired, left } = await reconciler.repair();
+    expect([found.length, repaired, left]).toEqual([1, 0, found]);
   });
 
   test('reads the chains that others write every ten seconds, its own every minute', async () => {

@@ -57,6 +57,14 @@ const traced: TraceReply = {
 };
 const bug = (err: unknown): never => assert.fail(String(err));
 let directory: string;
+const verified = {
+  revision: 5,
+  differences: [
+    { scope: 'host', op: 'add', object: 'a' },
+    { scope: 'overlay 7', op: 'delete', object: 'b' },
+  ],
+} as const;
+
 let server: Server;
 let client: DataplaneClient;
 let methods: DataplaneMethods;
@@ -76,7 +84,7 @@ beforeEach(async () => {
       driftRepairs: 3,
       engine: 'ebpf',
     }),
-    verify: async () => ({ revision: 5, differences: ['host: + a', 'host: - b'] }),
+    verify: async (repair) => ({ ...verified, repaired: repair ? 2 : 0, equal: repair }),
     trace: async (service) => {
       if (service !== 'web') throw new SkepError('notFound', `no ${service} here`);
       return traced;
@@ -102,7 +110,8 @@ test('every call arrives as it was made', async () => {
   await client.waitProgrammed({ revision: 7, taskId: 'task1' as TaskId }, AbortSignal.timeout(5000));
   assert.deepEqual(heard, [state, 'clear', [7, null], [7, 'task1']]);
   assert.deepEqual({ ...(await client.status()) }, methods.status());
-  assert.deepEqual({ ...(await client.verify()) }, { revision: 5, differences: ['host: + a', 'host: - b'] });
+  assert.deepEqual({ ...(await client.verify()) }, { ...verified, repaired: 0, equal: false });
+  assert.deepEqual({ ...(await client.verify({ repair: true })) }, { ...verified, repaired: 2, equal: true });
 });
 
 test('a state that contradicts itself is refused before anyone acts on it', async () => {
