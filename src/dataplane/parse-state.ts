@@ -186,6 +186,8 @@ function parseEndpoint(value: unknown, path: string, owners: Owners): Endpoint {
     'name',
     'serving',
     'weight',
+    'aliases',
+    'nameservers',
   ]);
   return {
     taskId: fields.id('taskId') as TaskId,
@@ -196,15 +198,24 @@ function parseEndpoint(value: unknown, path: string, owners: Owners): Endpoint {
     name: fields.name('name'),
     serving: fields.boolean('serving'),
     weight: fields.optionalInteger('weight', 1, weightMax) ?? defaultWeight,
+    // Absent in files written before containers could be attached.
+    aliases: fields.raw('aliases') === undefined ? [] : parseNames(fields, 'aliases'),
+    nameservers:
+      fields.raw('nameservers') === undefined
+        ? []
+        : fields.list('nameservers', (item, itemPath) => new Fields({ item }, itemPath).ip('item')),
   };
 }
+
+const parseNames = (fields: Fields, key: string): string[] =>
+  fields.list(key, (item, itemPath) => new Fields({ item }, itemPath).name('item'));
 
 function parseService(value: unknown, path: string, owners: Owners): OverlayService {
   const fields = new Fields(value, path, ['id', 'name', 'aliases', 'vip', 'scheduler', 'affinityS']);
   const service = {
     id: fields.id('id') as ServiceId,
     name: fields.name('name'),
-    aliases: fields.list('aliases', (item, itemPath) => new Fields({ item }, itemPath).name('item')),
+    aliases: parseNames(fields, 'aliases'),
     // Absent in files written before there was a choice.
     scheduler:
       fields.optionalString('scheduler') === undefined

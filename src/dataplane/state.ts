@@ -54,12 +54,19 @@ export interface Endpoint {
   readonly nodeId: NodeId;
   readonly address: Ip;
   readonly mac: Mac;
-  /** `<service>.<slot>.<task>`. */
+  /** `<service>.<slot>.<task>`, or the name of a container that belongs to no service. */
   readonly name: string;
   /** Takes new flows and stands in DNS: the task runs and is healthy. */
   readonly serving: boolean;
   /** Its share of new flows among the service's endpoints, 1 to 1000, where the service's scheduler regards weights. */
   readonly weight: number;
+  /** Further names that DNS knows it by on this overlay. */
+  readonly aliases: readonly string[];
+  /**
+   * Servers that the container's resolver asks because it was made before it knew of the overlay (`docker network connect`).
+   * The overlay's DNS stands in for them; only the container's own node acts on it.
+   */
+  readonly nameservers: readonly Ip[];
 }
 
 /** A service as one network sees it. */

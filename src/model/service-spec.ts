@@ -55,7 +55,10 @@ export interface NetworkAttachmentConfig {
 }
 
 export interface TaskSpec {
+  /** Empty where {@link networkAttachment} is given. */
   readonly container: ContainerSpec;
+  /** Of a task with runtime `attachment`: no process of ours, but a user's own container on an attachable network. */
+  readonly networkAttachment?: NetworkAttachmentSpec;
   readonly resources?: {
     readonly limits?: { readonly nanoCpus: number; readonly memoryBytes: number; readonly pids: number };
     readonly reservations?: { readonly nanoCpus: number; readonly memoryBytes: number };
@@ -66,6 +69,16 @@ export interface TaskSpec {
   readonly logDriver?: LogDriver;
   readonly forceUpdate: number;
   readonly runtime?: string;
+}
+
+/** The container that an attachment connects: Docker's NetworkAttachmentSpec, and what names and resolving need of it. */
+export interface NetworkAttachmentSpec {
+  /** Empty until the engine has made it. */
+  readonly containerId: string;
+  /** Without the engine's slash; empty until known. */
+  readonly containerName: string;
+  /** Servers that the container's resolver asks though they know nothing of the overlay; its DNS stands in for them. */
+  readonly nameservers: readonly string[];
 }
 
 export interface RestartPolicy {

@@ -4,6 +4,7 @@ import { credentials, Server, ServerCredentials } from '@grpc/grpc-js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startAgent } from '../../src/controlplane/agent/agent.js';
 import type { Agent } from '../../src/controlplane/agent/agent.js';
+import { allocateLeg } from '../../src/controlplane/allocator/leg.js';
 import { createManagerServices } from '../../src/controlplane/dispatcher/manager-services.js';
 import type { ManagerServices } from '../../src/controlplane/dispatcher/manager-services.js';
 import type { Store } from '../../src/controlplane/store/store.js';
@@ -48,6 +49,7 @@ beforeAll(async () => {
     log,
     peerOf: () => ({ nodeId, role: 'worker', clusterId: store.view().cluster().id }),
     issueCertificate: () => expect.fail('nobody joins here'),
+    allocateLeg,
     tlsInfoOf: () => ({ trustRoot: '', certIssuerSubject: '', certIssuerPublicKey: '' }),
   });
   server = new Server();

@@ -61,6 +61,8 @@ const endpoint = (overlayId: string, task: Task, serving: boolean): Assignment =
     name: taskName(task),
     serving,
     weight: 1,
+    aliases: [],
+    nameservers: [],
   },
 });
 const self: Assignment = { kind: 'node', item: { nodeId, dataPathAddr: '192.0.2.1', dataPathPort: 4789 } };

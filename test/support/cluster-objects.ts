@@ -1,8 +1,14 @@
 /** Cluster objects with defaults for all that a test does not care about, and a seeded source of randomness. */
-import type { Cidr, Ip } from '../../src/model/addresses.js';
+import { attachmentTask } from '../../src/model/attachments.js';
+import type { Cidr, Ip, Mac } from '../../src/model/addresses.js';
 import type { ClusterId, NetworkId, NodeId, RandomSource, ServiceId, TaskId } from '../../src/model/ids.js';
 import type { Cluster, Network, Node, Service, Task } from '../../src/model/objects.js';
-import type { EndpointSpec, ServiceSpec, TaskSpec } from '../../src/model/service-spec.js';
+import type {
+  EndpointSpec,
+  NetworkAttachmentSpec,
+  ServiceSpec,
+  TaskSpec,
+} from '../../src/model/service-spec.js';
 import type { TaskState } from '../../src/model/task-state.js';
 import { MemoryStore } from '../../src/controlplane/store/memory.js';
 import type { Kind, Objects, View } from '../../src/controlplane/store/store.js';
@@ -71,6 +77,7 @@ export interface NetworkOptions {
   readonly range?: string;
   readonly gateway?: string;
   readonly vnis?: string;
+  readonly attachable?: boolean;
 }
 
 export const network = (id: string, options: NetworkOptions = {}): Network => ({
@@ -84,7 +91,7 @@ export const network = (id: string, options: NetworkOptions = {}): Network => ({
       options.vnis === undefined ? {} : { 'com.docker.network.driver.overlay.vxlanid_list': options.vnis },
     ipv6: false,
     internal: false,
-    attachable: false,
+    attachable: options.attachable ?? false,
     ingress: options.ingress ?? false,
     ipam: {
       driver: 'default',
@@ -183,6 +190,29 @@ export const task = (
     ...rest,
   };
 };
+
+/** An attachment of a container on `nodeId`, as the dispatcher makes them. */
+export const attachment = (
+  id: string,
+  nodeId: string,
+  leg: { readonly networkId: string; readonly address: string; readonly aliases?: readonly string[] },
+  container: Partial<NetworkAttachmentSpec> = {},
+): Task => ({
+  ...meta,
+  ...attachmentTask(
+    id as TaskId,
+    nodeId as NodeId,
+    { containerId: '', containerName: '', nameservers: [], ...container },
+    {
+      networkId: leg.networkId as NetworkId,
+      address: leg.address as Ip,
+      prefixLength: 24,
+      mac: '02:00:00:00:0a:01' as Mac,
+      aliases: leg.aliases ?? [],
+    },
+    0,
+  ),
+});
 
 type Given = { readonly [K in Kind]?: readonly Objects[K][] };
 

@@ -95,6 +95,8 @@ const toEndpoint = (item: AssignmentItems['endpoint']): Endpoint => ({
   serving: item.serving,
   // 0 and '' come from a manager that does not know the field yet.
   weight: item.weight || defaultWeight,
+  aliases: item.aliases ?? [],
+  nameservers: (item.nameservers ?? []) as readonly Ip[],
 });
 
 const toService = (item: AssignmentItems['service']): OverlayService => ({

@@ -44,6 +44,15 @@ export class AddressPool {
     if (cidrContains(this.#subnet, address)) this.#used.add(Number(hostPart(this.#subnet, address)));
   }
 
+  /** Takes an address that somebody chose, in or out of the range to choose from; false if that cannot be. */
+  take(address: Ip): boolean {
+    const { first, last } = usableHostParts(this.#subnet);
+    const part = cidrContains(this.#subnet, address) ? Number(hostPart(this.#subnet, address)) : -1;
+    if (part < first || part > last || this.#used.has(part)) return false;
+    this.#used.add(part);
+    return true;
+  }
+
   /** The next free address, or undefined when the network is exhausted. */
   next(): Ip | undefined {
     const size = this.#last - this.#first + 1;

@@ -66,6 +66,11 @@ export class Holdings {
     return taken.map(({ address }) => address);
   }
 
+  /** This address, or undefined when somebody holds it or it is none to be handed out. */
+  takeAddress(network: NetworkId, address: Ip): Ip | undefined {
+    return this.#pools.get(network)?.take(address) === true ? address : undefined;
+  }
+
   #hold(network: NetworkId, address: Ip): void {
     this.#pools.get(network)?.hold(address);
   }

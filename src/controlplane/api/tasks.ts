@@ -1,4 +1,5 @@
 /** `/tasks`: list and inspect. History is listed too; a task is never made or changed through the API. */
+import { attachmentRuntime, isAttachment } from '../../model/attachments.js';
 import { SkepError } from '../../model/errors.js';
 import { taskName } from '../../model/objects.js';
 import type { Task } from '../../model/objects.js';
@@ -31,7 +32,9 @@ export const listTasks: Handler = async (context, request) => {
         filters.prefix('id', task.id) &&
         filters.prefix('name', taskName(task)) &&
         filters.labels('label', task.serviceLabels) &&
-        filters.exact('runtime', 'container') &&
+        (filters.has('runtime')
+          ? filters.exact('runtime', isAttachment(task) ? attachmentRuntime : 'container')
+          : !isAttachment(task)) &&
         (states.length === 0 || states.includes(task.desiredState)) &&
         (services.size === 0 || services.has(task.serviceId)) &&
         (nodes.size === 0 || (task.nodeId !== undefined && nodes.has(task.nodeId))) &&
@@ -49,11 +52,11 @@ export const inspectTask: Handler = async (context, request) => {
 };
 
 function encodeTask(view: View, task: Task, modern: boolean): unknown {
-  // Services show the runtime, their tasks do not.
+  // Services show the runtime, their tasks do not; attachments do.
   const { runtime: _, ...spec } = task.spec;
   return taskCodec.encode({
     ...task,
-    spec,
+    spec: isAttachment(task) ? task.spec : spec,
     labels: {},
     attachments: task.networks.flatMap(({ networkId, address, prefixLength }) => {
       const network = view.get('network', networkId);

@@ -7,6 +7,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { serviceBalancing, taskWeight } from '../../model/balancing.js';
+import { shortContainerId } from '../../model/attachments.js';
 import type { NetworkId, NodeId } from '../../model/ids.js';
 import type { Network, Service, Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
@@ -70,17 +71,27 @@ function addEndpoints(byNetwork: ReadonlyMap<NetworkId, Assignment[]>, task: Tas
     status.state === 'running' && atMost(desiredState, 'complete') && node?.status.state !== 'down';
   // The service's present labels, not those that the task was made with: a weight changes without a new task.
   const weight = taskWeight(node?.spec.labels ?? {}, view.get('service', task.serviceId)?.spec.labels ?? {});
-  for (const { networkId: overlayId, address, mac } of task.networks) {
+  const { networkAttachment } = task.spec;
+  const containerId = networkAttachment?.containerId ?? (serving ? status.container?.containerId : undefined);
+  const name = networkAttachment ? networkAttachment.containerName || task.id : taskName(task);
+  for (const { networkId: overlayId, address, mac, aliases } of task.networks) {
     const item = {
       overlayId,
-      taskId: task.id,
+      // Legs of one container are one endpoint's, whether they are one task's or several attachments'.
+      taskId: networkAttachment?.containerId || task.id,
       serviceId: task.serviceId,
       nodeId,
       address,
       mac,
-      name: taskName(task),
+      name,
       serving,
       weight,
+      // What a service's task is called besides is its service's to say.
+      aliases: [
+        ...(networkAttachment ? aliases : []),
+        ...(containerId ? [shortContainerId(containerId)] : []),
+      ],
+      nameservers: networkAttachment?.nameservers ?? [],
     };
     byNetwork.get(overlayId)?.push({ kind: 'endpoint', item });
   }

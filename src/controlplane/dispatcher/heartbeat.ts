@@ -5,6 +5,7 @@
  *
  * Heartbeats touch memory only; the store is written when a node's state changes.
  */
+import { isAttachment } from '../../model/attachments.js';
 import type { NodeId, RandomSource } from '../../model/ids.js';
 import type { Node } from '../../model/objects.js';
 import { atLeast, atMost } from '../../model/task-state.js';
@@ -157,6 +158,8 @@ export class Heartbeats {
       }
       const lost = view
         .tasksOnNode(id)
+        // What a user's container holds it holds until its node is removed: the engine there runs it without us.
+        .filter((task) => !isAttachment(task))
         .filter(({ status }) => atLeast(status.state, 'assigned') && atMost(status.state, 'running'));
       for (let i = 0; i < lost.length; i += maxWrites) {
         await store.update((tx) => {

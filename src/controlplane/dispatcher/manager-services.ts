@@ -18,6 +18,9 @@ import type { ReadLogs } from '../task-logs.js';
 import type { WireAssignmentsMessage } from '../rpc/assignment.js';
 import { answersHandler, requestsHandler, unaryHandler } from '../rpc/handlers.js';
 import type {
+  AttachNetworkReply,
+  AttachNetworkRequest,
+  DetachNetworksRequest,
   HeartbeatReply,
   InSession,
   IssueReply,
@@ -33,6 +36,8 @@ import { dispatcherDefinition, nodeCaDefinition } from '../rpc/proto.js';
 import { SkepError } from '../../model/errors.js';
 import type { Store } from '../store/store.js';
 import { AssignmentStreams } from './assignment-stream.js';
+import type { AllocateLeg } from './attachments.js';
+import { Attachments } from './attachments.js';
 import type { Caller } from './caller.js';
 import { authorize, peerAddress } from './caller.js';
 import { Heartbeats } from './heartbeat.js';
@@ -58,6 +63,7 @@ export interface ManagerServicesOptions {
   /** The verified client certificate of a call, or undefined when it has none. */
   readonly peerOf: (call: ServerCall) => Omit<Caller, 'addr'> | undefined;
   readonly issueCertificate: IssueCertificate;
+  readonly allocateLeg: AllocateLeg;
   readonly tlsInfoOf: (rootCaPem: string) => TlsInfo;
 }
 
@@ -83,6 +89,7 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
   const assignments = new AssignmentStreams(parts);
   const taskStatus = new TaskStatusWriter(parts);
   const broker = new LogBroker(parts);
+  const attachments = new Attachments(parts);
 
   const stop = new AbortController();
   const watching = heartbeats.run(stop.signal);
@@ -125,6 +132,13 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
     ),
     updateTaskStatus: unaryHandler<UpdateTaskStatusRequest, object>(log, async (request, call) => {
       await taskStatus.report(sessionOf(call, request).nodeId, request.updates);
+      return {};
+    }),
+    attachNetwork: unaryHandler<AttachNetworkRequest, AttachNetworkReply>(log, (request, call) =>
+      attachments.attach(sessionOf(call, request).nodeId, request),
+    ),
+    detachNetworks: unaryHandler<DetachNetworksRequest, object>(log, async (request, call) => {
+      await attachments.detach(sessionOf(call, request).nodeId, request.attachmentIds);
       return {};
     }),
     listenSubscriptions: answersHandler<InSession, SubscriptionMessage>(log, (request, answers, call) =>

@@ -11,6 +11,7 @@ import { CleanupStack } from '../../runtime/cleanup-stack.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { ReadLogs } from '../task-logs.js';
+import { allocateLeg } from '../allocator/leg.js';
 import { createManagerServices } from '../dispatcher/manager-services.js';
 import type { ManagerServicesOptions } from '../dispatcher/manager-services.js';
 import { EtcdClient } from '../etcd/client.js';
@@ -82,7 +83,10 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
   undo.defer(() => store.close());
   await options.onStore(store);
 
-  const services = createManagerServices({ store, clock, random, log, ...options.security });
+  const services = createManagerServices({
+    ...{ store, clock, random, log, allocateLeg },
+    ...options.security,
+  });
   undo.defer(() => services.close());
   const server = new Server({ 'grpc.max_receive_message_length': messageBytesMax });
   for (const { definition, implementation } of services.services)

@@ -3,6 +3,7 @@
  * restarted elsewhere by the restart supervisor. A change of the service's own constraints is the updater's, who moves
  * tasks at the pace of the update; hence a task must violate what it was created with as well.
  */
+import { isAttachment } from '../../model/attachments.js';
 import { satisfiesConstraints } from '../../model/constraint.js';
 import type { Node, Task } from '../../model/objects.js';
 import { atLeast, atMost, isTerminal } from '../../model/task-state.js';
@@ -40,6 +41,8 @@ function violators(view: View, node: Node): readonly Task[] {
   };
   return view.tasksOnNode(node.id).filter((task) => {
     const { state } = task.status;
+    // A user's own container stays where its user has put it.
+    if (isAttachment(task)) return false;
     if (!atLeast(state, 'assigned') || isTerminal(state) || !atMost(task.desiredState, 'complete'))
       return false;
     if (!meetsConstraints(view, node, task)) return true;

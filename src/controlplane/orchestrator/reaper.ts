@@ -2,6 +2,7 @@
  * The task reaper: deletes records that have served. Deleting a record is what makes the agent delete the container, so
  * what may still run is never deleted; each instance of a service keeps a few records as its history.
  */
+import { isAttachment } from '../../model/attachments.js';
 import type { Cluster, Service, Task } from '../../model/objects.js';
 import { atLeast, compareStates, isTerminal } from '../../model/task-state.js';
 import { Draft } from '../plan.js';
@@ -25,10 +26,12 @@ export function planReaping(view: View, nowMs: number): Plan {
   return draft.plan();
 }
 
-/** Desired `remove`, and no agent has it (any more). */
+/** What nobody needs any more: an attachment that its node has lost, or a task desired `remove` that no agent has it (any more). */
 function isRemovable(view: View, task: Task): boolean {
-  if (task.desiredState !== 'remove') return false;
   const { state } = task.status;
+  // Orphaned with its node, or made while the node went. It has no history to keep.
+  if (isAttachment(task)) return isTerminal(state) || !task.nodeId || !view.get('node', task.nodeId);
+  if (task.desiredState !== 'remove') return false;
   if (compareStates(state, 'assigned') < 0 || atLeast(state, 'complete')) return true;
   return task.nodeId !== undefined && view.get('node', task.nodeId) === undefined;
 }

@@ -39,6 +39,8 @@ export interface AssignmentItems {
     readonly name: string;
     readonly serving: boolean;
     readonly weight: number;
+    readonly aliases: readonly string[];
+    readonly nameservers: readonly string[];
   };
   service: {
     readonly overlayId: string;

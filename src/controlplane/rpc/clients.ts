@@ -13,6 +13,9 @@ import type {
 import { fromServiceError } from './status.js';
 import type { WireAssignmentsMessage } from './assignment.js';
 import type {
+  AttachNetworkReply,
+  AttachNetworkRequest,
+  DetachNetworksRequest,
   HeartbeatReply,
   InSession,
   IssueReply,
@@ -39,6 +42,8 @@ interface RawDispatcher extends Client {
   updateTaskStatus: Unary<UpdateTaskStatusRequest, object>;
   listenSubscriptions(request: InSession): ClientReadableStream<SubscriptionMessage>;
   publishLogs(callback: Callback<object>): ClientWritableStream<PublishLogsMessage>;
+  attachNetwork: Unary<AttachNetworkRequest, AttachNetworkReply>;
+  detachNetworks: Unary<DetachNetworksRequest, object>;
 }
 interface RawNodeCa extends Client {
   getRootCaCertificate: Unary<object, RootCaReply>;
@@ -92,6 +97,14 @@ export class DispatcherClient {
 
   updateTaskStatus(request: UpdateTaskStatusRequest): Promise<object> {
     return unary((done) => this.#raw.updateTaskStatus(request, deadline(), done));
+  }
+
+  attachNetwork(request: AttachNetworkRequest): Promise<AttachNetworkReply> {
+    return unary((done) => this.#raw.attachNetwork(request, deadline(), done));
+  }
+
+  detachNetworks(request: DetachNetworksRequest): Promise<object> {
+    return unary((done) => this.#raw.detachNetworks(request, deadline(), done));
   }
 
   listenSubscriptions(request: InSession, signal: AbortSignal): ClientReadableStream<SubscriptionMessage> {

@@ -69,6 +69,29 @@ export interface UpdateTaskStatusRequest extends InSession {
   readonly updates: readonly TaskStatusUpdate[];
 }
 
+export interface AttachNetworkRequest extends InSession {
+  readonly attachmentId: string;
+  /** Id or name. */
+  readonly network: string;
+  /** Empty: not known yet; so the name. */
+  readonly containerId: string;
+  readonly containerName: string;
+  readonly aliases: readonly string[];
+  /** Empty: any. */
+  readonly address: string;
+  readonly nameservers: readonly string[];
+}
+export interface AttachNetworkReply {
+  readonly attachmentId: string;
+  readonly networkId: string;
+  readonly networkName: string;
+  readonly address: string;
+  readonly revision: number;
+}
+export interface DetachNetworksRequest extends InSession {
+  readonly attachmentIds: readonly string[];
+}
+
 export interface SubscriptionMessage {
   readonly id: string;
   readonly close: boolean;

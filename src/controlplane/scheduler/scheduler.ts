@@ -2,6 +2,7 @@
  * The scheduler: gives pending tasks a node, or says why none suits. Loads are counted from the store on every pass.
  * A task that global orchestration bound to a node is only confirmed there.
  */
+import { isAttachment } from '../../model/attachments.js';
 import type { NodeId } from '../../model/ids.js';
 import type { Cluster, Task, TaskStatus } from '../../model/objects.js';
 import { atLeast, atMost } from '../../model/task-state.js';
@@ -21,7 +22,11 @@ export function planScheduling(view: View, nowMs: number): Plan {
   const pending = view.list('task').filter((task) => task.status.state === 'pending');
   if (pending.length === 0) return draft.plan();
   const loads = new Map(
-    view.list('node').map((node) => [node.id, new NodeLoad(node, view.tasksOnNode(node.id), nowMs)]),
+    view.list('node').map((node) => {
+      // A user's own container is no load that the swarm has put there.
+      const tasks = view.tasksOnNode(node.id).filter((task) => !isAttachment(task));
+      return [node.id, new NodeLoad(node, tasks, nowMs)];
+    }),
   );
   const failureLimit = failureLimitOf(view.cluster());
   for (const task of pending) if (atLeast(task.desiredState, 'shutdown')) endUnassigned(draft, task);

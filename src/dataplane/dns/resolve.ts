@@ -11,7 +11,7 @@
 import type { Ip } from '../../model/addresses.js';
 import { familyOf, ipToNumber, numberToIp } from '../../model/addresses.js';
 import type { NetworkId, TaskId } from '../../model/ids.js';
-import type { NodeNetworkState, Overlay } from '../state.js';
+import type { Endpoint, NodeNetworkState, Overlay } from '../state.js';
 
 /**
  * Seconds a client may keep an answer. Short, because a dnsrr service's answer is its set of tasks and nothing takes a
@@ -107,9 +107,13 @@ function lookUp(name: string, overlay: Overlay): readonly Ip[] | null {
     const behind = servicesNamed(name.slice('tasks.'.length), overlay);
     if (behind.length > 0) return distinct(behind.flatMap(({ id }) => servingAddresses(overlay, id)));
   }
-  const task = overlay.endpoints.find((endpoint) => endpoint.name.toLowerCase() === name);
-  return task ? [task.address] : null;
+  const endpoints = overlay.endpoints.filter((endpoint) => isCalled(endpoint, name));
+  return endpoints.length === 0 ? null : distinct(endpoints.map(({ address }) => address));
 }
+
+/** By its full name or by a further one, which several may share: containers of users' have such. */
+const isCalled = (endpoint: Endpoint, name: string): boolean =>
+  endpoint.name.toLowerCase() === name || endpoint.aliases.some((alias) => alias.toLowerCase() === name);
 
 /** Several services may share an alias: the name then means all of them. */
 const servicesNamed = (name: string, overlay: Overlay): Overlay['services'] =>

@@ -2,7 +2,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ServiceId } from '../../../src/model/ids.js';
 import type { Ip } from '../../../src/model/addresses.js';
-import { Harness, filters, ingressId, taskOf } from './harness.js';
+import { attachment } from '../../support/cluster-objects.js';
+import { Harness, filters, ingressId, nodeId, taskOf } from './harness.js';
 
 let api: Harness;
 beforeEach(async () => {
@@ -637,6 +638,33 @@ describe('tasks', () => {
     expect(reply.status).toBe(status);
     if (Array.isArray(answer)) expect(reply.json).toHaveLength(answer.length);
     expect(reply.json).toMatchObject(answer as object);
+  });
+
+  test('attachments are listed when asked for, and shown as Docker shows them', async () => {
+    await api.store.update((tx) =>
+      tx.create(
+        'task',
+        attachment('at1', nodeId, { networkId: ingressId, address: '10.0.0.9' }, { containerId: 'c1' }),
+      ),
+    );
+    expect((await api.call('GET', '/tasks')).json).toEqual([]);
+    expect((await api.call('GET', `/tasks?${filters({ node: ['node1'] })}`)).json).toEqual([]);
+    const [shown] = (await api.call('GET', `/tasks?${filters({ runtime: ['attachment'] })}`))
+      .json as object[];
+    expect(shown).toMatchObject({
+      ID: 'at1',
+      NodeID: nodeId,
+      DesiredState: 'running',
+      Status: { State: 'running' },
+      NetworksAttachments: [{ Addresses: ['10.0.0.9/24'] }],
+    });
+    expect((shown as { Spec: object }).Spec).toEqual({
+      NetworkAttachmentSpec: { ContainerID: 'c1' },
+      Networks: [{ Target: ingressId }],
+      ForceUpdate: 0,
+      Runtime: 'attachment',
+    });
+    expect(shown).not.toHaveProperty('ServiceID');
   });
 
   test('inspect by full name', async () => {

@@ -14,7 +14,15 @@ import type { NetworkId, NodeId, TaskId, Vni } from '../../../src/model/ids.js';
 import type { Network, Node, Service, Task } from '../../../src/model/objects.js';
 import type { TaskState } from '../../../src/model/task-state.js';
 import { taskStates } from '../../../src/model/task-state.js';
-import { network, node, seededNumbers, service, storeOf, task } from '../../support/cluster-objects.js';
+import {
+  attachment,
+  network,
+  node,
+  seededNumbers,
+  service,
+  storeOf,
+  task,
+} from '../../support/cluster-objects.js';
 
 const mac = '02:00:00:00:00:01' as Mac;
 const overlay = (id: string, subnet: string, ingress = false): Network => ({
@@ -114,6 +122,51 @@ describe('assignmentsFor', () => {
       'task/t1',
       'task/t3',
     ]);
+  });
+
+  test('a user’s container is an endpoint of its name, its aliases and its short id, alike on all its networks', async () => {
+    const containerId = 'c0ffee'.padEnd(64, '0');
+    const leg = (networkId: string, address: string, aliases: readonly string[] = []) =>
+      attachment(`a-${networkId}`, 'n1', { networkId, address, aliases }, container);
+    const container = { containerId, containerName: 'box', nameservers: ['9.9.9.9'] };
+    const store = await storeOf({
+      node: [member('n1', 11, ['ingress', 'mynet', 'other'])],
+      network: [overlay('mynet', '10.0.1'), overlay('other', '10.0.2')],
+      task: [
+        leg('mynet', '10.0.1.31', ['db']),
+        leg('other', '10.0.2.31'),
+        attachment('unbound', 'n1', { networkId: 'mynet', address: '10.0.1.32' }),
+      ],
+    });
+    const known = assignmentsFor(store.view(), 'n1' as NodeId);
+    const endpoints = [...known.values()].flatMap(({ kind, item }) => (kind === 'endpoint' ? [item] : []));
+    const shown = endpoints.map(({ overlayId, taskId, serviceId, name, aliases, nameservers, address }) =>
+      [overlayId, taskId, serviceId, name, aliases.join(), nameservers.join(), address].join(' '),
+    );
+    expect(shown.sort()).toEqual([
+      `mynet ${containerId} ${''} box db,c0ffee000000 9.9.9.9 10.0.1.31`,
+      `mynet unbound ${''} unbound ${''} ${''} 10.0.1.32`,
+      `other ${containerId} ${''} box c0ffee000000 9.9.9.9 10.0.2.31`,
+    ]);
+    expect(assembleNodeNetworkState(known, 9)?.overlays[0]?.endpoints[0]).toMatchObject({
+      serviceId: '',
+      name: 'box',
+      aliases: ['db', 'c0ffee000000'],
+      nameservers: ['9.9.9.9'],
+    });
+  });
+
+  test('a task that serves has its container’s short id', async () => {
+    const running = webTask('t9', 'running', 'n1', 29);
+    const container = { containerId: 'ab'.repeat(32), pid: 7, exitCode: 0 };
+    const store = await storeOf({
+      node: [member('n1', 11, ['ingress', 'mynet'])],
+      network: [overlay('mynet', '10.0.1')],
+      service: [web],
+      task: [{ ...running, status: { ...running.status, container } }],
+    });
+    const item = assignmentsFor(store.view(), 'n1' as NodeId).get('endpoint/mynet/t9')?.item;
+    expect(item).toMatchObject({ aliases: ['abababababab'], nameservers: [] });
   });
 
   test('and nothing of the others', async () => {
@@ -234,6 +287,8 @@ describe('diffAssignments', () => {
       name: 'x',
       serving: true,
       weight: 1,
+      aliases: [],
+      nameservers: [],
     };
     const wire = formatChange({ remove: true, assignment: { kind: 'endpoint', item } });
     expect(wire).toEqual({ remove: true, endpoint: { overlayId: 'mynet', taskId: 't' } });

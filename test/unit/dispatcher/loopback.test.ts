@@ -9,6 +9,7 @@ import { AgentSession } from '../../../src/controlplane/agent/session.js';
 import { LogPublisher } from '../../../src/controlplane/agent/log-publisher.js';
 import type { TaskLogs } from '../../../src/controlplane/agent/log-publisher.js';
 import { StatusReporter } from '../../../src/controlplane/agent/status-reporter.js';
+import { allocateLeg } from '../../../src/controlplane/allocator/leg.js';
 import type { LogLine } from '../../../src/controlplane/task-logs.js';
 import {
   createCsr,
@@ -28,11 +29,12 @@ import type { Assignment } from '../../../src/controlplane/rpc/assignment.js';
 import { DispatcherClient, NodeCaClient } from '../../../src/controlplane/rpc/clients.js';
 import type { WireNodeDescription } from '../../../src/controlplane/rpc/messages.js';
 import type { Store } from '../../../src/controlplane/store/store.js';
-import type { ClusterId, NodeId, TaskId } from '../../../src/model/ids.js';
+import type { Cidr, Ip } from '../../../src/model/addresses.js';
+import type { ClusterId, NodeId, TaskId, Vni } from '../../../src/model/ids.js';
 import type { Node, NodeRole, Task } from '../../../src/model/objects.js';
 import { systemClock } from '../../../src/runtime/clock.js';
 import { createLog } from '../../../src/runtime/log.js';
-import { cluster, node, service, storeOf, task } from '../../support/cluster-objects.js';
+import { cluster, network, node, service, storeOf, task } from '../../support/cluster-objects.js';
 
 const log = createLog('test');
 log.level = process.env['SKEP_LOG'] ?? 'silent';
@@ -84,6 +86,7 @@ async function makeCluster(nodes: readonly Node[] = [], tasks: readonly Task[] =
       peerOf: (call) => peerOf(call),
       issueCertificate: ({ cluster: of, ...request }) =>
         issueNodeCertificate({ ...request, rootCa: of.rootCa, nowMs: Date.now(), validMs: 3_600_000 }),
+      allocateLeg,
       tlsInfoOf: tlsInfo,
     });
     const server = new Server();
@@ -338,6 +341,50 @@ describe('a session', () => {
     await expect(open()).rejects.toMatchObject({
       details: 'node n1 exceeded rate limit count of registrations',
     });
+  });
+});
+
+describe('attachments', () => {
+  const request = {
+    attachmentId: 'a'.repeat(25),
+    network: 'open',
+    containerId: '',
+    containerName: 'box',
+    aliases: ['db'],
+    address: '',
+    nameservers: [],
+  };
+  const clientOf = async (of: Cluster, nodeId: string) => {
+    const { credentials, options } = nodeClientSecurity(await of.identity(nodeId, 'worker'));
+    const client = new DispatcherClient(of.address, credentials, options);
+    cleanups.push(() => client.close());
+    const messages = client.session({ description, dataPathAddr: '' }, new AbortController().signal);
+    const iterator = messages[Symbol.asyncIterator]() as AsyncIterator<{ sessionId: string }>;
+    const { sessionId } = (await iterator.next()).value as { sessionId: string };
+    return { client, sessionId };
+  };
+
+  test('a node attaches and detaches its own containers, within its session only', async () => {
+    const of = await makeCluster([node('n1'), node('n2')]);
+    await of.store.update((tx) =>
+      tx.create('network', {
+        ...network('open', { attachable: true }),
+        allocation: { vni: 4097 as Vni, subnet: '10.5.0.0/24' as Cidr, gateway: '10.5.0.1' as Ip },
+      }),
+    );
+    const [one, two] = [await clientOf(of, 'n1'), await clientOf(of, 'n2')];
+    const reply = await one.client.attachNetwork({ ...request, sessionId: one.sessionId });
+    expect(reply).toMatchObject({ networkName: 'open', address: '10.5.0.2' });
+    expect(of.store.view().get('task', request.attachmentId as TaskId)).toMatchObject({
+      nodeId: 'n1',
+      networks: [{ aliases: ['db'] }],
+    });
+    const detach = ({ client }: typeof one, sessionId: string) =>
+      client.detachNetworks({ sessionId, attachmentIds: [request.attachmentId] });
+    await expect(detach(two, two.sessionId)).rejects.toMatchObject({ kind: 'permissionDenied' });
+    await expect(detach(two, one.sessionId)).rejects.toMatchObject({ message: 'session invalid' });
+    await detach(one, one.sessionId);
+    expect(of.store.view().list('task')).toEqual([]);
   });
 });
 

@@ -18,6 +18,9 @@ const front = overlay('front', 4097, '10.0.1', {
     endpoint('rr', 2, '10.0.1.22'),
     endpoint('client', 1, '10.0.1.9'),
     endpoint('lonely', 1, '10.0.1.8'),
+    // Containers that belong to no service.
+    endpoint('', 0, '10.0.1.31', { name: 'Box', aliases: ['db', 'c0ffee000001'] }),
+    endpoint('', 1, '10.0.1.32', { name: 'jar', aliases: ['DB', 'www'] }),
   ],
 });
 const back = overlay('Back.End', 4098, '10.0.2', {
@@ -61,10 +64,15 @@ describe('names', () => {
     ['nobody serves: known and empty', 'tasks.idle', onFront, []],
     ['a task by its full name', 'web.2.t2', onFront, ['10.0.1.12']],
     ['a task that is not healthy yet', 'web.3.t3', onFront, ['10.0.1.13']],
+    ['a container by its name', 'box', onFront, ['10.0.1.31']],
+    ['by its short id', 'c0ffee000001', onFront, ['10.0.1.31']],
+    ['an alias of several containers is all of them', 'db', onFront, ['10.0.1.31', '10.0.1.32']],
+    ['a service’s name is not a container’s to take', 'www', onFront, ['10.0.1.2']],
+    ['a container with the network behind it', 'box.front', onFront, ['10.0.1.31']],
     ['with the network behind it', 'web.front', onFront, ['10.0.1.2']],
     ['tasks with the network behind them', 'tasks.web.front', onFront, ['10.0.1.11', '10.0.1.12']],
     ['a network whose name has a dot and capitals', 'db.back.end', onFront, ['10.0.2.2']],
-    ['the other network of the asker', 'db', onFront, ['10.0.2.2']],
+    ['the other network of the asker', 'db.1.t1', onFront, ['10.0.2.11']],
     ['the network asked on comes first', 'web', onBack, ['10.0.2.3']],
     ['unless another is named', 'web.front', onBack, ['10.0.1.2']],
     ['a source without an endpoint sees the network it asked on', 'web', unknownSource, ['10.0.1.2']],
@@ -80,10 +88,10 @@ describe('names', () => {
   test.each([
     ['an unknown single label', 'nosuch', onFront, 'forward'],
     ['a name of the world', 'example.org', onFront, 'forward'],
-    ['a network the asker has no leg on', 'db', lonely, 'forward'],
+    ['a network the asker has no leg on', 'db.1.t1', lonely, 'forward'],
     ['that network named', 'db.back.end', lonely, 'forward'],
     ['a network of the state nobody asked on', 'vault', onFront, 'forward'],
-    ['an unknown source sees no second network', 'db', unknownSource, 'forward'],
+    ['an unknown source sees no second network', 'db.1.t1', unknownSource, 'forward'],
     ['ingress has no names', 'web', { ...onIngress, address: ip('10.0.0.77') }, 'forward'],
     ['tasks. of nothing', 'tasks.nosuch', onFront, 'forward'],
     ['an overlay that is no more', 'web', { ...onFront, overlayId: networkId('gone') }, 'forward'],
@@ -114,6 +122,7 @@ describe('addresses', () => {
   test.each([
     ['a task', '12.1.0.10.in-addr.arpa', onFront, 'web.2.t2.front'],
     ['a VIP', '2.1.0.10.IN-ADDR.ARPA', onFront, 'web.front'],
+    ['a container', '31.1.0.10.in-addr.arpa', onFront, 'Box.front'],
     ['in the other network', '11.2.0.10.in-addr.arpa', onFront, 'db.1.t1.Back.End'],
     ['IPv6', ip6Name, onSix, 'v6.1.t1.six'],
   ] as const)('%s', (_what, name, asker, data) => {

@@ -21,6 +21,8 @@ export function endpoint(
     name: `${service}.${slot}.t${slot}`,
     serving: true,
     weight: 1,
+    aliases: [],
+    nameservers: [],
     ...extra,
   };
 }

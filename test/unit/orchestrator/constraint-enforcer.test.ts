@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { planEnforcement } from '../../../src/controlplane/orchestrator/constraint-enforcer.js';
 import type { Node, Service, Task } from '../../../src/model/objects.js';
-import { node, service, task, taskSpec, viewOf } from '../../support/cluster-objects.js';
+import { attachment, node, service, task, taskSpec, viewOf } from '../../support/cluster-objects.js';
 
 const asking = (constraint: string): Service['spec']['taskTemplate'] =>
   taskSpec({ placement: { constraints: [constraint], preferences: [], maxReplicas: 0, platforms: [] } });
@@ -18,6 +18,13 @@ test.each<[string, Node, Service, Task[], string[]]>([
   ['a label that went', node('n1'), web, [on(web)], ['t']],
   ['a paused node is left alone', node('n1', { availability: 'pause' }), web, [on(web)], []],
   ['a task that is on its way out', node('n1'), web, [on(web, 't', { desiredState: 'shutdown' })], []],
+  [
+    'a user’s own container is nobody’s to move',
+    node('n1', { nanoCpus: 0, memoryBytes: 0 }),
+    greedy,
+    [attachment('t0', 'n1', { networkId: 'net', address: '10.0.1.5' })],
+    [],
+  ],
   ['too little CPU for two', node('n1'), greedy, [on(greedy, 't1'), on(greedy, 't2')], ['t2']],
   [
     'a constraint that the service took back',

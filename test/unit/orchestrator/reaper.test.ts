@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { planReaping } from '../../../src/controlplane/orchestrator/reaper.js';
 import type { Cluster, Task } from '../../../src/model/objects.js';
 import type { TaskState } from '../../../src/model/task-state.js';
-import { cluster, node, service, task, taskSpec, viewOf } from '../../support/cluster-objects.js';
+import { attachment, cluster, node, service, task, taskSpec, viewOf } from '../../support/cluster-objects.js';
 
 const web = service('web');
 
@@ -52,4 +52,21 @@ test('a policy with attempts keeps one record more than these', async () => {
 test('to be removed on a node that is gone', async () => {
   const view = await viewOf({ task: history('remove/running') });
   expect(planReaping(view, 0).writes).toHaveLength(1);
+});
+
+test('an attachment goes with its node, and only then', async () => {
+  const leg = { networkId: 'net', address: '10.0.1.5' };
+  const orphaned = attachment('a2', 'n1', leg);
+  const view = await viewOf({
+    node: [node('n1', { state: 'down' })],
+    task: [
+      attachment('a1', 'n1', leg),
+      { ...orphaned, status: { ...orphaned.status, state: 'orphaned' } },
+      attachment('a3', 'gone', leg),
+    ],
+  });
+  expect(planReaping(view, 0).writes.map((write) => (write.op === 'delete' ? write.id : write.op))).toEqual([
+    'a2',
+    'a3',
+  ]);
 });

@@ -5,7 +5,15 @@ import type { MemoryStore } from '../../../src/controlplane/store/memory.js';
 import type { TaskId } from '../../../src/model/ids.js';
 import type { Node, Service, Task } from '../../../src/model/objects.js';
 import type { NodeOptions } from '../../support/cluster-objects.js';
-import { FakeTime, node, service, storeOf, task, taskSpec } from '../../support/cluster-objects.js';
+import {
+  FakeTime,
+  attachment,
+  node,
+  service,
+  storeOf,
+  task,
+  taskSpec,
+} from '../../support/cluster-objects.js';
 
 const web = service('web');
 const other = service('other');
@@ -46,6 +54,13 @@ describe('placing', () => {
     const tasks = pending(3);
     const store = await schedule(nodes(['a'], ['b'], ['c']), [...there, ...tasks]);
     expect(placement(store, tasks)).toEqual(['c', 'b', 'a']);
+  });
+
+  test('a user’s own containers count for nothing', async () => {
+    const own = ['x', 'y'].map((id) => attachment(id, 'a', { networkId: 'net', address: '10.0.1.5' }));
+    const tasks = pending(2);
+    const store = await schedule(nodes(['a'], ['b']), [...own, running('o1', other, 'b'), ...tasks]);
+    expect(placement(store, tasks)).toEqual(['a', 'b']);
   });
 
   test('counts what it placed in the same pass: reservations', async () => {

@@ -10,6 +10,7 @@ import type {
   LogDriver,
   Mount,
   NetworkAttachmentConfig,
+  NetworkAttachmentSpec,
   Placement,
   PortConfig,
   RestartPolicy,
@@ -299,19 +300,29 @@ const placement = struct<Placement>('Placement', {
 });
 
 /** A task template as sent: the runtime decides which of the specs must be there. */
-type SentTaskSpec = Omit<TaskSpec, 'container'> & {
+type SentTaskSpec = Omit<TaskSpec, 'container' | 'networkAttachment'> & {
   readonly container?: ContainerSpec;
   readonly pluginSpec?: object;
+  readonly networkAttachment?: Pick<NetworkAttachmentSpec, 'containerId'>;
 };
 
 const zeroContainer = containerSpec.zero();
 
 /** Runtime is checked here: only container services exist, and they need a ContainerSpec. */
-export const taskSpec: Codec<TaskSpec> = via(
+export const taskSpec: Codec<TaskSpec> = via<SentTaskSpec, TaskSpec>(
   struct<SentTaskSpec>(
     'TaskSpec',
     {
       container: field('ContainerSpec', ptr(containerSpec)),
+      // Shown of attachments, which no user makes as such.
+      networkAttachment: field(
+        'NetworkAttachmentSpec',
+        ptr(
+          struct<Pick<NetworkAttachmentSpec, 'containerId'>>('NetworkAttachmentSpec', {
+            containerId: field('ContainerID', text),
+          }),
+        ),
+      ),
       pluginSpec: field('PluginSpec', ptr(struct<object>('PluginSpec', {}, { package: 'runtime' }))),
       resources: field('Resources', ptr(resources)),
       restartPolicy: field('RestartPolicy', ptr(restartPolicy)),
@@ -323,16 +334,17 @@ export const taskSpec: Codec<TaskSpec> = via(
     },
     {},
   ),
-  ({ container, pluginSpec, runtime = 'container', ...rest }, at) => {
+  ({ container, pluginSpec, networkAttachment, runtime = 'container', ...rest }, at) => {
     if (runtime === 'plugin' && pluginSpec !== undefined && container === undefined)
       at.refuse(new SkepError('unimplemented', 'plugin services are not supported'));
     else if (runtime !== 'container' && runtime !== 'plugin')
       at.refuse(new SkepError('invalidArgument', 'unsupported runtime'));
-    else if (runtime === 'plugin' || container === undefined || pluginSpec !== undefined)
+    else if (runtime === 'plugin' || container === undefined || pluginSpec || networkAttachment)
       at.refuse(new SkepError('invalidArgument', 'mismatched Runtime and *Spec fields'));
     return { container: container ?? zeroContainer, ...rest };
   },
-  (spec) => spec,
+  ({ container, networkAttachment, ...spec }) =>
+    networkAttachment ? { ...spec, networkAttachment } : { ...spec, container },
 );
 
 interface SentMode {

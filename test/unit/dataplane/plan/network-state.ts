@@ -65,6 +65,8 @@ export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
       name: `${service}.${part}.task${part}`,
       serving,
       weight,
+      aliases: [],
+      nameservers: [],
     }));
   const peers = (address: (part: number) => Ip, mac: (part: number) => Mac): Overlay['peers'] =>
     nodes

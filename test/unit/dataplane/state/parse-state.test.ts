@@ -15,6 +15,16 @@ test('parseNodeNetworkState: reads a message, an empty VIP is none, and the reve
   assert.deepEqual(parseNodeNetworkState(JSON.parse(JSON.stringify(state))), state, 'as it is on disk');
 });
 
+test('an endpoint as it was written before containers could be attached has no further names', () => {
+  const value = stateValue();
+  for (const each of overlay(value).endpoints) {
+    delete (each as Partial<typeof each>).aliases;
+    delete (each as Partial<typeof each>).nameservers;
+  }
+  const [read] = parseNodeNetworkState(value).overlays[0]?.endpoints ?? [];
+  assert.deepEqual([read?.aliases, read?.nameservers], [[], []]);
+});
+
 /** One overlay's, endpoint's, … fields without the noise of indexes that may be absent. */
 const overlay = (value: StateValue) => value.overlays[0]!;
 const endpoint = (value: StateValue) => overlay(value).endpoints[1]!;
@@ -84,6 +94,8 @@ const refused: [name: string, change: (value: StateValue) => unknown, message: R
     (v) => (endpoint(v).address = '10.0.1.1'),
     /endpoints\[1\]\.address: .* taken by overlays\[0\]\.gateway/,
   ],
+  ['an alias that is no name', (v) => (endpoint(v).aliases = ['a b']), /endpoints\[1\]\.aliases\[0\]/],
+  ['a nameserver that is no address', (v) => (endpoint(v).nameservers = ['ns']), /nameservers\[0\]/],
   ['a task twice', (v) => (endpoint(v).taskId = 'task1'), /endpoints\[1\]\.taskId: .* already taken/],
   [
     'this node as its own peer',

@@ -26,6 +26,8 @@ export const stateValue = () => ({
           name: 'web.1.task1',
           serving: true,
           weight: 1,
+          aliases: [] as string[],
+          nameservers: [] as string[],
         },
         {
           taskId: 'task2',
@@ -36,6 +38,8 @@ export const stateValue = () => ({
           name: 'alone',
           serving: false,
           weight: 5,
+          aliases: ['db'],
+          nameservers: ['9.9.9.9'],
         },
       ],
       services: [
