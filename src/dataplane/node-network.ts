@@ -5,6 +5,7 @@
  */
 import { SkepError } from '../model/errors.js';
 import type { SandboxEndpoint } from './sandbox.js';
+import { shareState } from './share-state.js';
 import type { NodeNetworkState } from './state.js';
 import type { EngineEndpoint, EngineNetwork, EngineTable, EngineTableFile, StateFile } from './state-file.js';
 
@@ -107,7 +108,7 @@ export class NodeNetwork {
           `state of revision ${state.revision} is older than the one held, ${held.revision}`,
         );
       await this.stateFile.save(state);
-      this.#state = state;
+      this.#state = shareState(held, state);
       this.#stateKnown = true;
     });
   }

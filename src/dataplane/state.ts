@@ -90,6 +90,12 @@ export interface PublishedPort {
   readonly targetPort: number;
 }
 
+/** What makes a published port itself: given once in a cluster. */
+export const publishedPortKey = ({
+  protocol,
+  publishedPort,
+}: Pick<PublishedPort, 'protocol' | 'publishedPort'>): string => `${protocol}/${publishedPort}`;
+
 /**
  * The address under which the task at `taskAddress` is reached through the node at `nodeAddress` (both on ingress):
  * range | host part of the node << 14 | host part of the task. A reply's source so names the node that must undo

@@ -70,7 +70,7 @@ function rankOf(object: KernelObject): number {
 const balances = (object: KernelObject): boolean => rankOf(object) >= firstBalancingRank;
 
 /**
- * Operations that turn `observed` into `desired`.
+ * Operations that turn `observed` into `desired`. Of objects with the same identity the first counts, on either side.
  * @param owns which observed objects are ours, and so may be removed when they are not desired
  */
 export function diff(
@@ -80,7 +80,10 @@ export function diff(
 ): Op[] {
   // Plain loops: a scope may hold hundreds of thousands of objects.
   const have = new Map<string, KernelObject>();
-  for (const object of observed) have.set(identity(object), object);
+  for (const object of observed) {
+    const key = identity(object);
+    if (!have.has(key)) have.set(key, object);
+  }
   const wanted = new Set<string>();
   const puts: Op[] = [];
   for (const object of ordered(desired)) {

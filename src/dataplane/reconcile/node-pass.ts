@@ -1,11 +1,15 @@
-/** One look at a node: which namespaces there are to be, what each holds, and what would make it right. Writes nothing. */
+/**
+ * One pass over a node: which namespaces there are to be, and for each what makes it right, either from a look at all that it
+ * holds or, where it was right for the value desired before, from the difference of the two plans. Writes nothing.
+ */
 import { createHash } from 'node:crypto';
 import { OutsideError } from '../../model/errors.js';
 import type { Vni } from '../../model/ids.js';
 import type { SandboxEndpoint } from '../sandbox.js';
+import type { NodeNetworkState } from '../state.js';
 import type { Kernel, Observation } from '../kernel/kernel.js';
 import type { Op, Stage } from '../plan/diff.js';
-import { byStage } from '../plan/diff.js';
+import { byStage, diff } from '../plan/diff.js';
 import { vxlanOverheadBytes } from '../plan/names.js';
 import type { Desired, Scope, ScopePlan } from '../plan/node.js';
 import {
@@ -18,25 +22,28 @@ import {
 } from '../plan/node.js';
 import type { KernelObject, Link, Sysctl } from '../plan/objects.js';
 import { line } from '../plan/objects.js';
+import type { PartialChange } from '../plan/part.js';
+import { headOnly, isOfOneItem, partialChange } from '../plan/part.js';
 import { presentEndpoints } from '../plan/sandbox.js';
 
-/**
- * A namespace that is to be looked at. `key` changes when what is desired of it does; where the plan depends on what is found
- * there, too, the kernel's notifications tell of the rest.
- */
+/** A namespace that there is to be. */
 export interface Target {
+  readonly scope: Scope;
   readonly name: string;
-  readonly key: string;
+  /** Against what the last pass has planned for it, with no look at the kernel. */
+  change(): TargetChange;
   observe(): Promise<ScopeWork>;
 }
+
+/** Nothing; the ops that lead from one plan to the other; or something of which only a look tells what is to be done. */
+export type TargetChange = 'none' | 'look' | ScopeWork;
 
 /** What is to be done in one namespace. */
 export interface ScopeWork {
   readonly scope: Scope;
   readonly name: string;
-  readonly key: string;
-  /** Changes exactly when the plan does. */
-  readonly planKey: string;
+  /** Changes exactly when that does which the plan takes from what is found there; null: nothing was looked at. */
+  readonly planKey: string | null;
   /** False: a container's namespace that is not there; nothing can be done in it. */
   readonly exists: boolean;
   /** False while something is awaited that the engine has yet to do. */
@@ -66,13 +73,22 @@ export class NodePass {
   /** Failures that belong to no scope. */
   readonly errors: string[] = [];
   #mtu: Promise<number> | undefined;
+  /** Since the last pass; null: in so much that everything is to be looked at. */
+  readonly #change: PartialChange | null;
+  /** MTU that the last pass has planned with. */
+  readonly #lastMtu: Promise<number> | undefined;
 
+  /** @param last the last pass, where it came to its end */
   constructor(
     private readonly kernel: Kernel,
     private readonly desired: Desired,
     /** Chains and sets are read, too; see Kernel.observe. */
     private readonly fresh: Freshness,
-  ) {}
+    last: NodePass | null = null,
+  ) {
+    this.#change = last && partialChange(last.desired, desired);
+    this.#lastMtu = last === null ? undefined : last.#mtu;
+  }
 
   #isFresh(scope: Scope): boolean {
     return this.fresh === 'all' || (this.fresh === 'host' && scope.kind === 'host');
@@ -82,32 +98,62 @@ export class NodePass {
     const { state, sandboxes } = this.desired;
     if (state === null) return [];
     const mtu = await this.#mtuBytes();
+    const change = await this.#changeFor(mtu);
+    const { plan: balancing } = this.kernel.engine;
     return state.overlays.map((overlay) => {
-      const plan = planOverlayScope({ state, sandboxes }, overlay, mtu, this.kernel.engine.plan);
-      const present = sandboxes.filter(({ overlayId }) => overlayId === overlay.id);
-      return this.#target(plan, () => plan, present);
+      const scope: Scope = { kind: 'overlay', vni: overlay.vni };
+      const present = (): SandboxEndpoint[] => sandboxes.filter(({ overlayId }) => overlayId === overlay.id);
+      const part = (desired: PartialChange['after']): readonly KernelObject[] =>
+        desired.state.overlays
+          .filter(({ id }) => id === overlay.id)
+          .flatMap((some) => planOverlayScope(desired, some, mtu, balancing).objects);
+      return this.#target(
+        scope,
+        () => {
+          if (change === null || change.others.has(overlay.id)) return 'look';
+          return this.#difference(scope, part(change.before), part(change.after), present);
+        },
+        async () => {
+          const plan = planOverlayScope({ state, sandboxes }, overlay, mtu, balancing);
+          return { ...(await this.#look(plan)), present: present() };
+        },
+      );
     });
   }
 
   /** The host's namespace; an engine may plan by the devices and addresses found there. */
   async host(): Promise<Target> {
     const mtu = await this.#mtuBytes();
-    const plan = (observed: readonly KernelObject[]): ScopePlan =>
-      planHostScope(this.desired.state, mtu, this.kernel.engine.plan, observed);
-    return this.#target(plan([]), plan);
+    const change = await this.#changeFor(mtu);
+    const scope: Scope = { kind: 'host' };
+    const plan = (state: NodeNetworkState | null, observed: readonly KernelObject[]): ScopePlan =>
+      planHostScope(state, mtu, this.kernel.engine.plan, observed);
+    const { state } = this.desired;
+    return this.#target(
+      scope,
+      () => {
+        if (change === null || change.ingressIsOther) return 'look';
+        // What is planned from what is found there is in neither of both.
+        const [before, after] = [change.before, change.after].map((part) => plan(part.state, []).objects);
+        return this.#difference(scope, before ?? [], after ?? [], () => []);
+      },
+      () =>
+        this.#look(plan(state, []), (observed) => ({
+          plan: plan(state, observed),
+          planKey: keyOf(plan(state && headOnly(state), observed).objects),
+        })),
+    );
   }
 
   /** Containers' namespaces; what is planned in one depends on the interfaces found there. */
   sandboxes(): Target[] {
-    const { state } = this.desired;
-    return [...sandboxesByPath(this.desired)].map(([path, endpoints]) => {
-      const scope: Scope = { kind: 'sandbox', path };
-      const name = scopeName(scope);
-      this.names.add(name);
-      const named = endpoints.map(({ mac }): Link => ({ kind: 'link', name: mac, mac }));
-      const key = keyOf(planSandboxScope(state, path, endpoints, named).objects);
-      return { name, key, observe: () => this.#observeSandbox(path, endpoints, key) };
-    });
+    return [...sandboxesByPath(this.desired)].map(([path, endpoints]) =>
+      this.#target(
+        { kind: 'sandbox', path },
+        () => this.#sandboxChange(path, endpoints),
+        () => this.#observeSandbox(path, endpoints),
+      ),
+    );
   }
 
   /** Overlay namespaces that nobody wants. */
@@ -123,102 +169,105 @@ export class NodePass {
     return works;
   }
 
-  /**
-   * @param first the plan as far as it is known before the namespace is looked at; its parameters are all there will be
-   * @param replan the plan given what is found
-   */
-  #target(
-    first: ScopePlan,
-    replan: (observed: readonly KernelObject[]) => ScopePlan,
-    present: readonly SandboxEndpoint[] = [],
-  ): Target {
-    const { scope } = first;
+  #target(scope: Scope, change: Target['change'], observe: Target['observe']): Target {
     const name = scopeName(scope);
     this.names.add(name);
-    const key = keyOf(first.objects);
+    return { scope, name, change, observe: () => this.#attempt(scope, observe) };
+  }
+
+  /** The difference of two plans of the same part: nothing that is in neither is looked at. */
+  #difference(
+    scope: Scope,
+    before: readonly KernelObject[],
+    after: readonly KernelObject[],
+    present: () => readonly SandboxEndpoint[],
+  ): TargetChange {
+    const ops = diff(after, before, () => true);
+    if (ops.length === 0) return 'none';
+    if (!ops.every(isOfOneItem)) return 'look';
     return {
-      name,
-      key,
-      observe: () =>
-        this.#attempt(scope, key, async () => {
-          const sysctls = sysctlPaths(first.objects);
-          const observation = await this.kernel.observe(scope, sysctls, this.#isFresh(scope));
-          return { ...this.#work(replan(observation.objects), key, observation), present };
-        }),
+      ...emptyWork(scope),
+      exists: true,
+      complete: true,
+      ops,
+      stages: byStage(ops),
+      present: present(),
     };
   }
 
-  async #observeSandbox(
-    path: string,
-    endpoints: readonly SandboxEndpoint[],
-    key: string,
-  ): Promise<ScopeWork> {
-    const scope: Scope = { kind: 'sandbox', path };
-    return this.#attempt(scope, key, async () => {
-      const links = await this.kernel.observe(scope, [], this.#isFresh(scope));
-      const plan = planSandboxScope(this.desired.state, path, endpoints, links.objects);
-      const sysctls = sysctlPaths(plan.objects);
-      // Most containers have no chains of ours, and reading them takes a process.
-      const chains = plan.objects.some(({ kind }) => kind === 'chain');
-      const observation =
-        sysctls.length > 0 || chains
-          ? await this.kernel.observe(scope, sysctls, this.#isFresh(scope), chains)
-          : links;
-      const present = presentEndpoints(
-        endpoints,
-        observation.objects.filter((object): object is Link => object.kind === 'link'),
-      );
-      return {
-        ...this.#work(plan, key, observation),
-        present,
-        complete: present.length === endpoints.length,
-      };
-    });
+  /** A container's namespace is small: whenever its plan may have changed it is looked at. */
+  #sandboxChange(path: string, endpoints: readonly SandboxEndpoint[]): TargetChange {
+    const change = this.#change;
+    if (change === null || change.sandboxPaths.has(path)) return 'look';
+    if (endpoints.some(({ overlayId }) => change.others.has(overlayId))) return 'look';
+    const named = endpoints.map(({ mac }): Link => ({ kind: 'link', name: mac, mac }));
+    const key = ({ state }: Desired): string =>
+      keyOf(planSandboxScope(state, path, endpoints, named).objects);
+    return key(change.before) === key(change.after) ? 'none' : 'look';
   }
 
-  #work(plan: ScopePlan, key: string, observation: Observation): ScopeWork {
+  /** @param replan the plan given what is found; where it is absent that changes nothing */
+  async #look(
+    first: ScopePlan,
+    replan?: (observed: readonly KernelObject[]) => { plan: ScopePlan; planKey: string },
+  ): Promise<ScopeWork> {
+    const { scope, objects } = first;
+    const observation = await this.kernel.observe(scope, sysctlPaths(objects), this.#isFresh(scope));
+    const { plan, planKey } = replan?.(observation.objects) ?? { plan: first, planKey: '' };
+    return this.#work(plan, planKey, observation);
+  }
+
+  async #observeSandbox(path: string, endpoints: readonly SandboxEndpoint[]): Promise<ScopeWork> {
+    const scope: Scope = { kind: 'sandbox', path };
+    const links = await this.kernel.observe(scope, [], this.#isFresh(scope));
+    const plan = planSandboxScope(this.desired.state, path, endpoints, links.objects);
+    const sysctls = sysctlPaths(plan.objects);
+    // Most containers have no chains of ours, and reading them takes a process.
+    const chains = plan.objects.some(({ kind }) => kind === 'chain');
+    const observation =
+      sysctls.length > 0 || chains
+        ? await this.kernel.observe(scope, sysctls, this.#isFresh(scope), chains)
+        : links;
+    const present = presentEndpoints(
+      endpoints,
+      observation.objects.filter((object): object is Link => object.kind === 'link'),
+    );
+    return {
+      ...this.#work(plan, keyOf(plan.objects), observation),
+      present,
+      complete: present.length === endpoints.length,
+    };
+  }
+
+  #work(plan: ScopePlan, planKey: string, observation: Observation): ScopeWork {
     const exists = observation.exists || plan.scope.kind === 'overlay';
     const ops = exists ? planOps(plan, observation.objects) : [];
     const split = byStage(ops);
     const missing = split.balance.length > 0 ? observation.balancingUnavailable : null;
     return {
-      scope: plan.scope,
-      name: scopeName(plan.scope),
-      key,
-      planKey: keyOf(plan.objects),
+      ...emptyWork(plan.scope),
+      planKey,
       exists,
       complete: exists,
       ops,
       // What the kernel cannot do is reported once, by its name, rather than tried op by op.
       stages: missing ? { ...split, balance: [], unbalance: [] } : split,
-      applied: [],
-      present: [],
       unavailable: missing,
-      error: null,
     };
   }
 
-  async #attempt(scope: Scope, key: string, observe: () => Promise<ScopeWork>): Promise<ScopeWork> {
+  async #attempt(scope: Scope, observe: () => Promise<ScopeWork>): Promise<ScopeWork> {
     try {
       return await observe();
     } catch (err) {
       if (!(err instanceof OutsideError)) throw err;
-      const none = { reach: [], balance: [], unbalance: [], unreach: [] };
-      return {
-        scope,
-        name: scopeName(scope),
-        key,
-        planKey: '',
-        exists: false,
-        complete: false,
-        ops: [],
-        stages: none,
-        applied: [],
-        present: [],
-        unavailable: null,
-        error: err,
-      };
+      return { ...emptyWork(scope), error: err };
     }
+  }
+
+  /** Another MTU is in the plans of all overlays and of the host. */
+  async #changeFor(mtuBytes: number): Promise<PartialChange | null> {
+    return (await this.#lastMtu) === mtuBytes ? this.#change : null;
   }
 
   #mtuBytes(): Promise<number> {
@@ -233,11 +282,26 @@ export class NodePass {
   }
 }
 
+/** Nothing to be done; as of a namespace that is not there. */
+const emptyWork = (scope: Scope): ScopeWork => ({
+  scope,
+  name: scopeName(scope),
+  planKey: null,
+  exists: false,
+  complete: false,
+  ops: [],
+  stages: { reach: [], balance: [], unbalance: [], unreach: [] },
+  applied: [],
+  present: [],
+  unavailable: null,
+  error: null,
+});
+
 const sysctlPaths = (objects: readonly KernelObject[]): string[] => [
   ...new Set(objects.filter((object): object is Sysctl => object.kind === 'sysctl').map(({ path }) => path)),
 ];
 
-/** A digest of the objects' texts, which may be megabytes. */
+/** A digest of the objects' texts. */
 function keyOf(objects: readonly KernelObject[]): string {
   const hash = createHash('sha256');
   for (const object of objects) hash.update(`${line(object)}\n`);

@@ -3,12 +3,15 @@
  * stages across all of them (see plan/diff.ts): make reachable, balance, unbalance, make unreachable. Passes are caused
  * by a new desired value, a notification of the kernel, a poke, or time.
  *
+ * A namespace that was right for the value desired before is not looked at when that value changes: what differs between the
+ * two plans is put and removed, whatever the kernel holds of it (docs/adr/0021). Everything else is planned from a look.
+ *
  * What must stay true: no pass before the first desired value (planning from nothing would remove everything); memory is
- * never trusted for what the kernel holds, only for which namespaces need no look; no notification is lost, whenever it
- * comes; a namespace that fails is retried with backoff and holds up nobody else. The process may die at any op: the
- * next pass plans from what is there.
- * Cost: one observation per namespace whose plan changed or that notified, one more {@link recheckMs} after a change of
- * our own, all of them every `resyncMs`.
+ * never trusted for longer than until the next look for what the kernel holds; no notification is lost, whenever it comes; a
+ * namespace that fails is looked at again, with backoff, and holds up nobody else. The process may die at any op: the
+ * next one's first pass looks at everything.
+ * Cost of a change: what it touches. Of a look: all that the namespace holds; at each that notified, once more {@link recheckMs}
+ * after a change of our own, at all every `resyncMs`.
  */
 import { AssertionError } from 'node:assert';
 import { OutsideError } from '../../model/errors.js';
@@ -72,6 +75,8 @@ export class Reconciler {
   readonly #waiters = new Waiters();
   readonly #records = new Map<string, ScopeRecord>();
   #desired: Desired | null = null;
+  /** Null: one that ended half way may have left anything. */
+  #lastPass: NodePass | null = null;
   #programmedRevision = 0;
   #driftRepairs = 0;
   #opsDone = 0;
@@ -237,34 +242,35 @@ export class Reconciler {
       this.#resyncDueMs = nowMs + this.#resyncMs;
     }
     if (freshAll) this.#freshDueMs = nowMs + this.#freshMs;
-    const pass = new NodePass(this.#kernel, desired, freshAll ? 'all' : resync ? 'host' : 'none');
+    const freshness = freshAll ? 'all' : resync ? 'host' : 'none';
+    const pass = new NodePass(this.#kernel, desired, freshness, this.#lastPass);
+    this.#lastPass = null;
     const works: ScopeWork[] = [];
+    /** Those whose plan is that of the last pass. */
+    const unchanged = new Set<ScopeWork>();
     let opCount = 0;
 
     // Overlays first: the host's half of ingress is made together with ingress's own.
-    const reach = async (work: ScopeWork): Promise<void> => {
+    const reach = async (target: Target): Promise<void> => {
+      const { work, isChange } = await this.#workOf(target, nowMs);
+      if (work === null) return;
       works.push(work);
+      if (!isChange) unchanged.add(work);
       opCount += await this.#applyStage(work, 'reach');
     };
-    const look = async (target: Target): Promise<void> => {
-      if (!this.#isDue(target.name, target.key, nowMs)) return;
-      // What is told of from here on, this look may have missed.
-      const record = this.#records.get(target.name);
-      if (record) record.dirty = false;
-      await reach(await target.observe());
-    };
-    for (const target of await pass.overlays()) await look(target);
-    await look(await pass.host());
-    for (const target of pass.sandboxes()) await look(target);
+    for (const target of await pass.overlays()) await reach(target);
+    await reach(await pass.host());
+    for (const target of pass.sandboxes()) await reach(target);
 
     for (const stage of stages.slice(1)) {
       const order = stage === 'balance' ? works : [...works].reverse();
       for (const work of order) opCount += await this.#applyStage(work, stage);
     }
-    for (const work of works) this.#settle(work, nowMs);
+    for (const work of works) this.#settle(work, unchanged.has(work), nowMs);
     opCount += await this.#removeStale(pass);
     if (desired.state === null) await this.#release(pass);
     this.#conclude(desired, pass, nowMs);
+    this.#lastPass = pass;
     if (opCount > 0)
       this.#log.info({ ops: opCount, revision: desired.state?.revision ?? null }, 'kernel programmed');
     return this.#nextMs();
@@ -293,21 +299,34 @@ export class Reconciler {
     }
   }
 
-  #isDue(name: string, key: string, nowMs: number): boolean {
-    const record = this.#records.get(name) ?? new ScopeRecord();
-    this.#records.set(name, record);
-    return record.isDue(key, nowMs);
+  /** What is to be done in a namespace now; null: nothing, or nothing yet. */
+  async #workOf(target: Target, nowMs: number): Promise<{ work: ScopeWork | null; isChange: boolean }> {
+    const record = this.#records.get(target.name) ?? new ScopeRecord();
+    this.#records.set(target.name, record);
+    const change = target.change();
+    const isChange = change !== 'none';
+    // What fails is not tried again before its time, by a change neither.
+    if (change === 'look' || (isChange && record.error !== null)) record.programmed = false;
+    if (record.isDue(nowMs)) {
+      // What is told of from here on, this look may have missed.
+      record.dirty = false;
+      return { work: await target.observe(), isChange };
+    }
+    return { work: isChange && change !== 'look' && record.error === null ? change : null, isChange };
   }
 
-  /** Notes how a namespace's pass went and sees to it that its changes are heard of. */
-  #settle(work: ScopeWork, nowMs: number): void {
+  /**
+   * Notes how a namespace's pass went and sees to it that its changes are heard of.
+   * @param unchanged what is planned there, apart from what hangs on what was found, is what the last pass has planned
+   */
+  #settle(work: ScopeWork, unchanged: boolean, nowMs: number): void {
     const record = this.#records.get(work.name);
     if (!record) return;
     record.scope = work.scope;
     // Reachable is enough here: a kernel that cannot balance still connects containers.
     record.present = work.error === null ? work.present.map(({ endpointId }) => endpointId) : [];
     work.error ??= work.unavailable;
-    const samePlan = record.programmedKey === work.key && record.planKey === work.planKey;
+    const samePlan = unchanged && record.programmed && record.planKey === work.planKey;
     if (samePlan && record.complete && work.applied.length > 0) {
       this.#driftRepairs += work.applied.length;
       this.#log.warn({ scope: work.name, ops: work.applied.map(opLine) }, 'drift repaired');
@@ -315,6 +334,7 @@ export class Reconciler {
     record.error = work.error;
     record.complete = work.complete;
     if (work.error) {
+      if (!samePlan) record.programmed = false;
       record.failures += 1;
       record.retryAtMs = nowMs + backoffMs(record.failures, this.#retryMsMax);
       this.#log.warn(
@@ -325,8 +345,8 @@ export class Reconciler {
       // An object made anew lost what hung on it: the next look tells what.
       const remade = work.applied.some(({ op }) => op === 'remake');
       record.failures = 0;
-      record.programmedKey = remade ? null : work.key;
-      record.planKey = work.planKey;
+      record.programmed = !remade;
+      record.planKey = work.planKey ?? record.planKey;
       if (!work.complete) record.lookAgain(nowMs + awaitedMs);
       else if (record.notified) record.lookAgain(nowMs + recheckMs);
     }

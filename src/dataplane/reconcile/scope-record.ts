@@ -6,9 +6,9 @@ export class ScopeRecord {
   scope: Scope | null = null;
   /** Needs a look although its plan may not have changed. */
   dirty = true;
-  /** Key of what was desired when the namespace was last seen or brought equal to its plan; null before. */
-  programmedKey: string | null = null;
-  /** Key of that plan. */
+  /** The namespace was seen or brought equal to its plan, and the plan has not changed since but in what was programmed. */
+  programmed = false;
+  /** Key of what in that plan hangs on what was found there. */
   planKey: string | null = null;
   /** Nothing is awaited any more that the engine has yet to do. */
   complete = false;
@@ -25,7 +25,7 @@ export class ScopeRecord {
   watch: Disposable | null = null;
 
   get isProgrammed(): boolean {
-    return this.error === null && this.programmedKey !== null;
+    return this.error === null && this.programmed;
   }
 
   /** Not before then, unless it is told of a change first. */
@@ -35,8 +35,9 @@ export class ScopeRecord {
     this.retryAtMs = atMs;
   }
 
-  isDue(key: string, nowMs: number): boolean {
+  /** The namespace is to be looked at. */
+  isDue(nowMs: number): boolean {
     if (this.error !== null) return nowMs >= this.retryAtMs;
-    return this.programmedKey !== key || (this.dirty && nowMs >= this.retryAtMs);
+    return !this.programmed || (this.dirty && nowMs >= this.retryAtMs);
   }
 }

@@ -14,22 +14,12 @@ import { planHostScope, planOps, planOverlayScope } from '../../../../src/datapl
 import type { KernelObject } from '../../../../src/dataplane/plan/objects.js';
 import { line } from '../../../../src/dataplane/plan/objects.js';
 import { schedulers } from '../../../../src/model/balancing.js';
+import { random } from './changing-network.js';
 import type { ClusterOf } from './network-state.js';
 import { hostOf, ingressId, mynetId, programTags, sandboxOf, stateOf } from './network-state.js';
 
 const plans: Readonly<Record<string, BalancerPlan>> = { ipvs: ipvsPlan, ebpf: ebpfPlan(programTags) };
 const seed = Number(process.env['SKEP_SEED'] ?? 20_240);
-
-/** Numbers in [0, 1) from a seed (mulberry32). */
-function random(from: number): () => number {
-  let state = from;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 function drawCluster(next: () => number): ClusterOf {
   const below = (limit: number): number => Math.floor(next() * limit);

@@ -9,6 +9,7 @@ import type { Desired } from '../../../../src/dataplane/plan/node.js';
 import type { KernelObject } from '../../../../src/dataplane/plan/objects.js';
 import { Reconciler } from '../../../../src/dataplane/reconcile/reconciler.js';
 import type { Clock } from '../../../../src/runtime/clock.js';
+import { changed, emptyNetwork, random } from '../plan/changing-network.js';
 import type { ClusterOf } from '../plan/network-state.js';
 import { hostOf, ingressId, mynetId, sandboxOf, stateOf } from '../plan/network-state.js';
 import { ModelKernel } from './model-kernel.js';
@@ -145,6 +146,72 @@ describe('reconciler', () => {
     },
     30_000, // hundreds of lives of a daemon
   );
+
+  test.each(engineNames)(
+    'with %s ends where one that looks at everything ends, whatever changes, with few looks',
+    async (engine) => {
+      const next = random(Number(process.env['SKEP_SEED'] ?? 20_261));
+      let steps = 0;
+      let looks = 0;
+      for (let walk = 0; walk < 12; walk++) {
+        const [kernel, other] = [new ModelKernel(engine), new ModelKernel(engine)];
+        for (const one of [kernel, other]) fillBox(one);
+        const { reconciler } = make(kernel);
+        let want = emptyNetwork();
+        for (let step = 0; step < 30; step++) {
+          want = changed(want, next);
+          const { observed } = kernel;
+          reconciler.setDesired(want);
+          await reconciler.pass();
+          // What hung on something made anew is made by the pass after.
+          if (reconciler.programmedRevision !== want.state.revision) await reconciler.pass();
+          looks += kernel.observed - observed;
+          steps += 1;
+          const restarted = make(other).reconciler;
+          restarted.setDesired(want);
+          await restarted.pass();
+          expect(await reconciler.verify(), `walk ${walk}, step ${step}`).toEqual([]);
+          expect(image(kernel), `walk ${walk}, step ${step}`).toEqual(image(other));
+          expect(reconciler.status()).toMatchObject({ lastError: '', driftRepairs: 0 });
+          expect(reconciler.programmedRevision).toBe(want.state.revision);
+        }
+      }
+      expect(looks / steps).toBeLessThan(1);
+    },
+    20_000, // hundreds of whole nodes
+  );
+
+  test('looks at a namespace again whose part of a change failed, and at no other', async () => {
+    const { kernel, reconciler, clock } = await programmed(desired({ tasks: [{ part: 9, node: 2 }] }));
+    const { observed } = kernel;
+    kernel.broken.add('overlay 4097');
+    reconciler.setDesired(desired({ revision: 2 }));
+    await reconciler.pass();
+    expect(reconciler.status().lastError).toMatch(/^overlay 4097: .*EPERM/);
+    expect(kernel.observed).toBe(observed + 2); // the container: its links, then the rest
+    // A change in the meantime is part of what the next look puts right.
+    reconciler.setDesired(desired({ revision: 3, vips: { web: 9 } }));
+    await reconciler.pass();
+    expect(reconciler.programmedRevision).toBe(1);
+    kernel.broken.clear();
+    clock.now += 5_000;
+    await reconciler.pass();
+    expect(reconciler.status()).toMatchObject({ programmedRevision: 3, lastError: '', driftRepairs: 0 });
+    expect(await reconciler.verify()).toEqual([]);
+  });
+
+  test('a change does not hide drift: what is drifted is found by the next look and counted', async () => {
+    const { kernel, reconciler } = await programmed();
+    kernel.remove('overlay 4097', 'neighbour br0 10.0.1.4');
+    const tasks = [...(cluster.tasks ?? []), { part: 8, node: 2 }];
+    reconciler.setDesired(desired({ revision: 2, tasks }));
+    await reconciler.pass();
+    expect(kernel.applied.at(-1)).not.toContain('10.0.1.4');
+    kernel.listeners.get('overlay 4097')?.();
+    await reconciler.pass();
+    expect(reconciler.status()).toMatchObject({ programmedRevision: 2, driftRepairs: 1 });
+    expect(await reconciler.verify()).toEqual([]);
+  });
 
   test.each(engineNames)('with %s leaves nothing of its own and all of the strangers', async (engine) => {
     const { kernel, reconciler } = await programmed(desired(), engine);

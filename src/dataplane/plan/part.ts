@@ -1,0 +1,205 @@
+/**
+ * The part of a node's network in which two desired values differ, as two small values of their own: what was, and what is.
+ * Planned apart by the same planners they differ in exactly the objects in which the whole plans differ, whatever the
+ * size of the rest; so a change costs what it touches. Pure.
+ *
+ * It rests on this: an object of a plan hangs on what there is only once (a *head*: the state's or an overlay's own fields, its
+ * peers) and on one service with its endpoints and published ports, or on one endpoint or sandbox alone. So a part has
+ * the heads, and of everything that differs the service it belongs to, whole. Objects that hang on more ({@link isOfOneItem})
+ * are seen to differ here, too, but what they should be only the whole plan knows.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { NetworkId, NodeId, ServiceId } from '../../model/ids.js';
+import type { SandboxEndpoint } from '../sandbox.js';
+import { difference } from '../share-state.js';
+import type { Difference } from '../share-state.js';
+import type { Endpoint, NodeNetworkState, Overlay } from '../state.js';
+import type { Op } from './diff.js';
+import type { Desired } from './node.js';
+import type { ObjectKind } from './objects.js';
+
+/** A desired value of a node that is in a cluster. */
+type Joined = Desired & { readonly state: NodeNetworkState };
+
+export interface PartialChange {
+  /** The part as it was and as it is: overlays that are in both, with their heads and what differs. */
+  readonly before: Joined;
+  readonly after: Joined;
+  /** Overlays that differ in their heads or are in one value only. */
+  readonly others: ReadonlySet<NetworkId>;
+  /** Ingress, on which the host's plan hangs, is one of those. */
+  readonly ingressIsOther: boolean;
+  /** Namespaces of containers whose endpoints differ. */
+  readonly sandboxPaths: ReadonlySet<string>;
+}
+
+/** Null when the values differ in what everything hangs on. */
+export function partialChange(before: Desired, after: Desired): PartialChange | null {
+  if (before.state === null || after.state === null) return null;
+  if (!isDeepStrictEqual(headOfState(before.state), headOfState(after.state))) return null;
+  const known = new Map(before.state.overlays.map((overlay) => [overlay.id, overlay]));
+  const others = new Set(before.state.overlays.map(({ id }) => id));
+  const pairs: OverlayPair[] = [];
+  for (const overlay of after.state.overlays) {
+    const was = known.get(overlay.id);
+    if (was !== undefined && (was === overlay || isDeepStrictEqual(headOf(was), headOf(overlay)))) {
+      others.delete(overlay.id);
+      pairs.push(pairOf(was, overlay));
+    } else others.add(overlay.id);
+  }
+  const ports = difference(before.state.publishedPorts, after.state.publishedPorts);
+  const sandboxes = difference(before.sandboxes, after.sandboxes);
+  const services = new Set<ServiceId>([
+    ...pairs.flatMap(({ endpoints }) => both(endpoints).map(({ serviceId }) => serviceId)),
+    ...pairs.flatMap((pair) => both(pair.services).map(({ id }) => id)),
+    ...both(ports).map(({ serviceId }) => serviceId),
+  ]);
+  // Containers of no service have nothing in common.
+  services.delete('' as ServiceId);
+  const portsDiffer = both(ports).length > 0;
+  const parts = pairs.map((pair) => restrict(pair, services, sandboxes, portsDiffer));
+  const inPart = ({ serviceId }: { readonly serviceId: ServiceId }): boolean => services.has(serviceId);
+  const joined = (
+    state: NodeNetworkState,
+    overlays: readonly Overlay[],
+    some: readonly SandboxEndpoint[],
+  ): Joined => ({
+    state: {
+      ...state,
+      overlays,
+      publishedPorts: services.size > 0 ? state.publishedPorts.filter(inPart) : [],
+    },
+    sandboxes: some,
+  });
+  const touching = sandboxesTouching(parts);
+  return {
+    before: joined(
+      before.state,
+      parts.map((part) => part.before),
+      [
+        ...sandboxes.gone,
+        ...before.sandboxes.filter((one) => touching(one) && !sandboxes.gone.includes(one)),
+      ],
+    ),
+    after: joined(
+      after.state,
+      parts.map((part) => part.after),
+      [...sandboxes.come, ...after.sandboxes.filter((one) => touching(one) && !sandboxes.come.includes(one))],
+    ),
+    others,
+    ingressIsOther: [...before.state.overlays, ...after.state.overlays].some(
+      ({ id, ingress }) => ingress && others.has(id),
+    ),
+    sandboxPaths: new Set(
+      both(sandboxes).flatMap(({ sandboxKey }) => (sandboxKey === null ? [] : [sandboxKey])),
+    ),
+  };
+}
+
+/** The value with its heads alone: what of a plan hangs on nothing else. */
+export const headOnly = (state: NodeNetworkState): NodeNetworkState => ({
+  ...state,
+  overlays: state.overlays.map(withoutItems),
+  publishedPorts: [],
+});
+
+/** Kinds of which each object belongs to one service, endpoint or sandbox. */
+const itemKinds: ReadonlySet<ObjectKind> = new Set<ObjectKind>([
+  'link',
+  'address',
+  'fdb',
+  'neighbour',
+  'route',
+  'ipsetEntry',
+  'virtualServer',
+  'realServer',
+  'filter',
+]);
+
+/** False: the op is on what many things have in common, or what hangs on it is lost by it. */
+export const isOfOneItem = ({ op, object }: Op): boolean => op !== 'remake' && itemKinds.has(object.kind);
+
+interface OverlayPair {
+  readonly before: Overlay;
+  readonly after: Overlay;
+  readonly endpoints: Difference<Endpoint>;
+  readonly services: Difference<Overlay['services'][number]>;
+  readonly peers: Difference<Overlay['peers'][number]>;
+}
+
+const pairOf = (before: Overlay, after: Overlay): OverlayPair => ({
+  before,
+  after,
+  endpoints: difference(before.endpoints, after.endpoints),
+  services: difference(before.services, after.services),
+  peers: difference(before.peers, after.peers),
+});
+
+const both = <T>({ gone, come }: Difference<T>): readonly T[] => [...gone, ...come];
+
+const headOfState = (state: NodeNetworkState): object => ({
+  ...state,
+  revision: 0,
+  overlays: [],
+  publishedPorts: [],
+});
+const withoutItems = (overlay: Overlay): Overlay => ({ ...overlay, endpoints: [], services: [] });
+const headOf = (overlay: Overlay): Overlay => ({ ...withoutItems(overlay), peers: [] });
+
+/**
+ * Both sides with all of the services that differ, of every endpoint that a peer's coming or going concerns, and of one service
+ * more that is alike on both: as long as there is such a one, what hangs on there being any is alike, too.
+ */
+function restrict(
+  pair: OverlayPair,
+  services: ReadonlySet<ServiceId>,
+  sandboxes: Difference<SandboxEndpoint>,
+  portsDiffer: boolean,
+): Pick<OverlayPair, 'before' | 'after'> {
+  const { before, after } = pair;
+  const moved = both(sandboxes).filter(({ overlayId }) => overlayId === after.id);
+  const isAlike = before === after && moved.length === 0 && !(after.ingress && portsDiffer);
+  if (isAlike) return { before: withoutItems(before), after: withoutItems(after) };
+  const serviceIds = new Set(services);
+  const witness = services.size > 0 ? witnessIn(after, services) : null;
+  if (witness !== null) serviceIds.add(witness);
+  const lone = new Set<Endpoint>(both(pair.endpoints));
+  const nodes = new Set<NodeId>(both(pair.peers).map(({ nodeId }) => nodeId));
+  // Nobody sees to it that what the engine told of is nobody else's in the state.
+  const isMoved = (endpoint: Endpoint): boolean =>
+    moved.some(({ address, mac }) => address === endpoint.address || mac === endpoint.mac);
+  const isIn = (endpoint: Endpoint): boolean =>
+    serviceIds.has(endpoint.serviceId) ||
+    lone.has(endpoint) ||
+    nodes.has(endpoint.nodeId) ||
+    isMoved(endpoint);
+  const side = (overlay: Overlay): Overlay => ({
+    ...overlay,
+    endpoints: overlay.endpoints.filter(isIn),
+    services: overlay.services.filter(({ id }) => serviceIds.has(id)),
+  });
+  return { before: side(before), after: side(after) };
+}
+
+/** A service with a VIP and an endpoint that is not one of `services`; null: there is none. */
+function witnessIn(overlay: Overlay, services: ReadonlySet<ServiceId>): ServiceId | null {
+  const seen = new Set<ServiceId>();
+  for (const { serviceId } of overlay.endpoints) {
+    if (serviceId === '' || services.has(serviceId) || seen.has(serviceId)) continue;
+    seen.add(serviceId);
+    if (overlay.services.some(({ id, vip }) => id === serviceId && vip !== undefined)) return serviceId;
+  }
+  return null;
+}
+
+/** Whether a sandbox has the address or the MAC of an endpoint in the part. */
+function sandboxesTouching(
+  parts: readonly Pick<OverlayPair, 'before' | 'after'>[],
+): (sandbox: SandboxEndpoint) => boolean {
+  const touched = new Set<string>();
+  for (const { before, after } of parts)
+    for (const { address, mac } of [...before.endpoints, ...after.endpoints])
+      touched.add(`${after.id} ${address}`).add(`${after.id} ${mac}`);
+  return ({ overlayId, address, mac }) =>
+    touched.has(`${overlayId} ${address}`) || touched.has(`${overlayId} ${mac}`);
+}
