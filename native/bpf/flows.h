@@ -141,6 +141,17 @@ __noinline int demote_flow(const struct flow_key *request, struct flow *establis
   return 0;
 }
 
+/* Removes the request's entry of a flow, wherever it is. */
+__noinline int forget_request(const struct flow_key *request, struct flow *found)
+{
+  if (!request || !found) return 0;
+  struct flow_key key = *request;
+  struct flow flow = *found;
+  if (bpf_map_delete_elem(&skep_flows, &key) == 0) count_active(&flow, -1);
+  bpf_map_delete_elem(&skep_young_flows, &key);
+  return 0;
+}
+
 /* Removes a flow, wherever it is. */
 __noinline int forget_flow(const struct flow_key *request, struct flow *found)
 {
@@ -154,9 +165,7 @@ __noinline int forget_flow(const struct flow_key *request, struct flow *found)
     bpf_map_delete_elem(&skep_flows, &reply_key);
     bpf_map_delete_elem(&skep_young_flows, &reply_key);
   }
-  if (bpf_map_delete_elem(&skep_flows, &key) == 0) count_active(&flow, -1);
-  bpf_map_delete_elem(&skep_young_flows, &key);
-  return 0;
+  return forget_request(&key, &flow);
 }
 
 /*

@@ -33,6 +33,12 @@ __noinline int begin_flow(const struct flow_key *request, __u32 virtual_server, 
   __u32 affinity_s = server->affinity_s;
   if (affinity_s) choose_by_affinity(&choice);
   if (!choice.chosen) choose_by_scheduler(&choice, server->scheduler);
+  if (!choice.chosen && !choice.collided && server->slot_count && server->first_slot != choice.first_slot) {
+    /* Userspace has switched to other slots, and then told those in the former that they drain. */
+    choice.first_slot = server->first_slot;
+    choice.slot_count = server->slot_count;
+    choose_by_scheduler(&choice, server->scheduler);
+  }
   if (!choice.chosen && !choice.collided) return NOT_SERVED;
   __u32 index = choice.chosen;
   struct real_server *chosen = bpf_map_lookup_elem(&skep_real_servers, &index);
@@ -76,10 +82,19 @@ __noinline int begin_flow(const struct flow_key *request, __u32 virtual_server, 
   return BEGUN;
 }
 
+/* Whether anybody takes new flows: who drains is in no slot. */
+static __always_inline bool is_open(__u32 virtual_server)
+{
+  struct virtual_server *server = bpf_map_lookup_elem(&skep_virtual_servers, &virtual_server);
+  return server && server->slot_count;
+}
+
 /*
  * The real server of a request, whose flow was looked up before and may be begun now: then *flow is the new one. NULL: there is none,
  * and *verdict says what becomes of the packet.
  * A flow whose real server has gone is void; so is one that is opened again after its end, or while its real server drains.
+ * Nothing ends a UDP flow, so it leaves a real server that drains at its next packet if there is another one. The entry of its
+ * replies is left to expire: what the former one has yet to answer still reaches the client.
  */
 static __always_inline struct real_server *serve(const struct flow_key *key, const struct packet *packet, __u32 virtual_server,
                                                  __be32 client, __u32 flags, struct flow **flow, bool established, int *verdict)
@@ -90,11 +105,15 @@ static __always_inline struct real_server *serve(const struct flow_key *key, con
     if ((*flow)->flags & FLOW_REPLY) return NULL;
     server = server_of(*flow);
     bool reopened = packet->events & EVENT_OPEN && (!server || !server->weight || is_closed(*flow, (*flow)->flags));
-    if (server && !reopened) {
+    bool leaves = server && !server->weight && packet->protocol == IPPROTO_UDP && is_open(virtual_server);
+    if (server && !reopened && !leaves) {
       follow_request(key, *flow, established, packet->events, bpf_ktime_get_coarse_ns());
       return server;
     }
-    forget_flow(key, *flow);
+    if (leaves)
+      forget_request(key, *flow);
+    else
+      forget_flow(key, *flow);
   }
   if (!(packet->events & EVENT_OPEN) && packet->protocol != IPPROTO_UDP) return NULL;
   int beginning = begin_flow(key, virtual_server, client, flags);

@@ -25,6 +25,7 @@ IPPROTO_SCTP = 132
 
 connections = {}
 loads = {}
+streams = {}
 lock = threading.Lock()
 next_id = iter(range(1, 1 << 30))
 # A balancer remembers a UDP flow for minutes: a port that the kernel picks at random may be one that an earlier check
@@ -248,7 +249,10 @@ def listen_udp(port, any_source=False):
                 data, ancillary, _, client = server.recvmsg(65536, 256)
                 info = next(value for _, kind, value in ancillary if kind == IP_PKTINFO)
                 local = socket.inet_ntoa(info[8:12])
-                head = json.dumps({**identity(client, (local, port)), "digest": digest(data)}).encode() + b"\n"
+                told = {**identity(client, (local, port)), "digest": digest(data)}
+                if data[:1].isdigit() and data.rstrip().isdigit():
+                    told["number"] = int(data)
+                head = json.dumps(told).encode() + b"\n"
                 reply = head + data[len(head) :]
                 back = [] if any_source else [(socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=I4s4s", 0, info[8:12], bytes(4)))]
                 server.sendmsg([reply], back, 0, client)
@@ -284,6 +288,71 @@ def ask_udp(host, port, source_port=0, source="0.0.0.0", size=64, count=1, dont_
 
 def many_udp(count, **options):
     return [ask_udp(**options)[0] for _ in range(count)]
+
+
+def start_datagrams(host, port, source_port, per_second):
+    """Numbered datagrams from one port, each at its time whether or not earlier ones were answered."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("0.0.0.0", source_port))
+    sock.settimeout(0.5)
+    stream = {"sock": sock, "sent": [], "answered": [], "task": None, "running": True}
+
+    def send():
+        started = time.monotonic()
+        while stream["running"]:
+            number = len(stream["sent"])
+            stream["sent"].append(time.monotonic())
+            try:
+                sock.sendto(str(number).encode().ljust(300), (host, port))
+            except OSError:
+                pass  # an ICMP error about an earlier one: this one counts as not answered
+            time.sleep(max(0, started + (number + 1) / per_second - time.monotonic()))
+
+    def receive():
+        while True:
+            try:
+                head, _, rest = sock.recv(65536).partition(b"\n")
+            except TimeoutError:
+                if not stream["running"]:
+                    return
+                continue
+            except OSError:
+                continue
+            answer = json.loads(head)
+            stream["task"] = answer["task"]
+            stream["answered"].append(answer["number"])
+
+    stream["threads"] = [threading.Thread(target=work, daemon=True) for work in (send, receive)]
+    for thread in stream["threads"]:
+        thread.start()
+    with lock:
+        number = next(next_id)
+        streams[number] = stream
+    return number
+
+
+def datagrams_task(stream):
+    """Who answered last."""
+    return streams[stream]["task"]
+
+
+def stop_datagrams(stream):
+    """`blackMs`: longest time from the sending of a datagram that was not answered to that of the next one that was."""
+    found = streams[stream]
+    found["running"] = False
+    for thread in found["threads"]:
+        thread.join(TIMEOUT_S)
+    found["sock"].close()
+    sent, answered = found["sent"], set(found["answered"])
+    black, since = 0.0, None
+    for number, at in enumerate(sent):
+        if number not in answered:
+            since = at if since is None else since
+        elif since is not None:
+            black, since = max(black, at - since), None
+    if since is not None:
+        black = max(black, sent[-1] - since)
+    return {"sent": len(sent), "answered": len(answered), "blackMs": round(black * 1000)}
 
 
 def icmp_error(host, port, size=32, dont_fragment=False, source_port=0, timeout_s=TIMEOUT_S):
@@ -435,6 +504,9 @@ OPS = {
     "listenUdp": listen_udp,
     "askUdp": ask_udp,
     "manyUdp": many_udp,
+    "startDatagrams": start_datagrams,
+    "datagramsTask": datagrams_task,
+    "stopDatagrams": stop_datagrams,
     "icmpError": icmp_error,
     "listenRawSctp": listen_raw_sctp,
     "askRawSctp": ask_raw_sctp,

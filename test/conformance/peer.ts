@@ -55,6 +55,20 @@ export interface RunningLoad {
   stop(): Promise<Load>;
 }
 
+/** Datagrams of one port at a fixed rate. */
+export interface DatagramStream {
+  /** Who answered last; null: nobody yet. */
+  task(): Promise<string | null>;
+  stop(): Promise<DatagramReport>;
+}
+
+export interface DatagramReport {
+  readonly sent: number;
+  readonly answered: number;
+  /** The longest time from the sending of a datagram that was not answered to that of the next one that was. */
+  readonly blackMs: number;
+}
+
 export interface Target {
   readonly host: string;
   readonly port: number;
@@ -173,6 +187,15 @@ export class Peer implements AsyncDisposable {
   /** `count` datagrams, each from a port of its own. */
   manyUdp(target: DatagramTarget, count: number): Promise<Answer<Datagram>[]> {
     return this.#request('manyUdp', { ...target, count });
+  }
+
+  /** Sends datagrams from one port, without waiting for answers, until the stream is stopped. */
+  async startDatagrams(target: Target, perSecond: number): Promise<DatagramStream> {
+    const stream = await this.#request<number>('startDatagrams', { ...target, perSecond });
+    return {
+      task: () => this.#request('datagramsTask', { stream }),
+      stop: () => this.#request('stopDatagrams', { stream }),
+    };
   }
 
   /** Sends one datagram that is to be answered with an ICMP error. */

@@ -136,11 +136,14 @@ export class World implements AsyncDisposable {
     return peer;
   }
 
-  /** Programs all nodes with the usual state but for `shape`. */
-  async program(shape: Shape = {}): Promise<void> {
+  /**
+   * Programs nodes with the usual state but for `shape`.
+   * @param on those that are told; the others keep the state they have
+   */
+  async program(shape: Shape = {}, on: readonly number[] = nodes): Promise<void> {
     this.#shape = shape;
     this.#revision += 1;
-    await this.cluster.program((node) => this.#state(node));
+    await this.cluster.program((node) => this.#state(node), [], on);
   }
 
   /** All nodes leave the cluster. */

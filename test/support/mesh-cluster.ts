@@ -111,12 +111,14 @@ export class MeshCluster implements AsyncDisposable {
   /**
    * Brings all nodes to their states, null to leave the cluster. Rejects when a node cannot.
    * @param absent containers whose endpoint the engine has removed
+   * @param on the nodes that are told
    */
   async program(
     stateOf: (node: number) => NodeNetworkState | null,
     absent: readonly number[] = [],
+    on: readonly number[] = this.nodes,
   ): Promise<void> {
-    for (const node of this.nodes) {
+    for (const node of on) {
       const state = stateOf(node);
       const present = this.options.containers.filter(
         (task) => task.node === node && !absent.includes(task.part),
@@ -125,7 +127,7 @@ export class MeshCluster implements AsyncDisposable {
       this.#desired.set(node, { state, sandboxes });
       this.reconciler(node).setDesired({ state, sandboxes });
     }
-    for (const node of this.nodes) await this.pass(node);
+    for (const node of on) await this.pass(node);
   }
 
   /** One pass of a node. Rejects with what stands in its way. */

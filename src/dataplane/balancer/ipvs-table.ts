@@ -4,7 +4,7 @@ import type { IpvsStats } from '../netlink/ipvs.js';
 import { Ipvs } from '../netlink/ipvs.js';
 import { isErrno } from '../netlink/netlink-error.js';
 import { opLine } from '../plan/diff.js';
-import { isOurMark } from '../plan/names.js';
+import { isOurMark, udpVipBit } from '../plan/names.js';
 import type { RealServer, VirtualServer } from '../plan/objects.js';
 import type {
   BalancedFlow,
@@ -66,7 +66,7 @@ export class IpvsTable implements BalancerTable {
     }
   }
 
-  /** Of servers with marks of ours. */
+  /** Of servers with marks of ours; a VIP's UDP counts with the rest of it. */
   async counters(): Promise<VirtualServerCounters[]> {
     const found: VirtualServerCounters[] = [];
     for (const { key, stats } of await this.ipvs.listVirtualServers()) {
@@ -79,7 +79,7 @@ export class IpvsTable implements BalancerTable {
       const activeFlows = realServers.reduce((sum, server) => sum + server.activeFlows, 0);
       found.push({ mark: key.fwmark, frontend: null, ...countersOf(stats, activeFlows), realServers });
     }
-    return found;
+    return foldUdp(found);
   }
 
   flows(limit: number): Promise<BalancedFlow[]> {
@@ -125,6 +125,36 @@ export class IpvsTable implements BalancerTable {
     }
   }
 }
+
+/** What the VIPs' own virtual servers of UDP counted, added to that of the VIPs. */
+export function foldUdp(found: readonly VirtualServerCounters[]): VirtualServerCounters[] {
+  const byMark = new Map(found.map((counters) => [counters.mark, counters]));
+  return found.flatMap((counters): VirtualServerCounters[] => {
+    const { mark } = counters;
+    const isUdp = isUdpVip(mark);
+    if (isUdp && byMark.has(mark - udpVipBit)) return [];
+    const udp = isUdp ? undefined : byMark.get(mark + udpVipBit);
+    if (!udp) return [isUdp ? { ...counters, mark: mark - udpVipBit } : counters];
+    const ofUdp = new Map(udp.realServers.map((server) => [server.address, server]));
+    const realServers = counters.realServers.map((server) => {
+      const more = ofUdp.get(server.address);
+      return more ? { ...server, ...sum(server, more) } : server;
+    });
+    return [{ ...counters, ...sum(counters, udp), realServers }];
+  });
+}
+
+const isUdpVip = (mark: number): boolean => (mark & udpVipBit) !== 0;
+
+const sum = (a: ServerCounters, b: ServerCounters): ServerCounters => ({
+  connections: a.connections + b.connections,
+  packets: a.packets + b.packets,
+  bytes: a.bytes + b.bytes,
+  replyPackets: a.replyPackets + b.replyPackets,
+  replyBytes: a.replyBytes + b.replyBytes,
+  drops: {},
+  activeFlows: a.activeFlows + b.activeFlows,
+});
 
 const countersOf = (stats: IpvsStats, activeFlows: number): ServerCounters => ({
   connections: stats.connections,

@@ -3,12 +3,13 @@
  * and takes the entries for it, without writing: what does not fit is known before anything was done. `write` then makes
  * it so in a constant number of batches, in an order in which programs never meet what is half made:
  *
- * 1. counters of entries that had another owner, and the real servers: nothing leads to the new ones yet, and the weight 0
- *    of draining ones takes effect at once;
+ * 1. counters of entries that had another owner, and the real servers but those that begin to drain: nothing leads to the
+ *    new ones yet;
  * 2. slots, always in an extent that no program reads;
  * 3. virtual servers: the update of an entry switches it to its new slots;
- * 4. ports and VIPs, which lead to virtual servers;
- * 5. what is no longer wanted, now that nothing leads there; its counts are added to those of its virtual server.
+ * 4. the weight 0 of real servers that begin to drain: sooner, a program would find in the old slots nobody to serve, and refuse;
+ * 5. ports and VIPs, which lead to virtual servers;
+ * 6. what is no longer wanted, now that nothing leads there; its counts are added to those of its virtual server.
  *
  * Costs are those of the virtual servers named by an operation, whatever else the maps hold.
  */
@@ -59,6 +60,8 @@ export class Change {
   readonly #goneVirtuals: VirtualRecord[] = [];
   readonly #newReals: RealRecord[] = [];
   readonly #changedReals: { readonly record: RealRecord; readonly object: RealRecord['object'] }[] = [];
+  /** Those of the changed that take no new flows from now on. */
+  readonly #drainingReals = new Set<RealRecord>();
   readonly #goneReals: RealRecord[] = [];
   readonly #newExtents: Extent[] = [];
   readonly #goneExtents: Extent[] = [];
@@ -90,18 +93,24 @@ export class Change {
       this.#newReals.flatMap(({ index, generation }) => (generation > 1 ? [index] : [])),
       this.#newVirtuals.map(({ index }) => index),
     );
-    const reals = [...this.#newReals, ...this.#changedReals.map(({ record }) => record)];
-    image.realEntries.write(
-      reals.map(({ index }) => index),
-      (view, at, index) => structs.realServer.set(view, at, realEntry(image.real(index))),
-    );
+    const changed = this.#changedReals.map(({ record }) => record);
+    this.#writeReals([...this.#newReals, ...changed.filter((record) => !this.#drainingReals.has(record))]);
     this.#writeSlots();
     image.virtualEntries.write(
       this.#entries.map(({ index }) => index),
       (view, at, index) => structs.virtualServer.set(view, at, virtualEntry(image.virtual(index))),
     );
+    this.#writeReals([...this.#drainingReals]);
     writeFrontends(maps, image, this.#frontends, this.#formerFrontends);
     this.#removeGone();
+  }
+
+  #writeReals(records: readonly RealRecord[]): void {
+    const { image } = this;
+    image.realEntries.write(
+      records.map(({ index }) => index),
+      (view, at, index) => structs.realServer.set(view, at, realEntry(image.real(index))),
+    );
   }
 
   #want(op: ServerOp): void {
@@ -198,6 +207,7 @@ export class Change {
         rebalanced = true;
       } else if (record.damaged || record.object !== object) {
         this.#changedReals.push({ record, object });
+        if (object.weight === 0 && record.object.weight > 0) this.#drainingReals.add(record);
         rebalanced ||= record.object.weight !== object.weight || record.object.mac !== object.mac;
       }
       reals.set(key, record);

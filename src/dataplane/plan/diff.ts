@@ -64,6 +64,8 @@ function rankOf(object: KernelObject): number {
   if (object.kind === 'sysctl' && isBalancerSysctl(object.path)) return firstBalancingRank;
   // A VIP on a container's `lo` is known as ours by its route (see sandbox.ts), which must come before it and outlive it.
   if (object.kind === 'address' && object.device === 'lo') return rank.route + 0.5;
+  // What takes new flows is put before what stops taking them, so that a service whose only task is replaced always has somebody.
+  if (object.kind === 'realServer' && object.weight === 0) return rank.realServer + 0.5;
   return rank[object.kind];
 }
 

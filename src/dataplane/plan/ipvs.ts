@@ -8,6 +8,10 @@
  * `conn_reuse_mode=1` (the kernel's default, written down as balancing depends on it: a client port seen again after
  * TIME_WAIT is a new flow and is balanced anew); `sloppy_tcp=0`, as picking up a flow in its middle would send it to
  * whichever backend is next, which resets it anyway; `expire_quiescent_template=1`, so that affinity to a draining task ends.
+ *
+ * Nothing ends a UDP flow, and IPVS keeps it at a real server of weight 0 for as long as packets come. So for UDP a task that
+ * drains is no real server at all while others serve, and expire_nodest_conn moves its flows at their next packet. A VIP has
+ * a virtual server of its own for that.
  */
 import type { Cidr } from '../../model/addresses.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
@@ -16,7 +20,15 @@ import type { BalancerPlan } from './balancing.js';
 import { acceptReplies, chainOfAdmin, jump, jumpToAdmin } from './firewall.js';
 import type { BalancedFrontend } from './load-balancer.js';
 import { balancedPorts, balancedVips } from './load-balancer.js';
-import { anyMarkOfOurs, bridgeName, portSet, transitRulePriority, transitTable, vipSet } from './names.js';
+import {
+  anyMarkOfOurs,
+  bridgeName,
+  portSet,
+  transitRulePriority,
+  transitTable,
+  udpVipBit,
+  vipSet,
+} from './names.js';
 import type {
   Chain,
   Frontend,
@@ -24,6 +36,7 @@ import type {
   IpSetEntry,
   Jump,
   KernelObject,
+  RealServer,
   Route,
   Rule,
   Sysctl,
@@ -66,16 +79,21 @@ function dress({ server, realServers, open }: BalancedFrontend): KernelObject[] 
     affinityS !== null && frontend.kind === 'port'
       ? ({ scheduler: 'mh', affinityS: null } as const)
       : { scheduler, affinityS };
-  return [
-    { kind: 'virtualServer', mark, ...balancing },
-    ...realServers.map(({ address, port, method, weight }): KernelObject => ({
+  const balanced = (of: number, servers: readonly RealServer[]): KernelObject[] => [
+    { kind: 'virtualServer', mark: of, ...balancing },
+    ...servers.map(({ address, port, method, weight }): KernelObject => ({
       kind: 'realServer',
-      mark,
+      mark: of,
       address,
       port,
       method,
       weight,
     })),
+  ];
+  const ofUdp = open ? realServers.filter(({ weight }) => weight > 0) : realServers;
+  return [
+    ...balanced(mark, frontend.kind === 'port' && frontend.protocol === 'udp' ? ofUdp : realServers),
+    ...(frontend.kind === 'vip' ? balanced(mark + udpVipBit, ofUdp) : []),
     ...(open ? setEntries(frontend).map((entry) => ({ kind: 'ipsetEntry', ...entry, mark }) as const) : []),
   ];
 }
@@ -126,6 +144,8 @@ const publishedProtocols = [
   { protocol: 'sctp', type: 'hash:net,port', match: 'dst,dst' },
 ] as const;
 
+const hex = (value: number): string => `0x${value.toString(16)}`;
+
 /** In an overlay's namespace: the destination's mark, if it is a balanced VIP. */
 const overlayChains = (): (IpSet | Chain | Jump)[] => [
   { kind: 'ipset', name: vipSet, type: 'hash:ip' },
@@ -133,7 +153,10 @@ const overlayChains = (): (IpSet | Chain | Jump)[] => [
     kind: 'chain',
     table: 'mangle',
     name: 'SKEP-VIP',
-    rules: [`-j SET --map-set ${vipSet} dst --map-mark`],
+    rules: [
+      `-j SET --map-set ${vipSet} dst --map-mark`,
+      `-p udp -m mark --mark ${anyMarkOfOurs} -j MARK --set-xmark ${hex(udpVipBit)}/${hex(udpVipBit)}`,
+    ],
   },
   jump('mangle', 'PREROUTING', 'SKEP-VIP'),
 ];

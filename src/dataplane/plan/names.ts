@@ -34,7 +34,9 @@ export const adminChain = 'SKEP-USER';
 
 /** iptables' `VALUE/MASK` that matches every mark of ours. */
 export const anyMarkOfOurs = `0x${markPrefix.toString(16)}/0xff000000`;
-export const isOurMark = (mark: number): boolean => mark >>> 24 === markPrefix >>> 24;
+export const isOurMark = (mark: number): boolean => mark >>> 25 === markPrefix >>> 25;
+/** `ipvs`: what is added to a VIP's mark for UDP, whose flows leave a task that drains. The top byte is then 0x5f. */
+export const udpVipBit = 0x01000000;
 
 /** Tables in a container: the way to a VIP past `lo`, and the way back of the mesh. */
 export const vipTable = 24099;

@@ -212,12 +212,18 @@ describe('what programs meet', () => {
     assert.deepEqual(tasksOf(web), [4]);
   });
 
-  test('draining: the weight is 0 before anything else is written, then the slots go', async () => {
+  test('draining: no slot in use ever has nobody who takes new flows', async () => {
     const web = port(80);
-    await converge(balanced(web, 1, 2));
+    await converge(balanced(web, 1));
     const order = recordWrites();
-    await converge([web, realServer(web, 1), realServer(web, 2, 0)]);
-    assert.deepEqual(order(), ['skep_real_servers', 'skep_slots', 'skep_virtual_servers']);
+    await converge([web, realServer(web, 1, 0), realServer(web, 2)]);
+    assert.deepEqual(order(), [
+      'skep_real_servers',
+      'skep_slots',
+      'skep_virtual_servers',
+      'skep_real_servers',
+    ]);
+    assert.deepEqual(tasksOf(web), [2]);
   });
 
   test('what is new is written before what leads to it, and what goes is led to by nobody first', async () => {

@@ -8,11 +8,12 @@ import { ipvsPlan } from '../../../../src/dataplane/plan/ipvs.js';
 import type { BalancedFrontend } from '../../../../src/dataplane/plan/load-balancer.js';
 import { balancedPorts, balancedVips } from '../../../../src/dataplane/plan/load-balancer.js';
 import { planNeighbors } from '../../../../src/dataplane/plan/neighbors.js';
-import type { KernelObject, Link } from '../../../../src/dataplane/plan/objects.js';
+import type { KernelObject, Link, RealServer } from '../../../../src/dataplane/plan/objects.js';
 import { line } from '../../../../src/dataplane/plan/objects.js';
 import { ownsInOverlay, planOverlay } from '../../../../src/dataplane/plan/overlay.js';
 import { ownsInSandbox, planSandbox } from '../../../../src/dataplane/plan/sandbox.js';
 import type { Overlay } from '../../../../src/dataplane/state.js';
+import type { ServiceId } from '../../../../src/model/ids.js';
 import type { ClusterOf } from './network-state.js';
 import { hostOf, ingressId, mynetId, nodeIdOf, programTags, sandboxOf, stateOf } from './network-state.js';
 
@@ -147,12 +148,43 @@ describe('ipvsPlan', () => {
     expect(balancing(planned)).toEqual([
       'virtual-server 0x5e000002 rr',
       'real-server 0x5e000002 10.0.1.3:0 direct weight 1',
+      'virtual-server 0x5f000002 rr',
+      'real-server 0x5f000002 10.0.1.3:0 direct weight 1',
       'ipset-entry skep-vip 10.0.1.2 0x5e000002',
     ]);
     const closed: ClusterOf = { tasks: [{ part: 3, node: 1, serving: false }] };
     expect(balancing(ipvsPlan.planOverlay(stateOf(1, closed), overlayOf(1, closed), []))).toEqual([
       'virtual-server 0x5e000002 rr',
       'real-server 0x5e000002 10.0.1.3:0 direct weight 0',
+      'virtual-server 0x5f000002 rr',
+      'real-server 0x5f000002 10.0.1.3:0 direct weight 0',
+    ]);
+  });
+  test('of UDP a task that drains is no real server while others serve', () => {
+    const cluster: ClusterOf = {
+      ingress: true,
+      tasks: [{ part: 3, node: 1 }, { part: 4, node: 2, serving: false }], // prettier-ignore
+    };
+    expect(balancing(ipvsPlan.planOverlay(stateOf(1, cluster), overlayOf(1, cluster), []))).toEqual([
+      'virtual-server 0x5e000002 rr',
+      'real-server 0x5e000002 10.0.1.3:0 direct weight 1',
+      'real-server 0x5e000002 10.0.1.4:0 direct weight 0',
+      'virtual-server 0x5f000002 rr',
+      'real-server 0x5f000002 10.0.1.3:0 direct weight 1',
+      'ipset-entry skep-vip 10.0.1.2 0x5e000002',
+    ]);
+    const udp = {
+      serviceId: 'web' as ServiceId,
+      protocol: 'udp',
+      publishedPort: 53,
+      targetPort: 53,
+    } as const;
+    const state = { ...stateOf(1, cluster), publishedPorts: [udp] };
+    const planned = ipvsPlan.planHost(state, overlayOf(1, cluster, ingressId), 1450, []);
+    expect(balancing(planned)).toEqual([
+      'virtual-server 0x5e010035 rr',
+      'real-server 0x5e010035 240.62.192.3:53 translate weight 1',
+      'ipset-entry skep-udp 53 0x5e010035',
     ]);
   });
   test('nothing of IPVS where nothing is balanced', () => {
@@ -412,6 +444,26 @@ describe('diff', () => {
   ];
   for (const [name, want, have, expected] of cases)
     test(name, () => expect(diff(want, have, owns).map(opLine)).toEqual(expected));
+
+  test('one task takes over from another: never is there nobody who takes new flows', () => {
+    const real = (address: string, weight: number): RealServer => ({
+      kind: 'realServer',
+      mark: 0x5e000002,
+      address: address as never,
+      port: 0,
+      method: 'direct',
+      weight,
+    });
+    const of = (first: number, second: number): RealServer[] => [
+      real('10.0.1.8', first),
+      real('10.0.1.9', second),
+    ];
+    for (const [want, have] of [
+      [of(0, 1), of(1, 0)],
+      [of(1, 0), of(0, 1)],
+    ] as const)
+      expect(diff(want, have, owns).map(({ object }) => (object as RealServer).weight)).toEqual([1, 0]);
+  });
 
   test('an attribute that cannot be changed remakes the link, others change it', () => {
     const bridge: Link = { kind: 'link', name: 'br0', type: 'bridge', mtu: 1450 };
