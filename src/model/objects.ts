@@ -171,6 +171,8 @@ export interface TaskStatus {
   readonly state: TaskState;
   readonly message: string;
   readonly err?: string;
+  /** Its node is about to stop it although it is desired to run: it takes no new flows any more. */
+  readonly draining?: true;
   readonly container?: { readonly containerId: string; readonly pid: number; readonly exitCode: number };
   readonly ports?: readonly PortConfig[];
 }

@@ -1,4 +1,5 @@
 /** Tasks with networks on a real Docker Engine: what the container sees, the order of things, and what is left behind. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { NodeNetwork } from '../../src/controlplane/agent/node-network.js';
 import type { Assignment } from '../../src/controlplane/rpc/assignment.js';
@@ -9,6 +10,7 @@ import type { NetworkId, TaskId } from '../../src/model/ids.js';
 import type { Task } from '../../src/model/objects.js';
 import { taskName } from '../../src/model/objects.js';
 import { systemClock } from '../../src/runtime/clock.js';
+import { Waiters } from '../../src/runtime/waiters.js';
 import { startDockerd } from './agent-dockerd.js';
 import type { TestDockerd } from './agent-dockerd.js';
 import { startPlugin } from './agent-plugin.js';
@@ -84,12 +86,20 @@ const networked = (networks: readonly string[], host: number): Task =>
 /** A worker whose network programs everything at once and writes down what it was asked. */
 function start() {
   const asked: string[] = [];
+  const held = new Set<TaskId>();
+  const waiters = new Waiters();
   const states: NodeNetworkState[] = [];
   const network = new NodeNetwork({
     dataplane: {
       setState: async (state) => void states.push(state),
       waitProgrammed: async ({ taskId }: { revision: number; taskId?: TaskId }) => {
         asked.push(taskId ? 'sandbox' : 'node');
+      },
+    },
+    barrier: {
+      wait: async (taskId, drained, signal) => {
+        asked.push(drained ? 'drained' : 'all nodes');
+        await waiters.until(() => !held.has(taskId), signal);
       },
     },
     clock: systemClock,
@@ -108,7 +118,12 @@ function start() {
     const changes = assignments.map((assignment) => ({ remove: false, assignment }));
     network.set(applyChanges(new Map(), changes), ++revision);
   };
-  return { agent, set, asked, states };
+  const hold = (task: Task): unknown => held.add(task.id);
+  const release = (task: Task): void => {
+    held.delete(task.id);
+    waiters.check();
+  };
+  return { agent, set, asked, states, hold, release };
 }
 
 const interfaces = async (task: Task): Promise<Record<string, string>> => {
@@ -144,8 +159,8 @@ test('the overlay is eth0, docker_gwbridge eth1, ingress last; all of it goes wi
     await dockerd.docker('inspect', '-f', '{{json .HostConfig.Dns}}', taskName(task)),
   ) as string[];
   expect(resolver).toEqual(['10.200.1.2', '10.200.0.2']);
-  // The node's kernel before the process, the sandbox before `running`.
-  expect(asked).toEqual(['node', 'sandbox']);
+  // The node's kernel and all others' before the process, the sandbox before `running`.
+  expect(asked).toEqual(['node', 'all nodes', 'sandbox']);
 
   agent.worker.assign([{ ...task, desiredState: 'remove' }], false);
   await agent.until(task.id, 'shutdown');
@@ -166,21 +181,26 @@ test('a task waits for its endpoint to be known before its process starts', asyn
   await agent.until(task.id, 'running');
 });
 
-test('a task is stopped once it does not serve any more, at the latest after two seconds', async () => {
-  const { agent, set } = start();
-  const [obedient, forgotten] = [networked(['mynet'], 7), networked(['mynet'], 8)];
-  const serving = [endpoint('mynet', obedient, true), endpoint('mynet', forgotten, true)];
-  set(self, overlay('mynet'), ...serving);
-  agent.worker.assign([obedient, forgotten], true);
-  await Promise.all([agent.until(obedient.id, 'running'), agent.until(forgotten.id, 'running')]);
-  const stopAll = [obedient, forgotten].map((task) => ({ ...task, desiredState: 'shutdown' as const }));
-  const askedMs = Date.now();
-  agent.worker.assign(stopAll, false);
-  set(self, overlay('mynet'), endpoint('mynet', obedient, false), endpoint('mynet', forgotten, true));
-  const early = await agent.until(obedient.id, 'shutdown');
-  expect(early.atMs - askedMs).toBeLessThan(1_500);
-  const late = await agent.until(forgotten.id, 'shutdown');
-  expect(late.atMs - askedMs).toBeGreaterThanOrEqual(1_900);
+test('a process is started and stopped only when all nodes know', async () => {
+  const { agent, set, asked, hold, release } = start();
+  const task = networked(['mynet'], 7);
+  const status = async (): Promise<string | undefined> =>
+    (await dockerd.engine.container(taskName(task)))?.status;
+  set(self, overlay('mynet'), endpoint('mynet', task, false));
+  hold(task);
+  agent.worker.assign([task], true);
+  await agent.until(task.id, 'starting');
+  await expect.poll(() => asked).toEqual(['node', 'all nodes']);
+  expect(await status()).toBe('created');
+  release(task);
+  await agent.until(task.id, 'running');
+  hold(task);
+  agent.worker.assign([{ ...task, desiredState: 'shutdown' }], false);
+  await expect.poll(() => asked.at(-1)).toBe('drained');
+  await delay(1_000);
+  expect(await status()).toBe('running');
+  release(task);
+  await agent.until(task.id, 'shutdown');
 });
 
 test('two tasks prepared at once share one local network', async () => {

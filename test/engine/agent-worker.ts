@@ -22,7 +22,7 @@ const noNetwork: TaskNetwork = {
   overlays: none,
   endpointsProgrammed: async () => undefined,
   sandboxProgrammed: none,
-  notServing: none,
+  drained: none,
 };
 
 /** A worker and its events, as the agent wires them, and what it reported. */
@@ -47,8 +47,8 @@ export class RunningWorker {
       nodeId,
       engine,
       localNetworks,
-      controllerFor: (task, onStarted) =>
-        new ContainerController(task, { engine, events, network, localNetworks, node, ...common }, onStarted),
+      controllerFor: (task, calls) =>
+        new ContainerController(task, { engine, events, network, localNetworks, node, ...common }, calls),
       report: (taskId, report) => {
         this.reports.push({ taskId, report, atMs: Date.now() });
         for (const wake of this.#waiters) wake();

@@ -13,6 +13,7 @@ import type { Dataplane } from './node-network.js';
 import { NodeNetwork } from './node-network.js';
 import { AgentSession } from './session.js';
 import { StatusReporter } from './status-reporter.js';
+import { TaskBarrier } from './task-barrier.js';
 import { ContainerController } from './task-controller.js';
 import { TaskWorker } from './worker.js';
 
@@ -51,7 +52,11 @@ export function startAgent(options: AgentOptions): Agent {
   const stop = new AbortController();
 
   const events = new ContainerEvents(engine, common);
-  const network = new NodeNetwork({ dataplane, ...common });
+  const barrier = new TaskBarrier({
+    programmedPast: (revision, signal) => network.programmedPast(revision, signal),
+    ...common,
+  });
+  const network: NodeNetwork = new NodeNetwork({ dataplane, barrier, ...common });
   const localNetworks = new LocalNetworks(engine, log);
   const reporter = new StatusReporter(common);
   let description: WireNodeDescription | undefined;
@@ -67,8 +72,8 @@ export function startAgent(options: AgentOptions): Agent {
     nodeId,
     engine,
     localNetworks,
-    controllerFor: (task, onStarted) =>
-      new ContainerController(task, { engine, events, network, localNetworks, node, ...common }, onStarted),
+    controllerFor: (task, calls) =>
+      new ContainerController(task, { engine, events, network, localNetworks, node, ...common }, calls),
     report: reporter.put,
     ...common,
   });
@@ -78,6 +83,7 @@ export function startAgent(options: AgentOptions): Agent {
     log,
     describe,
     network,
+    barrier,
     worker,
     reporter,
     logs: new LogPublisher({ taskLogs, log }),

@@ -9,8 +9,10 @@ import type { NodeNetworkState } from '../../dataplane/state.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { runLoop, Trigger } from '../../runtime/loop.js';
+import { Waiters } from '../../runtime/waiters.js';
 import type { Assignment, AssignmentItems, Assignments } from '../rpc/assignment.js';
 import { assembleNodeNetworkState, itemsOf } from './node-state.js';
+import type { TaskBarrier } from './task-barrier.js';
 
 /** skep-dataplane, as the agent uses it. */
 export interface Dataplane {
@@ -31,16 +33,17 @@ export interface TaskNetwork {
     waitMs: number,
     signal: AbortSignal,
   ): Promise<ReadonlyMap<string, AssignmentItems['overlay']> | null>;
-  /** Resolves once the task's endpoints on `networkIds` are known here and programmed in this node's kernel. */
+  /** Resolves once the task's endpoints on `networkIds` are programmed in this node's kernel, and in those of all nodes that answer. */
   endpointsProgrammed(taskId: TaskId, networkIds: readonly string[], signal: AbortSignal): Promise<void>;
   /** Resolves once the running task's sandboxes are programmed. */
   sandboxProgrammed(taskId: TaskId, signal: AbortSignal): Promise<void>;
-  /** Resolves once no endpoint of the task serves and this node's kernel knows. */
-  notServing(taskId: TaskId, signal: AbortSignal): Promise<void>;
+  /** Resolves once no node sends the running task a new flow; goes on without those that do not answer in time. */
+  drained(taskId: TaskId, signal: AbortSignal): Promise<void>;
 }
 
 export interface NodeNetworkOptions {
   readonly dataplane: Dataplane;
+  readonly barrier: Pick<TaskBarrier, 'wait'>;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -52,8 +55,8 @@ export class NodeNetwork implements TaskNetwork {
   /** Revision of the last state that the dataplane took. */
   #handedOver = 0;
   readonly #push = new Trigger();
-  /** Each is called after the assignments or what the dataplane holds have changed. */
-  readonly #waiters = new Set<() => void>();
+  /** They look after the assignments or what the dataplane holds have changed. */
+  readonly #waiters = new Waiters();
 
   constructor(private readonly options: NodeNetworkOptions) {}
 
@@ -63,7 +66,7 @@ export class NodeNetwork implements TaskNetwork {
     this.#revision = revision;
     this.#state = assembleNodeNetworkState(assignments, revision);
     this.#push.fire();
-    this.#wakeWaiters();
+    this.#waiters.check();
   }
 
   /** Overlays this node takes part in, by id. */
@@ -90,7 +93,7 @@ export class NodeNetwork implements TaskNetwork {
         // Also when nothing changed: a dataplane that lost its state gets it back within a resync.
         await dataplane.setState(state);
         this.#handedOver = state.revision;
-        this.#wakeWaiters();
+        this.#waiters.check();
       },
       signal,
     );
@@ -107,7 +110,7 @@ export class NodeNetwork implements TaskNetwork {
       return networkIds.every((id) => known.has(id));
     };
     try {
-      await this.#until(allKnown, AbortSignal.any([signal, timeout]));
+      await this.#waiters.until(allKnown, AbortSignal.any([signal, timeout]));
     } catch (err) {
       if (timeout.aborted && !signal.aborted) return null;
       throw err;
@@ -121,47 +124,34 @@ export class NodeNetwork implements TaskNetwork {
     signal: AbortSignal,
   ): Promise<void> {
     if (networkIds.length === 0) return;
-    await this.#until(
+    await this.#waiters.until(
       () =>
         networkIds.every((id) => this.#assignments.has(`endpoint/${id}/${taskId}`)) && this.#isHandedOver(),
       signal,
     );
     await this.options.dataplane.waitProgrammed({ revision: this.#handedOver }, signal);
+    await this.options.barrier.wait(taskId, false, signal);
   }
 
   async sandboxProgrammed(taskId: TaskId, signal: AbortSignal): Promise<void> {
-    await this.#until(() => this.#isHandedOver(), signal);
+    await this.#waiters.until(() => this.#isHandedOver(), signal);
     await this.options.dataplane.waitProgrammed({ revision: this.#handedOver, taskId }, signal);
   }
 
-  async notServing(taskId: TaskId, signal: AbortSignal): Promise<void> {
-    const serves = (): boolean =>
-      itemsOf(this.#assignments.values(), 'endpoint').some((item) => item.taskId === taskId && item.serving);
-    await this.#until(() => !serves() && this.#isHandedOver(), signal);
-    await this.options.dataplane.waitProgrammed({ revision: this.#handedOver }, signal);
+  async drained(taskId: TaskId, signal: AbortSignal): Promise<void> {
+    await this.options.barrier.wait(taskId, true, signal);
+  }
+
+  /** Resolves with the revision of a state that the kernel equals, once that is above `revision`. */
+  async programmedPast(revision: number, signal: AbortSignal): Promise<number> {
+    await this.#waiters.until(() => this.#state !== undefined && this.#handedOver > revision, signal);
+    const handedOver = this.#handedOver;
+    await this.options.dataplane.waitProgrammed({ revision: handedOver }, signal);
+    return handedOver;
   }
 
   #isHandedOver(): boolean {
     return this.#state !== undefined && this.#handedOver >= this.#revision;
-  }
-
-  #wakeWaiters(): void {
-    for (const wake of this.#waiters) wake();
-  }
-
-  #until(holds: () => boolean, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const settle = (): void => {
-        if (!signal.aborted && !holds()) return;
-        this.#waiters.delete(settle);
-        signal.removeEventListener('abort', settle);
-        if (signal.aborted) reject(signal.reason as Error);
-        else resolve();
-      };
-      this.#waiters.add(settle);
-      signal.addEventListener('abort', settle, { once: true });
-      settle();
-    });
   }
 }
 

@@ -19,6 +19,7 @@ import { fromServiceError } from '../rpc/status.js';
 import type { LogPublisher } from './log-publisher.js';
 import { itemsOf } from './node-state.js';
 import type { StatusReporter } from './status-reporter.js';
+import type { TaskBarrier } from './task-barrier.js';
 import type { Worker } from './worker.js';
 
 /** Swarm's agent: backoff from 100 ms doubling to 8 s; the host is described anew every 20 s. */
@@ -39,6 +40,7 @@ export interface SessionOptions {
   readonly network: {
     set(assignments: ReadonlyMap<string, Assignment>, revision: number): void;
   };
+  readonly barrier: Pick<TaskBarrier, 'run'>;
   readonly worker: Worker;
   readonly reporter: StatusReporter;
   readonly logs: LogPublisher;
@@ -110,7 +112,7 @@ export class AgentSession {
 
   /** One session, until anything of it fails. */
   async #hold({ addr }: ManagerAddress, signal: AbortSignal): Promise<void> {
-    const { credentials, channelOptions, reporter, logs, log } = this.options;
+    const { credentials, channelOptions, barrier, reporter, logs, log } = this.options;
     const end = new AbortController();
     const over = AbortSignal.any([signal, end.signal]);
     const client = new DispatcherClient(addr, credentials(), channelOptions);
@@ -128,6 +130,7 @@ export class AgentSession {
         this.#beat(client, sessionId, over),
         this.#followAssignments(client, sessionId, over),
         reporter.run((updates) => client.updateTaskStatus({ sessionId, updates }), over),
+        barrier.run(client, sessionId, over),
         logs.run(client, sessionId, over),
         this.#watchDescription(description, over),
       ];
@@ -169,7 +172,7 @@ export class AgentSession {
         throw new SkepError('aborted', `assignments out of order: at ${sequence}, got ${message.appliesTo}`);
       sequence = message.resultsIn;
       known = applyChanges(known, message.changes, message.complete);
-      // Network first: a task that is to stop looks whether it still serves, a new one whether its overlays are known.
+      // Network first: a new task looks whether its overlays are known.
       network.set(known, message.revision);
       worker.assign(
         itemsOf(known.values(), 'task').map(({ task }) => task),

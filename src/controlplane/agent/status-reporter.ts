@@ -54,6 +54,7 @@ const toUpdate = (taskId: TaskId, report: TaskReport): TaskStatusUpdate => ({
   state: report.state,
   message: report.message,
   err: report.err ?? '',
+  draining: report.draining ?? false,
   container: report.container ?? null,
   ports: (report.ports ?? []).map(({ protocol, targetPort, publishedPort }) => ({
     protocol,

@@ -26,8 +26,6 @@ import { expandContainer, templateContext } from './template.js';
 const attachmentWaitMs = 30_000;
 /** How long one attempt waits for the kernel; then the step is tried again. */
 const programWaitMs = 30_000;
-/** Swarm sleeps for as long between taking a task out of service and stopping it; here it is the bound of a wait. */
-const drainWaitMs = 2_000;
 /** Longest time without looking at a running container; events come at once, this only bounds a lost one. */
 const lookMs = 60_000;
 
@@ -45,6 +43,14 @@ export interface TaskController {
   release(): Promise<void>;
   /** Removes the container, running or not, with its anonymous volumes. */
   remove(): Promise<void>;
+}
+
+/** What a controller tells its task's runner. */
+export interface ControllerCalls {
+  /** The process has been started: well before the task is `running` where it has a health check. */
+  readonly started: () => void;
+  /** The task is about to be stopped although nobody asked for it. */
+  readonly draining: () => void;
 }
 
 export interface ControllerParts {
@@ -67,8 +73,7 @@ export class ContainerController implements TaskController {
   constructor(
     private readonly task: Task,
     private readonly parts: ControllerParts,
-    /** Called when the process has been started: well before the task is `running` where it has a health check. */
-    private readonly onStarted: () => void = () => undefined,
+    private readonly calls: ControllerCalls,
   ) {
     this.#name = taskName(task);
     this.#networkIds = task.networks.map(({ networkId }) => networkId);
@@ -107,7 +112,7 @@ export class ContainerController implements TaskController {
         if (!(err instanceof EngineError) || err.retryable) throw err;
         throw new EngineError(`starting container failed: ${err.message}`, err.statusCode, { cause: err });
       }
-      this.onStarted();
+      this.calls.started();
     }
     await this.#connectStarted(created.id, signal);
     await this.#untilServing(created.id, signal);
@@ -122,15 +127,10 @@ export class ContainerController implements TaskController {
   }
 
   async shutdown(signal: AbortSignal): Promise<void> {
-    const { engine, network, log } = this.parts;
+    const { engine, network } = this.parts;
     const container = await this.container();
     if (container && isStarted(container) && !isEnded(container)) {
-      if (this.#networkIds.length > 0) {
-        const drained = AbortSignal.any([signal, AbortSignal.timeout(drainWaitMs)]);
-        await network
-          .notServing(this.task.id, drained)
-          .catch((err: unknown) => log.debug({ task: this.task.id, err }, 'stopping a task that may serve'));
-      }
+      if (this.#networkIds.length > 0) await network.drained(this.task.id, signal);
       await engine.stopContainer(container.id, stopGraceSeconds(this.task.spec.container), signal);
     }
   }
@@ -243,6 +243,7 @@ export class ContainerController implements TaskController {
   }
 
   async #endUnhealthy({ id }: ContainerView, signal: AbortSignal): Promise<never> {
+    this.calls.draining();
     await this.shutdown(signal);
     const container = await this.parts.engine.container(id);
     throw new ExitError(container?.exitCode ?? 0, 'dockerexec: unhealthy container');

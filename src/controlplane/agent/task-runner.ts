@@ -35,6 +35,7 @@ export class TaskRunner {
   /** Aborts the step under way. */
   #interrupt = new AbortController();
   #stopping = false;
+  #draining = false;
   readonly #ended: Promise<void>;
 
   constructor(
@@ -71,6 +72,13 @@ export class TaskRunner {
     if (atLeast(desiredState, 'shutdown') && !this.#stopping)
       this.#interrupt.abort(new Error('no longer wanted'));
     this.#changed.fire();
+  }
+
+  /** Lets the manager know that the running task is about to be stopped although it is desired to run. */
+  drain(): void {
+    if (this.#draining || this.#progress.state !== 'running') return;
+    this.#draining = true;
+    void this.#report();
   }
 
   /** Stops driving the task; its container stays as it is. */
@@ -167,7 +175,12 @@ export class TaskRunner {
     // Before there can be a container there is nothing to ask the engine for.
     const container =
       compareStates(state, 'ready') < 0 ? undefined : await controller.container().catch(() => undefined);
-    report(this.task.id, { timestampMs: clock.nowMs(), ...this.#progress, ...containerPart(container) });
+    report(this.task.id, {
+      timestampMs: clock.nowMs(),
+      ...this.#progress,
+      ...(this.#draining && this.#progress.state === 'running' ? { draining: true } : {}),
+      ...containerPart(container),
+    });
   }
 }
 

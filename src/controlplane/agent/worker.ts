@@ -12,7 +12,7 @@ import { Trigger } from '../../runtime/loop.js';
 import type { Engine } from '../dockerd/client.js';
 import { taskLabels } from './container-config.js';
 import type { LocalNetworks } from './local-networks.js';
-import type { TaskController } from './task-controller.js';
+import type { ControllerCalls, TaskController } from './task-controller.js';
 import type { TaskReport } from './task-runner.js';
 import { TaskRunner } from './task-runner.js';
 
@@ -22,8 +22,7 @@ export interface WorkerOptions {
   readonly nodeId: NodeId;
   readonly engine: Pick<Engine, 'listContainers' | 'removeContainer'>;
   readonly localNetworks: Pick<LocalNetworks, 'sweep' | 'removeAll'>;
-  /** `onStarted` is to be called when the task's process has been started. */
-  readonly controllerFor: (task: Task, onStarted: () => void) => TaskController;
+  readonly controllerFor: (task: Task, calls: ControllerCalls) => TaskController;
   readonly report: (taskId: TaskId, report: TaskReport) => void;
   readonly clock: Clock;
   readonly log: Log;
@@ -105,10 +104,9 @@ export class TaskWorker implements Worker {
       wake();
     };
     const taskLog = log.child({ task: task.id, service: task.serviceName });
-    this.#runners.set(
-      task.id,
-      new TaskRunner(task, { controller: controllerFor(task, wake), report, clock, log: taskLog }),
-    );
+    const controller = controllerFor(task, { started: wake, draining: () => runner.drain() });
+    const runner: TaskRunner = new TaskRunner(task, { controller, report, clock, log: taskLog });
+    this.#runners.set(task.id, runner);
   }
 
   /** Containers of this node's tasks that no manager knows of any more. */

@@ -11,6 +11,7 @@ import { formatChange } from '../rpc/assignment.js';
 import type { WireAssignmentsMessage } from '../rpc/assignment.js';
 import type { Answers } from '../rpc/handlers.js';
 import type { Store, View } from '../store/store.js';
+import type { Acknowledgements } from './acknowledgements.js';
 import { assignmentsFor, countByKind, diffAssignments, sharedAssignments } from './assignments.js';
 import type { SharedAssignments } from './assignments.js';
 import type { Session } from './sessions.js';
@@ -28,20 +29,27 @@ export class AssignmentStreams {
   /** All streams of one revision share the part that is the same for every node. */
   #shared: { readonly revision: number; readonly value: SharedAssignments } | undefined;
 
-  constructor(private readonly options: AssignmentStreamsOptions) {}
+  constructor(
+    private readonly options: AssignmentStreamsOptions,
+    private readonly acknowledgements: Acknowledgements,
+  ) {}
 
   async serve(session: Session, { write, signal }: Answers<WireAssignmentsMessage>): Promise<void> {
     const { store, clock, log } = this.options;
+    const { acknowledgements } = this;
     const changed = new Trigger();
     const unsubscribe = store.subscribe(changed.fire);
     const over = AbortSignal.any([signal, session.signal]);
+    acknowledgements.begin(session);
     try {
       let known: Map<string, Assignment> | undefined;
       for (let sequence = 0; !over.aborted;) {
         const view = store.view();
         const after = assignmentsFor(view, session.nodeId, this.#sharedOf(view));
         const changes = diffAssignments(known ?? new Map(), after);
-        if (!known || changes.length > 0) {
+        if (known && changes.length === 0) acknowledgements.compared(session, view.revision);
+        else {
+          acknowledgements.sending(session, view.revision);
           await write({
             complete: !known,
             appliesTo: sequence,
@@ -58,6 +66,7 @@ export class AssignmentStreams {
       session.signal.throwIfAborted();
     } finally {
       unsubscribe();
+      acknowledgements.end(session);
     }
   }
 

@@ -63,12 +63,10 @@ export function sharedAssignments(view: View): SharedAssignments {
  * where it is before its process starts; it serves only while it is observed running and meant to run.
  */
 function addEndpoints(byNetwork: ReadonlyMap<NetworkId, Assignment[]>, task: Task, view: View): void {
-  const { nodeId, status, desiredState } = task;
+  const { nodeId, status } = task;
   if (!nodeId || !atLeast(status.state, 'assigned') || !atMost(status.state, 'running')) return;
   const node = view.get('node', nodeId);
-  // `complete` is what a job's task is desired to become: it serves until it has.
-  const serving =
-    status.state === 'running' && atMost(desiredState, 'complete') && node?.status.state !== 'down';
+  const serving = isServing(task, view);
   // The service's present labels, not those that the task was made with: a weight changes without a new task.
   const weight = taskWeight(node?.spec.labels ?? {}, view.get('service', task.serviceId)?.spec.labels ?? {});
   const { networkAttachment } = task.spec;
@@ -96,6 +94,14 @@ function addEndpoints(byNetwork: ReadonlyMap<NetworkId, Assignment[]>, task: Tas
     byNetwork.get(overlayId)?.push({ kind: 'endpoint', item });
   }
 }
+
+/** Whether the task is to take new flows, and stand in DNS. `complete` is what a job's task is desired to become: it serves until it has. */
+export const isServing = ({ nodeId, status, desiredState }: Task, view: View): boolean =>
+  nodeId !== undefined &&
+  status.state === 'running' &&
+  status.draining !== true &&
+  atMost(desiredState, 'complete') &&
+  view.get('node', nodeId)?.status.state !== 'down';
 
 /** The networks a service is known on: those of its spec, and ingress where it has a VIP there. */
 function networksOf(service: Service): { overlayId: NetworkId; aliases: readonly string[]; vip: string }[] {

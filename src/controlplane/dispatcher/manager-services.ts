@@ -10,7 +10,7 @@ import type {
   ServiceDefinition,
   UntypedServiceImplementation,
 } from '@grpc/grpc-js';
-import type { RandomSource } from '../../model/ids.js';
+import type { RandomSource, TaskId } from '../../model/ids.js';
 import type { Node, TlsInfo } from '../../model/objects.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
@@ -21,6 +21,9 @@ import type {
   AttachNetworkReply,
   AttachNetworkRequest,
   DetachNetworksRequest,
+  AcknowledgeRevisionRequest,
+  AwaitAcknowledgedReply,
+  AwaitAcknowledgedRequest,
   HeartbeatReply,
   InSession,
   IssueReply,
@@ -35,6 +38,7 @@ import type {
 import { dispatcherDefinition, nodeCaDefinition } from '../rpc/proto.js';
 import { SkepError } from '../../model/errors.js';
 import type { Store } from '../store/store.js';
+import { Acknowledgements } from './acknowledgements.js';
 import { AssignmentStreams } from './assignment-stream.js';
 import type { AllocateLeg } from './attachments.js';
 import { Attachments } from './attachments.js';
@@ -46,6 +50,7 @@ import type { IssueCertificate } from './node-ca.js';
 import { NodeCa } from './node-ca.js';
 import type { Session } from './sessions.js';
 import { Sessions } from './sessions.js';
+import { TaskBarrier } from './task-barrier.js';
 import { TaskStatusWriter } from './task-status.js';
 
 /** Any call that a server can receive. */
@@ -86,7 +91,9 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
   const heartbeats = new Heartbeats(parts, (nodeId) =>
     sessions.end(nodeId, new SkepError('notFound', 'node not registered')),
   );
-  const assignments = new AssignmentStreams(parts);
+  const acknowledgements = new Acknowledgements();
+  const assignments = new AssignmentStreams(parts, acknowledgements);
+  const barrier = new TaskBarrier(parts, acknowledgements);
   const taskStatus = new TaskStatusWriter(parts);
   const broker = new LogBroker(parts);
   const attachments = new Attachments(parts);
@@ -141,6 +148,16 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
       await attachments.detach(sessionOf(call, request).nodeId, request.attachmentIds);
       return {};
     }),
+    acknowledgeRevision: unaryHandler<AcknowledgeRevisionRequest, object>(log, (request, call) => {
+      acknowledgements.acknowledge(sessionOf(call, request), request.revision);
+      return {};
+    }),
+    awaitAcknowledged: unaryHandler<AwaitAcknowledgedRequest, AwaitAcknowledgedReply>(
+      log,
+      async (request, call) => ({
+        missing: await barrier.wait(sessionOf(call, request), request.taskId as TaskId, request.drained),
+      }),
+    ),
     listenSubscriptions: answersHandler<InSession, SubscriptionMessage>(log, (request, answers, call) =>
       broker.listen(sessionOf(call, request), answers),
     ),

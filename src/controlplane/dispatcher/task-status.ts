@@ -95,6 +95,7 @@ export function nextStatus(
     state,
     message: update.message,
     ...(update.err === '' ? {} : { err: update.err }),
+    ...(update.draining ? { draining: true } : {}),
     ...(update.container ? { container: { ...update.container } } : {}),
     ...(update.ports.length === 0 ? {} : { ports: update.ports.map(hostPort) }),
   };

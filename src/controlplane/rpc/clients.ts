@@ -16,6 +16,9 @@ import type {
   AttachNetworkReply,
   AttachNetworkRequest,
   DetachNetworksRequest,
+  AcknowledgeRevisionRequest,
+  AwaitAcknowledgedReply,
+  AwaitAcknowledgedRequest,
   HeartbeatReply,
   InSession,
   IssueReply,
@@ -40,6 +43,8 @@ interface RawDispatcher extends Client {
   heartbeat: Unary<InSession, HeartbeatReply>;
   assignments(request: InSession): ClientReadableStream<WireAssignmentsMessage>;
   updateTaskStatus: Unary<UpdateTaskStatusRequest, object>;
+  acknowledgeRevision: Unary<AcknowledgeRevisionRequest, object>;
+  awaitAcknowledged: Unary<AwaitAcknowledgedRequest, AwaitAcknowledgedReply>;
   listenSubscriptions(request: InSession): ClientReadableStream<SubscriptionMessage>;
   publishLogs(callback: Callback<object>): ClientWritableStream<PublishLogsMessage>;
   attachNetwork: Unary<AttachNetworkRequest, AttachNetworkReply>;
@@ -105,6 +110,14 @@ export class DispatcherClient {
 
   detachNetworks(request: DetachNetworksRequest): Promise<object> {
     return unary((done) => this.#raw.detachNetworks(request, deadline(), done));
+  }
+
+  acknowledgeRevision(request: AcknowledgeRevisionRequest): Promise<object> {
+    return unary((done) => this.#raw.acknowledgeRevision(request, deadline(), done));
+  }
+
+  awaitAcknowledged(request: AwaitAcknowledgedRequest): Promise<AwaitAcknowledgedReply> {
+    return unary((done) => this.#raw.awaitAcknowledged(request, deadline(), done));
   }
 
   listenSubscriptions(request: InSession, signal: AbortSignal): ClientReadableStream<SubscriptionMessage> {

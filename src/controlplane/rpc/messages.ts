@@ -54,6 +54,7 @@ export interface TaskStatusUpdate {
   readonly message: string;
   /** Empty for none. */
   readonly err: string;
+  readonly draining: boolean;
   readonly container: {
     readonly containerId: string;
     readonly pid: number;
@@ -65,6 +66,18 @@ export interface TaskStatusUpdate {
     readonly publishedPort: number;
   }[];
 }
+export interface AcknowledgeRevisionRequest extends InSession {
+  readonly revision: number;
+}
+export interface AwaitAcknowledgedRequest extends InSession {
+  readonly taskId: string;
+  readonly drained: boolean;
+}
+export interface AwaitAcknowledgedReply {
+  /** Nodes that were not as far when the manager's patience ended. */
+  readonly missing: readonly string[];
+}
+
 export interface UpdateTaskStatusRequest extends InSession {
   readonly updates: readonly TaskStatusUpdate[];
 }

@@ -19,6 +19,7 @@ import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { runLoop, Trigger } from '../../runtime/loop.js';
+import { Waiters } from '../../runtime/waiters.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { EngineName } from '../plan/balancing.js';
 import type { Difference } from '../difference.js';
@@ -29,7 +30,6 @@ import type { Desired } from '../plan/node.js';
 import { NodePass } from './node-pass.js';
 import type { ScopeWork, Target } from './node-pass.js';
 import { ScopeRecord } from './scope-record.js';
-import { Waiters } from './waiters.js';
 
 export interface ReconcilerOptions {
   readonly kernel: Kernel;

@@ -4,10 +4,12 @@
  */
 import { randomBytes } from 'node:crypto';
 import { Server } from '@grpc/grpc-js';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import { AgentSession } from '../../../src/controlplane/agent/session.js';
 import { LogPublisher } from '../../../src/controlplane/agent/log-publisher.js';
 import type { TaskLogs } from '../../../src/controlplane/agent/log-publisher.js';
+import { TaskBarrier } from '../../../src/controlplane/agent/task-barrier.js';
 import { StatusReporter } from '../../../src/controlplane/agent/status-reporter.js';
 import { allocateLeg } from '../../../src/controlplane/allocator/leg.js';
 import type { LogLine } from '../../../src/controlplane/task-logs.js';
@@ -29,17 +31,23 @@ import type { Assignment } from '../../../src/controlplane/rpc/assignment.js';
 import { DispatcherClient, NodeCaClient } from '../../../src/controlplane/rpc/clients.js';
 import type { WireNodeDescription } from '../../../src/controlplane/rpc/messages.js';
 import type { Store } from '../../../src/controlplane/store/store.js';
-import type { Cidr, Ip } from '../../../src/model/addresses.js';
-import type { ClusterId, NodeId, TaskId, Vni } from '../../../src/model/ids.js';
+import type { Cidr, Ip, Mac } from '../../../src/model/addresses.js';
+import type { ClusterId, NetworkId, NodeId, TaskId, Vni } from '../../../src/model/ids.js';
 import type { Node, NodeRole, Task } from '../../../src/model/objects.js';
 import { systemClock } from '../../../src/runtime/clock.js';
 import { createLog } from '../../../src/runtime/log.js';
+import { Waiters } from '../../../src/runtime/waiters.js';
 import { cluster, network, node, service, storeOf, task } from '../../support/cluster-objects.js';
 
 const log = createLog('test');
 log.level = process.env['SKEP_LOG'] ?? 'silent';
 const random = (size: number): Uint8Array => randomBytes(size);
 const web = service('web');
+const mac = '02:00:00:00:00:01' as Mac;
+const overlay = {
+  ...network('net'),
+  allocation: { vni: 4097 as Vni, subnet: '10.0.0.0/24' as Cidr, gateway: '10.0.0.1' as Ip },
+};
 const description: WireNodeDescription = {
   hostname: 'host-1',
   architecture: 'x86_64',
@@ -129,6 +137,9 @@ async function startAgentSession(of: Cluster, nodeId: string, taskLogs: TaskLogs
   const tasks: { readonly ids: string[]; readonly complete: boolean }[] = [];
   const networks: { readonly keys: string[]; readonly revision: number }[] = [];
   const reporter = new StatusReporter({ clock: systemClock, log });
+  const dataplane = new Dataplane();
+  const programmedPast = dataplane.programmedPast.bind(dataplane);
+  const barrier = new TaskBarrier({ programmedPast, clock: systemClock, log });
   const session = new AgentSession({
     credentials: () => credentials,
     channelOptions: options,
@@ -136,9 +147,12 @@ async function startAgentSession(of: Cluster, nodeId: string, taskLogs: TaskLogs
     dataPathAddr: '192.0.2.7',
     describe: async () => description,
     network: {
-      set: (assignments: ReadonlyMap<string, Assignment>, revision) =>
-        networks.push({ keys: [...assignments.keys()], revision }),
+      set: (assignments: ReadonlyMap<string, Assignment>, revision) => {
+        networks.push({ keys: [...assignments.keys()], revision });
+        dataplane.desire(revision);
+      },
     },
+    barrier,
     worker: {
       assign: (assigned, complete) => tasks.push({ ids: assigned.map(({ id }) => id), complete }),
     },
@@ -155,7 +169,30 @@ async function startAgentSession(of: Cluster, nodeId: string, taskLogs: TaskLogs
     await running;
   };
   cleanups.push(end);
-  return { session, reporter, tasks, networks, end };
+  return { session, reporter, tasks, networks, barrier, dataplane, end };
+}
+
+/** Programs what it is told at once, unless it is held. */
+class Dataplane {
+  readonly #waiters = new Waiters();
+  #desired = -1;
+  #programmed = -1;
+  held = false;
+
+  desire(revision: number): void {
+    this.#desired = revision;
+    this.work();
+  }
+
+  work(): void {
+    if (!this.held) this.#programmed = this.#desired;
+    this.#waiters.check();
+  }
+
+  async programmedPast(revision: number, signal: AbortSignal): Promise<number> {
+    await this.#waiters.until(() => this.#programmed > revision, signal);
+    return this.#programmed;
+  }
 }
 
 // eslint-disable-next-line require-yield
@@ -385,6 +422,94 @@ describe('attachments', () => {
     await expect(detach(two, one.sessionId)).rejects.toMatchObject({ message: 'session invalid' });
     await detach(one, one.sessionId);
     expect(of.store.view().list('task')).toEqual([]);
+  });
+});
+
+describe('the barrier of a task', () => {
+  const attached = (id: string): Node => ({
+    ...node(id),
+    attachments: [{ networkId: 'net' as NetworkId, address: '10.0.0.2' as Ip, mac: mac }],
+  });
+  const attachedTask = (id: string, nodeId: string, over: Partial<Task> = {}): Task =>
+    task(id, web, 'running', {
+      node: nodeId,
+      networks: [
+        { networkId: 'net' as NetworkId, address: '10.0.0.9' as Ip, prefixLength: 24, mac, aliases: [] },
+      ],
+      ...over,
+    });
+  const waiting = (of: Promise<unknown>) => {
+    const state = { over: false };
+    void of.then(() => (state.over = true));
+    return state;
+  };
+  const signal = new AbortController().signal;
+
+  test('opens when every node has programmed that the task drains', async () => {
+    const of = await makeCluster([attached('n1'), attached('n2')], [attachedTask('t1', 'n1')]);
+    await of.store.update((tx) => tx.create('network', overlay));
+    const [one, two] = [await startAgentSession(of, 'n1'), await startAgentSession(of, 'n2')];
+    await Promise.all([one.session.ready, two.session.ready]);
+    await one.barrier.wait('t1' as TaskId, false, signal); // it is known everywhere
+    two.dataplane.held = true;
+    const drained = one.barrier.wait('t1' as TaskId, true, signal);
+    const state = waiting(drained);
+    await of.store.update((tx) => {
+      const found = tx.get('task', 't1' as TaskId) ?? expect.fail();
+      tx.update('task', { ...found, desiredState: 'shutdown' });
+    });
+    await expect.poll(() => two.networks.at(-1)?.revision, soon).toBe(of.store.view().revision);
+    await delay(300);
+    expect(state.over).toBe(false);
+    two.dataplane.held = false;
+    two.dataplane.work();
+    await drained;
+  });
+
+  test('an unhealthy task is reported as draining, and that opens it', async () => {
+    const of = await makeCluster([attached('n1')], [attachedTask('t1', 'n1')]);
+    await of.store.update((tx) => tx.create('network', overlay));
+    const { session, barrier, reporter } = await startAgentSession(of, 'n1');
+    await session.ready;
+    const drained = barrier.wait('t1' as TaskId, true, signal);
+    const state = waiting(drained);
+    await delay(300);
+    expect(state.over).toBe(false);
+    reporter.put('t1' as TaskId, { state: 'running', message: 'started', timestampMs: 1, draining: true });
+    await drained;
+  });
+
+  test('a node may not ask about another node’s task', async () => {
+    const of = await makeCluster([attached('n1'), attached('n2')], [attachedTask('t1', 'n1')]);
+    const { credentials, options } = nodeClientSecurity(await of.identity('n2', 'worker'));
+    const client = new DispatcherClient(of.address, credentials, options);
+    cleanups.push(() => client.close());
+    const messages = client.session({ description, dataPathAddr: '' }, signal);
+    const first = await messages[Symbol.asyncIterator]().next();
+    const { sessionId } = first.value as { sessionId: string };
+    const asked = client.awaitAcknowledged({ sessionId, taskId: 't1', drained: true });
+    await expect(asked).rejects.toMatchObject({
+      kind: 'permissionDenied',
+      message: 'cannot wait for a task not assigned this node',
+    });
+    const other = client.acknowledgeRevision({ sessionId: 'x', revision: 1 });
+    await expect(other).rejects.toMatchObject({ kind: 'invalidArgument', message: 'session invalid' });
+    messages.cancel();
+  });
+
+  test('outlives the manager: the question is asked again in the next session', async () => {
+    const of = await makeCluster([attached('n1')], [attachedTask('t1', 'n1')]);
+    const { session, barrier, dataplane } = await startAgentSession(of, 'n1');
+    await session.ready;
+    dataplane.held = true;
+    const known = barrier.wait('t1' as TaskId, false, signal);
+    await of.stop();
+    await of.start();
+    dataplane.held = false;
+    dataplane.work();
+    const startedMs = Date.now();
+    await known;
+    expect(Date.now() - startedMs).toBeLessThan(4_000);
   });
 });
 

@@ -13,6 +13,7 @@ const update = (taskId: string, state: string, over: Partial<TaskStatusUpdate> =
   state,
   message: 'm',
   err: '',
+  draining: false,
   container: null,
   ports: [],
   ...over,
@@ -27,6 +28,15 @@ test.each([
   const next = nextStatus(task('t', web, state), update('t', reported), 9);
   if (expected) expect(next).toMatchObject(expected);
   else expect(next).toBeUndefined();
+});
+
+test('a running task that is about to be stopped drains, until it has ended', () => {
+  const running = task('t', web, 'running');
+  const status = nextStatus(running, update('t', 'running', { draining: true }), 9);
+  expect(status).toMatchObject({ state: 'running', draining: true });
+  const ended = nextStatus({ status: status ?? running.status }, update('t', 'failed'), 9);
+  expect(ended).toMatchObject({ state: 'failed' });
+  expect(ended).not.toHaveProperty('draining');
 });
 
 test('an identical report says nothing', () => {

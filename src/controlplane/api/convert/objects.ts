@@ -490,7 +490,7 @@ const taskState = choice({
   absent: 'new',
 });
 
-type ShownStatus = Omit<TaskStatus, 'appliedAtMs'>;
+type ShownStatus = Omit<TaskStatus, 'appliedAtMs' | 'draining'>;
 
 const containerStatus = struct<NonNullable<TaskStatus['container']>>('ContainerStatus', {
   containerId: always('ContainerID', text),

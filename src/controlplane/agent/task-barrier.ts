@@ -1,0 +1,97 @@
+/**
+ * The node's side of the barrier: tells the manager which revision the dataplane has programmed, and asks it, for a task that is
+ * about to start or to stop, whether all other nodes are as far. Must stay true: a task waits for at most {@link barrierWaitMs},
+ * with a manager or without.
+ */
+import type { TaskId } from '../../model/ids.js';
+import { SkepError } from '../../model/errors.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import { Waiters } from '../../runtime/waiters.js';
+import type { DispatcherClient } from '../rpc/clients.js';
+
+/** A little more than a manager takes for its answer (dispatcher/task-barrier.ts). */
+export const barrierWaitMs = 5_000;
+/** Between two questions, or two looks at the dataplane, after one has failed. */
+const retryMs = 250;
+
+type Managers = Pick<DispatcherClient, 'acknowledgeRevision' | 'awaitAcknowledged'>;
+
+export interface TaskBarrierOptions {
+  /** Resolves with a programmed revision above `revision`. */
+  readonly programmedPast: (revision: number, signal: AbortSignal) => Promise<number>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class TaskBarrier {
+  #session: { readonly client: Managers; readonly sessionId: string } | undefined;
+  readonly #waiters = new Waiters();
+
+  constructor(private readonly options: TaskBarrierOptions) {}
+
+  /** Acknowledges within a session, until the signal aborts or a call fails; questions go there meanwhile. */
+  async run(client: Managers, sessionId: string, signal: AbortSignal): Promise<void> {
+    const { programmedPast, clock, log } = this.options;
+    const session = { client, sessionId };
+    this.#session = session;
+    this.#waiters.check();
+    try {
+      for (let acknowledged = -1; !signal.aborted;) {
+        let revision: number;
+        try {
+          revision = await programmedPast(acknowledged, signal);
+        } catch (err) {
+          // A dataplane that is away for a moment is no reason to end a session.
+          if (!signal.aborted) log.debug({ err }, 'cannot tell what is programmed, will ask again');
+          await clock.sleep(retryMs, signal).catch(() => undefined);
+          continue;
+        }
+        await client.acknowledgeRevision({ sessionId, revision });
+        acknowledged = revision;
+      }
+    } finally {
+      if (this.#session === session) this.#session = undefined;
+    }
+  }
+
+  /**
+   * Resolves once every node on the task's networks has programmed what the manager knows of the task, or the wait is over.
+   * @param drained that the task takes no new flows, too
+   */
+  async wait(taskId: TaskId, drained: boolean, signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.options;
+    const late = new AbortController();
+    const over = AbortSignal.any([signal, late.signal]);
+    void clock.sleep(barrierWaitMs, over).then(
+      () => late.abort(),
+      () => undefined,
+    );
+    try {
+      while (!over.aborted) if (await this.#ask(taskId, drained, over)) return;
+      if (!signal.aborted) log.warn({ task: taskId }, 'no manager says whether other nodes know of the task');
+    } finally {
+      late.abort();
+    }
+    signal.throwIfAborted();
+  }
+
+  /** False: worth another try. */
+  async #ask(taskId: TaskId, drained: boolean, over: AbortSignal): Promise<boolean> {
+    const { clock, log } = this.options;
+    try {
+      await this.#waiters.until(() => this.#session !== undefined, over);
+      const { client, sessionId } = this.#session ?? {};
+      if (!client || sessionId === undefined) return false;
+      const { missing } = await client.awaitAcknowledged({ sessionId, taskId, drained });
+      if (missing.length > 0) log.warn({ task: taskId, missing }, 'going on without some nodes');
+      return true;
+    } catch (err) {
+      if (over.aborted) return false;
+      log.debug({ task: taskId, err }, 'a barrier was not answered');
+      if (err instanceof SkepError && err.kind === 'permissionDenied') return true;
+      await clock.sleep(retryMs, over).catch(() => undefined);
+      return false;
+    }
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * Which revision of the store each node is known to have programmed. A node has reached revision R when everything that it
+ * was sent up to a comparison of R, or later, with what it knew is acknowledged; what means nothing for it needs no word of it.
+ * In memory only: a new dispatcher learns it anew with the first messages of its sessions.
+ */
+import type { NodeId } from '../../model/ids.js';
+import { Waiters } from '../../runtime/waiters.js';
+import type { Session } from './sessions.js';
+
+/** Messages of one node told apart while they wait for their acknowledgement; of more, the latest count as one. */
+const unacknowledgedMax = 64;
+
+interface Message {
+  /** That it brings the node to. */
+  readonly revision: number;
+  /** Up to which the node knew everything before it. */
+  readonly before: number;
+}
+
+interface Progress {
+  readonly session: Session;
+  /** Up to which it was compared with what the node was told. */
+  compared: number;
+  readonly unacknowledged: Message[];
+}
+
+export class Acknowledgements {
+  readonly #nodes = new Map<NodeId, Progress>();
+  readonly #waiters = new Waiters();
+
+  /** A session's assignments begin: nothing of an earlier one counts. */
+  begin(session: Session): void {
+    this.#nodes.set(session.nodeId, { session, compared: -1, unacknowledged: [] });
+  }
+
+  /** The session is over: nobody knows any more what its node does. */
+  end(session: Session): void {
+    if (this.#of(session)) this.#nodes.delete(session.nodeId);
+  }
+
+  /** At `revision` there was nothing to tell the node. */
+  compared(session: Session, revision: number): void {
+    const progress = this.#of(session);
+    if (!progress) return;
+    progress.compared = revision;
+    this.#waiters.check();
+  }
+
+  /** A message that brings the node to `revision` is about to be sent. */
+  sending(session: Session, revision: number): void {
+    const progress = this.#of(session);
+    if (!progress) return;
+    const { unacknowledged } = progress;
+    const last = unacknowledged.length < unacknowledgedMax ? undefined : unacknowledged.pop();
+    unacknowledged.push({ revision, before: last?.before ?? progress.compared });
+    progress.compared = revision;
+  }
+
+  /** The node says that it has programmed `revision`. */
+  acknowledge(session: Session, revision: number): void {
+    const { unacknowledged = [] } = this.#of(session) ?? {};
+    while (unacknowledged[0] && unacknowledged[0].revision <= revision) unacknowledged.shift();
+    this.#waiters.check();
+  }
+
+  /** The newest revision that the node is known to have programmed; -1: none. */
+  reached(nodeId: NodeId): number {
+    const progress = this.#nodes.get(nodeId);
+    return progress?.unacknowledged[0]?.before ?? progress?.compared ?? -1;
+  }
+
+  /** Looked at whenever a node gets on, and when {@link check} is called. Rejects with the signal's reason. */
+  until(holds: () => boolean, signal: AbortSignal): Promise<void> {
+    return this.#waiters.until(holds, signal);
+  }
+
+  check(): void {
+    this.#waiters.check();
+  }
+
+  #of(session: Session): Progress | undefined {
+    const progress = this.#nodes.get(session.nodeId);
+    return progress?.session === session ? progress : undefined;
+  }
+}

@@ -1,0 +1,92 @@
+/**
+ * The barrier of a task that starts or stops: its node asks, and is answered when every node on the task's networks has
+ * programmed what the manager knows of the task. Must stay true: a node is answered about its own tasks only, and always within
+ * {@link barrierWaitMs}, whatever other nodes do; who is down is not waited for.
+ */
+import { SkepError } from '../../model/errors.js';
+import type { NodeId, TaskId } from '../../model/ids.js';
+import type { Task } from '../../model/objects.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import type { Store, View } from '../store/store.js';
+import type { Acknowledgements } from './acknowledgements.js';
+import { isServing } from './assignments.js';
+import type { Session } from './sessions.js';
+
+/** Below the time that an agent gives any call (rpc/clients.ts). */
+export const barrierWaitMs = 4_000;
+
+/** Questions that may wait at once, over all nodes. */
+const waitingMax = 10_000;
+
+export interface TaskBarrierOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class TaskBarrier {
+  #waiting = 0;
+
+  constructor(
+    private readonly options: TaskBarrierOptions,
+    private readonly acknowledgements: Acknowledgements,
+  ) {}
+
+  /**
+   * Resolves with the nodes that had not got there in time, none if all had; at once for a task that is no more.
+   * @param drained wait for the task to take no new flows, too
+   * @throws SkepError permissionDenied for another node's task, unavailable when too many wait, the session's when that ends
+   */
+  async wait(session: Session, taskId: TaskId, drained: boolean): Promise<readonly NodeId[]> {
+    const { store, clock, log } = this.options;
+    const known = store.view().get('task', taskId);
+    if (known && known.nodeId !== session.nodeId)
+      throw new SkepError('permissionDenied', 'cannot wait for a task not assigned this node');
+    if (this.#waiting >= waitingMax) throw new SkepError('unavailable', 'too many tasks are waiting');
+    this.#waiting += 1;
+    const late = new AbortController();
+    const over = AbortSignal.any([session.signal, late.signal]);
+    const unsubscribe = store.subscribe(() => this.acknowledgements.check());
+    void clock.sleep(barrierWaitMs, over).then(
+      () => late.abort(),
+      () => undefined,
+    );
+    /** The revision that every node is to reach: the first one seen at which the task is as it should be. */
+    let revision: number | undefined;
+    const missing = (): readonly NodeId[] => {
+      const view = store.view();
+      const task = view.get('task', taskId);
+      if (!task) return [];
+      if (revision === undefined && !(drained && isServing(task, view))) revision = view.revision;
+      const wanted = revision ?? Infinity;
+      return nodesOf(view, task).filter((nodeId) => this.acknowledgements.reached(nodeId) < wanted);
+    };
+    try {
+      await this.acknowledgements.until(() => missing().length === 0, over);
+      return [];
+    } catch (err) {
+      session.signal.throwIfAborted();
+      if (!late.signal.aborted) throw err;
+      const nodes = missing();
+      log.warn({ task: taskId, nodes }, 'not waiting any longer for nodes to know of a task');
+      return nodes;
+    } finally {
+      late.abort();
+      unsubscribe();
+      this.#waiting -= 1;
+    }
+  }
+}
+
+/** Those that may send the task something, as far as anybody knows. */
+function nodesOf(view: View, task: Task): NodeId[] {
+  const networks = new Set(task.networks.map(({ networkId }) => networkId));
+  return view
+    .list('node')
+    .filter(
+      ({ status, attachments }) =>
+        status.state !== 'down' && attachments.some(({ networkId }) => networks.has(networkId)),
+    )
+    .map(({ id }) => id);
+}
