@@ -5,7 +5,9 @@ import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { Engine } from '../dockerd/client.js';
 import { ContainerEvents } from '../dockerd/events.js';
+import type { AttachControl } from '../attach-control.js';
 import type { ManagerAddress, SessionMessage, WireNodeDescription } from '../rpc/messages.js';
+import { NetworkAttachments } from './attachments.js';
 import { LocalNetworks } from './local-networks.js';
 import { engineTaskLogs, LogPublisher } from './log-publisher.js';
 import { describeNode } from './node-description.js';
@@ -39,9 +41,10 @@ export interface Agent {
   /** Resolves with the first registration at a manager; rejects when this node is no member (any more). */
   readonly ready: Promise<void>;
   managers(): readonly ManagerAddress[];
+  readonly attachments: AttachControl;
   /** Stops talking to managers and driving tasks. Containers and network stay as they are. */
   close(): Promise<void>;
-  /** Closes, then removes this node's task containers and local networks: the node leaves its cluster. */
+  /** Closes, then removes this node's task containers and local networks, which users' containers leave: the node leaves its cluster. */
   removeAll(): Promise<void>;
 }
 
@@ -77,6 +80,8 @@ export function startAgent(options: AgentOptions): Agent {
     report: reporter.put,
     ...common,
   });
+  const { random } = options;
+  const attachments = new NetworkAttachments({ engine, events, network, localNetworks, random, ...common });
   const taskLogs = engineTaskLogs(engine, nodeId, (id, signal) => worker.untilStarted(id, signal));
   const session = new AgentSession({
     ...options,
@@ -85,6 +90,7 @@ export function startAgent(options: AgentOptions): Agent {
     network,
     barrier,
     worker,
+    attachments,
     reporter,
     logs: new LogPublisher({ taskLogs, log }),
   });
@@ -105,9 +111,11 @@ export function startAgent(options: AgentOptions): Agent {
   return {
     ready: session.ready,
     managers: () => session.managers(),
+    attachments,
     close,
     async removeAll() {
       await close();
+      await attachments.removeAll();
       await worker.removeAll();
     },
   };

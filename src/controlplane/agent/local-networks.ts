@@ -1,6 +1,6 @@
 /**
- * The node-local networks of driver `skep` that stand for overlays in the engine. Made when a task needs one, removed
- * when no task here holds it and nothing is attached. Must stay true: a network that a task holds is not removed, for
+ * The node-local networks of driver `skep` that stand for overlays in the engine. Made when a task or a
+ * user's container needs one, removed when nobody here holds it and nothing is attached. Must stay true: what is held is not removed, for
  * the engine itself lets go of a network that only a container not yet started refers to.
  */
 import type { Log } from '../../runtime/log.js';
@@ -19,7 +19,7 @@ export class LocalNetworks {
     private readonly log: Log,
   ) {}
 
-  /** The task needs these overlays' networks until {@link release}. */
+  /** The task or attachment needs these overlays' networks until {@link release}. */
   hold(taskId: string, overlayIds: readonly string[]): void {
     for (const id of overlayIds) {
       const holders = this.#holders.get(id) ?? new Set();
@@ -49,17 +49,21 @@ export class LocalNetworks {
     return this.sweep();
   }
 
-  /** Makes sure that the overlay has its network in the engine. */
-  ensure(overlay: AssignmentItems['overlay']): Promise<void> {
+  /** Makes sure that the overlay has its network in the engine, and gives the engine's id of it. */
+  ensure(overlay: AssignmentItems['overlay']): Promise<string> {
     return this.#oneByOne(overlay.id, async () => {
-      if (await this.#find(overlay.id)) return;
+      const present = await this.#find(overlay.id);
+      if (present) return present.id;
       try {
-        await this.engine.createNetwork(localNetwork(overlay));
+        const id = await this.engine.createNetwork(localNetwork(overlay));
         this.log.info({ network: overlay.id, name: overlay.name }, 'local network created');
+        return id;
       } catch (err) {
-        // Somebody else, such as `docker run` on an attachable network, was faster.
+        // Somebody else, such as a daemon that this one has replaced, was faster.
         const isTaken = err instanceof EngineError && err.statusCode === 409;
-        if (!isTaken || !(await this.#find(overlay.id))) throw err;
+        const found = isTaken ? await this.#find(overlay.id) : undefined;
+        if (!found) throw err;
+        return found.id;
       }
     });
   }
@@ -84,12 +88,12 @@ export class LocalNetworks {
     return this.engine.listNetworks(overlayIdOption);
   }
 
-  async #oneByOne(overlayId: string, body: () => Promise<void>): Promise<void> {
+  async #oneByOne<T>(overlayId: string, body: () => Promise<T>): Promise<T> {
     const before = this.#busy.get(overlayId) ?? Promise.resolve();
     const mine = before.catch(() => undefined).then(body);
     this.#busy.set(overlayId, mine);
     try {
-      await mine;
+      return await mine;
     } finally {
       if (this.#busy.get(overlayId) === mine) this.#busy.delete(overlayId);
     }

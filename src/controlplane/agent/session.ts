@@ -7,7 +7,9 @@ import assert from 'node:assert';
 import { isDeepStrictEqual } from 'node:util';
 import type { ChannelCredentials, ChannelOptions } from '@grpc/grpc-js';
 import type { RandomSource } from '../../model/ids.js';
+import { isAttachment } from '../../model/attachments.js';
 import { SkepError } from '../../model/errors.js';
+import type { Task } from '../../model/objects.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
@@ -16,6 +18,7 @@ import { applyChanges, parseMessage } from '../rpc/assignment.js';
 import { DispatcherClient, rpcTimeoutMs } from '../rpc/clients.js';
 import type { ManagerAddress, SessionMessage, WireNodeDescription } from '../rpc/messages.js';
 import { fromServiceError } from '../rpc/status.js';
+import type { AttachmentCalls } from './attachments.js';
 import type { LogPublisher } from './log-publisher.js';
 import { itemsOf } from './node-state.js';
 import type { StatusReporter } from './status-reporter.js';
@@ -42,6 +45,11 @@ export interface SessionOptions {
   };
   readonly barrier: Pick<TaskBarrier, 'run'>;
   readonly worker: Worker;
+  /** What users' containers hold on the swarm's networks. */
+  readonly attachments: {
+    set(tasks: readonly Task[], revision: number): void;
+    run(calls: AttachmentCalls, signal: AbortSignal): Promise<void>;
+  };
   readonly reporter: StatusReporter;
   readonly logs: LogPublisher;
   readonly clock: Clock;
@@ -132,6 +140,13 @@ export class AgentSession {
         reporter.run((updates) => client.updateTaskStatus({ sessionId, updates }), over),
         barrier.run(client, sessionId, over),
         logs.run(client, sessionId, over),
+        this.options.attachments.run(
+          {
+            attachNetwork: (request) => client.attachNetwork({ ...request, sessionId }),
+            detachNetworks: (attachmentIds) => client.detachNetworks({ sessionId, attachmentIds }),
+          },
+          over,
+        ),
         this.#watchDescription(description, over),
       ];
       await Promise.race(parts);
@@ -163,7 +178,7 @@ export class AgentSession {
   }
 
   async #followAssignments(client: DispatcherClient, sessionId: string, signal: AbortSignal): Promise<void> {
-    const { network, worker } = this.options;
+    const { network, worker, attachments } = this.options;
     let known = new Map<string, Assignment>();
     let sequence = 0;
     for await (const wire of client.assignments({ sessionId }, signal)) {
@@ -174,8 +189,11 @@ export class AgentSession {
       known = applyChanges(known, message.changes, message.complete);
       // Network first: a new task looks whether its overlays are known.
       network.set(known, message.revision);
+      const tasks = itemsOf(known.values(), 'task').map(({ task }) => task);
+      // Attachments hold their networks before the worker sweeps what nobody holds.
+      attachments.set(tasks, message.revision);
       worker.assign(
-        itemsOf(known.values(), 'task').map(({ task }) => task),
+        tasks.filter((task) => !isAttachment(task)),
         message.complete,
       );
     }

@@ -8,7 +8,6 @@ import type { Network } from '../../model/objects.js';
 import { atMost } from '../../model/task-state.js';
 import type { View } from '../store/store.js';
 import type { ApiContext, Handler } from './context.js';
-import { JsonObject, parseJson } from './convert/json.js';
 import { networkResource } from './convert/objects.js';
 import { Filters, parseFilters } from './filters.js';
 import { findSwarmNetworks, isInstance, overlayIdOption } from './network-lookup.js';
@@ -117,11 +116,46 @@ const encodeNetwork = (network: Network, { minor, modern }: ApiRequest): object 
   ...(modern && minor >= 48 ? { EnableIPv4: true } : {}),
 });
 
-/** What a path's `{id}` names. */
+/** What a path's `{id}` names. `instance` is what stands for the network on this node, where there is such. */
+export type FoundNetwork =
+  | { readonly kind: 'swarm'; readonly network: Network; readonly instance: EngineNetwork | undefined }
+  | {
+      readonly kind: 'instance';
+      readonly id: string;
+      readonly name: string;
+      readonly instance: EngineNetwork;
+    }
+  /** The engine's own. */
+  | { readonly kind: 'local' }
+  /** Nobody here knows it; on a worker the managers may. */
+  | { readonly kind: 'unknown' };
+
+/** As {@link find}, with the instance. */
+export async function findNetwork(
+  context: ApiContext,
+  request: ApiRequest,
+  argument: string,
+): Promise<FoundNetwork> {
+  const found = await find(context, request, argument);
+  switch (found.kind) {
+    case 'swarm': {
+      const instance = await instanceOf(context, request, found.network.id);
+      return { kind: 'swarm', network: found.network, instance };
+    }
+    case 'instance': {
+      const { network } = found;
+      return { kind: 'instance', id: overlayIdOf(network) ?? '', name: network.Name, instance: network };
+    }
+    case 'local':
+      return found.known ? { kind: 'local' } : { kind: 'unknown' };
+  }
+}
+
 type Found =
   | { readonly kind: 'swarm'; readonly network: Network }
   | { readonly kind: 'instance'; readonly network: EngineNetwork }
-  | { readonly kind: 'local' };
+  /** `known`: the engine has it. */
+  | { readonly kind: 'local'; readonly known: boolean };
 
 /**
  * The engine's own networks by exact id first, then the swarm's, then whatever the engine finds by that name or
@@ -143,7 +177,7 @@ async function find(context: ApiContext, request: ApiRequest, argument: string):
             return undefined;
           });
   const local = engineAnswer && !isInstance(engineAnswer) ? engineAnswer : undefined;
-  if (local && local.Id === argument) return { kind: 'local' };
+  if (local && local.Id === argument) return { kind: 'local', known: true };
   if (inSwarm.length > 1)
     throw ambiguous(argument, inSwarm.length, inSwarm[0]?.spec.name === argument ? 'name' : 'ID prefix');
   const [network] = inSwarm;
@@ -162,7 +196,7 @@ async function find(context: ApiContext, request: ApiRequest, argument: string):
     if (exact && !local) return { kind: 'instance', network: exact };
   }
   if (scope === 'swarm' || (engineAnswer && !local)) throw missing(argument);
-  return { kind: 'local' };
+  return { kind: 'local', known: local !== undefined };
 }
 
 const ambiguous = (argument: string, count: number, by: string): SkepError =>
@@ -291,44 +325,4 @@ function untilMs(filters: Filters, nowMs: number): number {
     );
   const date = Date.parse(until);
   return Number.isNaN(date) ? -Infinity : date;
-}
-
-/**
- * Connect and disconnect are the engine's. A network of the swarm is known there under its instance's id only, so
- * the path is rewritten; without an instance on this node the container cannot be connected yet.
- */
-export const connectNetwork: Handler = async (context, request) => {
-  const argument = request.param(0);
-  const body = await request.body();
-  const found = await find(context, request, argument);
-  const { socketPath } = context.engine;
-  if (found.kind === 'local') return passThrough(socketPath, request.http, request.reply, { body });
-  const disconnecting = request.path.endsWith('/disconnect');
-  const attachable =
-    found.kind === 'swarm' ? found.network.spec.attachable : found.network['Attachable'] === true;
-  if (!attachable && !disconnecting)
-    throw new SkepError(
-      'permissionDenied',
-      `Could not attach to network ${argument}: rpc error: code = PermissionDenied desc = network ${argument} ` +
-        'not manually attachable',
-    );
-  const instance =
-    found.kind === 'instance' ? found.network : await instanceOf(context, request, found.network.id);
-  if (!instance) throw disconnecting ? missing(argument) : notAttachableYet(containerOf(body), argument);
-  const url = (request.http.url ?? '').replace(/\/networks\/[^/?]+/, `/networks/${instance.Id}`);
-  return passThrough(socketPath, request.http, request.reply, { body, url });
-};
-
-const notAttachableYet = (container: string, network: string): SkepError =>
-  new SkepError(
-    'unimplemented',
-    `container ${container} cannot be connected to network ${network}: attaching containers that belong to no ` +
-      'service is not supported yet',
-  );
-
-function containerOf(body: Buffer): string {
-  const json = parseJson(body.toString('utf8') || '{}', { truncated: 'unexpected EOF', allowTrailing: true });
-  const value =
-    json instanceof JsonObject ? json.entries.find(([key]) => key.toLowerCase() === 'container')?.[1] : '';
-  return typeof value === 'string' ? value : '';
 }

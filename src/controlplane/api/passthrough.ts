@@ -42,6 +42,8 @@ export interface PassOptions {
   readonly url?: string;
   /** A body that was read already. */
   readonly body?: Buffer;
+  /** Called with the engine's status before the client hears of it. Must not reject. */
+  readonly beforeReply?: (status: number) => Promise<void>;
 }
 
 /**
@@ -94,6 +96,7 @@ export async function passThrough(
       throw engineDown(cause);
     }
     call.on('error', () => undefined);
+    await options.beforeReply?.(answer.statusCode ?? 502);
     reply.writeHead(answer.statusCode ?? 502, answer.statusMessage, withoutHopByHop(answer.rawHeaders));
     reply.flushHeaders();
     // A failure here means one side is gone; pipeline has destroyed the other.

@@ -1,10 +1,11 @@
 /** Which handler answers what. A path is matched part by part; `{}` takes one part, percent-decoded. */
+import { changeContainers, connectNetwork, createContainer, disconnectNetwork } from './containers.js';
 import type { Handler } from './context.js';
 import { events } from './events.js';
 import { info, ping } from './info.js';
 import { serviceLogs, taskLogs } from './logs.js';
 import { createNetwork } from './network-create.js';
-import { connectNetwork, inspectNetwork, listNetworks, pruneNetworks, removeNetwork } from './networks.js';
+import { inspectNetwork, listNetworks, pruneNetworks, removeNetwork } from './networks.js';
 import { inspectNode, listNodes, removeNode, updateNode } from './nodes.js';
 import { createData, listData, missingData } from './secrets.js';
 import { createService, inspectService, listServices, removeService, updateService } from './services.js';
@@ -65,7 +66,12 @@ const table: readonly (readonly [methods: string, path: string, handler: Handler
   ['GET', '/networks/{}', inspectNetwork],
   ['DELETE', '/networks/{}', removeNetwork],
   ['POST', '/networks/{}/connect', connectNetwork],
-  ['POST', '/networks/{}/disconnect', connectNetwork],
+  ['POST', '/networks/{}/disconnect', disconnectNetwork],
+
+  ['POST', '/containers/create', createContainer],
+  ['POST', '/containers/prune', changeContainers],
+  ['POST', '/containers/{}/rename', changeContainers],
+  ['DELETE', '/containers/{}', changeContainers],
 ];
 
 const routes = table.map(([methods, path, handler]) => ({

@@ -1,6 +1,7 @@
 /** What the API needs of the node besides the store, injected by main.ts: the node's own membership. */
 import type { NodeId } from '../../model/ids.js';
 import type { ClusterSpec, NodeDescription } from '../../model/objects.js';
+import type { AttachControl } from '../attach-control.js';
 import type { Store } from '../store/store.js';
 
 export type LocalNodeState = 'inactive' | 'pending' | 'active' | 'error' | 'locked';
@@ -46,6 +47,8 @@ export interface JoinRequest {
 /** Refusals are SkepErrors with the texts of swarm-semantics section 16.1. */
 export interface SwarmControl {
   membership(): Membership;
+  /** Places for users' own containers on the swarm's networks; undefined while this node is in no swarm. */
+  attachments(): AttachControl | undefined;
   init(request: InitRequest): Promise<NodeId>;
   /** Resolves when the agent is ready; after 20 s rejects while the attempt goes on. */
   join(request: JoinRequest): Promise<void>;

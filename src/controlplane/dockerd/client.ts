@@ -40,6 +40,19 @@ export interface ContainerView {
   readonly tty: boolean;
   /** Names of the networks it is connected to. */
   readonly networks: readonly string[];
+  /** DNS servers that it was created with. */
+  readonly dns: readonly string[];
+  /** By network: what the network's driver was told of the container's endpoint. */
+  readonly driverOptions: ReadonlyMap<string, Readonly<Record<string, string>>>;
+}
+
+/** A container as a listing has it, with the addresses that it was given: it keeps them while its process does not run. */
+export interface ConnectedContainer {
+  readonly id: string;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** `address` is empty where the engine chooses it. */
+  readonly networks: readonly { readonly name: string; readonly address: string }[];
 }
 
 export interface LocalNetwork {
@@ -106,6 +119,21 @@ export class Engine {
     return list.map(({ Id, Labels }) => ({ id: Id, labels: Labels }));
   }
 
+  /** All containers, stopped ones included, with the networks they are connected to. */
+  async connectedContainers(): Promise<ConnectedContainer[]> {
+    const list = await call(this.#docker.listContainers({ all: true }));
+    return list.map(({ Id, Names, Labels, NetworkSettings }) => ({
+      id: Id,
+      // Names with a second slash are links of other containers.
+      name: Names.find((name) => name.lastIndexOf('/') === 0)?.slice(1) ?? '',
+      labels: Labels ?? {},
+      networks: Object.entries(NetworkSettings?.Networks ?? {}).map(([name, { IPAMConfig }]) => ({
+        name,
+        address: (IPAMConfig as { IPv4Address?: string } | null | undefined)?.IPv4Address ?? '',
+      })),
+    }));
+  }
+
   /** Gives the container's id. 409: the name is taken; 404: no such image. */
   async createContainer(options: Docker.ContainerCreateOptions): Promise<string> {
     return (await call(this.#docker.createContainer(options))).id;
@@ -132,6 +160,11 @@ export class Engine {
 
   async connectNetwork(network: string, container: string, endpoint: Docker.EndpointSettings): Promise<void> {
     await call(this.#docker.getNetwork(network).connect({ Container: container, EndpointConfig: endpoint }));
+  }
+
+  /** Also a container that does not run, or is not connected (any more). */
+  async disconnectNetwork(network: string, container: string): Promise<void> {
+    await orAbsent(this.#docker.getNetwork(network).disconnect({ Container: container, Force: true }));
   }
 
   async listNetworks(label: string): Promise<LocalNetwork[]> {
@@ -201,7 +234,7 @@ export class Engine {
 
   /** The engine's events of containers, one JSON text a line, until `signal` aborts or the engine goes away. */
   async containerEvents(signal: AbortSignal): Promise<Readable> {
-    const filters = { type: ['container'], event: ['die', 'start', 'destroy', 'health_status'] };
+    const filters = { type: ['container'], event: ['die', 'start', 'destroy', 'rename', 'health_status'] };
     const options = { filters, abortSignal: signal } as Docker.GetEventsOptions;
     return (await call(this.#docker.getEvents(options))) as Readable;
   }
@@ -229,6 +262,13 @@ function toView(info: InspectInfo): ContainerView {
     ports,
     tty: info.Config.Tty,
     networks: Object.keys(info.NetworkSettings.Networks ?? {}),
+    dns: info.HostConfig.Dns ?? [],
+    driverOptions: new Map(
+      Object.entries(info.NetworkSettings.Networks ?? {}).map(([name, endpoint]) => [
+        name,
+        (endpoint as { DriverOpts?: Readonly<Record<string, string>> | null }).DriverOpts ?? {},
+      ]),
+    ),
   };
 }
 

@@ -12,6 +12,7 @@ const retryMsMax = 2_000;
 
 export class ContainerEvents {
   readonly #watchers = new Map<string, Set<() => void>>();
+  readonly #allWatchers = new Set<() => void>();
 
   constructor(
     private readonly engine: Engine,
@@ -32,6 +33,12 @@ export class ContainerEvents {
     };
   }
 
+  /** Calls `wake` when a container is gone or has another name, and whenever events may have been missed. */
+  watchAll(wake: () => void): Disposable {
+    this.#allWatchers.add(wake);
+    return { [Symbol.dispose]: () => void this.#allWatchers.delete(wake) };
+  }
+
   /** Keeps the stream open until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.options;
@@ -50,11 +57,13 @@ export class ContainerEvents {
   }
 
   #take(line: string): void {
-    const event = JSON.parse(line) as { Actor?: { ID?: string } };
+    const event = JSON.parse(line) as { Action?: string; Actor?: { ID?: string } };
     for (const wake of this.#watchers.get(event.Actor?.ID ?? '') ?? []) wake();
+    if (event.Action === 'destroy' || event.Action === 'rename') for (const wake of this.#allWatchers) wake();
   }
 
   #wakeAll(): void {
-    for (const watchers of this.#watchers.values()) for (const wake of watchers) wake();
+    for (const watchers of [...this.#watchers.values(), this.#allWatchers])
+      for (const wake of watchers) wake();
   }
 }

@@ -243,6 +243,7 @@ export class HostParts implements NodeParts {
     return {
       ready: agent.ready,
       managers: () => agent.managers(),
+      attachments: agent.attachments,
       close: async () => {
         await end();
         await agent.close();

@@ -19,6 +19,7 @@ import type {
   Membership,
   SwarmControl,
 } from '../api/swarm-control.js';
+import type { AttachControl } from '../attach-control.js';
 import type { Store } from '../store/store.js';
 import { checkInitRequest } from './initial-cluster.js';
 import type { MembershipFile, RemoteManager } from './membership-file.js';
@@ -37,6 +38,7 @@ export interface RunningAgent {
   readonly ready: Promise<void>;
   /** Managers as the last session message named them. */
   managers(): readonly RemoteManager[];
+  readonly attachments: AttachControl;
   /** Stops talking to managers. Tasks and network stay as they are. */
   close(): Promise<void>;
   /** Closes, then removes this node's containers and local networks. */
@@ -115,6 +117,10 @@ export class SwarmNode implements SwarmControl {
         : (this.#joining?.remotes.map((addr) => ({ nodeId: '', addr })) ?? null),
       ...(this.#manager && { store: this.#manager.store }),
     };
+  }
+
+  attachments(): AttachControl | undefined {
+    return this.#agent?.attachments;
   }
 
   describe(): Promise<NodeDescription> {

@@ -16,6 +16,7 @@ import type {
   Membership,
   SwarmControl,
 } from '../../../src/controlplane/api/swarm-control.js';
+import type { AttachControl } from '../../../src/controlplane/attach-control.js';
 import type { LogLine, LogOptions } from '../../../src/controlplane/task-logs.js';
 import { MemoryStore } from '../../../src/controlplane/store/memory.js';
 import type { Cidr, Ip } from '../../../src/model/addresses.js';
@@ -142,6 +143,11 @@ export class FakeControl implements SwarmControl {
 
   membership(): Membership {
     return this.state;
+  }
+  /** Set by tests of containers on the swarm's networks. */
+  attachControl: AttachControl | undefined;
+  attachments(): AttachControl | undefined {
+    return this.attachControl;
   }
   async init(request: InitRequest): Promise<NodeId> {
     this.calls.push(['init', request]);

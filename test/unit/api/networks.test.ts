@@ -312,21 +312,6 @@ describe('on a manager', () => {
     });
     expect((await api.call('POST', '/networks/prune')).json).toEqual({ NetworksDeleted: ['local1', 'idle'] });
   });
-
-  test('connect goes to the instance', async () => {
-    const id = await api.createNetwork('mynet', { Attachable: true });
-    withNetworks(instance(id));
-    const reply = await api.call('POST', '/networks/mynet/connect', { Container: 'c' });
-    expect(reply.json).toEqual({ path: `/networks/${'e'.repeat(64)}/connect` });
-    await api.createNetwork('closed');
-    expect(await api.call('POST', '/networks/closed/connect', { Container: 'c' })).toMatchObject({
-      status: 403,
-      json: {
-        message:
-          'Could not attach to network closed: rpc error: code = PermissionDenied desc = network closed not manually attachable',
-      },
-    });
-  });
 });
 
 test('on a worker an instance is shown as the overlay it belongs to', async () => {

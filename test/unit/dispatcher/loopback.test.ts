@@ -32,6 +32,7 @@ import { DispatcherClient, NodeCaClient } from '../../../src/controlplane/rpc/cl
 import type { WireNodeDescription } from '../../../src/controlplane/rpc/messages.js';
 import type { Store } from '../../../src/controlplane/store/store.js';
 import type { Cidr, Ip, Mac } from '../../../src/model/addresses.js';
+import { isAttachment } from '../../../src/model/attachments.js';
 import type { ClusterId, NetworkId, NodeId, TaskId, Vni } from '../../../src/model/ids.js';
 import type { Node, NodeRole, Task } from '../../../src/model/objects.js';
 import { systemClock } from '../../../src/runtime/clock.js';
@@ -136,6 +137,7 @@ async function startAgentSession(of: Cluster, nodeId: string, taskLogs: TaskLogs
   const { credentials, options } = nodeClientSecurity(await of.identity(nodeId, 'worker'));
   const tasks: { readonly ids: string[]; readonly complete: boolean }[] = [];
   const networks: { readonly keys: string[]; readonly revision: number }[] = [];
+  const attachments: string[][] = [];
   const reporter = new StatusReporter({ clock: systemClock, log });
   const dataplane = new Dataplane();
   const programmedPast = dataplane.programmedPast.bind(dataplane);
@@ -156,6 +158,10 @@ async function startAgentSession(of: Cluster, nodeId: string, taskLogs: TaskLogs
     worker: {
       assign: (assigned, complete) => tasks.push({ ids: assigned.map(({ id }) => id), complete }),
     },
+    attachments: {
+      set: (all) => attachments.push(all.filter(isAttachment).map(({ id }) => id)),
+      run: (_calls, over) => new Promise((resolve) => over.addEventListener('abort', () => resolve())),
+    },
     reporter,
     logs: new LogPublisher({ taskLogs, log }),
     clock: systemClock,
@@ -169,7 +175,7 @@ async function startAgentSession(of: Cluster, nodeId: string, taskLogs: TaskLogs
     await running;
   };
   cleanups.push(end);
-  return { session, reporter, tasks, networks, barrier, dataplane, end };
+  return { session, reporter, tasks, networks, attachments, barrier, dataplane, end };
 }
 
 /** Programs what it is told at once, unless it is held. */

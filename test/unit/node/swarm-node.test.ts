@@ -42,6 +42,7 @@ function host(over: Partial<NodeParts> = {}) {
   const agent = (): RunningAgent => ({
     ready: Promise.resolve(),
     managers: () => [],
+    attachments: { attach: () => Promise.reject(new Error('not asked')), settle: async () => undefined },
     close: async () => void done.push('close agent'),
     removeAll: async () => void done.push('remove containers'),
   });

@@ -16,6 +16,30 @@ export class JsonObject {
 
 export type Json = null | boolean | string | JsonNumber | readonly Json[] | JsonObject;
 
+/** The value under a key as Go finds it: in any case, the last one wins; undefined when there is none. */
+export const memberOf = (object: Json | undefined, key: string): Json | undefined =>
+  object instanceof JsonObject
+    ? object.entries.findLast(([each]) => each.toLowerCase() === key.toLowerCase())?.[1]
+    : undefined;
+
+/** The object with one value under that key; undefined takes it out. */
+export function withMember(object: Json | undefined, key: string, value: Json | undefined): JsonObject {
+  const entries = object instanceof JsonObject ? object.entries : [];
+  const others = entries.filter(([each]) => each.toLowerCase() !== key.toLowerCase());
+  return new JsonObject(value === undefined ? others : [...others, [key, value]]);
+}
+
+/** The value as text again, numbers as they were written. */
+export function formatJson(value: Json): string {
+  if (value instanceof JsonNumber) return value.text;
+  if (value instanceof JsonObject)
+    return `{${value.entries.map(([key, each]) => `${JSON.stringify(key)}:${formatJson(each)}`).join()}}`;
+  if (isList(value)) return `[${value.map(formatJson).join()}]`;
+  return JSON.stringify(value);
+}
+
+const isList = (value: Json): value is readonly Json[] => Array.isArray(value);
+
 /** Nesting beyond this is refused as Go 1.15 and later do. */
 const maxDepth = 10_000;
 

@@ -1,0 +1,194 @@
+/**
+ * Users' own containers where they meet the swarm's networks: a container is created, connected and disconnected by the
+ * engine, which is told the place that the managers gave it. Whatever does not name a network of the swarm goes through
+ * untouched. A place is taken before the engine is asked and given back when the engine refuses: by the agent, which
+ * compares what the engine has with what is held (agent/attachments.ts).
+ */
+import { SkepError } from '../../model/errors.js';
+import type { AttachControl, AttachedNetwork, AttachRequest } from '../attach-control.js';
+import {
+  attachedCreate,
+  attachedEndpoint,
+  connectionOf,
+  networksOfCreate,
+  wantedEndpoint,
+  wantedOfCreate,
+} from './container-body.js';
+import type { ApiContext, Handler } from './context.js';
+import { formatJson, parseJson, withMember } from './convert/json.js';
+import type { Json } from './convert/json.js';
+import { httpStatus } from './http-status.js';
+import { findNetwork } from './networks.js';
+import type { ApiRequest } from './request.js';
+import { passThrough } from './passthrough.js';
+
+/** A container as the engine's inspection has it. */
+interface EngineContainer {
+  readonly Id: string;
+  readonly Name: string;
+  readonly State: { readonly Running: boolean };
+  readonly NetworkSettings: { readonly Networks: Readonly<Record<string, unknown>> | null };
+}
+
+/** `POST /containers/create`: a container on a network of the swarm gets its address before it is made. */
+export const createContainer: Handler = async (context, request) => {
+  const { socketPath } = context.engine;
+  const body = await request.body();
+  const control = context.control.attachments();
+  const sent = jsonOf(body);
+  if (!control || sent === undefined) return passThrough(socketPath, request.http, request.reply, { body });
+
+  const attached = new Map<string, AttachedNetwork>();
+  const done = (): Promise<void> =>
+    control.settle([...attached.values()].map(({ attachmentId }) => attachmentId));
+  try {
+    for (const network of networksOfCreate(sent)) {
+      const target = await swarmTarget(context, request, network);
+      if (target === undefined) continue;
+      const wanted = wantedOfCreate(sent, network);
+      const containerName = request.query.get('name') ?? '';
+      const place = await attachOrRefuse(
+        control,
+        { network: target, containerId: '', containerName: containerName.replace(/^\//, ''), ...wanted },
+        network,
+        request.signal,
+      ).catch((err: unknown) => {
+        // A network that is nowhere fails the start, as in Docker; the CLI takes 404 for a missing image.
+        if (isMissing(err)) return undefined;
+        throw err;
+      });
+      if (place) attached.set(network, place);
+    }
+    if (attached.size === 0) return await passThrough(socketPath, request.http, request.reply, { body });
+    await passThrough(socketPath, request.http, request.reply, {
+      body: Buffer.from(formatJson(attachedCreate(sent, attached))),
+      beforeReply: done,
+    });
+  } finally {
+    if (attached.size > 0) await done();
+  }
+};
+
+/** `POST /networks/{}/connect`. */
+export const connectNetwork: Handler = async (context, request) => {
+  const { engine } = context;
+  const argument = request.param(0);
+  const body = await request.body();
+  const control = context.control.attachments();
+  const sent = jsonOf(body);
+  const target = control && sent !== undefined ? await swarmTarget(context, request, argument) : undefined;
+  if (!control || sent === undefined || target === undefined)
+    return passThrough(engine.socketPath, request.http, request.reply, { body });
+
+  const { container, endpoint } = connectionOf(sent);
+  const wanted = wantedEndpoint(argument, endpoint);
+  const known = await engine.get<EngineContainer>(
+    `/containers/${encodeURIComponent(container)}/json`,
+    request.signal,
+  );
+  if (!known) throw new SkepError('notFound', `No such container: ${container}`);
+  const containerName = known.Name.replace(/^\//, '');
+  refuseSecondEndpoint(known, containerName, await findNetwork(context, request, argument));
+  const place = await attachOrRefuse(
+    control,
+    { network: target, containerId: known.Id, containerName, ...wanted },
+    argument,
+    request.signal,
+  );
+  const done = (): Promise<void> => control.settle([place.attachmentId]);
+  try {
+    const rewritten = withMember(sent, 'EndpointConfig', attachedEndpoint(endpoint, place));
+    await passThrough(engine.socketPath, request.http, request.reply, {
+      body: Buffer.from(formatJson(rewritten)),
+      url: withNetwork(request, place.engineNetworkId),
+      beforeReply: done,
+    });
+  } finally {
+    await done();
+  }
+};
+
+/** `POST /networks/{}/disconnect`. A network of the swarm is known to the engine under another id. */
+export const disconnectNetwork: Handler = async (context, request) => {
+  const { engine } = context;
+  const argument = request.param(0);
+  const body = await request.body();
+  const found = await findNetwork(context, request, argument);
+  const ofSwarm = found.kind === 'swarm' || found.kind === 'instance';
+  const url = ofSwarm && found.instance ? withNetwork(request, found.instance.Id) : undefined;
+  if (ofSwarm && url === undefined) throw new SkepError('notFound', `network ${argument} not found`);
+  await passThrough(engine.socketPath, request.http, request.reply, {
+    body,
+    ...(url === undefined ? {} : { url }),
+    beforeReply: () => settled(context),
+  });
+};
+
+/** What may take containers away or rename them: the managers hear of it before the client does. */
+export const changeContainers: Handler = (context, request) =>
+  passThrough(context.engine.socketPath, request.http, request.reply, {
+    beforeReply: () => settled(context),
+  });
+
+const settled = async ({ control }: ApiContext): Promise<void> => control.attachments()?.settle();
+
+/** The request as JSON; undefined for what the engine will have its own words for. */
+function jsonOf(body: Buffer): Json | undefined {
+  try {
+    return parseJson(body.toString('utf8'), { truncated: 'unexpected EOF', allowTrailing: true });
+  } catch {
+    return undefined;
+  }
+}
+
+/** What to ask the managers for; undefined for a network of the engine's own. */
+async function swarmTarget(
+  context: ApiContext,
+  request: ApiRequest,
+  argument: string,
+): Promise<string | undefined> {
+  const found = await findNetwork(context, request, argument);
+  if (found.kind === 'local') return undefined;
+  if (found.kind === 'unknown') return argument;
+  const { id, name } =
+    found.kind === 'swarm' ? { id: found.network.id, name: found.network.spec.name } : found;
+  // As the user has put it, for the managers name it so when they refuse it.
+  return argument === name ? argument : id;
+}
+
+async function attachOrRefuse(
+  control: AttachControl,
+  request: AttachRequest,
+  argument: string,
+  signal: AbortSignal,
+): Promise<AttachedNetwork> {
+  try {
+    return await control.attach(request, signal);
+  } catch (err) {
+    // Swarm's words for a refusal of the managers; its own deadline stands for itself.
+    if (!(err instanceof SkepError) || err.kind === 'deadlineExceeded') throw err;
+    const { code } = httpStatus[err.kind];
+    const text = `Could not attach to network ${argument}: rpc error: code = ${code} desc = ${err.message}`;
+    throw new SkepError(err.kind, text, { cause: err });
+  }
+}
+
+const isMissing = (err: unknown): boolean => err instanceof SkepError && err.kind === 'notFound';
+
+/** The engine refuses it too, but only when the place has been taken. */
+function refuseSecondEndpoint(
+  { State, NetworkSettings }: EngineContainer,
+  containerName: string,
+  found: Awaited<ReturnType<typeof findNetwork>>,
+): void {
+  const name =
+    found.kind === 'swarm' ? found.network.spec.name : found.kind === 'instance' ? found.name : undefined;
+  if (name === undefined || !State.Running || !Object.hasOwn(NetworkSettings.Networks ?? {}, name)) return;
+  throw new SkepError(
+    'permissionDenied',
+    `endpoint with name ${containerName} already exists in network ${name}`,
+  );
+}
+
+const withNetwork = ({ http }: ApiRequest, engineNetworkId: string): string =>
+  (http.url ?? '').replace(/\/networks\/[^/?]+/, `/networks/${engineNetworkId}`);
