@@ -198,6 +198,8 @@ export interface Task extends Meta {
   readonly spec: TaskSpec;
   readonly specVersion: number;
   readonly endpointSpec?: EndpointSpec;
+  /** What its service held when the task was allocated: it is reached by that until it has ended, whatever becomes of the service. */
+  readonly endpoint?: Pick<ServiceEndpoint, 'ports' | 'virtualIps'>;
   readonly desiredState: TaskState;
   readonly status: TaskStatus;
   /** Empty until allocated. */

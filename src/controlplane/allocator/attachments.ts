@@ -37,6 +37,9 @@ export function allocateTask(
   draft.update('task', {
     ...task,
     networks: attachments,
+    ...(service.endpoint && {
+      endpoint: { ports: service.endpoint.ports, virtualIps: service.endpoint.virtualIps },
+    }),
     status: {
       state: 'pending',
       message: pendingMessage,

@@ -4,7 +4,8 @@
  * and tasks.
  *
  * An address is a task's until the task is observed to have stopped or its record is gone: a task that a lost node may
- * still run keeps its address.
+ * still run keeps its address. So do the virtual IPs by which it is reached, though its service may be gone; a published port
+ * is free at once.
  */
 import type { Ip } from '../../model/addresses.js';
 import type { NetworkId } from '../../model/ids.js';
@@ -32,7 +33,8 @@ export class Holdings {
     }
     for (const task of view.list('task'))
       if (holdsAddresses(task))
-        for (const { networkId, address } of task.networks) this.#hold(networkId, address);
+        for (const { networkId, address } of [...task.networks, ...(task.endpoint?.virtualIps ?? [])])
+          this.#hold(networkId, address);
   }
 
   /** Opens the pool of a network that has its subnet. */

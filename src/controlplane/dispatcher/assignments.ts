@@ -9,12 +9,13 @@ import { isDeepStrictEqual } from 'node:util';
 import { serviceBalancing, taskWeight } from '../../model/balancing.js';
 import { shortContainerId } from '../../model/attachments.js';
 import type { NetworkId, NodeId } from '../../model/ids.js';
-import type { Network, Service, Task } from '../../model/objects.js';
+import type { Network, Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
 import { atLeast, atMost } from '../../model/task-state.js';
 import type { Assignment, AssignmentChange, AssignmentKind, Assignments } from '../rpc/assignment.js';
 import { assignmentKey } from '../rpc/assignment.js';
 import type { View } from '../store/store.js';
+import { mayRun, servedServices } from './served-services.js';
 
 /** Per network what all its nodes have to know (each ignores itself among the peers), and the published ports. */
 export interface SharedAssignments {
@@ -35,23 +36,14 @@ export function sharedAssignments(view: View): SharedAssignments {
   }
   for (const task of view.list('task')) addEndpoints(byNetwork, task, view);
   const publishedPorts: Assignment[] = [];
-  for (const service of view.list('service')) {
-    const { scheduler, affinityS } = serviceBalancing(service.spec.labels);
-    for (const { overlayId, aliases, vip } of networksOf(service)) {
-      const item = {
-        overlayId,
-        serviceId: service.id,
-        name: service.spec.name,
-        aliases,
-        vip,
-        scheduler,
-        affinityS: affinityS ?? 0,
-      };
+  for (const { id: serviceId, name, labels, networks, ports } of servedServices(view)) {
+    const { scheduler, affinityS } = serviceBalancing(labels);
+    for (const { overlayId, aliases, vip } of networks) {
+      const item = { overlayId, serviceId, name, aliases, vip, scheduler, affinityS: affinityS ?? 0 };
       byNetwork.get(overlayId)?.push({ kind: 'service', item });
     }
-    for (const { protocol, publishedPort, targetPort, publishMode } of service.endpoint?.ports ?? []) {
-      if (publishMode !== 'ingress') continue;
-      const item = { protocol, publishedPort, serviceId: service.id, targetPort };
+    for (const { protocol, publishedPort, targetPort } of ports) {
+      const item = { protocol, publishedPort, serviceId, targetPort };
       publishedPorts.push({ kind: 'publishedPort', item });
     }
   }
@@ -64,7 +56,7 @@ export function sharedAssignments(view: View): SharedAssignments {
  */
 function addEndpoints(byNetwork: ReadonlyMap<NetworkId, Assignment[]>, task: Task, view: View): void {
   const { nodeId, status } = task;
-  if (!nodeId || !atLeast(status.state, 'assigned') || !atMost(status.state, 'running')) return;
+  if (!nodeId || !mayRun(task)) return;
   const node = view.get('node', nodeId);
   const serving = isServing(task, view);
   // The service's present labels, not those that the task was made with: a weight changes without a new task.
@@ -102,22 +94,6 @@ export const isServing = ({ nodeId, status, desiredState }: Task, view: View): b
   status.draining !== true &&
   atMost(desiredState, 'complete') &&
   view.get('node', nodeId)?.status.state !== 'down';
-
-/** The networks a service is known on: those of its spec, and ingress where it has a VIP there. */
-function networksOf(service: Service): { overlayId: NetworkId; aliases: readonly string[]; vip: string }[] {
-  const vips = new Map(
-    service.endpoint?.virtualIps.map(({ networkId, address }) => [networkId, address] as const),
-  );
-  const attachments = service.spec.taskTemplate.networks ?? service.spec.networks ?? [];
-  const aliasesOf = new Map(
-    attachments.map(({ target, aliases }) => [target as NetworkId, aliases] as const),
-  );
-  return [...new Set([...vips.keys(), ...aliasesOf.keys()])].map((overlayId) => ({
-    overlayId,
-    aliases: aliasesOf.get(overlayId) ?? [],
-    vip: vips.get(overlayId) ?? '',
-  }));
-}
 
 /** All that `nodeId` has to know. Empty for a node that is not in the store. */
 export function assignmentsFor(

@@ -248,6 +248,74 @@ describe('assignmentsFor', () => {
   });
 });
 
+describe('what tasks are still reached by', () => {
+  const endpoint = { ports: web.endpoint?.ports ?? [], virtualIps: web.endpoint?.virtualIps ?? [] };
+  const served = (store: Store): string[] => {
+    const known = [...assignmentsFor(store.view(), 'n1' as NodeId).values()];
+    const lines = known.flatMap(({ kind, item }) => {
+      if (kind === 'service') return [`${item.overlayId} ${item.serviceId} ${item.name} ${item.vip}`];
+      if (kind !== 'publishedPort') return [];
+      return [`${item.protocol}/${item.publishedPort} ${item.serviceId}:${item.targetPort}`];
+    });
+    return lines.sort();
+  };
+  const cluster = (task: Task): Promise<Store> =>
+    storeOf({
+      node: [member('n1', 11, ['ingress', 'mynet'])],
+      network: [overlay('ingress', '10.0.0', true), overlay('mynet', '10.0.1')],
+      service: [web],
+      task: [task],
+    });
+  const removed = ['ingress web web 10.0.0.100', 'mynet web web 10.0.1.100', 'tcp/8080 web:80'];
+
+  test('a removed service is served until its tasks have ended', async () => {
+    const store = await cluster(webTask('t1', 'running', 'n1', 21, { endpoint }));
+    expect(served(store)).toEqual(removed);
+    await store.update((tx) => tx.delete('service', 'web'));
+    expect(served(store)).toEqual(removed);
+    await store.update((tx) => {
+      const task = tx.get('task', 't1' as TaskId) ?? expect.fail();
+      tx.update('task', { ...task, status: { ...task.status, state: 'shutdown' } });
+    });
+    expect(served(store)).toEqual([]);
+  });
+
+  test('whoever has its name, port or address now goes first', async () => {
+    const store = await cluster(webTask('t1', 'running', 'n1', 21, { endpoint, serviceName: 'Web' }));
+    await store.update((tx) => tx.delete('service', 'web'));
+    const port = { protocol: 'tcp', targetPort: 90, publishedPort: 8080, publishMode: 'ingress' } as const;
+    const virtualIps = endpoint.virtualIps.map((vip) =>
+      vip.networkId === 'ingress' ? vip : { ...vip, address: '10.0.1.101' as Ip },
+    );
+    const successor: Service = {
+      ...service('next', { name: 'WEB' }),
+      endpoint: { spec: { mode: 'vip', ports: [port] }, ports: [port], virtualIps },
+    };
+    await store.update((tx) => tx.create('service', successor));
+    expect(served(store)).toEqual([
+      'ingress next WEB 10.0.0.100',
+      'mynet next WEB 10.0.1.101',
+      'mynet web web 10.0.1.100',
+      'tcp/8080 next:90',
+    ]);
+  });
+
+  test('a port that an update took away is served for the tasks that still have it', async () => {
+    const store = await cluster(webTask('t1', 'running', 'n1', 21, { endpoint }));
+    await store.update((tx) => {
+      const port = { protocol: 'tcp', targetPort: 80, publishedPort: 9090, publishMode: 'ingress' } as const;
+      const found = tx.get('service', web.id) ?? expect.fail();
+      tx.update('service', {
+        ...found,
+        endpoint: { spec: { mode: 'vip', ports: [port] }, ports: [port], virtualIps: endpoint.virtualIps },
+      });
+    });
+    expect(served(store)).toEqual([...removed.slice(0, 2), 'tcp/8080 web:80', 'tcp/9090 web:80']);
+    await store.update((tx) => tx.delete('task', 't1'));
+    expect(served(store)).toEqual([...removed.slice(0, 2), 'tcp/9090 web:80']);
+  });
+});
+
 describe('diffAssignments', () => {
   const through = (change: AssignmentChange): AssignmentChange => {
     // As proto-loader would give it back.

@@ -1,0 +1,102 @@
+/**
+ * The services that nodes have to know, and by what each is reached: all there are, with what they hold, and beyond that what
+ * tasks that have not ended are still reached by: the ports and virtual IPs of a service that was removed, a port that an
+ * update took away. No flow of theirs may end before they have. Whatever a service holds now goes before what another held.
+ */
+import type { NetworkId, ServiceId } from '../../model/ids.js';
+import type { AllocatedPort, Service, Task } from '../../model/objects.js';
+import type { Labels } from '../../model/service-spec.js';
+import { atLeast, atMost } from '../../model/task-state.js';
+import type { View } from '../store/store.js';
+
+export interface ServedNetwork {
+  readonly overlayId: NetworkId;
+  readonly aliases: readonly string[];
+  /** Empty for none. */
+  readonly vip: string;
+}
+
+export interface ServedService {
+  readonly id: ServiceId;
+  readonly name: string;
+  readonly labels: Labels;
+  readonly networks: readonly ServedNetwork[];
+  /** Of the routing mesh alone. */
+  readonly ports: readonly AllocatedPort[];
+}
+
+interface Serving extends ServedService {
+  readonly networks: ServedNetwork[];
+  readonly ports: AllocatedPort[];
+}
+
+export function servedServices(view: View): readonly ServedService[] {
+  const services = new Map<ServiceId, Serving>();
+  const taken = new Set<string>();
+  for (const service of view.list('service')) {
+    const { id, spec, endpoint } = service;
+    const networks = networksOf(service);
+    const ports = (endpoint?.ports ?? []).filter(isOfMesh);
+    services.set(id, { id, name: spec.name, labels: spec.labels, networks, ports });
+    for (const port of ports) taken.add(portKey(port));
+    for (const { overlayId, aliases, vip } of networks) {
+      if (vip !== '') taken.add(vipKey(overlayId, vip));
+      for (const name of [spec.name, ...aliases]) taken.add(nameKey(overlayId, name));
+    }
+  }
+  for (const task of view.list('task')) if (task.endpoint && mayRun(task)) addLeft(services, taken, task);
+  return [...services.values()];
+}
+
+/** What the task is still reached by, and nobody holds any more. */
+function addLeft(services: Map<ServiceId, Serving>, taken: Set<string>, task: Task): void {
+  const { serviceId, serviceName, serviceLabels, networks, endpoint } = task;
+  const service = services.get(serviceId) ?? {
+    id: serviceId,
+    // Two of one name would be answered as one; nobody asks for an id.
+    name: networks.some(({ networkId }) => taken.has(nameKey(networkId, serviceName)))
+      ? serviceId
+      : serviceName,
+    labels: serviceLabels,
+    networks: [],
+    ports: [],
+  };
+  for (const { networkId: overlayId, address } of endpoint?.virtualIps ?? []) {
+    if (service.networks.some((network) => network.overlayId === overlayId)) continue;
+    if (taken.has(vipKey(overlayId, address))) continue;
+    taken.add(vipKey(overlayId, address));
+    // What else it was called may be somebody else's name, who serves.
+    service.networks.push({ overlayId, aliases: [], vip: address });
+  }
+  for (const port of endpoint?.ports ?? []) {
+    if (!isOfMesh(port) || taken.has(portKey(port))) continue;
+    taken.add(portKey(port));
+    service.ports.push(port);
+  }
+  if (service.networks.length > 0 || service.ports.length > 0) services.set(serviceId, service);
+}
+
+/** The networks a service is known on: those of its spec, and ingress where it has a VIP there. */
+function networksOf(service: Service): ServedNetwork[] {
+  const vips = new Map(
+    service.endpoint?.virtualIps.map(({ networkId, address }) => [networkId, address] as const),
+  );
+  const attachments = service.spec.taskTemplate.networks ?? service.spec.networks ?? [];
+  const aliasesOf = new Map(
+    attachments.map(({ target, aliases }) => [target as NetworkId, aliases] as const),
+  );
+  return [...new Set([...vips.keys(), ...aliasesOf.keys()])].map((overlayId) => ({
+    overlayId,
+    aliases: aliasesOf.get(overlayId) ?? [],
+    vip: vips.get(overlayId) ?? '',
+  }));
+}
+
+/** A node has it, and it has not ended. */
+export const mayRun = ({ status }: Task): boolean =>
+  atLeast(status.state, 'assigned') && atMost(status.state, 'running');
+
+const isOfMesh = ({ publishMode }: AllocatedPort): boolean => publishMode === 'ingress';
+const portKey = ({ protocol, publishedPort }: AllocatedPort): string => `port ${protocol}/${publishedPort}`;
+const vipKey = (overlayId: NetworkId, vip: string): string => `vip ${overlayId} ${vip}`;
+const nameKey = (overlayId: NetworkId, name: string): string => `name ${overlayId} ${name.toLowerCase()}`;
