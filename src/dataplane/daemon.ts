@@ -66,8 +66,8 @@ export interface Balancer {
 
 /** Answers names on the overlays from the state: the DNS server. */
 export interface NameService {
-  /** Null: the node has no state, nothing is answered. */
-  setState(state: NodeNetworkState | null): void;
+  /** What to answer from, and the containers that may ask. State null: nothing is answered. */
+  setNetwork(desired: DesiredNetwork): void;
   /** Opens what is not open yet, for an overlay's namespace comes and goes with the programming; true once all is. */
   retry(): boolean;
 }
@@ -189,7 +189,7 @@ export class Daemon {
 
   #publish(): void {
     const { network, programmer, names, log } = this.options;
-    names.setState(network.state);
+    names.setNetwork(network.desired);
     this.#namesTrigger.fire();
     if (!network.known) {
       log.warn(

@@ -58,14 +58,13 @@ async function main(stop: AbortSignal): Promise<void> {
     onNeither: (err) => log.error({ err }, 'this kernel has neither IPVS nor BPF: nothing will be balanced'),
   });
   log.info({ engine: engine.name }, 'balancer engine chosen');
-  using kernel = new LinuxKernel({ engine });
-  await makeWay(kernel, pinDirectory);
-  const reconciler = new Reconciler({ kernel, clock: systemClock, log: log.child({ part: 'reconcile' }) });
   using dns = new DnsServer({
     log: log.child({ part: 'dns' }),
     forwarder: new Forwarder(hostUpstreams(systemClock), systemClock),
-    netnsPath: (vni) => kernel.overlayPath(vni),
   });
+  using kernel = new LinuxKernel({ engine, names: dns });
+  await makeWay(kernel, pinDirectory);
+  const reconciler = new Reconciler({ kernel, clock: systemClock, log: log.child({ part: 'reconcile' }) });
   const docker = engineClient(env['SKEP_ENGINE'] ?? 'unix:///var/run/docker.sock');
   const daemon = new Daemon({
     network,
@@ -113,7 +112,7 @@ const balancerOf = (kernel: LinuxKernel): Balancer => ({
 });
 
 const nameServiceOf = (dns: DnsServer): NameService => ({
-  setState: (state) => (state ? dns.setState(state) : dns[Symbol.dispose]()),
+  setNetwork: ({ state, sandboxes }) => dns.setNetwork(state, sandboxes),
   retry: () => {
     dns.retry();
     return dns.status().every(({ listening }) => listening);

@@ -68,7 +68,7 @@ async function ask(method: 'resolve4' | 'resolve6' | 'reverse', name: string): P
 }
 
 test('opens when told that the namespace is ready, and answers what the state says', async () => {
-  server.setState(whole);
+  server.setNetwork(whole, []);
   expect(server.status()).toMatchObject([{ listening: false, error: 'EADDRNOTAVAIL' }]);
   await build();
   server.retry();
@@ -83,20 +83,20 @@ test('opens when told that the namespace is ready, and answers what the state sa
     many.map(({ address }) => address as string).sort(),
   );
 
-  server.setState(state({ ...front, services: [service('web', '10.0.1.3')] }));
+  server.setNetwork(state({ ...front, services: [service('web', '10.0.1.3')] }), []);
   expect(await ask('resolve4', 'web')).toEqual([{ address: '10.0.1.3', ttl: 2 }]);
 });
 
 test('busybox’s resolver reads the answers too', async () => {
   await build();
-  server.setState(whole);
+  server.setNetwork(whole, []);
   const text = await container.run('busybox', 'nslookup', '-type=a', 'web', own);
   expect(text).toMatch(/Name:\s+web\s+Address: 10\.0\.1\.2\b/);
 });
 
 test('forwards the rest, once for questions alike, and says SERVFAIL when nobody answers', async () => {
   await build();
-  server.setState(whole);
+  server.setNetwork(whole, []);
   let asked = 0;
   const upstream = dgram.createSocket('udp4');
   undo.defer(() => upstream.close());
@@ -119,7 +119,7 @@ test('forwards the rest, once for questions alike, and says SERVFAIL when nobody
 
 test('a resolver that says nothing is given up after its deadline, the next one asked', async () => {
   await build();
-  server.setState(whole);
+  server.setNetwork(whole, []);
   const silent = dgram.createSocket('udp4');
   undo.defer(() => silent.close());
   await new Promise<void>((resolve) => silent.bind(0, '127.0.0.1', resolve));
@@ -139,14 +139,14 @@ test('a replaced namespace is noticed, a dropped overlay closed, no descriptor k
   const descriptors = (): number => readdirSync('/proc/self/fd').length;
   await build();
   const before = descriptors();
-  server.setState(whole);
+  server.setNetwork(whole, []);
   expect(await ask('resolve4', 'web')).toEqual([{ address: '10.0.1.2', ttl: 2 }]);
-  server.setState(state());
+  server.setNetwork(state(), []);
   expect(server.status()).toEqual([]);
   expect(await ask('resolve4', 'web')).toBe('ECONNREFUSED');
   expect(descriptors()).toBe(before);
 
-  server.setState(whole);
+  server.setNetwork(whole, []);
   await bridgeNetns[Symbol.asyncDispose]();
   server.retry();
   expect(server.status()).toMatchObject([{ listening: false, error: 'ENOENT' }]);
@@ -155,7 +155,7 @@ test('a replaced namespace is noticed, a dropped overlay closed, no descriptor k
 
 test('a TCP client that sends half a question is cut off without harm to others', async () => {
   await build();
-  server.setState(whole);
+  server.setNetwork(whole, []);
   const half = container.run(
     process.execPath,
     '-e',

@@ -12,6 +12,7 @@ import { pino } from 'pino';
 import type { BalancerEngine } from '../../src/dataplane/balancer/engine.js';
 import { ipvsEngine } from '../../src/dataplane/balancer/ipvs.js';
 import { differenceLine } from '../../src/dataplane/difference.js';
+import type { DnsServer } from '../../src/dataplane/dns/server.js';
 import { LinuxKernel } from '../../src/dataplane/kernel/linux-kernel.js';
 import type { Desired } from '../../src/dataplane/plan/node.js';
 import { native } from '../../src/dataplane/native.js';
@@ -40,6 +41,8 @@ export interface MeshClusterOptions {
   readonly outsiders: Readonly<Record<string, number>>;
   /** What balances on a node, opened anew for each daemon and closed with it; `ipvs` by default. */
   readonly openEngine?: (node: number) => BalancerEngine;
+  /** Answers names in the overlays and containers of a node; asked for once a node. Absent: nobody does. */
+  readonly openNames?: (node: number, overlayPath: (vni: number) => string) => DnsServer;
   /** Without the engine's bridges on the nodes, whose address translation makes the host track connections. */
   readonly bare?: true;
 }
@@ -57,6 +60,7 @@ interface Daemon {
 export class MeshCluster implements AsyncDisposable {
   readonly #daemons = new Map<number, Daemon>();
   readonly #desired = new Map<number, Desired>();
+  readonly #names = new Map<number, DnsServer>();
   readonly #undo = new CleanupStack();
 
   private constructor(private readonly options: MeshClusterOptions) {}
@@ -125,6 +129,7 @@ export class MeshCluster implements AsyncDisposable {
       );
       const sandboxes = state === null ? [] : present.flatMap((container) => this.#legs(container));
       this.#desired.set(node, { state, sandboxes });
+      this.#names.get(node)?.setNetwork(state, sandboxes);
       this.reconciler(node).setDesired({ state, sandboxes });
     }
     for (const node of on) await this.pass(node);
@@ -137,6 +142,7 @@ export class MeshCluster implements AsyncDisposable {
     await reconciler.pass();
     const { lastError } = reconciler.status();
     if (lastError !== '') throw new Error(`node${node}: ${lastError}`);
+    this.#names.get(node)?.retry();
   }
 
   /** Moves the containers' ends of their veth pairs in, as the engine does, and programs the inside. */
@@ -220,6 +226,8 @@ export class MeshCluster implements AsyncDisposable {
     for (const node of this.nodes) {
       await mkdir(this.#overlays(node), { recursive: true });
       this.#undo.defer(() => this.#removeOverlays(node));
+      const names = this.options.openNames?.(node, (vni) => this.overlayPath(node, vni));
+      if (names) this.#names.set(node, this.#undo.use(names));
       this.#start(node);
       this.#undo.defer(() => this.#leave(node));
     }
@@ -255,10 +263,12 @@ export class MeshCluster implements AsyncDisposable {
   }
 
   #open(node: number): LinuxKernel {
+    const names = this.#names.get(node);
     return new LinuxKernel({
       hostNetns: this.path(`node${node}`),
       netnsDirectory: this.#overlays(node),
       engine: this.options.openEngine?.(node) ?? ipvsEngine,
+      ...(names && { names }),
     });
   }
 

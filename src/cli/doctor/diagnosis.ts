@@ -106,6 +106,11 @@ export const checks = {
     why: 'bring the answers of UDP and SCTP servers back to the node that was asked',
     mend: ['kernel', 'module xt_connmark', 'module xt_nat'],
   },
+  xtLimit: {
+    title: 'iptables limit match and DNAT of own packets (xt_limit, iptable_raw, xt_nat)',
+    why: 'lead containers to the name service, and keep one that floods from the others',
+    mend: ['kernel', 'module xt_limit', 'module xt_nat'],
+  },
   engine: {
     title: 'Docker Engine 20.10 or later',
     why: 'runs the containers',

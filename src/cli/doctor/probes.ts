@@ -61,6 +61,12 @@ export async function probeHost(engine: string): Promise<Findings> {
         ? restores('nat', '-A PREROUTING -p udp -j DNAT --to-destination 192.0.2.1')
         : marked;
     },
+    xtLimit: async () => {
+      const limited = await restores('raw', '-A OUTPUT -m limit --limit 10000/sec --limit-burst 10000');
+      return limited.result === 'ok'
+        ? restores('nat', '-A OUTPUT -p udp -j DNAT --to-destination 127.0.0.94:94')
+        : limited;
+    },
   };
   const isRoot = process.getuid?.() === 0;
   const results = await Promise.all(

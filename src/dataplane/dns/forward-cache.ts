@@ -6,7 +6,6 @@
 import { rcodes, ttlOffsets } from './wire.js';
 import type { DnsQuery } from './wire.js';
 
-const nxDomain = 3;
 /** An answer is asked for again after this, whatever its TTL. */
 const keepMsMax = 30_000;
 
@@ -14,12 +13,18 @@ interface Entry {
   readonly response: Buffer;
   readonly storedAtMs: number;
   readonly keepMs: number;
+  readonly owner: string;
 }
 
 export class ForwardCache {
   readonly #entries = new Map<string, Entry>();
+  /** Keys by who asked first, oldest first: whoever asks for many names pushes out his own. */
+  readonly #owned = new Map<string, Set<string>>();
 
-  constructor(private readonly entriesMax = 2000) {}
+  constructor(
+    private readonly entriesMax = 4000,
+    private readonly ownedMax = 500,
+  ) {}
 
   get size(): number {
     return this.#entries.size;
@@ -31,7 +36,7 @@ export class ForwardCache {
     if (!entry) return null;
     const ageMs = nowMs - entry.storedAtMs;
     if (ageMs >= entry.keepMs || ageMs < 0) {
-      this.#entries.delete(key);
+      this.#drop(key);
       return null;
     }
     const response = asAnswerTo(query, entry.response);
@@ -40,29 +45,46 @@ export class ForwardCache {
     return response;
   }
 
-  /** Keeps answers and authoritative denials that carry a TTL; of failures and truncated answers nothing. */
-  set(key: string, response: Buffer, nowMs: number): void {
+  /**
+   * Keeps answers and authoritative denials that carry a TTL; of failures and truncated answers nothing. Throws when the
+   * message is cut short.
+   * @param owner whose share of the cache it takes
+   */
+  set(key: string, response: Buffer, nowMs: number, owner: string): void {
     const flags = response.readUInt16BE(2);
     const rcode = flags & 0xf;
-    if (flags & 0x0200 || (rcode !== rcodes.noError && rcode !== nxDomain)) return;
     const ttlsMs = ttlOffsets(response).map((offset) => response.readUInt32BE(offset) * 1000);
+    if (flags & 0x0200 || (rcode !== rcodes.noError && rcode !== rcodes.unknownName)) return;
     const keepMs = Math.min(keepMsMax, ...ttlsMs);
     if (ttlsMs.length === 0 || keepMs === 0) return;
+    this.#drop(key);
+    const owned = this.#owned.get(owner) ?? new Set();
+    this.#owned.set(owner, owned.add(key));
+    this.#entries.set(key, { response, storedAtMs: nowMs, keepMs, owner });
+    if (owned.size > this.ownedMax) this.#dropOldest(owned);
+    if (this.#entries.size > this.entriesMax) this.#dropOldest(this.#entries.keys());
+  }
+
+  #dropOldest(keys: Iterable<string>): void {
+    for (const oldest of keys) return this.#drop(oldest);
+  }
+
+  #drop(key: string): void {
+    const entry = this.#entries.get(key);
+    if (!entry) return;
     this.#entries.delete(key);
-    this.#entries.set(key, { response, storedAtMs: nowMs, keepMs });
-    for (const oldest of this.#entries.keys()) {
-      if (this.#entries.size <= this.entriesMax) break;
-      this.#entries.delete(oldest);
-    }
+    const owned = this.#owned.get(entry.owner);
+    owned?.delete(key);
+    if (owned?.size === 0) this.#owned.delete(entry.owner);
   }
 }
 
 /** All of a query that an answer may depend on: everything but the id, the question's name in lower case. */
-export function cacheKey(query: DnsQuery, transport: 'udp' | 'tcp'): string {
+export function cacheKey(query: DnsQuery): string {
   const { bytes, questionEnd } = query;
   const question = bytes.toString('latin1', 12, questionEnd - 4).toLowerCase();
   const rest = bytes.toString('latin1', questionEnd - 4);
-  return `${transport} ${bytes.toString('latin1', 2, 12)}${question}${rest}`;
+  return `${bytes.toString('latin1', 2, 12)}${question}${rest}`;
 }
 
 /** A copy of `response` with the id and the question of `query`, which it must be an answer to. */

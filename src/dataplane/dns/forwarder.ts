@@ -1,7 +1,9 @@
 /**
- * Asks the host's resolvers what the state does not know. Bounded: so many questions under way at once, one try of two
- * seconds per resolver, a cache of so many entries. Questions alike share one try. Runs in the host's namespace, so the
- * resolvers are reached as the host reaches them.
+ * Asks the host's resolvers what the state does not know. Bounded: so many questions under way at once, of all askers and of
+ * one, one try of two seconds per resolver, a cache of so many entries. Questions alike share one try; an answer that UDP
+ * cut short is asked for again by TCP. Runs in the host's namespace, so the resolvers are reached as the host reaches them.
+ * What one asker may start in one turn of the event loop is bounded as well, for each start takes longer than an answer
+ * from the state: those of others come in between.
  */
 import { randomInt } from 'node:crypto';
 import { createSocket } from 'node:dgram';
@@ -10,12 +12,15 @@ import { connect } from 'node:net';
 import { familyOf, isIp } from '../../model/addresses.js';
 import type { Clock } from '../../runtime/clock.js';
 import { asAnswerTo, cacheKey, ForwardCache, repeatsQuestion } from './forward-cache.js';
-import { formatFailure } from './wire.js';
-import type { DnsQuery } from './wire.js';
+import type { DnsQuery, Transport } from './wire.js';
+import { fitUdp, formatFailure } from './wire.js';
 
 /** Deadline of one try. */
 export const tryMs = 2000;
 const underWayMax = 512;
+/** Of one asker's, those that wait for another's try included. */
+const ownUnderWayMax = 128;
+const ownStartsPerTurn = 4;
 /** resolv.conf(5): MAXNS. */
 const upstreamsMax = 3;
 const resolvConfMaxAgeMs = 5000;
@@ -56,34 +61,74 @@ export function hostUpstreams(clock: Clock): () => readonly Upstream[] {
 export class Forwarder {
   readonly #cache = new ForwardCache();
   readonly #underWay = new Map<string, Promise<Buffer | null>>();
+  readonly #waiting = new Map<string, number>();
+  readonly #startedThisTurn = new Map<string, number>();
 
   constructor(
     private readonly upstreams: () => readonly Upstream[],
     private readonly clock: Clock,
   ) {}
 
-  /** The answer for `query`, SERVFAIL when no resolver gives one in time or too many are being asked. Never rejects. */
-  async forward(query: DnsQuery, transport: 'udp' | 'tcp'): Promise<Buffer> {
-    const key = cacheKey(query, transport);
+  /**
+   * The answer for `query`, SERVFAIL when no resolver gives one in time or too many are being asked. Never rejects.
+   * @param asker whoever asks, by a name of the caller's choice: one asker's questions cannot keep another's from being asked
+   */
+  async forward(query: DnsQuery, transport: Transport, asker: string): Promise<Buffer> {
+    const key = cacheKey(query);
     const kept = this.#cache.get(key, query, this.clock.nowMs());
-    if (kept) return kept;
-    let asking = this.#underWay.get(key);
-    if (!asking) {
-      if (this.#underWay.size >= underWayMax) return formatFailure(query, 'serverFailure');
-      asking = this.#ask(key, query, transport).finally(() => this.#underWay.delete(key));
-      this.#underWay.set(key, asking);
-    }
-    const response = await asking;
-    return response ? asAnswerTo(query, response) : formatFailure(query, 'serverFailure');
+    const response = kept ?? (await this.#counted(asker, () => this.#ask(key, query, transport, asker)));
+    if (!response) return formatFailure(query, 'serverFailure');
+    const answer = kept ?? asAnswerTo(query, response);
+    return transport === 'udp' ? fitUdp(query, answer) : answer;
   }
 
-  /** The first resolver's answer that came in time, or null. */
-  async #ask(key: string, query: DnsQuery, transport: 'udp' | 'tcp'): Promise<Buffer | null> {
+  async #counted(asker: string, ask: () => Promise<Buffer | null>): Promise<Buffer | null> {
+    const before = this.#waiting.get(asker) ?? 0;
+    if (before >= ownUnderWayMax) return null;
+    this.#waiting.set(asker, before + 1);
+    try {
+      return await ask();
+    } finally {
+      const left = (this.#waiting.get(asker) ?? 1) - 1;
+      if (left > 0) this.#waiting.set(asker, left);
+      else this.#waiting.delete(asker);
+    }
+  }
+
+  async #ask(key: string, query: DnsQuery, transport: Transport, asker: string): Promise<Buffer | null> {
+    if (!this.#underWay.has(key)) await this.#turn(asker);
+    let asking = this.#underWay.get(key);
+    if (!asking) {
+      if (this.#underWay.size >= underWayMax) return null;
+      asking = this.#askUpstreams(key, query, transport, asker).finally(() => this.#underWay.delete(key));
+      this.#underWay.set(key, asking);
+    }
+    return asking;
+  }
+
+  /** Resolves when this asker may start one more. */
+  async #turn(asker: string): Promise<void> {
+    for (;;) {
+      if (this.#startedThisTurn.size === 0) setImmediate(() => this.#startedThisTurn.clear());
+      const started = this.#startedThisTurn.get(asker) ?? 0;
+      this.#startedThisTurn.set(asker, started + 1);
+      if (started < ownStartsPerTurn) return;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  /** The first resolver's whole answer that came in time, or null. */
+  async #askUpstreams(
+    key: string,
+    query: DnsQuery,
+    transport: Transport,
+    asker: string,
+  ): Promise<Buffer | null> {
     for (const upstream of this.upstreams()) {
-      const response = await (transport === 'udp' ? askByUdp : askByTcp)(upstream, query);
+      const response = await askUpstream(upstream, query, transport);
       if (!response) continue;
       try {
-        this.#cache.set(key, response, this.clock.nowMs());
+        this.#cache.set(key, response, this.clock.nowMs(), asker);
         return response;
       } catch {
         // Cut short: as good as none.
@@ -91,6 +136,18 @@ export class Forwarder {
     }
     return null;
   }
+}
+
+/** By the transport of the client; by TCP after all when the answer did not fit. The cut answer is better than none. */
+async function askUpstream(
+  upstream: Upstream,
+  query: DnsQuery,
+  transport: Transport,
+): Promise<Buffer | null> {
+  if (transport === 'tcp') return askByTcp(upstream, query);
+  const response = await askByUdp(upstream, query);
+  const isCut = response !== null && (response.readUInt16BE(2) & 0x0200) !== 0;
+  return isCut ? ((await askByTcp(upstream, query)) ?? response) : response;
 }
 
 /** The query under an id of our own, which with the socket's random port is what a forged answer would have to guess. */

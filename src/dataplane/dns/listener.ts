@@ -1,7 +1,9 @@
 /**
- * One overlay's DNS sockets: UDP and TCP port 53 on the node's own address there, opened inside the overlay's namespace.
- * What must stay true: both are open or neither is, and closing frees both descriptors. TCP is bounded by connections,
- * by one question at a time on each, and by an idle deadline.
+ * A pair of DNS sockets in a namespace, UDP and TCP on one address and port: on the node's own address in an overlay's, on
+ * loopback in a container's. What must stay true: both are open or neither is, and closing frees both descriptors; nobody
+ * keeps the others of the process waiting. UDP sees to the last by itself, for libuv reads a bounded number of datagrams of
+ * a socket and then turns to the next one. TCP is bounded by connections, of all and of one source, by one question at a time on
+ * each, by as many in one turn of the event loop as UDP, and by an idle deadline.
  */
 import { createSocket } from 'node:dgram';
 import type { Socket as UdpSocket } from 'node:dgram';
@@ -12,22 +14,28 @@ import type { Ip } from '../../model/addresses.js';
 import { familyOf, parseIp } from '../../model/addresses.js';
 import { native } from '../native.js';
 import { framed } from './forwarder.js';
+import type { Transport } from './wire.js';
 
-const connectionsMax = 64;
+/** TCP connections of one listener. */
+export const connectionsMax = 64;
 const idleMs = 5000;
+/** As libuv's of UDP (uv__udp_recvmsg). */
+const messagesPerTurn = 32;
 
 /** Answers one message, or gives null to say nothing. Must not reject. */
-export type AnswerMessage = (message: Buffer, from: Ip, transport: 'udp' | 'tcp') => Promise<Buffer | null>;
+export type AnswerMessage = (message: Buffer, from: Ip, transport: Transport) => Promise<Buffer | null>;
 
 export class DnsListener {
   readonly #udp: UdpSocket;
   readonly #tcp: Server;
-  readonly #connections = new Set<Socket>();
+  /** With their sources. */
+  readonly #connections = new Map<Socket, Ip>();
   #closed = false;
 
   /**
    * Opens both sockets.
    * @param netns path of the namespace
+   * @param perSourceMax TCP connections of one source
    * @param onError called once when a socket fails later; the listener is closed by then
    * @throws Error with `code`: ENOENT without the namespace, EADDRNOTAVAIL until it has the address
    */
@@ -35,6 +43,7 @@ export class DnsListener {
     netns: string,
     address: Ip,
     port: number,
+    private readonly perSourceMax: number,
     private readonly answer: AnswerMessage,
     private readonly onError: (err: Error) => void,
   ) {
@@ -67,7 +76,7 @@ export class DnsListener {
     this.#closed = true;
     this.#udp.close();
     this.#tcp.close();
-    for (const connection of this.#connections) connection.destroy();
+    for (const connection of this.#connections.keys()) connection.destroy();
   }
 
   #fail(err: Error): void {
@@ -79,19 +88,25 @@ export class DnsListener {
   #serve(connection: Socket): void {
     const from = canonical(connection.remoteAddress ?? '0.0.0.0');
     let received = Buffer.alloc(0);
-    this.#connections.add(connection);
-    connection.on('close', () => this.#connections.delete(connection));
     connection.on('error', () => connection.destroy());
+    const ofSource = [...this.#connections.values()].filter((one) => one === from).length;
+    if (ofSource >= this.perSourceMax) return void connection.destroy();
+    this.#connections.set(connection, from);
+    connection.on('close', () => this.#connections.delete(connection));
     connection.setTimeout(idleMs, () => connection.destroy());
     const next = async (): Promise<void> => {
-      while (received.length >= 2 && received.length >= 2 + received.readUInt16BE(0)) {
+      for (let answered = 1; received.length >= 2; answered++) {
+        if (received.length < 2 + received.readUInt16BE(0)) break;
         const end = 2 + received.readUInt16BE(0);
         const message = received.subarray(2, end);
         received = received.subarray(end);
         const response = await this.answer(message, from, 'tcp');
         if (connection.destroyed) return;
         if (!response) return void connection.destroy();
-        connection.write(framed(response));
+        // A client that reads no answers gets no more of them.
+        if (!connection.write(framed(response))) await drained(connection);
+        if (connection.destroyed) return;
+        if (answered % messagesPerTurn === 0) await new Promise((resolve) => setImmediate(resolve));
       }
       connection.resume();
     };
@@ -102,6 +117,16 @@ export class DnsListener {
     });
   }
 }
+
+/** Resolves when what was written has gone, or the connection is closed. */
+const drained = (connection: Socket): Promise<void> =>
+  new Promise((resolve) => {
+    const settle = (): void => {
+      connection.off('drain', settle).off('close', settle);
+      resolve();
+    };
+    connection.on('drain', settle).on('close', settle);
+  });
 
 /** Without the zone that Node puts behind link-local addresses. */
 const canonical = (address: string): Ip => parseIp(address.replace(/%.*$/, ''));

@@ -1,17 +1,17 @@
 /**
  * Service discovery: a question and who asks, answered from one NodeNetworkState. Pure, and always of one whole state: the
- * caller hands over the value it holds at that moment. A name is looked up in the network asked on first, then in the
- * asker's other networks in the state's order; the first that knows it answers. The ingress network has no names (as in
- * Swarm: services meet there by published port only).
+ * caller hands over the names of the state that it holds at that moment. A name is looked up as it is in all networks of the
+ * asker, by the networks' names as the engine orders them, then with the last labels taken for a network's name; the first
+ * that knows it answers. The ingress network has no names (as in Swarm: services meet there by published port only).
  *
  * Where this differs from Swarm on purpose: a VIP is answered also while nothing serves behind it, so that a restart of the
- * only task is a refused connection and not an unknown host; and a task's full name is known before the task is healthy,
- * so that members of one service can find each other while they start.
+ * only task is a refused connection and not an unknown host; a known name whose tasks do not serve is answered empty, as the
+ * next resolver could only deny it for longer.
  */
 import type { Ip } from '../../model/addresses.js';
-import { familyOf, ipToNumber, numberToIp } from '../../model/addresses.js';
-import type { NetworkId, TaskId } from '../../model/ids.js';
-import type { Endpoint, NodeNetworkState, Overlay } from '../state.js';
+import { cidrContains, familyOf, ipToNumber, numberToIp } from '../../model/addresses.js';
+import type { NetworkId, ServiceId, TaskId } from '../../model/ids.js';
+import type { Endpoint, NodeNetworkState, Overlay, OverlayService } from '../state.js';
 
 /**
  * Seconds a client may keep an answer. Short, because a dnsrr service's answer is its set of tasks and nothing takes a
@@ -26,10 +26,9 @@ export interface DnsQuestion {
   readonly type: string;
 }
 
-/** Who asks: the overlay whose DNS address was asked, and the source address. */
+/** Who asks: the networks it has a leg on, in the order in which they are looked through. */
 export interface Asker {
-  readonly overlayId: NetworkId;
-  readonly address: Ip;
+  readonly networks: readonly OverlayNames[];
 }
 
 export interface DnsRecord {
@@ -41,91 +40,170 @@ export interface DnsRecord {
 export type Resolution =
   /** A known name; no records means that it has none of that type. */
   | { readonly kind: 'answer'; readonly records: readonly DnsRecord[] }
+  /** Nobody else can know it either: an address of the asker's networks that nobody has. */
+  | { readonly kind: 'unknown' }
   /** Not ours: the host's resolvers may know it. */
   | { readonly kind: 'forward' }
   /** Not ours, and the asker's networks are all internal: nothing of it leaves the node. */
   | { readonly kind: 'isolated' };
 
+/** The names of one overlay. */
+export class OverlayNames {
+  /** By name and alias, in lower case; several services may share an alias, which then means all of them. */
+  readonly #services = new Map<string, OverlayService[]>();
+  readonly #serving = new Map<ServiceId, Ip[]>();
+  /** By name and alias, in lower case, those that do not serve included. */
+  readonly #endpoints = new Map<string, Endpoint[]>();
+  readonly #byAddress = new Map<Ip, Endpoint>();
+  readonly #tasks = new Set<TaskId>();
+  readonly #vips = new Map<Ip, OverlayService>();
+  /** What follows a name of this network when it is given in full. */
+  readonly suffix: string;
+
+  constructor(readonly overlay: Overlay) {
+    this.suffix = `.${overlay.name.toLowerCase()}`;
+    for (const service of overlay.services) {
+      for (const name of namesOf(service)) push(this.#services, name, service);
+      if (service.vip !== undefined) this.#vips.set(service.vip, service);
+    }
+    for (const endpoint of overlay.endpoints) {
+      for (const name of namesOf(endpoint)) push(this.#endpoints, name, endpoint);
+      if (endpoint.serving) push(this.#serving, endpoint.serviceId, endpoint.address);
+      this.#byAddress.set(endpoint.address, endpoint);
+      this.#tasks.add(endpoint.taskId);
+    }
+  }
+
+  /** The addresses of a name in lower case; null when nobody has that name. */
+  lookUp(name: string): readonly Ip[] | null {
+    // A service may be called `tasks.x` for all Swarm cares; the service's own name wins.
+    const services = this.#services.get(name);
+    if (services)
+      return distinct(services.flatMap(({ id, vip }) => (vip ? [vip] : (this.#serving.get(id) ?? []))));
+    const behind = name.startsWith('tasks.') ? this.#services.get(name.slice('tasks.'.length)) : undefined;
+    if (behind) return distinct(behind.flatMap(({ id }) => this.#serving.get(id) ?? []));
+    const endpoints = this.#endpoints.get(name);
+    return endpoints
+      ? distinct(endpoints.filter(({ serving }) => serving).map(({ address }) => address))
+      : null;
+  }
+
+  /** The name of an address, with the network's name behind it as Docker gives it; null when it has none. */
+  hostName(address: Ip): string | null {
+    const owner = this.#byAddress.get(address) ?? this.#vips.get(address);
+    const name = owner ? `${owner.name}.${this.overlay.name}` : '';
+    return isHostName(name) ? name : null;
+  }
+
+  endpointAt(address: Ip): Endpoint | undefined {
+    return this.#byAddress.get(address);
+  }
+
+  hasTask(taskId: TaskId): boolean {
+    return this.#tasks.has(taskId);
+  }
+}
+
+/** All names of one state, each overlay's read when it is first asked for: a question costs the same whatever there is. */
+export class NameIndex {
+  readonly #overlays: ReadonlyMap<NetworkId, Overlay>;
+  readonly #names = new Map<NetworkId, OverlayNames>();
+
+  constructor(state: NodeNetworkState) {
+    const byName = [...state.overlays].sort((a, b) => (a.name < b.name ? -1 : 1));
+    this.#overlays = new Map(byName.map((overlay) => [overlay.id, overlay]));
+  }
+
+  /** A container, by the networks that the engine has given it a leg on. */
+  askerWith(overlayIds: readonly NetworkId[]): Asker {
+    return { networks: this.#networks((id) => overlayIds.includes(id)) };
+  }
+
+  /**
+   * Whoever asked on this node's address of an overlay from an address there: the task that has it, with every leg it has. A
+   * source that nobody has sees that one network.
+   */
+  askerAt(overlayId: NetworkId, address: Ip): Asker {
+    const asked = this.#namesOf(overlayId);
+    if (!asked) return { networks: [] };
+    const taskId = asked.endpointAt(address)?.taskId;
+    return {
+      networks: this.#networks((id) => id === overlayId || (taskId !== undefined && this.#has(id, taskId))),
+    };
+  }
+
+  #networks(wanted: (id: NetworkId) => boolean): OverlayNames[] {
+    return [...this.#overlays.keys()].flatMap((id) => (wanted(id) ? (this.#namesOf(id) ?? []) : []));
+  }
+
+  #has(id: NetworkId, taskId: TaskId): boolean {
+    return this.#namesOf(id)?.hasTask(taskId) ?? false;
+  }
+
+  #namesOf(id: NetworkId): OverlayNames | undefined {
+    const known = this.#names.get(id);
+    const overlay = this.#overlays.get(id);
+    if (known || !overlay) return known;
+    const names = new OverlayNames(overlay);
+    this.#names.set(id, names);
+    return names;
+  }
+}
+
 /**
  * Answers `question` for `asker`.
  * @param rotation turns the order of several addresses; the caller counts it up
  */
-export function resolve(
-  question: DnsQuestion,
-  asker: Asker,
-  state: NodeNetworkState,
-  rotation: number,
-): Resolution {
-  const attached = attachedOverlays(asker, state);
-  const named = attached.filter((overlay) => !overlay.ingress);
+export function resolve(question: DnsQuestion, { networks }: Asker, rotation: number): Resolution {
+  const named = networks.filter(({ overlay }) => !overlay.ingress);
   const name = question.name.toLowerCase().replace(/\.$/, '');
   if (question.type === 'PTR') {
     const address = parseReverseName(name);
-    const host =
-      address && named.map((overlay) => hostName(overlay, address)).find((found) => found !== null);
-    if (host) return { kind: 'answer', records: [{ type: 'PTR', data: host }] };
+    if (address) {
+      const host = first(named, (network) => network.hostName(address));
+      if (host) return { kind: 'answer', records: [{ type: 'PTR', data: host }] };
+      if (networks.some(({ overlay }) => contains(overlay, address))) return { kind: 'unknown' };
+    }
   } else {
     const addresses = addressesOf(name, named);
     if (addresses) return { kind: 'answer', records: recordsOf(addresses, question.type, rotation) };
   }
-  const isolated = attached.length > 0 && attached.every((overlay) => overlay.internal);
+  const isolated = networks.length > 0 && networks.every(({ overlay }) => overlay.internal);
   return { kind: isolated ? 'isolated' : 'forward' };
 }
 
-/** Every overlay on this node that the asker has a leg on, the one asked on first. An unknown source has that one only. */
-function attachedOverlays({ overlayId, address }: Asker, state: NodeNetworkState): Overlay[] {
-  const asked = state.overlays.find((overlay) => overlay.id === overlayId);
-  if (!asked) return [];
-  const taskId = asked.endpoints.find((endpoint) => endpoint.address === address)?.taskId;
-  const others = state.overlays.filter((overlay) => overlay !== asked && taskId && hasTask(overlay, taskId));
-  return [asked, ...others];
-}
-
-const hasTask = (overlay: Overlay, taskId: TaskId): boolean =>
-  overlay.endpoints.some((endpoint) => endpoint.taskId === taskId);
-
 /** The addresses of a name, as it is or with a network's name behind it; null when nobody has that name. */
-function addressesOf(name: string, overlays: readonly Overlay[]): readonly Ip[] | null {
-  for (const overlay of overlays) {
-    const found = lookUp(name, overlay);
-    if (found) return found;
-  }
-  for (const overlay of overlays) {
-    const suffix = `.${overlay.name.toLowerCase()}`;
-    const found = name.endsWith(suffix) ? lookUp(name.slice(0, -suffix.length), overlay) : null;
-    if (found) return found;
+const addressesOf = (name: string, networks: readonly OverlayNames[]): readonly Ip[] | null =>
+  first(networks, (network) => network.lookUp(name)) ??
+  first(networks, (network) =>
+    name.endsWith(network.suffix) ? network.lookUp(name.slice(0, -network.suffix.length)) : null,
+  );
+
+/** What `look` finds in the first of them that has something. */
+function first<T, R>(among: readonly T[], look: (one: T) => R | null): R | null {
+  for (const one of among) {
+    const found = look(one);
+    if (found !== null) return found;
   }
   return null;
 }
 
-function lookUp(name: string, overlay: Overlay): readonly Ip[] | null {
-  // A service may be called `tasks.x` for all Swarm cares; the service's own name wins.
-  const services = servicesNamed(name, overlay);
-  if (services.length > 0)
-    return distinct(services.flatMap(({ id, vip }) => (vip ? [vip] : servingAddresses(overlay, id))));
-  if (name.startsWith('tasks.')) {
-    const behind = servicesNamed(name.slice('tasks.'.length), overlay);
-    if (behind.length > 0) return distinct(behind.flatMap(({ id }) => servingAddresses(overlay, id)));
-  }
-  const endpoints = overlay.endpoints.filter((endpoint) => isCalled(endpoint, name));
-  return endpoints.length === 0 ? null : distinct(endpoints.map(({ address }) => address));
+const contains = ({ subnet }: Overlay, address: Ip): boolean =>
+  familyOf(subnet) === familyOf(address) && cidrContains(subnet, address);
+
+const namesOf = ({
+  name,
+  aliases,
+}: {
+  readonly name: string;
+  readonly aliases: readonly string[];
+}): Set<string> => new Set([name, ...aliases].map((one) => one.toLowerCase()));
+
+function push<K, V>(to: Map<K, V[]>, key: K, value: V): void {
+  const held = to.get(key);
+  if (held) held.push(value);
+  else to.set(key, [value]);
 }
-
-/** By its full name or by a further one, which several may share: containers of users' have such. */
-const isCalled = (endpoint: Endpoint, name: string): boolean =>
-  endpoint.name.toLowerCase() === name || endpoint.aliases.some((alias) => alias.toLowerCase() === name);
-
-/** Several services may share an alias: the name then means all of them. */
-const servicesNamed = (name: string, overlay: Overlay): Overlay['services'] =>
-  overlay.services.filter(
-    (service) =>
-      service.name.toLowerCase() === name || service.aliases.some((alias) => alias.toLowerCase() === name),
-  );
-
-const servingAddresses = (overlay: Overlay, serviceId: string): Ip[] =>
-  overlay.endpoints
-    .filter((endpoint) => endpoint.serviceId === serviceId && endpoint.serving)
-    .map((endpoint) => endpoint.address);
 
 const distinct = (addresses: readonly Ip[]): Ip[] => [...new Set(addresses)];
 
@@ -135,15 +213,6 @@ function recordsOf(addresses: readonly Ip[], type: string, rotation: number): Dn
     .filter((record) => type === record.type || type === 'ANY');
   const start = records.length === 0 ? 0 : rotation % records.length;
   return [...records.slice(start), ...records.slice(0, start)];
-}
-
-/** The name of an address in one network, with the network's name behind it as Docker gives it; null when it has none. */
-function hostName(overlay: Overlay, address: Ip): string | null {
-  const owner =
-    overlay.endpoints.find((endpoint) => endpoint.address === address) ??
-    overlay.services.find((service) => service.vip === address);
-  const name = owner ? `${owner.name}.${overlay.name}` : '';
-  return isHostName(name) ? name : null;
 }
 
 /** A network may be called what no DNS label can hold, such as `a..b`. */

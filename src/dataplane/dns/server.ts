@@ -1,21 +1,32 @@
 /**
- * The DNS server of this node's overlays. Follows the state: a listener per overlay, every answer from the one state held
- * at that moment, nothing answered before there is a state. Keeps answering from the last state whatever happens to the
- * managers.
+ * The DNS server of this node: a listener on the node's address of each overlay, and one inside each container. Follows the
+ * state: every answer from the one state held at that moment, nothing answered before there is a state. Keeps answering from the
+ * last state whatever happens to the managers, and in containers whatever happens to the engine.
+ *
+ * A container's own listener knows who asks without looking at a source address, and has a receive buffer of its own: what
+ * floods it makes others wait for no more than a few of its datagrams. Requests are led there by rules (plan/sandbox-names.ts)
+ * once the listener is open; until then the engine's resolver asks the listener on the overlay.
  */
 import { statSync } from 'node:fs';
 import type { Ip } from '../../model/addresses.js';
 import type { NetworkId, Vni } from '../../model/ids.js';
 import type { Log } from '../../runtime/log.js';
+import { nameAddress, namePort } from '../plan/names.js';
+import type { SandboxEndpoint } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
 import type { Forwarder } from './forwarder.js';
-import { DnsListener } from './listener.js';
-import { answerTtlS, resolve } from './resolve.js';
+import type { AnswerMessage } from './listener.js';
+import { connectionsMax, DnsListener } from './listener.js';
+import type { Asker } from './resolve.js';
+import { answerTtlS, NameIndex, resolve } from './resolve.js';
+import type { Transport } from './wire.js';
 import { formatAnswer, formatFailure, parseQuery } from './wire.js';
 
 const dnsPort = 53;
 /** A TCP message's length has 16 bits. */
 const tcpBytesMax = 65_535;
+/** TCP connections of one container on an overlay's listener. */
+const perSourceMax = 8;
 
 export interface DnsServerOptions {
   readonly log: Log;
@@ -32,54 +43,84 @@ export interface DnsListenerStatus {
   readonly error: string | null;
 }
 
+/** A listener that is to be open in the namespace at `path`. */
 interface Slot {
-  readonly overlay: Pick<Overlay, 'id' | 'vni'>;
+  readonly path: string;
   readonly address: Ip;
+  readonly port: number;
+  readonly perSourceMax: number;
+  readonly answer: AnswerMessage;
+  readonly log: Log;
   listener: DnsListener | null;
   /** Of the namespace's file when the listener was opened: another number is another namespace. */
   inode: number;
   error: string | null;
 }
 
+interface OverlaySlot extends Slot {
+  readonly overlay: Pick<Overlay, 'id' | 'vni'>;
+}
+
 export class DnsServer implements Disposable {
-  readonly #slots = new Map<NetworkId, Slot>();
+  readonly #overlays = new Map<NetworkId, OverlaySlot>();
+  /** By the path of the container's namespace. */
+  readonly #sandboxes = new Map<string, Slot>();
   readonly #netnsPath: (vni: Vni) => string;
-  #state: NodeNetworkState | null = null;
+  #names: NameIndex | null = null;
+  #endpoints: readonly SandboxEndpoint[] = [];
+  readonly #askers = new Map<string, Asker>();
   #rotation = 0;
 
   constructor(private readonly options: DnsServerOptions) {
     this.#netnsPath = options.netnsPath ?? ((vni) => `/run/netns/skep-${vni}`);
   }
 
-  /** Answers from `state` from now on; closes the listeners of overlays that are gone and tries to open the others. */
-  setState(state: NodeNetworkState): void {
-    this.#state = state;
-    const wanted = new Map(state.overlays.map((overlay) => [overlay.id, overlay]));
-    for (const [id, slot] of this.#slots) {
+  /**
+   * Answers from `state` from now on; closes the listeners of overlays that are gone and tries to open the others. Without a
+   * state nothing is answered.
+   * @param endpoints containers' legs, by which it is known what each may see
+   */
+  setNetwork(state: NodeNetworkState | null, endpoints: readonly SandboxEndpoint[]): void {
+    this.#names = state && new NameIndex(state);
+    this.#endpoints = endpoints;
+    this.#askers.clear();
+    const wanted = new Map(state?.overlays.map((overlay) => [overlay.id, overlay]));
+    for (const [id, slot] of this.#overlays) {
       const overlay = wanted.get(id);
       if (overlay?.vni === slot.overlay.vni && overlay.own.address === slot.address) continue;
       slot.listener?.close();
-      this.#slots.delete(id);
+      this.#overlays.delete(id);
     }
-    for (const { id, vni, own } of state.overlays)
-      if (!this.#slots.has(id))
-        this.#slots.set(id, {
-          overlay: { id, vni },
-          address: own.address,
-          listener: null,
-          inode: 0,
-          error: null,
-        });
+    for (const overlay of wanted.values())
+      if (!this.#overlays.has(overlay.id)) this.#overlays.set(overlay.id, this.#overlaySlot(overlay));
     this.retry();
   }
 
   /** Opens what is not open and reopens what sits in a namespace that was replaced. Call after the kernel was programmed. */
   retry(): void {
-    for (const slot of this.#slots.values()) this.#open(slot);
+    for (const slot of this.#overlays.values()) open(slot);
+  }
+
+  /**
+   * Sees to it that names are answered on {@link nameAddress} inside a container, for as long as {@link closeSandbox} is not
+   * called: the sockets keep the namespace.
+   * @returns false while they cannot be, e.g. because a program there has taken the port
+   */
+  openSandbox(path: string): boolean {
+    const slot = this.#sandboxes.get(path) ?? this.#sandboxSlot(path);
+    this.#sandboxes.set(path, slot);
+    open(slot);
+    return slot.listener !== null;
+  }
+
+  closeSandbox(path: string): void {
+    this.#sandboxes.get(path)?.listener?.close();
+    this.#sandboxes.delete(path);
+    this.#askers.delete(path);
   }
 
   status(): DnsListenerStatus[] {
-    return [...this.#slots.values()].map(({ overlay, address, listener, error }) => ({
+    return [...this.#overlays.values()].map(({ overlay, address, listener, error }) => ({
       overlayId: overlay.id,
       address,
       listening: listener !== null,
@@ -89,66 +130,96 @@ export class DnsServer implements Disposable {
 
   /** Closes every listener. */
   [Symbol.dispose](): void {
-    for (const slot of this.#slots.values()) slot.listener?.close();
-    this.#slots.clear();
-    this.#state = null;
+    this.setNetwork(null, []);
+    for (const path of [...this.#sandboxes.keys()]) this.closeSandbox(path);
   }
 
-  #open(slot: Slot): void {
-    const path = this.#netnsPath(slot.overlay.vni);
-    const inode = statSync(path, { throwIfNoEntry: false })?.ino ?? 0;
-    if (slot.listener && slot.inode === inode) return;
-    slot.listener?.close();
-    slot.listener = null;
-    const { id } = slot.overlay;
-    const log = this.options.log.child({ overlay: id, address: slot.address });
-    try {
-      const listener = new DnsListener(
-        path,
-        slot.address,
-        dnsPort,
-        (message, from, transport) => this.#answer(id, message, from, transport),
-        (err) => {
-          if (slot.listener === listener) slot.listener = null;
-          slot.error = errorCode(err);
-          log.warn({ err }, 'DNS listener failed');
-        },
-      );
-      slot.listener = listener;
-      slot.inode = inode;
-      slot.error = null;
-      log.info('DNS listens');
-    } catch (err) {
-      const code = errorCode(err as Error);
-      // Told again only when it changes: the namespace comes a moment after the state.
-      if (slot.error !== code) log.info({ code }, 'DNS cannot listen yet');
-      slot.error = code;
-    }
+  #overlaySlot({ id, vni, own: { address } }: Overlay): OverlaySlot {
+    return {
+      overlay: { id, vni },
+      path: this.#netnsPath(vni),
+      address,
+      port: dnsPort,
+      perSourceMax,
+      answer: (message, from, transport) =>
+        this.#answer(message, transport, `${id} ${from}`, (names) => names.askerAt(id, from)),
+      log: this.options.log.child({ overlay: id, address }),
+      listener: null,
+      inode: 0,
+      error: null,
+    };
+  }
+
+  #sandboxSlot(path: string): Slot {
+    const legs = (): NetworkId[] =>
+      this.#endpoints.flatMap(({ sandboxKey, overlayId }) => (sandboxKey === path ? [overlayId] : []));
+    return {
+      path,
+      address: nameAddress,
+      port: namePort,
+      perSourceMax: connectionsMax,
+      answer: (message, _from, transport) =>
+        this.#answer(message, transport, path, (names) => {
+          const asker = this.#askers.get(path) ?? names.askerWith(legs());
+          this.#askers.set(path, asker);
+          return asker;
+        }),
+      log: this.options.log.child({ sandbox: path }),
+      listener: null,
+      inode: 0,
+      error: null,
+    };
   }
 
   async #answer(
-    overlayId: NetworkId,
     message: Buffer,
-    from: Ip,
-    transport: 'udp' | 'tcp',
+    transport: Transport,
+    from: string,
+    askerOf: (names: NameIndex) => Asker,
   ): Promise<Buffer | null> {
     const parsed = parseQuery(message);
-    if (parsed.kind === 'drop' || !this.#state) return null;
+    if (parsed.kind === 'drop' || !this.#names) return null;
     if (parsed.kind === 'refuse') return parsed.response;
     const { query } = parsed;
     if (query.question.class !== 'IN') return formatFailure(query, 'notImplemented');
     this.#rotation = (this.#rotation + 1) >>> 0;
-    const resolution = resolve(query.question, { overlayId, address: from }, this.#state, this.#rotation);
+    const resolution = resolve(query.question, askerOf(this.#names), this.#rotation);
     switch (resolution.kind) {
       case 'answer': {
         const bytesMax = transport === 'udp' ? query.udpBytes : tcpBytesMax;
         return formatAnswer(query, resolution.records, answerTtlS, bytesMax);
       }
+      case 'unknown':
+        return formatFailure(query, 'unknownName');
       case 'isolated':
         return formatFailure(query, 'serverFailure');
       case 'forward':
-        return this.options.forwarder.forward(query, transport);
+        return this.options.forwarder.forward(query, transport, from);
     }
+  }
+}
+
+function open(slot: Slot): void {
+  const { path, address, port, answer, log } = slot;
+  const inode = statSync(path, { throwIfNoEntry: false })?.ino ?? 0;
+  if (slot.listener && slot.inode === inode) return;
+  slot.listener?.close();
+  slot.listener = null;
+  try {
+    const listener = new DnsListener(path, address, port, slot.perSourceMax, answer, (err) => {
+      if (slot.listener === listener) slot.listener = null;
+      slot.error = errorCode(err);
+      log.warn({ err }, 'DNS listener failed');
+    });
+    slot.listener = listener;
+    slot.inode = inode;
+    slot.error = null;
+    log.info('DNS listens');
+  } catch (err) {
+    const code = errorCode(err as Error);
+    // Told again only when it changes: the namespace comes a moment after the state.
+    if (slot.error !== code) log.info({ code }, 'DNS cannot listen yet');
+    slot.error = code;
   }
 }
 

@@ -14,8 +14,18 @@ const udpBytesDefault = 512;
 /** Largest UDP answer: fits an overlay's MTU without fragments. */
 const udpBytesMax = 1232;
 
-export const rcodes = { noError: 0, formatError: 1, serverFailure: 2, notImplemented: 4 } as const;
+/** Those above 15 have their upper bits in the OPT record. */
+export const rcodes = {
+  noError: 0,
+  formatError: 1,
+  serverFailure: 2,
+  unknownName: 3,
+  notImplemented: 4,
+  badVersion: 16,
+} as const;
 export type Rcode = keyof typeof rcodes;
+
+export type Transport = 'udp' | 'tcp';
 
 export interface DnsQuery {
   /** The message as received. */
@@ -44,8 +54,10 @@ export function parseQuery(bytes: Buffer): ParsedQuery {
     const [question] = packet.questions ?? [];
     if (packet.questions?.length !== 1 || !question)
       return { kind: 'refuse', response: formatHeader(bytes, 'formatError') };
-    const opt = packet.additionals?.find((record) => record.type === 'OPT');
-    const asked = opt?.type === 'OPT' ? opt.udpPayloadSize : udpBytesDefault;
+    const opts = packet.additionals?.filter((record) => record.type === 'OPT') ?? [];
+    if (opts.length > 1) return { kind: 'refuse', response: formatHeader(bytes, 'formatError') };
+    const [opt] = opts;
+    const asked = opt?.udpPayloadSize ?? udpBytesDefault;
     const query = {
       bytes,
       question: { name: question.name, type: question.type, class: question.class ?? 'IN' },
@@ -53,6 +65,7 @@ export function parseQuery(bytes: Buffer): ParsedQuery {
       edns: opt !== undefined,
       udpBytes: Math.min(Math.max(asked, udpBytesDefault), udpBytesMax),
     };
+    if (opt && opt.ednsVersion !== 0) return { kind: 'refuse', response: formatFailure(query, 'badVersion') };
     return { kind: 'query', query };
   } catch {
     return { kind: 'refuse', response: formatHeader(bytes, 'formatError') };
@@ -71,10 +84,7 @@ export function formatAnswer(
   ttlS: number,
   bytesMax: number,
 ): Buffer {
-  // An empty OPT record: root name, type 41, our UDP size, no flags, no options.
-  const opt = query.edns
-    ? Buffer.from([0, 0, 41, udpBytesMax >> 8, udpBytesMax & 0xff, 0, 0, 0, 0, 0, 0])
-    : Buffer.alloc(0);
+  const opt = formatOpt(query, 'noError');
   const parts: Buffer[] = [];
   let room = bytesMax - query.questionEnd - opt.length;
   for (const record of records) {
@@ -91,18 +101,35 @@ export function formatAnswer(
   return Buffer.concat([header, query.bytes.subarray(headerBytes, query.questionEnd), ...parts, opt]);
 }
 
-/** A failure with the question repeated. */
+/** A failure with the question repeated. That nobody has the name is said with authority. */
 export function formatFailure(query: DnsQuery, rcode: Rcode): Buffer {
   const header = formatHeader(query.bytes, rcode);
+  if (rcode === 'unknownName') header.writeUInt16BE(header.readUInt16BE(2) | 0x0400, 2);
   header.writeUInt16BE(1, 4);
-  return Buffer.concat([header, query.bytes.subarray(headerBytes, query.questionEnd)]);
+  header.writeUInt16BE(query.edns ? 1 : 0, 10);
+  const question = query.bytes.subarray(headerBytes, query.questionEnd);
+  return Buffer.concat([header, question, formatOpt(query, rcode)]);
+}
+
+/** `response`, or where it is too long for UDP its head with the TC bit: the client then asks by TCP. */
+export function fitUdp(query: DnsQuery, response: Buffer): Buffer {
+  if (response.length <= query.udpBytes) return response;
+  const cut = formatFailure(query, 'noError');
+  cut.writeUInt16BE(response.readUInt16BE(2) | 0x0200, 2);
+  return cut;
+}
+
+/** An OPT record for a client that sent one: root name, type 41, our UDP size, version 0, no flags, no options. */
+function formatOpt({ edns }: DnsQuery, rcode: Rcode): Buffer {
+  if (!edns) return Buffer.alloc(0);
+  return Buffer.from([0, 0, 41, udpBytesMax >> 8, udpBytesMax & 0xff, rcodes[rcode] >> 4, 0, 0, 0, 0, 0]);
 }
 
 /** A header alone: the query's id, opcode and RD; QR and RA set; all counts 0. */
 function formatHeader(query: Buffer, rcode: Rcode): Buffer {
   const header = Buffer.alloc(headerBytes);
   header.writeUInt16BE(query.readUInt16BE(0), 0);
-  header.writeUInt16BE(0x8080 | (query.readUInt16BE(2) & 0x7900) | rcodes[rcode], 2);
+  header.writeUInt16BE(0x8080 | (query.readUInt16BE(2) & 0x7900) | (rcodes[rcode] & 0xf), 2);
   return header;
 }
 

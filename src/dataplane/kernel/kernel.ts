@@ -14,6 +14,15 @@ export interface Observation {
   readonly objects: readonly KernelObject[];
   /** Set when balancing cannot be read or programmed here, e.g. for want of a module. */
   readonly balancingUnavailable: OutsideError | null;
+  /** In a container: somebody answers names there, so that questions may be led to him. Absent: nobody does. */
+  readonly namesAnswered?: boolean;
+}
+
+/** Answers names inside containers: the DNS server. */
+export interface SandboxNames {
+  /** Opens its sockets in the namespace unless they are; false while it cannot. */
+  openSandbox(path: string): boolean;
+  closeSandbox(path: string): void;
 }
 
 export interface Kernel {

@@ -20,7 +20,7 @@ import type { Scope } from '../plan/node.js';
 import { scopeName } from '../plan/node.js';
 import type { Link } from '../plan/objects.js';
 import { errnoOf, KernelError, toKernelError } from './kernel-error.js';
-import type { Kernel, Observation } from './kernel.js';
+import type { Kernel, Observation, SandboxNames } from './kernel.js';
 import { NamespaceKernel } from './namespace-kernel.js';
 import type { LinkFactory } from './route-objects.js';
 
@@ -31,6 +31,8 @@ export interface LinuxKernelOptions {
   readonly netnsDirectory?: string;
   /** Stays the caller's to close. */
   readonly engine?: BalancerEngine;
+  /** Absent: names are left to the engine's resolver. */
+  readonly names?: SandboxNames;
 }
 
 /** A scope in which something may be balanced. */
@@ -47,6 +49,7 @@ export class LinuxKernel implements Kernel, Disposable {
   readonly engine: BalancerEngine;
   readonly #hostNetns: string | null;
   readonly #directory: string;
+  readonly #names: SandboxNames | null;
   readonly #namespaces = new Map<string, NamespaceKernel>();
   #host: RouteNetlink | null = null;
 
@@ -54,8 +57,10 @@ export class LinuxKernel implements Kernel, Disposable {
     hostNetns = null,
     netnsDirectory = '/run/netns',
     engine = ipvsEngine,
+    names,
   }: LinuxKernelOptions = {}) {
     this.engine = engine;
+    this.#names = names ?? null;
     this.#hostNetns = hostNetns;
     this.#directory = netnsDirectory;
   }
@@ -65,13 +70,15 @@ export class LinuxKernel implements Kernel, Disposable {
     return join(this.#directory, overlayNamespace(vni));
   }
 
-  observe(
+  async observe(
     scope: Scope,
     sysctls: readonly string[],
     fresh: boolean,
     chains = scope.kind !== 'sandbox',
   ): Promise<Observation> {
-    return this.#namespace(scope).observe(sysctls, fresh, chains);
+    const found = await this.#namespace(scope).observe(sysctls, fresh, chains);
+    if (scope.kind !== 'sandbox' || !found.exists || this.#names === null) return found;
+    return { ...found, namesAnswered: this.#names.openSandbox(scope.path) };
   }
 
   async apply(scope: Scope, ops: readonly Op[]): Promise<void> {
@@ -157,6 +164,7 @@ export class LinuxKernel implements Kernel, Disposable {
 
   forget(scope: Scope): void {
     const name = scopeName(scope);
+    if (scope.kind === 'sandbox') this.#names?.closeSandbox(scope.path);
     this.#namespaces.get(name)?.[Symbol.dispose]();
     this.#namespaces.delete(name);
   }

@@ -38,6 +38,13 @@ export const isOurMark = (mark: number): boolean => mark >>> 25 === markPrefix >
 /** `ipvs`: what is added to a VIP's mark for UDP, whose flows leave a task that drains. The top byte is then 0x5f. */
 export const udpVipBit = 0x01000000;
 
+/**
+ * Where names are answered inside a container. Not on port 53 of every address, which a name server in the container may want, and
+ * below the ports that programs are given by chance.
+ */
+export const nameAddress = '127.0.0.94' as Ip;
+export const namePort = 94;
+
 /** Tables in a container: the way to a VIP past `lo`, and the way back of the mesh. */
 export const vipTable = 24099;
 export const aliasTable = 24100;

@@ -85,16 +85,20 @@ export const planHostScope = (
   owns: ownsInHost,
 });
 
-/** @param observed what the container's namespace holds: its interfaces are found there, and so are VIPs of ours */
+/**
+ * @param observed what the container's namespace holds: its interfaces are found there, and so are VIPs of ours
+ * @param namesAnswered names are answered inside the container
+ */
 export const planSandboxScope = (
   state: NodeNetworkState | null,
   path: string,
   endpoints: readonly SandboxEndpoint[],
   observed: readonly KernelObject[],
+  namesAnswered = false,
 ): ScopePlan => {
   return {
     scope: { kind: 'sandbox', path },
-    objects: planSandbox(state, endpoints, observed),
+    objects: planSandbox(state, endpoints, observed, namesAnswered),
     owns: ownsInSandbox(state?.overlays ?? [], observed),
   };
 };

@@ -6,7 +6,7 @@
  * local table moves from 0 to {@link localRulePriority}, so that a rule for packets made here (`iif lo`) can send those
  * to the overlay first. Replies from an alias of this node go straight to it, those from another node's alias to
  * ingress's gateway, which knows the nodes: two rules, however large the cluster. Servers that do not answer from the
- * alias that they were asked on are helped by sandbox-mesh.ts.
+ * alias that they were asked on are helped by sandbox-mesh.ts. How names are asked is sandbox-names.ts.
  */
 import type { Cidr, Ip } from '../../model/addresses.js';
 import { cidrContains } from '../../model/addresses.js';
@@ -28,6 +28,7 @@ import {
 import type { KernelObject, Link, Rule } from './objects.js';
 import { localTable, routeProtocol } from './objects.js';
 import { planMeshReplies } from './sandbox-mesh.js';
+import { planNames } from './sandbox-names.js';
 
 /** The kernel's own rule for the local table, and ours that takes its place. */
 const kernelLocalRule: Rule = rule(0, localTable, {}, 2);
@@ -37,11 +38,13 @@ const movedLocalRule: Rule = rule(localRulePriority, localTable);
  * All that is ours in one container's namespace.
  * @param endpoints the container's endpoints that we know of; those whose interface is not there yet are left out
  * @param observed what the namespace holds: the engine renames the links it moves in, so ours are found by MAC
+ * @param namesAnswered names are answered inside the container, see Observation
  */
 export function planSandbox(
   state: NodeNetworkState | null,
   endpoints: readonly SandboxEndpoint[],
   observed: readonly KernelObject[],
+  namesAnswered = false,
 ): KernelObject[] {
   if (state === null) return [kernelLocalRule];
   const links = observed.filter((object): object is Link => object.kind === 'link');
@@ -55,8 +58,11 @@ export function planSandbox(
       ? [...planAliases(state, leg), ...planMeshReplies(state, leg, legs, observed)]
       : planOwnVip(leg),
   );
-  if (planned.length === 0) return [kernelLocalRule];
-  return [...planned, movedLocalRule];
+  return [
+    ...planned,
+    planned.length === 0 ? kernelLocalRule : movedLocalRule,
+    ...(namesAnswered ? planNames(legs) : []),
+  ];
 }
 
 /** Ids of the endpoints whose interface is inside the namespace. */

@@ -156,6 +156,15 @@ export class NodePass {
     );
   }
 
+  /** What is left in a container's namespace of which the engine has told that it is on no network of ours any more. */
+  async abandonedSandbox(path: string): Promise<ScopeWork> {
+    const scope: Scope = { kind: 'sandbox', path };
+    return this.#attempt(scope, async () => {
+      const observation = await this.kernel.observe(scope, [], false, true);
+      return this.#work(planSandboxScope(this.desired.state, path, [], observation.objects), '', observation);
+    });
+  }
+
   /** Overlay namespaces that nobody wants. */
   async staleOverlays(): Promise<Vni[]> {
     const wanted = new Set(this.desired.state?.overlays.map(({ vni }) => vni));
@@ -220,10 +229,12 @@ export class NodePass {
   async #observeSandbox(path: string, endpoints: readonly SandboxEndpoint[]): Promise<ScopeWork> {
     const scope: Scope = { kind: 'sandbox', path };
     const links = await this.kernel.observe(scope, [], this.#isFresh(scope));
-    const plan = planSandboxScope(this.desired.state, path, endpoints, links.objects);
+    const { state } = this.desired;
+    const plan = planSandboxScope(state, path, endpoints, links.objects, links.namesAnswered ?? false);
     const sysctls = sysctlPaths(plan.objects);
-    // Most containers have no chains of ours, and reading them takes a process.
-    const chains = plan.objects.some(({ kind }) => kind === 'chain');
+    // Reading them takes a process: not where none can be.
+    const chains =
+      state === null || links.namesAnswered === false || plan.objects.some(({ kind }) => kind === 'chain');
     const observation =
       sysctls.length > 0 || chains
         ? await this.kernel.observe(scope, sysctls, this.#isFresh(scope), chains)

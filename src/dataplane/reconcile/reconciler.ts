@@ -27,6 +27,7 @@ import { differenceOf } from '../difference.js';
 import type { Stage } from '../plan/diff.js';
 import { opLine, stages } from '../plan/diff.js';
 import type { Desired } from '../plan/node.js';
+import { scopeName } from '../plan/node.js';
 import { NodePass } from './node-pass.js';
 import type { ScopeWork, Target } from './node-pass.js';
 import { ScopeRecord } from './scope-record.js';
@@ -46,6 +47,11 @@ export interface ReconcilerOptions {
 
 /** How often an interface that the engine has yet to move is looked for, should no notification tell. */
 const awaitedMs = 500;
+/**
+ * A container that has left its last network is nearly always about to end, and its namespace with it. One that is still there
+ * after this was disconnected, and what we have in it must go.
+ */
+const abandonedMs = 1_000;
 /**
  * When a namespace is looked at again after ops of ours during which it notified: what somebody else did meanwhile cannot be
  * told from our own.
@@ -74,6 +80,8 @@ export class Reconciler {
   readonly #trigger = new Trigger();
   readonly #waiters = new Waiters();
   readonly #records = new Map<string, ScopeRecord>();
+  /** Paths of sandboxes that are no longer desired, and when they are looked at for the last time. */
+  readonly #abandoned = new Map<string, number>();
   #desired: Desired | null = null;
   /** Null: one that ended half way may have left anything. */
   #lastPass: NodePass | null = null;
@@ -268,6 +276,7 @@ export class Reconciler {
     }
     for (const work of works) this.#settle(work, unchanged.has(work), nowMs);
     opCount += await this.#removeStale(pass);
+    opCount += await this.#clearAbandoned(pass, nowMs);
     if (desired.state === null) await this.#release(pass);
     this.#conclude(desired, pass, nowMs);
     this.#lastPass = pass;
@@ -376,6 +385,22 @@ export class Reconciler {
     return removed;
   }
 
+  async #clearAbandoned(pass: NodePass, nowMs: number): Promise<number> {
+    let cleared = 0;
+    for (const [path, dueMs] of this.#abandoned) {
+      const scope = { kind: 'sandbox', path } as const;
+      const isBack = pass.names.has(scopeName(scope));
+      if (!isBack && nowMs < dueMs) continue;
+      this.#abandoned.delete(path);
+      if (isBack) continue;
+      const work = await pass.abandonedSandbox(path);
+      for (const stage of stages) cleared += await this.#applyStage(work, stage);
+      if (work.error) this.#log.warn({ scope: work.name, err: work.error }, 'not cleared');
+      this.#kernel.forget(scope);
+    }
+    return cleared;
+  }
+
   /** The node left: once nothing hangs on it any more, the engine goes, too. */
   async #release(pass: NodePass): Promise<void> {
     if (pass.errors.length > 0 || [...this.#records.values()].some(({ error }) => error !== null)) return;
@@ -391,6 +416,8 @@ export class Reconciler {
       if (pass.names.has(name)) continue;
       this.#forget(record);
       this.#records.delete(name);
+      if (record.scope?.kind === 'sandbox' && record.programmed)
+        this.#abandoned.set(record.scope.path, nowMs + abandonedMs);
     }
     const failing = [...this.#records].filter(([, { error }]) => error !== null);
     const errors = [...pass.errors, ...failing.map(([name, { error }]) => `${name}: ${error?.message}`)];
@@ -407,7 +434,7 @@ export class Reconciler {
 
   #nextMs(): number {
     const nowMs = this.#clock.nowMs();
-    let next = this.#resyncDueMs;
+    let next = Math.min(this.#resyncDueMs, ...this.#abandoned.values());
     for (const record of this.#records.values())
       if (record.dirty || !record.isProgrammed) next = Math.min(next, record.retryAtMs);
     return Math.max(0, next - nowMs);

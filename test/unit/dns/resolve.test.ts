@@ -1,6 +1,9 @@
 /** Questions and askers against one state, as a table. */
 import { describe, expect, test } from 'vitest';
-import { parseReverseName, resolve } from '../../../src/dataplane/dns/resolve.js';
+import type { Ip } from '../../../src/model/addresses.js';
+import type { NetworkId } from '../../../src/model/ids.js';
+import type { DnsQuestion, Resolution } from '../../../src/dataplane/dns/resolve.js';
+import { NameIndex, parseReverseName, resolve } from '../../../src/dataplane/dns/resolve.js';
 import { endpoint, ip, networkId, overlay, service, state } from './state.js';
 
 const both = { taskId: endpoint('client', 1, '10.0.1.9').taskId };
@@ -9,6 +12,7 @@ const front = overlay('front', 4097, '10.0.1', {
     service('web', '10.0.1.2', ['www', 'shared']),
     service('rr', undefined, ['shared']),
     service('idle', '10.0.1.3'),
+    service('twin', '10.0.1.4'),
   ],
   endpoints: [
     endpoint('web', 1, '10.0.1.11'),
@@ -24,7 +28,7 @@ const front = overlay('front', 4097, '10.0.1', {
   ],
 });
 const back = overlay('Back.End', 4098, '10.0.2', {
-  services: [service('db', '10.0.2.2'), service('web', '10.0.2.3')],
+  services: [service('db', '10.0.2.2'), service('twin', '10.0.2.3')],
   endpoints: [endpoint('db', 1, '10.0.2.11'), endpoint('client', 1, '10.0.2.9', both)],
 });
 const ingress = overlay('ingress', 4096, '10.0.0', {
@@ -42,6 +46,11 @@ const six = overlay('six', 4100, '10.0.4', {
   endpoints: [endpoint('v6', 1, 'fd00:4::11')],
 });
 const whole = state(ingress, front, back, secret, six);
+
+const names = new NameIndex(whole);
+type On = { readonly overlayId: NetworkId; readonly address: Ip };
+const ask = (question: DnsQuestion, { overlayId, address }: On, index = names, rotation = 0): Resolution =>
+  resolve(question, index.askerAt(overlayId, address), rotation);
 
 const onFront = { overlayId: front.id, address: ip('10.0.1.9') };
 const onBack = { overlayId: back.id, address: ip('10.0.2.9') };
@@ -63,23 +72,24 @@ describe('names', () => {
     ['tasks.ALIAS too', 'tasks.www', onFront, ['10.0.1.11', '10.0.1.12']],
     ['nobody serves: known and empty', 'tasks.idle', onFront, []],
     ['a task by its full name', 'web.2.t2', onFront, ['10.0.1.12']],
-    ['a task that is not healthy yet', 'web.3.t3', onFront, ['10.0.1.13']],
+    ['but one that does not serve: known and empty', 'web.3.t3', onFront, []],
     ['a container by its name', 'box', onFront, ['10.0.1.31']],
-    ['by its short id', 'c0ffee000001', onFront, ['10.0.1.31']],
-    ['an alias of several containers is all of them', 'db', onFront, ['10.0.1.31', '10.0.1.32']],
+    ['by its short id', 'C0ffee000001', onFront, ['10.0.1.31']],
+    ['an alias of several containers is all of them', 'db', lonely, ['10.0.1.31', '10.0.1.32']],
     ['a service’s name is not a container’s to take', 'www', onFront, ['10.0.1.2']],
     ['a container with the network behind it', 'box.front', onFront, ['10.0.1.31']],
     ['with the network behind it', 'web.front', onFront, ['10.0.1.2']],
     ['tasks with the network behind them', 'tasks.web.front', onFront, ['10.0.1.11', '10.0.1.12']],
     ['a network whose name has a dot and capitals', 'db.back.end', onFront, ['10.0.2.2']],
-    ['the other network of the asker', 'db.1.t1', onFront, ['10.0.2.11']],
-    ['the network asked on comes first', 'web', onBack, ['10.0.2.3']],
-    ['unless another is named', 'web.front', onBack, ['10.0.1.2']],
+    ['the other network of the asker', 'db', onFront, ['10.0.2.2']],
+    ['in both: the first of the networks’ names', 'twin', onBack, ['10.0.2.3']],
+    ['whichever was asked on', 'twin', onFront, ['10.0.2.3']],
+    ['unless a network is named', 'twin.front', onBack, ['10.0.1.4']],
     ['a source without an endpoint sees the network it asked on', 'web', unknownSource, ['10.0.1.2']],
     ['asked on ingress, the task’s other network answers', 'web', onIngress, ['10.0.1.2']],
     ['internal networks answer their names', 'vault', onSecret, ['10.0.3.2']],
   ] as const)('%s', (_what, name, asker, addresses) => {
-    expect(resolve({ name, type: 'A' }, asker, whole, 0)).toEqual({
+    expect(ask({ name, type: 'A' }, asker)).toEqual({
       kind: 'answer',
       records: addresses.map((data) => ({ type: 'A', data })),
     });
@@ -97,7 +107,7 @@ describe('names', () => {
     ['an overlay that is no more', 'web', { ...onFront, overlayId: networkId('gone') }, 'forward'],
     ['from internal networks nothing leaves', 'example.org', onSecret, 'isolated'],
   ] as const)('%s', (_what, name, asker, kind) => {
-    expect(resolve({ name, type: 'A' }, asker, whole, 0)).toEqual({ kind });
+    expect(ask({ name, type: 'A' }, asker)).toEqual({ kind });
   });
 });
 
@@ -109,11 +119,11 @@ describe('types', () => {
     ['AAAA', 'v6', 'AAAA', onSix, [{ type: 'AAAA', data: 'fd00:4::2' }]],
     ['A of an IPv6 name', 'v6', 'A', onSix, []],
   ] as const)('%s', (_what, name, type, asker, records) => {
-    expect(resolve({ name, type }, asker, whole, 0)).toEqual({ kind: 'answer', records });
+    expect(ask({ name, type }, asker)).toEqual({ kind: 'answer', records });
   });
 
   test('AAAA of an unknown name is forwarded', () => {
-    expect(resolve({ name: 'example.org', type: 'AAAA' }, onFront, whole, 0)).toEqual({ kind: 'forward' });
+    expect(ask({ name: 'example.org', type: 'AAAA' }, onFront)).toEqual({ kind: 'forward' });
   });
 });
 
@@ -126,7 +136,7 @@ describe('addresses', () => {
     ['in the other network', '11.2.0.10.in-addr.arpa', onFront, 'db.1.t1.Back.End'],
     ['IPv6', ip6Name, onSix, 'v6.1.t1.six'],
   ] as const)('%s', (_what, name, asker, data) => {
-    expect(resolve({ name, type: 'PTR' }, asker, whole, 0)).toEqual({
+    expect(ask({ name, type: 'PTR' }, asker)).toEqual({
       kind: 'answer',
       records: [{ type: 'PTR', data }],
     });
@@ -136,15 +146,23 @@ describe('addresses', () => {
     'forwarded for an asker elsewhere: %s',
     (name) => {
       const asker = { overlayId: six.id, address: ip('fd00:4::11') };
-      expect(resolve({ name, type: 'PTR' }, asker, whole, 0)).toEqual({ kind: 'forward' });
+      expect(ask({ name, type: 'PTR' }, asker)).toEqual({ kind: 'forward' });
     },
   );
+
+  test.each([
+    ['nobody’s in a network of the asker', '200.1.0.10.in-addr.arpa', onFront],
+    ['nobody’s in its other network', '200.2.0.10.in-addr.arpa', onFront],
+    ['of ingress, which has no names', '11.0.0.10.in-addr.arpa', onIngress],
+  ] as const)('denied here and asked of nobody else: %s', (_what, name, asker) => {
+    expect(ask({ name, type: 'PTR' }, asker)).toEqual({ kind: 'unknown' });
+  });
 
   test('a network whose name is no DNS name has no reverse names', () => {
     const odd = state(overlay('a..b', 1, '10.0.9', { endpoints: [endpoint('web', 1, '10.0.9.11')] }));
     const asker = { overlayId: networkId('a..b'), address: ip('10.0.9.11') };
-    expect(resolve({ name: '11.9.0.10.in-addr.arpa', type: 'PTR' }, asker, odd, 0)).toEqual({
-      kind: 'forward',
+    expect(ask({ name: '11.9.0.10.in-addr.arpa', type: 'PTR' }, asker, new NameIndex(odd))).toEqual({
+      kind: 'unknown',
     });
   });
 
@@ -160,9 +178,18 @@ describe('addresses', () => {
   });
 });
 
+test('a container is known by its legs, wherever it asks from', () => {
+  const records = [{ type: 'A', data: '10.0.2.11' }];
+  const asked = (...ids: NetworkId[]): Resolution =>
+    resolve({ name: 'db.1.t1', type: 'A' }, names.askerWith(ids), 0);
+  expect(asked(front.id, back.id)).toEqual({ kind: 'answer', records });
+  expect(asked(front.id)).toEqual({ kind: 'forward' });
+  expect(asked(networkId('gone'))).toEqual({ kind: 'forward' });
+});
+
 test('several addresses take turns', () => {
   const firsts = [0, 1, 2, 3].map((rotation) => {
-    const resolution = resolve({ name: 'rr', type: 'A' }, onFront, whole, rotation);
+    const resolution = ask({ name: 'rr', type: 'A' }, onFront, names, rotation);
     return resolution.kind === 'answer' ? resolution.records.map(({ data }) => data) : null;
   });
   expect(firsts).toEqual([

@@ -10,15 +10,22 @@ import {
 import { parseResolvConf } from '../../../src/dataplane/dns/forwarder.js';
 import type { DnsRecord } from '../../../src/dataplane/dns/resolve.js';
 import type { DnsQuery } from '../../../src/dataplane/dns/wire.js';
-import { formatAnswer, formatFailure, parseQuery, ttlOffsets } from '../../../src/dataplane/dns/wire.js';
+import {
+  fitUdp,
+  formatAnswer,
+  formatFailure,
+  parseQuery,
+  ttlOffsets,
+} from '../../../src/dataplane/dns/wire.js';
 
 interface Ask {
   readonly name?: string;
   readonly id?: number;
   readonly udpBytes?: number;
+  readonly ednsVersion?: number;
 }
 
-const message = ({ name = 'tasks.web', id = 4711, udpBytes }: Ask): Buffer =>
+const message = ({ name = 'tasks.web', id = 4711, udpBytes, ednsVersion = 0 }: Ask): Buffer =>
   dnsPacket.encode({
     type: 'query',
     id,
@@ -33,7 +40,7 @@ const message = ({ name = 'tasks.web', id = 4711, udpBytes }: Ask): Buffer =>
               name: '.',
               udpPayloadSize: udpBytes,
               extendedRcode: 0,
-              ednsVersion: 0,
+              ednsVersion,
               flags: 0,
               flag_do: false,
               options: [],
@@ -75,6 +82,17 @@ describe('queries', () => {
   });
 });
 
+test('a version of EDNS that is not known yet is refused in words of the one that is', () => {
+  const parsed = parseQuery(message({ udpBytes: 4096, ednsVersion: 1 }));
+  if (parsed.kind !== 'refuse') throw new Error(parsed.kind);
+  // BADVERS is 16: its lower four bits stand in the header, the others in the OPT record.
+  expect(dnsPacket.decode(parsed.response)).toMatchObject({
+    rcode: 'NOERROR',
+    questions: [{ name: 'tasks.web' }],
+    additionals: [{ type: 'OPT', extendedRcode: 1, ednsVersion: 0 }],
+  });
+});
+
 describe('answers', () => {
   test('every type, as dns-packet reads it', () => {
     const records: DnsRecord[] = [
@@ -113,6 +131,25 @@ describe('answers', () => {
     expect(answer.flag_tc).toBe(truncated);
   });
 
+  test.each([
+    ['fits', 20, false],
+    ['too long for UDP: its head, and the bit that sends the client to TCP', 60, true],
+  ])('of a resolver, %s', (_what, count, cut) => {
+    const asking = query();
+    const response = fitUdp(asking, formatAnswer(asking, tasks(count), 2, 65_535));
+    expect(response.length).toBeLessThanOrEqual(512);
+    expect(dnsPacket.decode(response)).toMatchObject({ flag_tc: cut, questions: [{ name: 'tasks.web' }] });
+    expect(dnsPacket.decode(response).answers).toHaveLength(cut ? 0 : count);
+  });
+
+  test('nobody has the name, with the OPT record of the client', () => {
+    expect(dnsPacket.decode(formatFailure(query({ udpBytes: 1232 }), 'unknownName'))).toMatchObject({
+      rcode: 'NXDOMAIN',
+      flag_aa: true,
+      additionals: [{ type: 'OPT', udpPayloadSize: 1232 }],
+    });
+  });
+
   test('a failure repeats the question', () => {
     expect(dnsPacket.decode(formatFailure(query(), 'serverFailure'))).toMatchObject({
       rcode: 'SERVFAIL',
@@ -135,11 +172,11 @@ describe('what resolvers said', () => {
       ],
     });
   const asking = query({ name: 'Example.Org' });
-  const key = cacheKey(asking, 'udp');
+  const key = cacheKey(asking);
 
   test('is kept for its shortest TTL, counted down, under the new id and case', () => {
     const cache = new ForwardCache();
-    cache.set(key, upstreamAnswer(10), 1_000_000);
+    cache.set(key, upstreamAnswer(10), 1_000_000, 'asker');
     const kept = cache.get(key, query({ name: 'EXAMPLE.org', id: 99 }), 1_003_400);
     expect(kept && dnsPacket.decode(kept)).toMatchObject({
       id: 99,
@@ -159,24 +196,34 @@ describe('what resolvers said', () => {
     ['NXDOMAIN is', upstreamAnswer(60, 3), 29_999],
   ])('%s', (_what, response, lastMs) => {
     const cache = new ForwardCache();
-    cache.set(key, response, 0);
+    cache.set(key, response, 0, 'asker');
     expect(cache.get(key, asking, Math.max(lastMs, 0)) !== null).toBe(lastMs >= 0);
     expect(cache.get(key, asking, lastMs + 1)).toBeNull();
   });
 
   test('the oldest gives way', () => {
     const cache = new ForwardCache(2);
-    for (const name of ['a', 'b', 'c']) cache.set(name, upstreamAnswer(60), 0);
+    for (const name of ['a', 'b', 'c']) cache.set(name, upstreamAnswer(60), 0, 'asker');
     expect(cache.size).toBe(2);
     expect(cache.get('a', asking, 1)).toBeNull();
     expect(cache.get('c', asking, 1)).not.toBeNull();
   });
 
+  test('whoever asks for many names pushes out his own', () => {
+    const cache = new ForwardCache(10, 2);
+    cache.set('quiet', upstreamAnswer(60), 0, 'quiet');
+    for (const name of ['a', 'b', 'c', 'd']) cache.set(name, upstreamAnswer(60), 0, 'loud');
+    expect(['quiet', 'a', 'b', 'c', 'd'].filter((name) => cache.get(name, asking, 1))).toEqual([
+      'quiet',
+      'c',
+      'd',
+    ]);
+  });
+
   test('questions alike share a key, others do not', () => {
-    expect(cacheKey(query({ name: 'example.ORG', id: 5 }), 'udp')).toBe(key);
-    expect(cacheKey(query({ name: 'example.com' }), 'udp')).not.toBe(key);
-    expect(cacheKey(asking, 'tcp')).not.toBe(key);
-    expect(cacheKey(query({ name: 'example.org', udpBytes: 1232 }), 'udp')).not.toBe(key);
+    expect(cacheKey(query({ name: 'example.ORG', id: 5 }))).toBe(key);
+    expect(cacheKey(query({ name: 'example.com' }))).not.toBe(key);
+    expect(cacheKey(query({ name: 'example.org', udpBytes: 1232 }))).not.toBe(key);
   });
 
   test('only an answer to the question counts', () => {

@@ -12,6 +12,7 @@ import type { KernelObject, Link, RealServer } from '../../../../src/dataplane/p
 import { line } from '../../../../src/dataplane/plan/objects.js';
 import { ownsInOverlay, planOverlay } from '../../../../src/dataplane/plan/overlay.js';
 import { ownsInSandbox, planSandbox } from '../../../../src/dataplane/plan/sandbox.js';
+import type { SandboxEndpoint } from '../../../../src/dataplane/sandbox.js';
 import type { Overlay } from '../../../../src/dataplane/state.js';
 import type { ServiceId } from '../../../../src/model/ids.js';
 import type { ClusterOf } from './network-state.js';
@@ -319,6 +320,31 @@ describe('planSandbox', () => {
       'rule 5 to 10.0.1.2/32 iif lo lookup 24099',
       'rule 10 lookup local',
     ]);
+  });
+  test('has its questions of names led here, at most so many a second, once somebody answers them', () => {
+    const ask = (endpoints: SandboxEndpoint[], namesAnswered: boolean): string[] =>
+      lines(
+        planSandbox(
+          stateOf(1, cluster),
+          endpoints,
+          [eth('eth0', '02:42:0a:00:01:03'), eth('eth1', '02:42:0a:00:00:03')],
+          namesAnswered,
+        ),
+      ).filter((text) => /^(chain|jump)/.test(text));
+    expect(ask([sandboxOf(mynetId, 3), sandboxOf(ingressId, 3)], true)).toEqual([
+      'chain raw SKEP-ASK [-d 127.0.0.11/32 -p udp -m udp --dport 53 -j SKEP-RATE; ' +
+        '-d 127.0.0.94/32 -p udp -m udp --dport 94 -j SKEP-RATE; ' +
+        '-d 10.0.1.251/32 -p udp -m udp --dport 53 -j SKEP-RATE; ' +
+        '-d 10.0.0.251/32 -p udp -m udp --dport 53 -j SKEP-RATE]',
+      'chain raw SKEP-RATE [-m limit --limit 10000/sec --limit-burst 10000 -j RETURN; -j DROP]',
+      'chain nat SKEP-NAMES [' +
+        '-d 127.0.0.11/32 -p udp -m udp --dport 53 -j DNAT --to-destination 127.0.0.94:94; ' +
+        '-d 127.0.0.11/32 -p tcp -m tcp --dport 53 -j DNAT --to-destination 127.0.0.94:94]',
+      'jump raw OUTPUT SKEP-ASK first',
+      'jump nat OUTPUT SKEP-NAMES first',
+    ]);
+    expect(ask([sandboxOf(mynetId, 3)], false)).toEqual([]);
+    expect(ask([], true)).toEqual([]);
   });
   test('answers from its aliases by way of the node they name', () => {
     const planned = planSandbox(

@@ -1,0 +1,52 @@
+/**
+ * Names inside a container: what it asks of the engine's resolver at 127.0.0.11 is led to this node's name service, which has
+ * sockets of its own in the namespace (dns/server.ts), ahead of the engine's rule. So names need no engine; a container that
+ * a network is connected to later has its names, too; and who asks is known by where the question arrives.
+ *
+ * A container may ask {@link rateMax} times a second, by whichever of the ways that lead to the name service; more is dropped
+ * where it is sent, before a connection is tracked for it and at the sender's own cost.
+ */
+import { nameAddress, namePort } from './names.js';
+import type { Leg } from './leg.js';
+import { jump } from './firewall.js';
+import type { KernelObject } from './objects.js';
+
+/** Where the engine tells containers to ask. */
+const engineResolver = '127.0.0.11/32';
+/** Questions a second, and at once. The most that the `limit` match can count. */
+const rateMax = 10_000;
+
+/** @param legs of the container; the node's addresses on these overlays answer, too */
+export function planNames(legs: readonly Leg[]): KernelObject[] {
+  if (legs.length === 0) return [];
+  const ways = [
+    `${engineResolver} -p udp -m udp --dport 53`,
+    `${nameAddress}/32 -p udp -m udp --dport ${namePort}`,
+    ...legs.map(({ overlay }) => `${overlay.own.address}/32 -p udp -m udp --dport 53`),
+  ];
+  return [
+    {
+      kind: 'chain',
+      table: 'raw',
+      name: 'SKEP-ASK',
+      rules: ways.map((way) => `-d ${way} -j SKEP-RATE`),
+    },
+    {
+      kind: 'chain',
+      table: 'raw',
+      name: 'SKEP-RATE',
+      rules: [`-m limit --limit ${rateMax}/sec --limit-burst ${rateMax} -j RETURN`, '-j DROP'],
+    },
+    {
+      kind: 'chain',
+      table: 'nat',
+      name: 'SKEP-NAMES',
+      rules: ['udp', 'tcp'].map(
+        (protocol) =>
+          `-d ${engineResolver} -p ${protocol} -m ${protocol} --dport 53 -j DNAT --to-destination ${nameAddress}:${namePort}`,
+      ),
+    },
+    jump('raw', 'OUTPUT', 'SKEP-ASK'),
+    jump('nat', 'OUTPUT', 'SKEP-NAMES'),
+  ];
+}
