@@ -62,7 +62,7 @@ export async function probeHost(engine: string): Promise<Findings> {
         : marked;
     },
     xtLimit: async () => {
-      const limited = await restores('raw', '-A OUTPUT -m limit --limit 10000/sec --limit-burst 10000');
+      const limited = await restores('raw', '-A OUTPUT -m limit --limit 10000/sec --limit-burst 1000');
       return limited.result === 'ok'
         ? restores('nat', '-A OUTPUT -p udp -j DNAT --to-destination 127.0.0.94:94')
         : limited;

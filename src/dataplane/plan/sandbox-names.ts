@@ -13,8 +13,9 @@ import type { KernelObject } from './objects.js';
 
 /** Where the engine tells containers to ask. */
 const engineResolver = '127.0.0.11/32';
-/** Questions a second, and at once. The most that the `limit` match can count. */
+/** Questions a second: the most that the `limit` match can count; and at once. */
 const rateMax = 10_000;
+const burstMax = 1_000;
 
 /** @param legs of the container; the node's addresses on these overlays answer, too */
 export function planNames(legs: readonly Leg[]): KernelObject[] {
@@ -35,7 +36,7 @@ export function planNames(legs: readonly Leg[]): KernelObject[] {
       kind: 'chain',
       table: 'raw',
       name: 'SKEP-RATE',
-      rules: [`-m limit --limit ${rateMax}/sec --limit-burst ${rateMax} -j RETURN`, '-j DROP'],
+      rules: [`-m limit --limit ${rateMax}/sec --limit-burst ${burstMax} -j RETURN`, '-j DROP'],
     },
     {
       kind: 'chain',
