@@ -129,6 +129,7 @@ export class Daemon {
     const { network, programmer } = this.options;
     return {
       setState: (state) => network.setState(state),
+      changeState: (change) => network.changeState(change),
       clearState: () => network.clearState(),
       waitProgrammed: async (revision, taskId, signal) => {
         const programmed = await programmer.waitProgrammed(revision, signal);

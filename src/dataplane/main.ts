@@ -23,7 +23,8 @@ import { engineClient } from './plugin/engine.js';
 import { createPluginServer } from './plugin/server.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { createDataplaneServer, listenOnSocket } from './rpc/server.js';
-import { openEngineTableFile, openStateFile } from './state-file.js';
+import { openEngineTableFile } from './state-file.js';
+import { StateLog } from './state-log.js';
 import { claimNamespace, openSocket, privateUmask } from './unix-sockets.js';
 
 const name = 'skep-dataplane';
@@ -43,7 +44,7 @@ async function main(stop: AbortSignal): Promise<void> {
   using _place = await claimNamespace(name);
   const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
   const network = await NodeNetwork.load(
-    openStateFile(join(stateDir, 'state.json')),
+    new StateLog(join(stateDir, 'state.json')),
     openEngineTableFile(join(stateDir, 'endpoints.json')),
     bootId,
     (err) => log.error({ err }, 'cannot read what this node had'),

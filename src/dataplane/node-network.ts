@@ -4,10 +4,12 @@
  * told that it was taken; changes happen one after the other; everybody who acts on the values hears of every change.
  */
 import { SkepError } from '../model/errors.js';
+import { ChangeParser } from './parse-change.js';
 import type { SandboxEndpoint } from './sandbox.js';
 import { shareState } from './share-state.js';
 import type { NodeNetworkState } from './state.js';
-import type { EngineEndpoint, EngineNetwork, EngineTable, EngineTableFile, StateFile } from './state-file.js';
+import type { EngineEndpoint, EngineNetwork, EngineTable, EngineTableFile } from './state-file.js';
+import type { StateLog } from './state-log.js';
 
 /** What the reconciler programs. */
 export interface DesiredNetwork {
@@ -21,9 +23,10 @@ export class NodeNetwork {
   #writes: Promise<unknown> = Promise.resolve();
   #listeners = new Set<() => void>();
   #stateKnown = false;
+  readonly #changes = new ChangeParser();
 
   private constructor(
-    private readonly stateFile: StateFile,
+    private readonly stateLog: StateLog,
     private readonly tableFile: EngineTableFile,
     table: EngineTable,
   ) {
@@ -35,7 +38,7 @@ export class NodeNetwork {
    * be taken out of the kernel. Endpoints of an earlier boot are dropped, for their sandboxes are gone.
    */
   static async load(
-    stateFile: StateFile,
+    stateLog: StateLog,
     tableFile: EngineTableFile,
     bootId: string,
     onDamaged: (err: unknown) => void,
@@ -50,11 +53,11 @@ export class NodeNetwork {
         return { value: null, sound: false };
       }
     };
-    const state = await attempt(() => stateFile.load());
+    const state = await attempt(() => stateLog.load());
     const table = await attempt(() => tableFile.load());
     const empty: EngineTable = { bootId, whole: table.sound, networks: [], endpoints: [] };
     const network = new NodeNetwork(
-      stateFile,
+      stateLog,
       tableFile,
       table.value === null
         ? empty
@@ -107,15 +110,30 @@ export class NodeNetwork {
           'failedPrecondition',
           `state of revision ${state.revision} is older than the one held, ${held.revision}`,
         );
-      await this.stateFile.save(state);
+      await this.stateLog.save(state);
       this.#state = shareState(held, state);
       this.#stateKnown = true;
     });
   }
 
+  /**
+   * Takes a change of the state held, as a message. Throws SkepError: `failedPrecondition` when it is of another state,
+   * `invalidArgument` when the state that it makes would contradict itself.
+   */
+  async changeState(message: unknown): Promise<void> {
+    await this.#write(async () => {
+      const held = this.#state;
+      const { change, state } = this.#changes.parse(message, held);
+      if (held === null || change.revision === held.revision) return;
+      await this.stateLog.append(change, state);
+      this.#changes.taken(held, change, state);
+      this.#state = state;
+    });
+  }
+
   async clearState(): Promise<void> {
     await this.#write(async () => {
-      await this.stateFile.remove();
+      await this.stateLog.remove();
       this.#state = null;
       this.#stateKnown = true;
     });

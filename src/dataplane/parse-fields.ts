@@ -130,8 +130,11 @@ export class Fields {
 export class Unique<T> {
   readonly #takers = new Map<T, string>();
 
+  /** @param takenBefore by whom; undefined: by nobody */
+  constructor(private readonly takenBefore: (value: T) => string | undefined = () => undefined) {}
+
   take(value: T, path: string): void {
-    const taker = this.#takers.get(value);
+    const taker = this.#takers.get(value) ?? this.takenBefore(value);
     if (taker !== undefined) refuse(path, `${String(value)} is already taken by ${taker}`);
     this.#takers.set(value, path);
   }

@@ -10,6 +10,8 @@ import { affinitySMax, defaultScheduler, defaultWeight, schedulers, weightMax } 
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../model/ids.js';
 import { Fields, refuse, Unique } from './parse-fields.js';
 import { aliasPartBits, hostPartBitsMax, ingressPrefixLengthMin } from '../model/network-laws.js';
+import { endpointKey, inOrder, serviceKey } from './state-change.js';
+import { publishedPortKey } from './state.js';
 import type { Endpoint, NodeNetworkState, Overlay, OverlayService, Peer, PublishedPort } from './state.js';
 
 /** 24 bits, and 0 is no network. */
@@ -20,11 +22,12 @@ const portMax = 65_535;
  * and no affinity is 0. */
 export type NodeNetworkStateMessage = Omit<NodeNetworkState, 'overlays'> & {
   readonly overlays: readonly (Omit<Overlay, 'services'> & {
-    readonly services: readonly (Omit<OverlayService, 'vip' | 'affinityS'> & {
-      readonly vip: Ip | '';
-      readonly affinityS: number;
-    })[];
+    readonly services: readonly ServiceMessage[];
   })[];
+};
+type ServiceMessage = Omit<OverlayService, 'vip' | 'affinityS'> & {
+  readonly vip: Ip | '';
+  readonly affinityS: number;
 };
 
 /** Checks and reads a message or a file's content; throws SkepError `invalidArgument` that names the field. */
@@ -63,7 +66,7 @@ export function parseNodeNetworkState(value: unknown): NodeNetworkState {
     dataPathPort: fields.integer('dataPathPort', 1, portMax),
     aliasRange: parseAliasRange(fields),
     overlays,
-    publishedPorts,
+    publishedPorts: inOrder(publishedPorts, publishedPortKey),
   };
 }
 
@@ -72,12 +75,14 @@ export const toStateMessage = (state: NodeNetworkState): NodeNetworkStateMessage
   ...state,
   overlays: state.overlays.map((overlay) => ({
     ...overlay,
-    services: overlay.services.map((service) => ({
-      ...service,
-      vip: service.vip ?? '',
-      affinityS: service.affinityS ?? 0,
-    })),
+    services: overlay.services.map(toServiceMessage),
   })),
+});
+
+export const toServiceMessage = (service: OverlayService): ServiceMessage => ({
+  ...service,
+  vip: service.vip ?? '',
+  affinityS: service.affinityS ?? 0,
 });
 
 function parseAliasRange(fields: Fields): Cidr {
@@ -88,7 +93,7 @@ function parseAliasRange(fields: Fields): Cidr {
 }
 
 /** Who holds which address and MAC of one overlay. */
-interface Owners {
+export interface Owners {
   readonly subnet: Cidr;
   readonly addresses: Unique<Ip>;
   readonly macs: Unique<Mac>;
@@ -141,16 +146,22 @@ function parseOverlay(value: unknown, path: string, nodeId: NodeId, vtep: Ip): O
       if (peer.vtep === vtep) refuse(`${itemPath}.vtep`, `${vtep} is this node's own`);
       return peer;
     }),
-    endpoints: fields.list('endpoints', (item, itemPath) => {
-      const endpoint = parseEndpoint(item, itemPath, owners);
-      taskIds.take(endpoint.taskId, `${itemPath}.taskId`);
-      return endpoint;
-    }),
-    services: fields.list('services', (item, itemPath) => {
-      const service = parseService(item, itemPath, owners);
-      serviceIds.take(service.id, `${itemPath}.id`);
-      return service;
-    }),
+    endpoints: inOrder(
+      fields.list('endpoints', (item, itemPath) => {
+        const endpoint = parseEndpoint(item, itemPath, owners);
+        taskIds.take(endpoint.taskId, `${itemPath}.taskId`);
+        return endpoint;
+      }),
+      endpointKey,
+    ),
+    services: inOrder(
+      fields.list('services', (item, itemPath) => {
+        const service = parseService(item, itemPath, owners);
+        serviceIds.take(service.id, `${itemPath}.id`);
+        return service;
+      }),
+      serviceKey,
+    ),
   };
 }
 
@@ -176,7 +187,7 @@ function parsePeer(value: unknown, path: string, owners: Owners): Peer {
   };
 }
 
-function parseEndpoint(value: unknown, path: string, owners: Owners): Endpoint {
+export function parseEndpoint(value: unknown, path: string, owners: Owners): Endpoint {
   const fields = new Fields(value, path, [
     'taskId',
     'serviceId',
@@ -210,7 +221,7 @@ function parseEndpoint(value: unknown, path: string, owners: Owners): Endpoint {
 const parseNames = (fields: Fields, key: string): string[] =>
   fields.list(key, (item, itemPath) => new Fields({ item }, itemPath).name('item'));
 
-function parseService(value: unknown, path: string, owners: Owners): OverlayService {
+export function parseService(value: unknown, path: string, owners: Owners): OverlayService {
   const fields = new Fields(value, path, ['id', 'name', 'aliases', 'vip', 'scheduler', 'affinityS']);
   const service = {
     id: fields.id('id') as ServiceId,
@@ -231,7 +242,7 @@ function parseService(value: unknown, path: string, owners: Owners): OverlayServ
   return { ...service, vip };
 }
 
-function parsePublishedPort(value: unknown, path: string): PublishedPort {
+export function parsePublishedPort(value: unknown, path: string): PublishedPort {
   const fields = new Fields(value, path, ['serviceId', 'protocol', 'publishedPort', 'targetPort']);
   return {
     serviceId: fields.id('serviceId') as ServiceId,

@@ -1,7 +1,7 @@
 /**
- * The two files under <state dir>/dataplane that let skep-dataplane restore the kernel with nobody to ask:
- * state.json (the last NodeNetworkState) and endpoints.json (what the engine told us through the plugin). Written
- * whole and atomically, 0600. A damaged file is an error the caller must answer by touching nothing: what the kernel
+ * The files under <state dir>/dataplane that let skep-dataplane restore the kernel with nobody to ask: state.json with its log
+ * (the last NodeNetworkState, see state-log.ts) and endpoints.json (what the engine told us through the plugin). Values are
+ * written whole and atomically, 0600. A damaged file is an error the caller must answer by touching nothing: what the kernel
  * holds is then worth more than what the file says.
  */
 import { readFile, rm } from 'node:fs/promises';
@@ -9,9 +9,7 @@ import { OutsideError, SkepError } from '../model/errors.js';
 import type { NetworkId } from '../model/ids.js';
 import { writeFileAtomic } from '../runtime/atomic-file.js';
 import { Fields, Unique } from './parse-fields.js';
-import { parseNodeNetworkState } from './parse-state.js';
 import type { SandboxEndpoint } from './sandbox.js';
-import type { NodeNetworkState } from './state.js';
 
 /** The file exists and cannot be believed. */
 export class DamagedFileError extends OutsideError {
@@ -29,7 +27,7 @@ export class DamagedFileError extends OutsideError {
 const fileVersion = 1;
 
 /** One value in one versioned JSON file. */
-class ValueFile<T> {
+export class ValueFile<T> {
   constructor(
     readonly path: string,
     private readonly parse: (fields: Fields) => T,
@@ -55,25 +53,17 @@ class ValueFile<T> {
     }
   }
 
-  /** Returns once the value is on disk, directory entry included. */
-  async save(value: T): Promise<void> {
-    await writeFileAtomic(this.path, `${JSON.stringify({ version: fileVersion, ...this.format(value) })}\n`);
+  /** Returns once the value is on disk, directory entry included: the file's size in bytes. */
+  async save(value: T): Promise<number> {
+    const data = Buffer.from(`${JSON.stringify({ version: fileVersion, ...this.format(value) })}\n`);
+    await writeFileAtomic(this.path, data);
+    return data.length;
   }
 
   async remove(): Promise<void> {
     await rm(this.path, { force: true });
   }
 }
-
-export type StateFile = ValueFile<NodeNetworkState>;
-
-/** state.json; the revision stands outside the value too, for eyes and for `skep status`. */
-export const openStateFile = (path: string): StateFile =>
-  new ValueFile(
-    path,
-    (fields) => parseNodeNetworkState(fields.raw('state')),
-    (state) => ({ revision: state.revision, state }),
-  );
 
 /** A node-local network of the engine and the overlay that it stands for. */
 export interface EngineNetwork {

@@ -36,7 +36,7 @@ export interface Overlay {
   readonly own: { readonly address: Ip; readonly mac: Mac };
   /** The other nodes that take part. */
   readonly peers: readonly Peer[];
-  /** All endpoints of the network in the cluster, local ones included (nodeId says). */
+  /** All endpoints of the network in the cluster, local ones included (nodeId says). Ordered by task, services by id. */
   readonly endpoints: readonly Endpoint[];
   readonly services: readonly OverlayService[];
 }

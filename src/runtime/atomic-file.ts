@@ -18,10 +18,15 @@ export async function writeFileAtomic(path: string, data: string | Uint8Array, m
     await file.close();
   }
   await rename(beside, path);
-  const parent = await open(directory, 'r');
+  await syncDirectory(directory);
+}
+
+/** Resolves once what was made, renamed or removed in the directory is on disk. Throws the file system's error. */
+export async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r');
   try {
-    await parent.sync();
+    await directory.sync();
   } finally {
-    await parent.close();
+    await directory.close();
   }
 }

@@ -5,13 +5,14 @@
  */
 import type { TaskId } from '../../model/ids.js';
 import { OutsideError } from '../../model/errors.js';
+import { shareState } from '../../dataplane/share-state.js';
 import type { NodeNetworkState } from '../../dataplane/state.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { runLoop, Trigger } from '../../runtime/loop.js';
 import { Waiters } from '../../runtime/waiters.js';
-import type { Assignment, AssignmentItems, Assignments } from '../rpc/assignment.js';
-import { assembleNodeNetworkState, itemsOf } from './node-state.js';
+import type { Assignment, AssignmentChange, AssignmentItems, Assignments } from '../rpc/assignment.js';
+import { assembleNodeNetworkState, changeNodeNetworkState, itemsOf } from './node-state.js';
 import type { TaskBarrier } from './task-barrier.js';
 
 /** skep-dataplane, as the agent uses it. */
@@ -60,13 +61,25 @@ export class NodeNetwork implements TaskNetwork {
 
   constructor(private readonly options: NodeNetworkOptions) {}
 
-  /** What this node has to know from now on. */
-  set(assignments: Assignments, revision: number): void {
+  /**
+   * What this node has to know from now on.
+   * @param changes what has changed in it since the last call; null: anything may have
+   */
+  set(assignments: Assignments, revision: number, changes: readonly AssignmentChange[] | null = null): void {
     this.#assignments = assignments;
     this.#revision = revision;
-    this.#state = assembleNodeNetworkState(assignments, revision);
+    this.#state = this.#stateAfter(changes);
     this.#push.fire();
     this.#waiters.check();
+  }
+
+  /** What stays is the same as before, so that nobody looks at it again on its way into the kernel. */
+  #stateAfter(changes: readonly AssignmentChange[] | null): NodeNetworkState | undefined {
+    const before = this.#state;
+    const changed = before && changes && changeNodeNetworkState(before, changes, this.#revision);
+    if (changed) return changed;
+    const state = assembleNodeNetworkState(this.#assignments, this.#revision);
+    return state && shareState(before ?? null, state);
   }
 
   /** Overlays this node takes part in, by id. */

@@ -11,8 +11,16 @@ import type {
   Peer,
   PublishedPort,
 } from '../../dataplane/state.js';
-import { defaultAliasRange } from '../../dataplane/state.js';
-import type { Assignment, AssignmentItems, AssignmentKind, Assignments } from '../rpc/assignment.js';
+import { defaultAliasRange, publishedPortKey } from '../../dataplane/state.js';
+import { applyStateChange } from '../../dataplane/state-change.js';
+import type { OverlayChange, StateChange } from '../../dataplane/state-change.js';
+import type {
+  Assignment,
+  AssignmentChange,
+  AssignmentItems,
+  AssignmentKind,
+  Assignments,
+} from '../rpc/assignment.js';
 
 /**
  * The node's network at `revision`; undefined while the manager has not said where this node's VTEP is. Lists are
@@ -50,9 +58,61 @@ export function assembleNodeNetworkState(
     dataPathPort: node.dataPathPort,
     aliasRange,
     overlays: ordered(overlays, ({ id }) => id),
-    publishedPorts: ordered(ports, ({ protocol, publishedPort }) => `${protocol}/${publishedPort}`),
+    publishedPorts: ordered(ports, publishedPortKey),
   };
 }
+
+/**
+ * The state after `changes`; undefined where they concern more than endpoints, services and published ports of overlays that are
+ * there, and all must be assembled anew. Costs what is changed.
+ */
+export function changeNodeNetworkState(
+  state: NodeNetworkState,
+  changes: readonly AssignmentChange[],
+  revision: number,
+): NodeNetworkState | undefined {
+  const overlays = new Map<string, Writable<OverlayChange>>();
+  const ports: Writable<Pick<StateChange, 'publishedPorts' | 'removedPorts'>> = {
+    publishedPorts: [],
+    removedPorts: [],
+  };
+  const overlayOf = (overlayId: string): Writable<OverlayChange> | undefined => {
+    const id = overlayId as NetworkId;
+    if (!state.overlays.some((overlay) => overlay.id === id)) return undefined;
+    const change = overlays.get(id) ?? {
+      ...{ id, endpoints: [], removedEndpoints: [], services: [], removedServices: [] },
+    };
+    overlays.set(id, change);
+    return change;
+  };
+  for (const { remove, assignment } of changes) {
+    const { kind, item } = assignment;
+    if (kind === 'task') continue;
+    if (kind === 'publishedPort') {
+      if (remove) ports.removedPorts.push(publishedPortKey(toPublishedPort(item)));
+      else ports.publishedPorts.push(toPublishedPort(item));
+      continue;
+    }
+    if (kind !== 'endpoint' && kind !== 'service') return undefined;
+    const change = overlayOf(item.overlayId);
+    if (change === undefined) return undefined;
+    if (kind === 'endpoint') {
+      if (remove) change.removedEndpoints.push(item.taskId);
+      else change.endpoints.push(toEndpoint(item));
+    } else if (remove) change.removedServices.push(item.serviceId);
+    else change.services.push(toService(item));
+  }
+  return applyStateChange(state, {
+    nodeId: state.nodeId,
+    baseRevision: state.revision,
+    revision,
+    overlays: [...overlays.values()],
+    ...ports,
+  });
+}
+
+/** With lists that can be added to. */
+type Writable<T> = { -readonly [K in keyof T]: T[K] extends readonly (infer Item)[] ? Item[] : T[K] };
 
 /** All items of one kind. */
 export function itemsOf<K extends AssignmentKind>(

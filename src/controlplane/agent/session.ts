@@ -13,7 +13,7 @@ import type { Task } from '../../model/objects.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
-import type { Assignment, WireAssignmentsMessage } from '../rpc/assignment.js';
+import type { Assignment, AssignmentChange, WireAssignmentsMessage } from '../rpc/assignment.js';
 import { applyChanges, parseMessage } from '../rpc/assignment.js';
 import { DispatcherClient, rpcTimeoutMs } from '../rpc/clients.js';
 import type { ManagerAddress, SessionMessage, WireNodeDescription } from '../rpc/messages.js';
@@ -41,7 +41,11 @@ export interface SessionOptions {
   readonly dataPathAddr: string;
   readonly describe: () => Promise<WireNodeDescription>;
   readonly network: {
-    set(assignments: ReadonlyMap<string, Assignment>, revision: number): void;
+    set(
+      assignments: ReadonlyMap<string, Assignment>,
+      revision: number,
+      changes: readonly AssignmentChange[] | null,
+    ): void;
   };
   readonly barrier: Pick<TaskBarrier, 'run'>;
   readonly worker: Worker;
@@ -180,6 +184,7 @@ export class AgentSession {
   async #followAssignments(client: DispatcherClient, sessionId: string, signal: AbortSignal): Promise<void> {
     const { network, worker, attachments } = this.options;
     let known = new Map<string, Assignment>();
+    let tasks: readonly Task[] = [];
     let sequence = 0;
     for await (const wire of client.assignments({ sessionId }, signal)) {
       const message = parseMessage(wire as WireAssignmentsMessage);
@@ -188,14 +193,17 @@ export class AgentSession {
       sequence = message.resultsIn;
       known = applyChanges(known, message.changes, message.complete);
       // Network first: a new task looks whether its overlays are known.
-      network.set(known, message.revision);
-      const tasks = itemsOf(known.values(), 'task').map(({ task }) => task);
+      network.set(known, message.revision, message.complete ? null : message.changes);
+      const tasksChanged =
+        message.complete || message.changes.some(({ assignment }) => assignment.kind === 'task');
+      if (tasksChanged) tasks = itemsOf(known.values(), 'task').map(({ task }) => task);
       // Attachments hold their networks before the worker sweeps what nobody holds.
       attachments.set(tasks, message.revision);
-      worker.assign(
-        tasks.filter((task) => !isAttachment(task)),
-        message.complete,
-      );
+      if (tasksChanged)
+        worker.assign(
+          tasks.filter((task) => !isAttachment(task)),
+          message.complete,
+        );
     }
   }
 

@@ -102,13 +102,13 @@ export function assignmentKey({ kind, item }: Assignment): string {
   }
 }
 
-/** Gives the map after `changes`; `complete` forgets what was there. */
+/** Makes the changes in the map and gives it; `complete` forgets what was there and gives another. */
 export function applyChanges(
-  before: Assignments,
+  known: Map<string, Assignment>,
   changes: readonly AssignmentChange[],
   complete = false,
 ): Map<string, Assignment> {
-  const after = complete ? new Map<string, Assignment>() : new Map(before);
+  const after = complete ? new Map<string, Assignment>() : known;
   for (const { remove, assignment } of changes) {
     const key = assignmentKey(assignment);
     if (remove) after.delete(key);

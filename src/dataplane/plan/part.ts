@@ -11,6 +11,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { NetworkId, NodeId, ServiceId } from '../../model/ids.js';
 import type { SandboxEndpoint } from '../sandbox.js';
+import { headOfState, withoutItems } from '../state-change.js';
 import { difference } from '../share-state.js';
 import type { Difference } from '../share-state.js';
 import type { Endpoint, NodeNetworkState, Overlay } from '../state.js';
@@ -137,13 +138,6 @@ const pairOf = (before: Overlay, after: Overlay): OverlayPair => ({
 
 const both = <T>({ gone, come }: Difference<T>): readonly T[] => [...gone, ...come];
 
-const headOfState = (state: NodeNetworkState): object => ({
-  ...state,
-  revision: 0,
-  overlays: [],
-  publishedPorts: [],
-});
-const withoutItems = (overlay: Overlay): Overlay => ({ ...overlay, endpoints: [], services: [] });
 const headOf = (overlay: Overlay): Overlay => ({ ...withoutItems(overlay), peers: [] });
 
 /**

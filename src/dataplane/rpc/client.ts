@@ -6,7 +6,11 @@
 import { Client, credentials, status as grpcStatus } from '@grpc/grpc-js';
 import type { MethodDefinition, ServiceError } from '@grpc/grpc-js';
 import type { TaskId } from '../../model/ids.js';
+import { OutsideError, SkepError } from '../../model/errors.js';
+import { toChangeMessage } from '../parse-change.js';
 import { toStateMessage } from '../parse-state.js';
+import { changeBetween } from '../state-change.js';
+import type { StateChange } from '../state-change.js';
 import type { NodeNetworkState } from '../state.js';
 import { loadDataplaneService, messageBytesMax } from './definition.js';
 import type { DataplaneStatus, TraceReply, VerifyReply } from './definition.js';
@@ -21,6 +25,8 @@ const verifyMs = 60_000;
 export class DataplaneClient {
   readonly #client: Client;
   readonly #service = loadDataplaneService();
+  /** What the daemon took last; null: not known. */
+  #taken: NodeNetworkState | null = null;
 
   /** @param socketPath `<run dir>/dataplane.sock` */
   constructor(socketPath: string) {
@@ -31,13 +37,32 @@ export class DataplaneClient {
     });
   }
 
-  /** Resolves once the state is on the daemon's disk; refused (`failedPrecondition`) if it holds a newer one. */
+  /**
+   * Resolves once the state is on the daemon's disk; refused (`failedPrecondition`) if it holds a newer one. What the daemon
+   * took before is not said again, where the two states share it (see share-state.ts): a call costs what has changed.
+   */
   async setState(state: NodeNetworkState, signal?: AbortSignal): Promise<void> {
-    await this.#call('SetState', toStateMessage(state), shortMs, signal);
+    const change = this.#taken && changeBetween(this.#taken, state);
+    this.#taken = null;
+    if (change === null || !(await this.#changeState(change, signal)))
+      await this.#call('SetState', toStateMessage(state), shortMs, signal);
+    this.#taken = state;
+  }
+
+  /** False when the daemon does not hold what is changed, or knows of no changes. */
+  async #changeState(change: StateChange, signal?: AbortSignal): Promise<boolean> {
+    try {
+      await this.#call('ChangeState', toChangeMessage(change), shortMs, signal);
+      return true;
+    } catch (err) {
+      if (err instanceof SkepError || (err instanceof OutsideError && !err.retryable)) return false;
+      throw err;
+    }
   }
 
   /** Makes the daemon forget the state and take all of ours out of the kernel. */
   async clearState(signal?: AbortSignal): Promise<void> {
+    this.#taken = null;
     await this.#call('ClearState', {}, shortMs, signal);
   }
 

@@ -16,6 +16,8 @@ import { toStatus } from './status.js';
 /** What the daemon can do; signals abort when the caller is gone or its deadline has passed. */
 export interface DataplaneMethods {
   setState(state: NodeNetworkState): Promise<void>;
+  /** A message of what has changed in the state; only the holder of that state can read it. */
+  changeState(change: unknown): Promise<void>;
   clearState(): Promise<void>;
   /** Resolves with the programmed revision. */
   waitProgrammed(revision: number, taskId: TaskId | null, signal: AbortSignal): Promise<number>;
@@ -45,6 +47,10 @@ export function createDataplaneServer(methods: DataplaneMethods, onBug: (err: un
   const implementation: UntypedServiceImplementation = {
     SetState: unary(async (request) => {
       await methods.setState(parseNodeNetworkState(request));
+      return {};
+    }),
+    ChangeState: unary(async (request) => {
+      await methods.changeState(request);
       return {};
     }),
     ClearState: unary(async () => {

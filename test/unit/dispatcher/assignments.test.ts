@@ -5,7 +5,11 @@ import {
   diffAssignments,
   sameAssignment,
 } from '../../../src/controlplane/dispatcher/assignments.js';
-import { assembleNodeNetworkState } from '../../../src/controlplane/agent/node-state.js';
+import {
+  assembleNodeNetworkState,
+  changeNodeNetworkState,
+} from '../../../src/controlplane/agent/node-state.js';
+import type { NodeNetworkState } from '../../../src/dataplane/state.js';
 import type { Assignment, AssignmentChange } from '../../../src/controlplane/rpc/assignment.js';
 import { applyChanges, formatChange, parseChange } from '../../../src/controlplane/rpc/assignment.js';
 import type { Store } from '../../../src/controlplane/store/store.js';
@@ -369,6 +373,8 @@ describe('diffAssignments', () => {
       const next = seededNumbers(seed);
       const pick = <T>(from: readonly T[]): T | undefined => from[Math.floor(next() * from.length)];
       let held = new Map<string, Assignment>();
+      let state: NodeNetworkState | undefined;
+      let changedInPart = 0;
       for (let round = 0; round < 60; round++) {
         await store.update((tx) => {
           const victim = pick(tx.list('task'));
@@ -401,9 +407,15 @@ describe('diffAssignments', () => {
         const wanted = assignmentsFor(store.view(), 'n1' as NodeId);
         const changes = diffAssignments(held, wanted);
         held = applyChanges(held, changes.map(through));
+        const assembled = assembleNodeNetworkState(held, round + 1);
+        const changed = state && changeNodeNetworkState(state, changes.map(through), round + 1);
+        if (changed) expect(changed).toEqual(assembled);
+        changedInPart += changed ? 1 : 0;
+        state = assembled;
         expect(sameMaps(held, wanted)).toBe(true);
         expect(diffAssignments(held, wanted)).toEqual([]);
       }
+      expect(changedInPart).toBeGreaterThan(10);
     },
   );
 });

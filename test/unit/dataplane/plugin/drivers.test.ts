@@ -8,7 +8,8 @@ import { NodeNetwork } from '../../../../src/dataplane/node-network.js';
 import { parseNodeNetworkState } from '../../../../src/dataplane/parse-state.js';
 import { ipamDriver } from '../../../../src/dataplane/plugin/ipam-driver.js';
 import { networkDriver } from '../../../../src/dataplane/plugin/network-driver.js';
-import { openEngineTableFile, openStateFile } from '../../../../src/dataplane/state-file.js';
+import { openEngineTableFile } from '../../../../src/dataplane/state-file.js';
+import { StateLog } from '../../../../src/dataplane/state-log.js';
 import { stateValue } from '../state/state-value.js';
 
 const ipam = (method: string, request: object): unknown => ipamDriver[`IpamDriver.${method}`]?.(request);
@@ -83,7 +84,7 @@ describe('NetworkDriver', () => {
   beforeEach(async () => {
     directory = await mkdtemp(join(tmpdir(), 'skep-driver-'));
     network = await NodeNetwork.load(
-      openStateFile(join(directory, 'state.json')),
+      new StateLog(join(directory, 'state.json')),
       openEngineTableFile(join(directory, 'endpoints.json')),
       'boot1',
       (err) => assert.fail(String(err)),

@@ -75,6 +75,7 @@ beforeEach(async () => {
   heard = [];
   methods = {
     setState: async (given) => void heard.push(given),
+    changeState: async (change) => void heard.push(change),
     clearState: async () => void heard.push('clear'),
     waitProgrammed: async (revision, taskId) => (heard.push([revision, taskId]), revision + 1),
     status: () => ({
@@ -112,6 +113,43 @@ test('every call arrives as it was made', async () => {
   assert.deepEqual({ ...(await client.status()) }, methods.status());
   assert.deepEqual({ ...(await client.verify()) }, { ...verified, repaired: 0, equal: false });
   assert.deepEqual({ ...(await client.verify({ repair: true })) }, { ...verified, repaired: 2, equal: true });
+});
+
+test('of a state that was taken only the change is said; the whole again when the daemon holds another', async () => {
+  const [overlay] = state.overlays;
+  assert(overlay);
+  const later = (revision: number): NodeNetworkState => ({
+    ...state,
+    revision,
+    overlays: [{ ...overlay, services: [] }],
+  });
+  await client.setState(state);
+  await client.setState(later(11));
+  const change = {
+    nodeId: 'node1',
+    baseRevision: 10,
+    revision: 11,
+    overlays: [
+      { id: 'net1', endpoints: [], removedEndpoints: [], services: [], removedServices: ['web', 'web2'] },
+    ],
+    publishedPorts: [],
+    removedPorts: [],
+  };
+  assert.deepEqual(
+    JSON.parse(JSON.stringify(heard)),
+    [state, change].map((one) => JSON.parse(JSON.stringify(one)) as unknown),
+  );
+  methods = { ...methods, changeState: () => Promise.reject(new SkepError('failedPrecondition', 'another')) };
+  await client.setState(later(12));
+  assert.deepEqual(heard.at(-1), later(12));
+  // Who cannot be told whether it was taken is told all of it.
+  methods = { ...methods, changeState: () => Promise.reject(new OutsideError('busy', true)) };
+  await assert.rejects(client.setState(later(13)), /busy/);
+  await client.setState(later(13));
+  assert.deepEqual(heard.at(-1), later(13));
+  await client.clearState();
+  await client.setState(later(14));
+  assert.deepEqual(heard.at(-1), later(14));
 });
 
 test('a state that contradicts itself is refused before anyone acts on it', async () => {

@@ -6,11 +6,8 @@ import { afterEach, beforeEach, test } from 'vitest';
 import { NodeNetwork } from '../../../../src/dataplane/node-network.js';
 import { parseNodeNetworkState } from '../../../../src/dataplane/parse-state.js';
 import type { EngineEndpoint } from '../../../../src/dataplane/state-file.js';
-import {
-  DamagedFileError,
-  openEngineTableFile,
-  openStateFile,
-} from '../../../../src/dataplane/state-file.js';
+import { DamagedFileError, openEngineTableFile } from '../../../../src/dataplane/state-file.js';
+import { StateLog } from '../../../../src/dataplane/state-log.js';
 import type { Ip, Mac } from '../../../../src/model/addresses.js';
 import type { NetworkId } from '../../../../src/model/ids.js';
 import { stateValue } from './state-value.js';
@@ -29,7 +26,7 @@ const tablePath = (): string => join(directory, 'endpoints.json');
 async function load(bootId = 'boot1'): Promise<{ network: NodeNetwork; damaged: unknown[] }> {
   const damaged: unknown[] = [];
   const network = await NodeNetwork.load(
-    openStateFile(statePath()),
+    new StateLog(statePath()),
     openEngineTableFile(tablePath()),
     bootId,
     (err) => damaged.push(err),

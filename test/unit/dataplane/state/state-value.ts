@@ -44,7 +44,7 @@ export const stateValue = () => ({
       ],
       services: [
         { id: 'web', name: 'web', aliases: ['www'], vip: '10.0.1.4', scheduler: 'mh', affinityS: 300 },
-        { id: 'rr', name: 'rr', aliases: [] as string[], vip: '', scheduler: 'rr', affinityS: 0 },
+        { id: 'web2', name: 'web2', aliases: [] as string[], vip: '', scheduler: 'rr', affinityS: 0 },
       ],
     },
   ],
