@@ -5,6 +5,7 @@
 #include "counters.h"
 #include "fragments.h"
 #include "mesh.h"
+#include "reset.h"
 
 #define AF_INET 2
 
@@ -92,7 +93,7 @@ static __always_inline int mesh_reply(struct __sk_buff *skb)
   struct flow *reply = find_flow(&key, &established);
   if (!reply || !(reply->flags & FLOW_REPLY))
     /* To the node itself: perhaps it called the alias. Else the flow has ended, and the client would not know this source. */
-    return packet.destination == settings->own_address ? TC_ACT_OK : TC_ACT_SHOT;
+    return packet.destination == settings->own_address ? TC_ACT_OK : answer_with_reset(skb, &packet);
   follow_reply(&key, reply, established, packet.events, bpf_ktime_get_coarse_ns());
   if (kind == PACKET_FIRST_FRAGMENT) remember_fragment(&packet, 0, reply, 0);
   if (server_of(reply)) count_reply(skb, &packet, reply->real_server);

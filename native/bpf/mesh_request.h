@@ -8,8 +8,8 @@
 
 #include "fragments.h"
 #include "mesh.h"
+#include "reset.h"
 #include "serving.h"
-#include "too_large.h"
 
 static __always_inline bool is_loopback_address(__be32 address) { return (address & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000); }
 
@@ -21,14 +21,19 @@ static __always_inline __u32 virtual_server_of(const struct packet *packet)
   return server ? *server : 0;
 }
 
+/* For the host's chains: what this packet has to do with us. */
+static __always_inline void mark_request(struct __sk_buff *skb, __u32 index)
+{
+  struct virtual_server *server = bpf_map_lookup_elem(&skep_virtual_servers, &index);
+  if (server) skb->mark = server->mark;
+}
+
 /* Sends a rewritten request on its way. Its frame must already bear the task's MAC, unless it goes by the host. */
 static __always_inline int send_to_task(struct __sk_buff *skb, const struct settings *settings, const struct real_server *server,
                                         bool by_host, bool loopback)
 {
   if (!by_host) return loopback ? bpf_redirect(settings->host_link, 0) : bpf_redirect_peer(settings->host_link, 0);
-  __u32 index = server->virtual_server;
-  struct virtual_server *virtual_server = bpf_map_lookup_elem(&skep_virtual_servers, &index);
-  if (virtual_server) skb->mark = virtual_server->mark;
+  mark_request(skb, server->virtual_server);
   /* Comes in by lo again: only so does it lose the route it left with. */
   return loopback ? bpf_redirect(LOOPBACK_LINK, BPF_F_INGRESS) : TC_ACT_OK;
 }
@@ -98,7 +103,12 @@ static __always_inline int mesh_request(struct __sk_buff *skb, bool loopback)
     return TC_ACT_OK;
   int verdict;
   struct real_server *server = serve(&key, &packet, index, client, loopback ? FLOW_LOOPBACK : 0, &flow, established, &verdict);
-  if (!server || !flow) return verdict;
+  if (!server || !flow) {
+    if (verdict == VERDICT_RESET && !loopback) return answer_with_reset(skb, &packet);
+    /* Perhaps of a flow that was forgotten: the node's own TCP shall see it, whatever its firewall does, and reset it. */
+    if (packet.protocol == IPPROTO_TCP && !(packet.events & EVENT_OPEN)) mark_request(skb, index);
+    return verdict == VERDICT_RESET ? TC_ACT_OK : verdict;
+  }
 
   bool too_large = packet.segment_bytes > settings->mtu_bytes;
   if (too_large && packet.unfragmentable && !loopback) {

@@ -25,6 +25,15 @@ static __always_inline __u16 checksum_plus(__u16 checksum, __u32 difference)
   return ~((sum & 0xffff) + (sum >> 16));
 }
 
+/* Of a header whose checksum field is 0, and of what else counts. */
+static __always_inline __u16 checksum_of(const void *header, __u32 bytes, __u32 sum)
+{
+  const __u16 *half = header;
+  __u32 of_header = 0;
+  for (__u32 i = 0; i < bytes / 2; i++) of_header += half[i];
+  return checksum_plus(0xffff, checksum_difference(0, of_header, sum));
+}
+
 static __always_inline void copy_mac(void *to, const void *from)
 {
   __u16 *target = to;
@@ -32,6 +41,15 @@ static __always_inline void copy_mac(void *to, const void *from)
   target[0] = mac[0];
   target[1] = mac[1];
   target[2] = mac[2];
+}
+
+/* Back to where it came from. */
+static __always_inline void turn_frame(struct ethhdr *ethernet)
+{
+  __u16 mac[3];
+  copy_mac(mac, ethernet->h_dest);
+  copy_mac(ethernet->h_dest, ethernet->h_source);
+  copy_mac(ethernet->h_source, mac);
 }
 
 /* Gives the frame new Ethernet addresses; NULL leaves one as it is. */

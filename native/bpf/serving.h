@@ -89,9 +89,11 @@ static __always_inline bool is_open(__u32 virtual_server)
   return server && server->slot_count;
 }
 
+#define VERDICT_RESET (-2) /* none of tc's: the caller answers */
+
 /*
  * The real server of a request, whose flow was looked up before and may be begun now: then *flow is the new one. NULL: there is none,
- * and *verdict says what becomes of the packet.
+ * and *verdict says what becomes of the packet; VERDICT_RESET: it belongs to a flow that has just ended, which no stack knows of.
  * A flow whose real server has gone is void; so is one that is opened again after its end, or while its real server drains.
  * Nothing ends a UDP flow, so it leaves a real server that drains at its next packet if there is another one. The entry of its
  * replies is left to expire: what the former one has yet to answer still reaches the client.
@@ -114,11 +116,12 @@ static __always_inline struct real_server *serve(const struct flow_key *key, con
       forget_request(key, *flow);
     else
       forget_flow(key, *flow);
+    if (packet->protocol == IPPROTO_TCP) *verdict = VERDICT_RESET;
   }
   if (!(packet->events & EVENT_OPEN) && packet->protocol != IPPROTO_UDP) return NULL;
   int beginning = begin_flow(key, virtual_server, client, flags);
   if (beginning != BEGUN) {
-    if (beginning == NO_ROOM) *verdict = TC_ACT_SHOT;
+    *verdict = beginning == NO_ROOM ? TC_ACT_SHOT : TC_ACT_OK;
     return NULL;
   }
   *flow = bpf_map_lookup_elem(&skep_young_flows, key);

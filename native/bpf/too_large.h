@@ -58,10 +58,7 @@ static __noinline int answer_too_large(struct __sk_buff *skb, const struct packe
   if (!ethernet) return TC_ACT_SHOT;
   struct iphdr *ip = (void *)(ethernet + 1);
   struct icmp_header *icmp = (void *)(ip + 1);
-  __u16 mac[3];
-  copy_mac(mac, ethernet->h_dest);
-  copy_mac(ethernet->h_dest, ethernet->h_source);
-  copy_mac(ethernet->h_source, mac);
+  turn_frame(ethernet);
   ethernet->h_proto = bpf_htons(ETH_P_IP);
   *ip = (struct iphdr){.version = 4,
                        .ihl = 5,
@@ -72,9 +69,7 @@ static __noinline int answer_too_large(struct __sk_buff *skb, const struct packe
                        .daddr = packet->source};
   *icmp = (struct icmp_header){.type = ICMP_DEST_UNREACH, .code = ICMP_FRAG_NEEDED, .mtu = bpf_htons(mtu_bytes)};
   icmp->checksum = checksum_plus(0xffff, sum + *(__u16 *)icmp + icmp->mtu);
-  __u32 header_sum = 0;
-  for (__u32 i = 0; i < sizeof *ip / 2; i++) header_sum += ((__u16 *)ip)[i];
-  ip->check = checksum_plus(0xffff, header_sum);
+  ip->check = checksum_of(ip, sizeof *ip, 0);
   return bpf_redirect(skb->ifindex, 0);
 }
 

@@ -7,6 +7,7 @@
 #define SKEP_VIP_H
 
 #include "fragments.h"
+#include "reset.h"
 #include "serving.h"
 
 /* To the real server's MAC: the bridge carries it on; a bridge does not send a frame back to the port it came from. */
@@ -66,7 +67,7 @@ static __always_inline int vip_request(struct __sk_buff *skb)
   struct flow *flow = find_flow(&key, &established);
   int verdict;
   struct real_server *server = serve(&key, &packet, *index, 0, 0, &flow, established, &verdict);
-  if (!server || !flow) return verdict;
+  if (!server || !flow) return verdict == VERDICT_RESET ? answer_with_reset(skb, &packet) : verdict;
   if (kind == PACKET_FIRST_FRAGMENT) remember_fragment(&packet, vip.vni, flow, 0);
   count_request(skb, &packet, flow->real_server);
   return send_to_server(skb, server);

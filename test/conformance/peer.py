@@ -24,6 +24,7 @@ IP_PKTINFO, IP_RECVERR = 8, 11
 IPPROTO_SCTP = 132
 
 connections = {}
+served = {}  # by the client's endpoint: the socket, and why it ended
 loads = {}
 streams = {}
 lock = threading.Lock()
@@ -72,8 +73,10 @@ def listen(protocol, port, address="0.0.0.0"):
 
 def serve(sock):
     """`who` gives the identity; `give N` N bytes; `take N` reads N bytes and gives their digest."""
+    connection = {"sock": sock, "ended": None}
     try:
         who = identity(sock.getpeername(), sock.getsockname())
+        served[who["client"]] = connection
         with sock, sock.makefile("rwb") as stream:
             for line in stream:
                 command, _, argument = line.decode().strip().partition(" ")
@@ -84,8 +87,21 @@ def serve(sock):
                 else:
                     stream.write((json.dumps(who) + "\n").encode())
                 stream.flush()
-    except OSError:
-        pass  # the client's end tells what happened
+    except OSError as err:
+        connection["ended"] = err  # seldom asked for: the client's end tells what happened
+
+
+def speak_until_failure(client):
+    """What a server learns that goes on sending to a client. The thread that serves it reads, and so may hear first."""
+    started = time.monotonic()
+    connection = served[client]
+    while time.monotonic() < started + TIMEOUT_S and not connection["ended"]:
+        try:
+            connection["sock"].send(b".")
+        except OSError as err:
+            connection["ended"] = connection["ended"] or err
+        time.sleep(0.02)
+    return failure(connection["ended"] or TimeoutError(), started)
 
 
 def pattern(count):
@@ -493,6 +509,7 @@ def has_sctp():
 
 OPS = {
     "listen": listen,
+    "speakUntilFailure": speak_until_failure,
     "open": open_connection,
     "ask": ask,
     "transfer": transfer,

@@ -138,6 +138,11 @@ export class Peer implements AsyncDisposable {
     return this.#request('listen', { port, protocol });
   }
 
+  /** A server's side of the connection whose client is `client` (`address:port` as it saw it): sends until that fails. */
+  speakUntilFailure(client: string): Promise<Failure> {
+    return this.#request('speakUntilFailure', { client });
+  }
+
   /** @param anySource the kernel chooses the source of answers, as with servers that know only 0.0.0.0 */
   listenUdp(port: number, anySource = false): Promise<null> {
     return this.#request('listenUdp', { port, anySource });

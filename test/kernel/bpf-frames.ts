@@ -24,6 +24,9 @@ export interface FrameOptions {
   readonly to: string;
   /** TCP: letters of FSRPA. */
   readonly flags?: string;
+  /** TCP's numbers, 0 unless given. */
+  readonly sequence?: number;
+  readonly acknowledged?: number;
   readonly chunk?: keyof typeof chunks;
   readonly payloadBytes?: number;
   readonly unfragmentable?: boolean;
@@ -78,6 +81,8 @@ function segment(transport: Transport, options: FrameOptions): Buffer {
   const all = Buffer.concat([header, payload]);
   switch (transport) {
     case 'tcp':
+      all.writeUInt32BE(options.sequence ?? 0, 4);
+      all.writeUInt32BE(options.acknowledged ?? 0, 8);
       all[12] = 0x50;
       all[13] = [...(options.flags ?? 'A')].reduce(
         (bits, letter) => bits | flagBits[letter as keyof typeof flagBits],
@@ -134,6 +139,12 @@ function endpoint(text: string): { address: string; port: number } {
   const [address = '', port = '0'] = text.split(':');
   return { address, port: Number(port) };
 }
+
+/** Of a TCP frame without IP options: its sequence number and what it acknowledges. */
+export const tcpNumbers = (octets: Buffer): { readonly sequence: number; readonly acknowledged: number } => ({
+  sequence: octets.readUInt32BE(38),
+  acknowledged: octets.readUInt32BE(42),
+});
 
 /** A frame as one line: addresses, ports, flags; what it quotes; and what is wrong with its checksums. */
 export function readFrame(octets: Buffer): string {

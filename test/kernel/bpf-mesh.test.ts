@@ -7,7 +7,7 @@ import type { Mac } from '../../src/model/addresses.js';
 import type { Outcome, ProgramName } from './bpf-balancer.js';
 import { aliasOf, mark, node, taskMac, TestBalancer } from './bpf-balancer.js';
 import type { FrameOptions, Transport } from './bpf-frames.js';
-import { fragments, frame, icmpError, macsOf, readFrame, reassemble } from './bpf-frames.js';
+import { fragments, frame, icmpError, macsOf, readFrame, reassemble, tcpNumbers } from './bpf-frames.js';
 
 let balancer: TestBalancer;
 beforeAll(() => {
@@ -326,10 +326,47 @@ describe('draining', () => {
     publish('tcp', [5]);
     establish(request.from);
     balancer.setServer(1, 0, { task: 7, generation: 2 });
-    expect(line(ask('tcp', { flags: 'A' }))).toBe('ok: tcp 198.51.100.9:4000 > 192.0.2.1:8080 A');
+    expect(line(ask('tcp', { flags: 'A' }))).toBe('redirect: tcp 192.0.2.1:8080 > 198.51.100.9:4000 R');
     expect(balancer.flows()).toEqual([]);
     expect(balancer.active(1, 0)).toBe(1); // userspace zeroes it with the new generation, not the programs
     expect(open(request.from)).toBe(7);
+  });
+});
+
+describe('a flow that is gone', () => {
+  const macs = { from: taskMac(5) };
+  const back = 'tcp 198.51.100.9:4000 > 240.64.64.5:80';
+
+  test.each([
+    [{ flags: 'A', sequence: 10, acknowledged: 0xfffffff0 }, 'R', { sequence: 0xfffffff0, acknowledged: 0 }],
+    [{ flags: 'PA', payloadBytes: 1000, acknowledged: 7 }, 'R', { sequence: 7, acknowledged: 0 }],
+    [{ flags: 'SA', acknowledged: 1 }, 'R', { sequence: 1, acknowledged: 0 }],
+    [{ flags: 'F', sequence: 10, payloadBytes: 5 }, 'RA', { sequence: 0, acknowledged: 16 }],
+    [{ flags: 'S', sequence: 0xffffffff, payloadBytes: 0 }, 'RA', { sequence: 0, acknowledged: 0 }],
+  ])('the task that still believes in it is reset: %j', (options, flags, numbers) => {
+    const outcome = answer('tcp', { ...options, macs });
+    expect(line(outcome)).toBe(`redirect: ${back} ${flags}`);
+    expect(tcpNumbers(outcome.frame)).toEqual(numbers);
+    expect(macsOf(outcome.frame)).toBe(`${macs.from} < 00:00:00:00:00:00`);
+    expect(outcome.frame.length).toBe(54);
+  });
+
+  test.each([
+    ['a reset', 'tcp', { flags: 'RA' }],
+    ['a datagram', 'udp', {}],
+    ['an association', 'sctp', {}],
+  ] as const)('%s is not answered', (_, transport, options) => {
+    expect(answer(transport, options).verdict).toBe('drop');
+  });
+
+  test('the client of a real server that is gone is reset by the node it called', () => {
+    publish('tcp', [5, 6]);
+    establish(request.from);
+    balancer.removeServer(1, 0);
+    const outcome = ask('tcp', { flags: 'PA', acknowledged: 99 });
+    expect(line(outcome)).toBe('redirect: tcp 192.0.2.1:8080 > 198.51.100.9:4000 R');
+    expect(tcpNumbers(outcome.frame)).toEqual({ sequence: 99, acknowledged: 0 });
+    expect(line(answer('tcp', { flags: 'PA', acknowledged: 3 }))).toBe(`redirect: ${back} R`);
   });
 });
 
@@ -397,8 +434,8 @@ describe('the node’s own calls', () => {
 });
 
 describe('replies', () => {
-  test('of no flow go nowhere, unless they are the node’s own', () => {
-    expect(answer('tcp', { flags: 'A' }).verdict).toBe('drop');
+  test('of no flow never reach the client, unless that is the node itself', () => {
+    expect(answer('udp').verdict).toBe('drop');
     expect(answer('tcp', { flags: 'A', to: `${node.own}:4000` }).verdict).toBe('ok');
     expect(
       line(send('skep_return', 'tcp', { from: '10.0.0.5:80', to: `${node.own}:4000`, flags: 'A' })),

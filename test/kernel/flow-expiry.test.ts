@@ -4,7 +4,8 @@
  */
 import { hrtime } from 'node:process';
 import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, test } from 'vitest';
-import { flowTimeouts, loadPrograms } from '../../src/dataplane/ebpf/bpf.js';
+import { loadPrograms } from '../../src/dataplane/ebpf/bpf.js';
+import { flowIdleLimits } from '../../src/dataplane/plan/load-balancer.js';
 import type { BpfMap, LoadedPrograms, MapEntry } from '../../src/dataplane/ebpf/bpf.js';
 import { TestBpffs } from '../support/bpf-object.js';
 
@@ -232,7 +233,7 @@ describe('idle flows', () => {
     put('skep_flows', { flags: answered | established, idleS: 25 });
     put('skep_young_flows', { protocol: udp, client: 2, idleS: 31 });
     expect(await loaded.expireFlows()).toMatchObject({ expired: 1, established: 1 });
-    expect(flowTimeouts.tcpEstablishedS).toBe(432_000);
+    expect(flowIdleLimits.tcpEstablishedS).toBe(432_000);
   });
 });
 

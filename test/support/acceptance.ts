@@ -371,6 +371,56 @@ function sessionOf(engine: EngineName): void {
     expect(callersSeen(fromWeb)).toEqual([own.addresses['mynet']]);
   });
 
+  testOnce(
+    '3a. a service on several networks: each knows it by its VIP there, by that network’s aliases, and calls it',
+    async () => {
+      await cluster.docker(manager, 'network create --driver overlay side');
+      const create = 'service create --detach --network';
+      await cluster.docker(manager, `${create} side --name sideprobe skep/busybox:lab sleep 86400`);
+      await cluster.docker(
+        manager,
+        `${create} name=mynet --network name=side,alias=sidekick --name pair --replicas 2 skep/whoami:lab`,
+      );
+      const running = (service: string, count: number): Promise<RunningTask[]> =>
+        eventually(
+          `${service} runs`,
+          convergeDeadlineMs,
+          () => observeTasks(cluster.lab, manager, service),
+          (tasks) => expect(tasks).toHaveLength(count),
+        );
+      const [[sideProbe], pair] = await Promise.all([running('sideprobe', 1), running('pair', 2)]);
+      if (!sideProbe) throw new Error('no probe on side');
+      const format = '{{range .Endpoint.VirtualIPs}}{{.NetworkID}}={{.Addr}},{{end}}';
+      const vips = await cluster.docker(manager, `service inspect -f ${format} pair`);
+      for (const [from, network, names, others] of [
+        [probe, 'mynet', ['pair'], ['sidekick']],
+        [sideProbe, 'side', ['pair', 'sidekick'], ['web', 'probe']],
+      ] as const) {
+        const id = await cluster.docker(manager, `network inspect -f {{.Id}} ${network}`);
+        const vip = new RegExp(`${id}=([0-9.]+)/`).exec(vips)?.[1];
+        for (const name of names) expect(await resolve(from, name)).toEqual([vip]);
+        expect(await resolve(from, 'tasks.pair')).toEqual(
+          pair.map(({ addresses }) => addresses[network]).sort(),
+        );
+        for (const name of others)
+          expect(await inTask(from, `nslookup -type=a ${name} 2>&1 || true`)).toContain('NXDOMAIN');
+        const answers = (await inTask(from, 'for i in 1 2 3 4; do wget -q -O - http://pair/; done')).split(
+          '\n',
+        );
+        expect(answers.map((answer) => answer.split(' ')[1])).toEqual(Array(4).fill(from.addresses[network]));
+        const byTask = answersByTask(Object.fromEntries(answers.map((answer) => [answer, 1])), pair);
+        expect(Object.keys(byTask).sort()).toEqual(pair.map(({ name }) => name).sort());
+      }
+      await cluster.docker(manager, 'service rm pair sideprobe');
+      await eventually(
+        'side is free',
+        convergeDeadlineMs,
+        () => cluster.lab.exec(manager, ['docker', 'network', 'rm', 'side'], { deadlineMs: 30_000 }),
+        ({ exitCode }) => expect(exitCode).toBe(0),
+      );
+    },
+  );
+
   test('4. a killed container is replaced, and calls to the VIP fail no longer than the detection takes', async () => {
     const [victim, ...others] = await webRuns(3);
     if (!victim) throw new Error('no task of web');

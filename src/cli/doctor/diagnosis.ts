@@ -85,9 +85,8 @@ export const checks = {
   },
   xtMark: {
     title: 'iptables mark match (xt_mark)',
-    why: 'accepts what was balanced',
+    why: 'accepts what was balanced, whatever the firewall of the host does',
     mend: ['kernel', 'module xt_mark'],
-    engine: 'ipvs',
   },
   xtAddrtype: {
     title: 'iptables addrtype match (xt_addrtype)',

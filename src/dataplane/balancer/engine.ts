@@ -9,10 +9,18 @@ import type { Ip } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
 import type { BalancerPlan, EngineName } from '../plan/balancing.js';
 import type { Op } from '../plan/diff.js';
-import type { AliasNode, Frontend, LocalAddress, Mesh, RealServer, VirtualServer } from '../plan/objects.js';
+import type {
+  AliasNode,
+  Frontend,
+  IpvsTimeouts,
+  LocalAddress,
+  Mesh,
+  RealServer,
+  VirtualServer,
+} from '../plan/objects.js';
 
-/** What a table holds. The last three only in the host's scope, and only with `ebpf`. */
-export type BalancerObject = VirtualServer | RealServer | LocalAddress | AliasNode | Mesh;
+/** What a table holds. Timeouts only with `ipvs`; the last three only with `ebpf`, and only in the host's scope. */
+export type BalancerObject = VirtualServer | RealServer | IpvsTimeouts | LocalAddress | AliasNode | Mesh;
 export type BalancerOp = Op & { readonly object: BalancerObject };
 
 /** The table of one scope. Methods reject with OutsideError (KernelError, NetlinkError). */

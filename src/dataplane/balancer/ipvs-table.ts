@@ -5,7 +5,7 @@ import { Ipvs } from '../netlink/ipvs.js';
 import { isErrno } from '../netlink/netlink-error.js';
 import { opLine } from '../plan/diff.js';
 import { isOurMark, udpVipBit } from '../plan/names.js';
-import type { RealServer, VirtualServer } from '../plan/objects.js';
+import type { IpvsTimeouts, RealServer, VirtualServer } from '../plan/objects.js';
 import type {
   BalancedFlow,
   BalancerOp,
@@ -35,9 +35,11 @@ export class IpvsTable implements BalancerTable {
     this.ipvs[Symbol.dispose]();
   }
 
-  /** Those found by mark; others are strangers'. Rejects with NetlinkError. */
-  async observe(): Promise<(VirtualServer | RealServer)[]> {
-    const found: (VirtualServer | RealServer)[] = [];
+  /** Servers found by mark (others are strangers') and the timeouts. Rejects with NetlinkError. */
+  async observe(): Promise<(VirtualServer | RealServer | IpvsTimeouts)[]> {
+    const found: (VirtualServer | RealServer | IpvsTimeouts)[] = [
+      { kind: 'ipvsTimeouts', ...(await this.ipvs.timeouts()) },
+    ];
     for (const { key, scheduler, persistenceS } of await this.ipvs.listVirtualServers()) {
       if (key.kind !== 'fwmark' || key.family !== 4) continue;
       const mark = key.fwmark;
@@ -89,6 +91,8 @@ export class IpvsTable implements BalancerTable {
   async #applyOne({ op, object }: BalancerOp): Promise<void> {
     if (object.kind === 'virtualServer') return this.#applyVirtualServer(op, object);
     if (object.kind === 'realServer') return this.#applyRealServer(op, object);
+    // They are never made or removed, so putting them is all there is.
+    if (object.kind === 'ipvsTimeouts' && op !== 'delete') return this.ipvs.setTimeouts(object);
     throw new KernelError(`${object.kind} in IPVS`, 'EINVAL');
   }
 

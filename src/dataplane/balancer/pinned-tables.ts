@@ -12,7 +12,8 @@ import { errnoOf, KernelError } from '../kernel/kernel-error.js';
 import type { Program } from './engine.js';
 import type { NodeTables } from './node-tables.js';
 
-const layoutName = `v${limits.LAYOUT_VERSION}`;
+/** The directory of the maps of this daemon's layout. */
+export const layoutName = `v${limits.LAYOUT_VERSION}`;
 const layoutNames = /^v\d+$/;
 
 /**

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import type { FlowCounts, FlowTimeouts, LoadedMap, LoadedProgram } from '../../../native/native.js';
 import { errnoOf, KernelError } from '../kernel/kernel-error.js';
 import { native } from '../native.js';
+import { flowIdleLimits } from '../plan/load-balancer.js';
 
 /** One entry as the kernel holds it. */
 export interface MapEntry {
@@ -88,19 +89,6 @@ export interface LoadedPrograms extends Disposable {
 }
 
 /**
- * How long flows may be idle. Established ones as long as nf_conntrack lets them (Linux 6.1), answered UDP as long as IPVS; a
- * half-open one as long as a client's SYN retries usually take.
- */
-export const flowTimeouts: FlowTimeouts = {
-  tcpEstablishedS: 432_000,
-  tcpHalfOpenS: 60,
-  tcpClosedS: 120,
-  udpAnsweredS: 300,
-  udpUnansweredS: 30,
-  sctpEstablishedS: 432_000,
-};
-
-/**
  * Loads the programs of `objectPath` with their maps pinned by name in `pinDirectory`; what is pinned there is used as it is.
  * A bpffs is mounted when there is none (see {@link ensureBpffs}).
  * @param capacities entries of the maps that shall not have what the object says; without effect on those pinned
@@ -129,7 +117,7 @@ export function loadPrograms({
     return map.fd;
   };
   return {
-    async expireFlows(timeouts = flowTimeouts) {
+    async expireFlows(timeouts = flowIdleLimits) {
       const fds = {
         flows: fdOf('skep_flows'),
         youngFlows: fdOf('skep_young_flows'),

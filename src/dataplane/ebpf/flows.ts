@@ -1,6 +1,6 @@
 /** Flows as the programs keep them, for reading. A mesh flow's reply entry tells nothing that its request's does not. */
 import type { BalancedFlow } from '../balancer/engine.js';
-import { flowTimeouts } from './bpf.js';
+import { flowIdleLimits } from '../plan/load-balancer.js';
 import type { MapEntry } from './bpf.js';
 import type { Image, Maps } from './image.js';
 import { ipv4Text } from './ipv4.js';
@@ -66,9 +66,9 @@ const isAgreed = (protocol: BalancedFlow['protocol'], flags: number): boolean =>
 /** As the expiry has it: native/src/flows.c. */
 function timeoutS(protocol: BalancedFlow['protocol'], flags: number, isMesh: boolean): number {
   const agreed = isAgreed(protocol, flags);
-  if (protocol === 'udp') return agreed ? flowTimeouts.udpAnsweredS : flowTimeouts.udpUnansweredS;
+  if (protocol === 'udp') return agreed ? flowIdleLimits.udpAnsweredS : flowIdleLimits.udpUnansweredS;
   const fins = isMesh ? FLOW_CLIENT_FIN | FLOW_SERVER_FIN : FLOW_CLIENT_FIN;
-  if ((flags & FLOW_RESET) !== 0 || (flags & fins) === fins) return flowTimeouts.tcpClosedS;
-  if (!agreed) return flowTimeouts.tcpHalfOpenS;
-  return protocol === 'tcp' ? flowTimeouts.tcpEstablishedS : flowTimeouts.sctpEstablishedS;
+  if ((flags & FLOW_RESET) !== 0 || (flags & fins) === fins) return flowIdleLimits.tcpClosedS;
+  if (!agreed) return flowIdleLimits.tcpHalfOpenS;
+  return protocol === 'tcp' ? flowIdleLimits.tcpEstablishedS : flowIdleLimits.sctpEstablishedS;
 }

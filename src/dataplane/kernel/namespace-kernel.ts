@@ -35,6 +35,7 @@ const adapterOf: Readonly<Record<ObjectKind, Adapter>> = {
   jump: 'iptables',
   virtualServer: 'table',
   realServer: 'table',
+  ipvsTimeouts: 'table',
   localAddress: 'table',
   aliasNode: 'table',
   mesh: 'table',

@@ -52,8 +52,9 @@ const rank: Readonly<Record<ObjectKind, number>> = {
   mesh: 13,
   localAddress: 14,
   filter: 15,
-  virtualServer: 16,
-  realServer: 17,
+  ipvsTimeouts: 16,
+  virtualServer: 17,
+  realServer: 18,
 };
 
 /** From here on an object directs packets at backends rather than making them reachable. */

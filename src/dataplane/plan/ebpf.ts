@@ -14,7 +14,7 @@ import type { BalancerPlan } from './balancing.js';
 import { acceptReplies, adminFilters, chainOfAdmin, jump, jumpToAdmin } from './firewall.js';
 import type { BalancedFrontend } from './load-balancer.js';
 import { balancedPorts, balancedVips } from './load-balancer.js';
-import { hostLinkName, overlayClass } from './names.js';
+import { anyMarkOfOurs, hostLinkName, overlayClass } from './names.js';
 import type { Address, AliasNode, Chain, Filter, Jump, KernelObject, Link, Sysctl } from './objects.js';
 
 /** Programs of the object file that are attached, each always on the same side of its devices. */
@@ -112,14 +112,23 @@ const hostSysctls: readonly Sysctl[] = (
 ).map(([name, value]) => ({ kind: 'sysctl', path: `net/ipv4/conf/${name}`, value }));
 
 /**
- * Accepts ahead of Docker's policy for requests that take the host's road, and no tracking of what the programs track. A local
+ * Accepts ahead of Docker's policy for requests that take the host's road, and for what the node's own TCP is to reset, its flow
+ * being forgotten; and no tracking of what the programs track. A local
  * container's packet may have been tracked on its bridge, before a program saw it (br_netfilter); then the engine's
  * masquerading of what leaves that bridge must pass it over, or the task would see the node for its client.
  */
 export function hostChains(aliasRange: Cidr): (Chain | Jump)[] {
   return [
     chainOfAdmin,
-    { kind: 'chain', table: 'filter', name: 'SKEP-INPUT', rules: [jumpToAdmin] },
+    {
+      kind: 'chain',
+      table: 'filter',
+      name: 'SKEP-INPUT',
+      rules: [
+        jumpToAdmin,
+        `-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m mark --mark ${anyMarkOfOurs} -j ACCEPT`,
+      ],
+    },
     {
       kind: 'chain',
       table: 'filter',

@@ -78,6 +78,7 @@ export function ownsInHost(object: KernelObject): boolean {
     case 'namespace':
     case 'sysctl':
     case 'fdb':
+    case 'ipvsTimeouts': // read wherever IPVS is, never made
       return false;
   }
 }

@@ -8,6 +8,7 @@
  * `conn_reuse_mode=1` (the kernel's default, written down as balancing depends on it: a client port seen again after
  * TIME_WAIT is a new flow and is balanced anew); `sloppy_tcp=0`, as picking up a flow in its middle would send it to
  * whichever backend is next, which resets it anyway; `expire_quiescent_template=1`, so that affinity to a draining task ends.
+ * The timeouts are the kernel's own until somebody sets them, and 900 s for idle TCP is Swarm's best known fault.
  *
  * Nothing ends a UDP flow, and IPVS keeps it at a real server of weight 0 for as long as packets come. So for UDP a task that
  * drains is no real server at all while others serve, and expire_nodest_conn moves its flows at their next packet. A VIP has
@@ -19,7 +20,7 @@ import { nodeAliasCidr } from '../state.js';
 import type { BalancerPlan } from './balancing.js';
 import { acceptReplies, chainOfAdmin, jump, jumpToAdmin } from './firewall.js';
 import type { BalancedFrontend } from './load-balancer.js';
-import { balancedPorts, balancedVips } from './load-balancer.js';
+import { balancedPorts, balancedVips, flowIdleLimits } from './load-balancer.js';
 import {
   anyMarkOfOurs,
   bridgeName,
@@ -34,6 +35,7 @@ import type {
   Frontend,
   IpSet,
   IpSetEntry,
+  IpvsTimeouts,
   Jump,
   KernelObject,
   RealServer,
@@ -48,25 +50,33 @@ export const ipvsPlan: BalancerPlan = {
     const servers = balancedVips(overlay).flatMap(dress);
     return [
       ...(overlay.ingress ? planTransit(state, overlay) : []),
-      ...(servers.length > 0 ? [...balancerSysctls, ...overlayChains(), ...servers] : []),
+      ...(servers.length > 0 ? [...balancerSettings, ...overlayChains(), ...servers] : []),
     ];
   },
   planHost: (state, ingress) => [
-    ...balancerSysctls,
+    ...balancerSettings,
     ...hostChains(state.aliasRange),
     ...balancedPorts(state, ingress).flatMap(dress),
   ],
 };
 
-const balancerSysctls: readonly Sysctl[] = (
-  [
-    ['conntrack', '0'],
-    ['expire_nodest_conn', '1'],
-    ['conn_reuse_mode', '1'],
-    ['sloppy_tcp', '0'],
-    ['expire_quiescent_template', '1'],
-  ] as const
-).map(([name, value]) => ({ kind: 'sysctl', path: `net/ipv4/vs/${name}`, value }));
+const balancerSettings: readonly (Sysctl | IpvsTimeouts)[] = [
+  ...(
+    [
+      ['conntrack', '0'],
+      ['expire_nodest_conn', '1'],
+      ['conn_reuse_mode', '1'],
+      ['sloppy_tcp', '0'],
+      ['expire_quiescent_template', '1'],
+    ] as const
+  ).map(([name, value]): Sysctl => ({ kind: 'sysctl', path: `net/ipv4/vs/${name}`, value })),
+  {
+    kind: 'ipvsTimeouts',
+    tcpS: flowIdleLimits.tcpEstablishedS,
+    tcpFinS: flowIdleLimits.tcpClosedS,
+    udpS: flowIdleLimits.udpAnsweredS,
+  },
+];
 
 /**
  * IPVS finds a virtual server by the packet's mark, and a backend's MAC by its address. A persistent one found by mark keeps the

@@ -11,6 +11,19 @@ import type { Endpoint, NodeNetworkState, Overlay } from '../state.js';
 import { aliasAddress, publishedPortMark, vipMark } from '../state.js';
 import type { Frontend, RealServer, VirtualServer } from './objects.js';
 
+/**
+ * Seconds for which a flow may be idle and is still known, in either engine. Established ones as long as nf_conntrack lets them
+ * (five days, Linux 6.1), answered UDP as long as IPVS; a half-open one as long as a client's SYN retries usually take.
+ */
+export const flowIdleLimits = {
+  tcpEstablishedS: 432_000,
+  tcpHalfOpenS: 60,
+  tcpClosedS: 120,
+  udpAnsweredS: 300,
+  udpUnansweredS: 30,
+  sctpEstablishedS: 432_000,
+} as const;
+
 /** A frontend with its backends. */
 export interface BalancedFrontend {
   readonly server: VirtualServer & { readonly frontend: Frontend };

@@ -166,6 +166,16 @@ export interface RealServer {
   readonly mac?: Mac;
 }
 
+/** How long IPVS remembers an idle flow of this namespace, in seconds. `ipvs` only; there is always one to be read. */
+export interface IpvsTimeouts {
+  readonly kind: 'ipvsTimeouts';
+  /** Established TCP. */
+  readonly tcpS: number;
+  /** TCP of which one side has said FIN. */
+  readonly tcpFinS: number;
+  readonly udpS: number;
+}
+
 /** A program of ours on one side of a device (cls_bpf, direct action). `ebpf` only, as all that follows. */
 export interface Filter {
   readonly kind: 'filter';
@@ -223,6 +233,7 @@ export type KernelObject =
   | Jump
   | VirtualServer
   | RealServer
+  | IpvsTimeouts
   | Filter
   | LocalAddress
   | AliasNode
@@ -263,6 +274,8 @@ export function identity(object: KernelObject): string {
       return `virtual-server ${markName(object.mark)}`;
     case 'realServer':
       return `real-server ${markName(object.mark)} ${object.address}:${object.port}`;
+    case 'ipvsTimeouts':
+      return 'ipvs-timeouts';
     case 'filter':
       return `filter ${object.device} ${object.hook}`;
     case 'localAddress':
@@ -325,6 +338,8 @@ function describe(object: KernelObject): string {
     }
     case 'realServer':
       return `${object.method} weight ${object.weight}${object.mac ? ` ${object.mac}` : ''}`;
+    case 'ipvsTimeouts':
+      return `tcp ${object.tcpS} s, after FIN ${object.tcpFinS} s, udp ${object.udpS} s`;
     case 'filter':
       return `${object.program} ${object.tag}${object.classId === 0 ? '' : ` class ${object.classId}`}`;
     case 'aliasNode':

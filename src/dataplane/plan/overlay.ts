@@ -102,6 +102,8 @@ export function ownsInOverlay(object: KernelObject): boolean {
     case 'namespace':
     case 'sysctl':
       return false; // a namespace that is no longer wanted goes as a whole
+    case 'ipvsTimeouts': // read wherever IPVS is, never made
+      return false;
     case 'link':
       return object.name !== 'lo';
     case 'address':

@@ -1,9 +1,13 @@
 /** Tasks that come and go, daemons that end, services without anybody. */
 import assert from 'node:assert';
-import { vtepOf } from '../../unit/dataplane/plan/network-state.js';
+import { join } from 'node:path';
+import { layoutName } from '../../../src/dataplane/balancer/pinned-tables.js';
+import { loadPrograms } from '../../../src/dataplane/ebpf/bpf.js';
+import type { BalancedScope } from '../../../src/dataplane/kernel/linux-kernel.js';
+import { mynetVni, vtepOf } from '../../unit/dataplane/plan/network-state.js';
 import type { Check } from '../check.js';
 import { answered, assertEven, assertRefused, countByTask } from '../check.js';
-import type { Connection, Peer, StreamTarget } from '../peer.js';
+import type { Connection, Identity, Peer, StreamTarget } from '../peer.js';
 import { isFailure } from '../peer.js';
 import type { World } from '../world.js';
 import { nodes, ports, targetPorts, until, vip, webParts } from '../world.js';
@@ -43,6 +47,47 @@ async function underLoad(
     assert.deepEqual(failed, []);
     assert(asked >= kept * steps.length, `too little to tell: ${asked} requests on kept connections`);
   }
+}
+
+const balancedScopes: readonly BalancedScope[] = [{ kind: 'host' }, { kind: 'overlay', vni: mynetVni }];
+
+const idleLimits = {
+  tcpEstablishedS: 0,
+  tcpHalfOpenS: 0,
+  tcpClosedS: 0,
+  udpAnsweredS: 0,
+  udpUnansweredS: 0,
+  sctpEstablishedS: 0,
+};
+
+/**
+ * Every node forgets its TCP flows, as after days of silence.
+ * @param refresh sends something on the flows: IPVS counts from a flow's last packet, by the limit of that time
+ */
+async function forgetFlows(world: World, refresh: () => Promise<unknown>): Promise<void> {
+  if (world.engine === 'ipvs') {
+    for (const node of nodes)
+      for (const scope of balancedScopes) {
+        const table = await world.cluster.kernel(node).table(scope);
+        await table.apply([{ op: 'add', object: { kind: 'ipvsTimeouts', tcpS: 1, tcpFinS: 1, udpS: 1 } }]);
+      }
+    await refresh();
+  }
+  for (const node of nodes)
+    await until(`node ${node} has forgotten`, async () => {
+      if (world.engine === 'ebpf') {
+        using programs = loadPrograms({ pinDirectory: join(world.pinsOf(node), layoutName) });
+        await programs.expireFlows(idleLimits);
+      }
+      const found = [];
+      for (const scope of balancedScopes)
+        found.push(...(await (await world.cluster.kernel(node).table(scope)).flows(100_000)));
+      return found.some(({ protocol, state }) => protocol === 'tcp' && state === 'established')
+        ? undefined
+        : true;
+    });
+  // The limits are repaired like anything else.
+  for (const node of nodes) await world.cluster.restart(node);
 }
 
 export const lifecycleChecks: readonly Check[] = [
@@ -132,6 +177,39 @@ export const lifecycleChecks: readonly Check[] = [
         const { sent, answered: count, blackMs } = await stream.stop();
         assert(sent > 400 && count > sent / 2, `too little to tell: ${sent} datagrams`);
         assert(blackMs <= 200, `black for ${blackMs} ms; ${count} of ${sent} were answered`);
+      }
+    },
+  },
+  {
+    name: 'a flow that its node has forgotten: the client is reset, and so is the task behind a port of the mesh',
+    run: async (world) => {
+      const opened: (Identity & { readonly connection: Connection })[] = [];
+      for (const [peer, target] of [
+        ...targets(world),
+        [world.client, { host: vtepOf(2), port: ports.web }] as const,
+      ]) {
+        const connection = answered(await peer.open(target));
+        opened.push({ connection, ...answered(await connection.ask()) });
+      }
+      await forgetFlows(world, () => Promise.all(opened.map(({ connection }) => connection.ask())));
+      for (const { connection, task, client, local } of opened) {
+        const answer = await connection.ask();
+        assert(isFailure(answer) && answer.failed === 'ECONNRESET', `client: ${JSON.stringify(answer)}`);
+        await connection.close();
+        // A VIP names no task, and the caller's own reset of what the task says is addressed to it. IPVS lets a reply that it does
+        // not know pass, and only after it iptables could tell, where nothing can be rejected any more.
+        if (local.startsWith(`${vip}:`) || world.engine === 'ipvs') continue;
+        const { failed } = await world.peer(task).speakUntilFailure(client);
+        assert(['ECONNRESET', 'EPIPE'].includes(failed), `${task}: ${failed}`);
+      }
+      if (world.engine !== 'ipvs') return;
+      for (const scope of balancedScopes) {
+        const held = await (await world.cluster.kernel(1).table(scope)).observe(true);
+        const expected = { kind: 'ipvsTimeouts', tcpS: 432_000, tcpFinS: 120, udpS: 300 };
+        assert.deepEqual(
+          held.find(({ kind }) => kind === 'ipvsTimeouts'),
+          expected,
+        );
       }
     },
   },

@@ -116,6 +116,7 @@ COMMIT
 -A SKEP-FORWARD -s 240.0.0.0/4 -i sk-ingress -j ACCEPT
 -A SKEP-FORWARD -d 240.0.0.0/4 -o sk-ingress -j ACCEPT
 -A SKEP-INPUT -j SKEP-USER
+-A SKEP-INPUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m mark --mark 0x5e000000/0xff000000 -j ACCEPT
 COMMIT
 `;
   const forEbpf = ebpfChains(defaultAliasRange);

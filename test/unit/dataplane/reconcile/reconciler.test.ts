@@ -98,7 +98,7 @@ describe('reconciler', () => {
     'with %s makes every namespace reachable before anything is balanced, and takes away the other way round',
     async (engine) => {
       const { reconciler, kernel } = await programmed(desired(), engine);
-      const balancing = /server|ipset|chain|jump|\/vs\/|\bfilter |mesh|local-address/;
+      const balancing = /server|ipset|ipvs|chain|jump|\/vs\/|\bfilter |mesh|local-address/;
       const first = kernel.applied.findIndex((text) => balancing.test(text));
       const puts = kernel.applied.slice(first).filter((text) => !/: - /.test(text));
       expect(puts.filter((text) => !balancing.test(text))).toEqual([]);
@@ -220,7 +220,7 @@ describe('reconciler', () => {
     expect(kernel.releases).toBe(0);
     reconciler.setDesired(nothing);
     await reconciler.pass();
-    const left = kernel.namespaces.get('host')?.filter(({ kind }) => kind !== 'sysctl' && kind !== 'link');
+    const left = kernel.namespaces.get('host')?.filter(({ kind }) => !['sysctl', 'ipvsTimeouts', 'link'].includes(kind));
     expect(left).toEqual([...hostOf(1).filter(({ kind }) => kind === 'address'), stranger]);
     expect(kernel.releases).toBe(1);
     expect(await kernel.overlayNamespaces()).toEqual([]);
