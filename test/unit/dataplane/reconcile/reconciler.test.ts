@@ -220,7 +220,9 @@ describe('reconciler', () => {
     expect(kernel.releases).toBe(0);
     reconciler.setDesired(nothing);
     await reconciler.pass();
-    const left = kernel.namespaces.get('host')?.filter(({ kind }) => !['sysctl', 'ipvsTimeouts', 'link'].includes(kind));
+    const left = kernel.namespaces
+      .get('host')
+      ?.filter(({ kind }) => !['sysctl', 'ipvsTimeouts', 'link'].includes(kind));
     expect(left).toEqual([...hostOf(1).filter(({ kind }) => kind === 'address'), stranger]);
     expect(kernel.releases).toBe(1);
     expect(await kernel.overlayNamespaces()).toEqual([]);
