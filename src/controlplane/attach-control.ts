@@ -35,6 +35,8 @@ export interface AttachControl {
    * where the container is. Throws the managers' refusals as SkepErrors, `deadlineExceeded` after 20 s.
    */
   attach(request: AttachRequest, signal: AbortSignal): Promise<AttachedNetwork>;
+  /** True if the managers are known to hold no such place for this node; while that is not known, false. */
+  lacks(networkId: string, address: string): boolean;
   /**
    * Containers were made, connected, disconnected or removed: what they hold is compared with what is held for them.
    * `done` are attachments whose container is made now, or never will be. Resolves when that is through, or after two

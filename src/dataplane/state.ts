@@ -63,8 +63,8 @@ export interface Endpoint {
   /** Further names that DNS knows it by on this overlay. */
   readonly aliases: readonly string[];
   /**
-   * Servers that the container's resolver asks because it was made before it knew of the overlay (`docker network connect`).
-   * The overlay's DNS stands in for them; only the container's own node acts on it.
+   * Of a container that is also on networks of the engine's own, whose names only the engine's resolver knows: the servers that
+   * this one asks for the rest. The overlay's DNS stands in for them; only the container's own node acts on it.
    */
   readonly nameservers: readonly Ip[];
 }

@@ -77,7 +77,7 @@ export interface NetworkAttachmentSpec {
   readonly containerId: string;
   /** Without the engine's slash; empty until known. */
   readonly containerName: string;
-  /** Servers that the container's resolver asks though they know nothing of the overlay; its DNS stands in for them. */
+  /** Of a container that is on networks of the engine's own, too: the servers that the engine's resolver asks for it. */
   readonly nameservers: readonly string[];
 }
 

@@ -1,6 +1,7 @@
 /** What must hold after every step, whatever happened before. Each law throws with what broke it. */
 import assert from 'node:assert';
 import { cidrContains, cidrsOverlap, hostPart, parseCidr } from '../../src/model/addresses.js';
+import { isAttachment } from '../../src/model/attachments.js';
 import type { NetworkId } from '../../src/model/ids.js';
 import { isTerminal, taskStates } from '../../src/model/task-state.js';
 import type { Change, View } from '../../src/controlplane/store/store.js';
@@ -82,7 +83,7 @@ function checkTasks(view: View): void {
     const { state } = task.status;
     if (taskStates[state] >= taskStates.assigned && !isTerminal(state))
       assert(task.nodeId, `${task.id} is ${state} without a node`);
-    if (taskStates[task.desiredState] > taskStates.running) continue;
+    if (taskStates[task.desiredState] > taskStates.running || isAttachment(task)) continue;
     const instance = `${task.serviceId} ${task.slot || task.nodeId}`;
     live.set(instance, (live.get(instance) ?? 0) + 1);
   }

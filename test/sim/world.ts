@@ -3,11 +3,13 @@
  * accidents drawn from a seed. Nothing waits: a step runs one planner, one agent or one event, and time is a number.
  */
 import assert from 'node:assert';
+import { isAttachment } from '../../src/model/attachments.js';
 import type { ServiceId } from '../../src/model/ids.js';
 import type { Node, Service, Task } from '../../src/model/objects.js';
 import type { ServiceSpec } from '../../src/model/service-spec.js';
 import type { TaskState } from '../../src/model/task-state.js';
 import { atLeast, compareStates, isTerminal, taskStates } from '../../src/model/task-state.js';
+import { deleteNode } from '../../src/controlplane/api/nodes.js';
 import { controlLoops } from '../../src/controlplane/loops.js';
 import { applyPlanner } from '../../src/controlplane/plan.js';
 import type { MemoryStore } from '../../src/controlplane/store/memory.js';
@@ -24,6 +26,7 @@ import {
   storeOf,
   taskSpec,
 } from '../support/cluster-objects.js';
+import { Containers } from './containers.js';
 import { checkChange, checkView } from './laws.js';
 
 const agentLadder: readonly TaskState[] = [
@@ -43,6 +46,7 @@ export class World {
   #named = 0;
   #faults = true;
   store!: MemoryStore;
+  #containers!: Containers;
 
   private constructor(seed: number) {
     this.#next = seededNumbers(seed);
@@ -62,11 +66,12 @@ export class World {
         cluster: [{ ...cluster(), subnetSize: 26 }],
         network: [
           { ...network('ingress', { ingress: true }), addressCursor: 40 },
-          { ...network('net1', { subnet: '10.9.0.0/26' }), addressCursor: 50 },
+          { ...network('net1', { subnet: '10.9.0.0/26', attachable: true }), addressCursor: 50 },
         ],
       },
       world.#time,
     );
+    world.#containers = new Containers(world.store, world.#next, seededBytes(seed + 2), world.#time.nowMs);
     world.store.subscribe(({ changes }) => changes.forEach(checkChange));
     return world;
   }
@@ -76,8 +81,9 @@ export class World {
     const dice = this.#next();
     if (dice < 0.45) await this.#runLoop(this.#pick(this.#loops).name);
     else if (dice < 0.8) await this.#runAgent(this.#pick(this.store.view().list('node')));
-    else if (dice < 0.9) this.#time.ms += this.#int(3000);
-    else if (dice < 0.96) await this.#userActs();
+    else if (dice < 0.86) this.#time.ms += this.#int(3000);
+    else if (dice < 0.92) await this.#containers.step();
+    else if (dice < 0.97) await this.#userActs();
     else await this.#accident();
     checkView(this.store.view());
   }
@@ -94,6 +100,7 @@ export class World {
       const before = this.store.view().revision;
       for (const loop of this.#loops) await this.#runLoop(loop.name);
       for (const each of this.store.view().list('node')) await this.#runAgent(each);
+      await this.#containers.settle();
       this.#time.ms += 1000;
       checkView(this.store.view());
       quiet = this.store.view().revision === before ? quiet + 1 : 0;
@@ -103,6 +110,7 @@ export class World {
   /** What a cluster at rest looks like. */
   checkConverged(): void {
     const view = this.store.view();
+    this.#containers.check();
     for (const service of view.list('service')) {
       const tasks = view.tasksOfService(service.id).filter((task) => task.desiredState === 'running');
       const { mode } = service.spec;
@@ -119,6 +127,7 @@ export class World {
       assert(images.size <= 1, `${service.id} runs ${[...images].join(' and ')}`);
     }
     for (const task of view.list('task')) {
+      if (isAttachment(task)) continue;
       assert(view.get('service', task.serviceId), `${task.id} outlived its service`);
       assert(task.desiredState !== 'ready', `${task.id} still waits`);
       // A record that never got its addresses was never anyone's to stop.
@@ -173,6 +182,7 @@ export class World {
 
   #nextState(task: Task): TaskState | undefined {
     const { state } = task.status;
+    if (isAttachment(task)) return undefined;
     if (isTerminal(state) || compareStates(state, 'assigned') < 0) return undefined;
     if (atLeast(task.desiredState, 'shutdown')) return this.#next() < 0.8 ? 'shutdown' : undefined;
     if (this.#faults && this.#next() < 0.02) return atLeast(state, 'starting') ? 'failed' : 'rejected';
@@ -257,8 +267,14 @@ export class World {
   }
 
   async #accident(): Promise<void> {
-    const { id } = this.#pick(this.store.view().list('node'));
+    const nodes = this.store.view().list('node');
+    const { id, status } = this.#pick(nodes);
     const dice = this.#next();
+    if (status.state === 'down' && nodes.length > 2 && this.#next() < 0.2) {
+      await this.store.update((tx) => deleteNode(tx, { id }, this.#time.ms));
+      this.#containers.forget(id);
+      return;
+    }
     await this.store.update((tx) => {
       const each = tx.get('node', id);
       assert(each);

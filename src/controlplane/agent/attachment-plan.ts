@@ -29,7 +29,7 @@ export interface ConnectedLeg {
 export type AttachmentStep =
   /** Its container is gone, or no longer connected. */
   | { readonly step: 'detach'; readonly id: string }
-  /** The container was made, renamed, or resolves by other servers than before. */
+  /** The container was made, renamed, or connected to other networks of the engine's. */
   | { readonly step: 'describe'; readonly known: KnownAttachment; readonly leg: ConnectedLeg }
   /** A container that is connected and has no attachment (any more). */
   | { readonly step: 'attach'; readonly leg: ConnectedLeg };
@@ -66,18 +66,11 @@ const fallbackNameservers = ['8.8.8.8', '8.8.4.4'];
 const nameserversMax = 16;
 
 /**
- * The servers that the overlays' DNS must stand in for: none if the container was made with one of theirs, else all that
- * it was made with.
+ * The servers that the engine's resolver asks for a container.
  * @param given servers that the container was created with; none: it has the host's
- * @param own this node's own addresses on the container's overlays
  * @param host the host's nameservers
  */
-export function nameserversToReplace(
-  given: readonly string[],
-  own: readonly string[],
-  host: readonly string[],
-): string[] {
-  if (given.some((address) => own.includes(address))) return [];
+export function nameserversAsked(given: readonly string[], host: readonly string[]): string[] {
   const beyond = host.filter((address) => !isLoopback(address));
   const asked = given.length > 0 ? given : beyond.length > 0 ? beyond : fallbackNameservers;
   return [...new Set(asked)]

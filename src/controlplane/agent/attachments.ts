@@ -25,7 +25,7 @@ import type { Engine } from '../dockerd/client.js';
 import type { ContainerEvents } from '../dockerd/events.js';
 import type { AttachNetworkReply, AttachNetworkRequest } from '../rpc/messages.js';
 import type { AttachmentStep, ConnectedLeg, KnownAttachment } from './attachment-plan.js';
-import { nameserversToReplace, parseNameservers, planAttachments } from './attachment-plan.js';
+import { nameserversAsked, parseNameservers, planAttachments } from './attachment-plan.js';
 import { overlayIdOption, taskLabels } from './container-config.js';
 import type { LocalNetworks } from './local-networks.js';
 import type { NodeNetwork } from './node-network.js';
@@ -142,6 +142,11 @@ export class NetworkAttachments implements AttachControl {
       const why = err instanceof SkepError && err.message !== waitedInVain ? ` (${err.message})` : '';
       throw new SkepError('deadlineExceeded', waitedInVain + why, { cause: err });
     }
+  }
+
+  lacks(networkId: string, address: string): boolean {
+    if (!this.#calls || !this.#whole) return false;
+    return !this.#known().some((known) => known.networkId === networkId && known.address === address);
   }
 
   async settle(done: readonly string[] = []): Promise<void> {
@@ -285,8 +290,9 @@ export class NetworkAttachments implements AttachControl {
       });
       const making = await this.#makingOf(id, mine.map(({ name }) => name).join());
       if (!making) continue; // gone since
-      const own = mine.flatMap(({ networkId }) => overlays.get(networkId)?.ownAddress ?? []);
-      const nameservers = nameserversToReplace(making.dns, own, host);
+      // The default bridge has no names.
+      const hasOthers = networks.some(({ name }) => name !== 'bridge' && !networkIds.has(name));
+      const nameservers = hasOthers ? nameserversAsked(making.dns, host) : [];
       for (const { name, networkId, address } of mine) {
         const aliases = making.aliases.get(name);
         const leg = { containerId: id, containerName, networkId, address, nameservers };

@@ -14,7 +14,7 @@ import type { Json } from './convert/json.js';
 
 /** Network modes that are none of the swarm's networks. */
 const engineModes: ReadonlySet<string> = new Set(['', 'default', 'bridge', 'host', 'none', 'nat']);
-const isUsers = (name: string): boolean => !engineModes.has(name) && !name.startsWith('container:');
+export const isEngineMode = (name: string): boolean => engineModes.has(name) || name.startsWith('container:');
 
 const textOf = (json: Json | undefined): string => (typeof json === 'string' ? json : '');
 const textsOf = (json: Json | undefined): string[] =>
@@ -28,7 +28,9 @@ const modeOf = (create: Json): string => textOf(memberOf(memberOf(create, 'HostC
 
 /** Names or ids of the users' networks that a container to be created asks for; the one of its network mode first. */
 export const networksOfCreate = (create: Json): string[] =>
-  [...new Set([modeOf(create), ...endpointsOf(create).entries.map(([name]) => name)])].filter(isUsers);
+  [...new Set([modeOf(create), ...endpointsOf(create).entries.map(([name]) => name)])].filter(
+    (name) => !isEngineMode(name),
+  );
 
 /** What an endpoint asks of its network. */
 export interface WantedEndpoint {

@@ -4,12 +4,14 @@
  * untouched. A place is taken before the engine is asked and given back when the engine refuses: by the agent, which
  * compares what the engine has with what is held (agent/attachments.ts).
  */
-import { SkepError } from '../../model/errors.js';
+import { OutsideError, SkepError } from '../../model/errors.js';
 import type { AttachControl, AttachedNetwork, AttachRequest } from '../attach-control.js';
+import { aliasesOption } from '../attach-control.js';
 import {
   attachedCreate,
   attachedEndpoint,
   connectionOf,
+  isEngineMode,
   networksOfCreate,
   wantedEndpoint,
   wantedOfCreate,
@@ -27,7 +29,12 @@ interface EngineContainer {
   readonly Id: string;
   readonly Name: string;
   readonly State: { readonly Running: boolean };
-  readonly NetworkSettings: { readonly Networks: Readonly<Record<string, unknown>> | null };
+  readonly NetworkSettings: { readonly Networks: Readonly<Record<string, EngineEndpoint | null>> | null };
+}
+
+interface EngineEndpoint {
+  readonly IPAMConfig?: { readonly IPv4Address?: string } | null;
+  readonly DriverOpts?: Readonly<Record<string, string>> | null;
 }
 
 /** `POST /containers/create`: a container on a network of the swarm gets its address before it is made. */
@@ -82,10 +89,7 @@ export const connectNetwork: Handler = async (context, request) => {
 
   const { container, endpoint } = connectionOf(sent);
   const wanted = wantedEndpoint(argument, endpoint);
-  const known = await engine.get<EngineContainer>(
-    `/containers/${encodeURIComponent(container)}/json`,
-    request.signal,
-  );
+  const known = await inspectEngine(context, request, container);
   if (!known) throw new SkepError('notFound', `No such container: ${container}`);
   const containerName = known.Name.replace(/^\//, '');
   refuseSecondEndpoint(known, containerName, await findNetwork(context, request, argument));
@@ -123,6 +127,79 @@ export const disconnectNetwork: Handler = async (context, request) => {
     beforeReply: () => settled(context),
   });
 };
+
+/**
+ * `POST /containers/{}/start` and `restart`: a container that was made when its network did not exist yet, or whose place was
+ * given to somebody else since (its node was removed from the cluster and has joined anew), gets one now, as in Swarm.
+ */
+export const startContainer: Handler = async (context, request) => {
+  const { engine } = context;
+  const control = context.control.attachments();
+  const known = control && (await inspectEngine(context, request, request.param(0)));
+  const done: string[] = [];
+  try {
+    if (control && known && !known.State.Running)
+      for (const [network, endpoint] of Object.entries(known.NetworkSettings.Networks ?? {}))
+        done.push(...(await replace(context, request, control, known, network, endpoint)));
+    await passThrough(engine.socketPath, request.http, request.reply);
+  } finally {
+    if (done.length > 0) await control?.settle(done);
+  }
+};
+
+/** Gives a container that does not run a place on the network if it has none; gives the attachment, if there is a new one. */
+async function replace(
+  context: ApiContext,
+  request: ApiRequest,
+  control: AttachControl,
+  container: EngineContainer,
+  network: string,
+  endpoint: EngineEndpoint | null,
+): Promise<string[]> {
+  if (isEngineMode(network)) return [];
+  const { engine } = context;
+  const found = await findNetwork(context, request, network);
+  if (found.kind === 'local') return [];
+  const address = endpoint?.IPAMConfig?.IPv4Address ?? '';
+  const id = found.kind === 'swarm' ? found.network.id : found.kind === 'instance' ? found.id : undefined;
+  // What the engine has forgotten it is told anew; else what the managers hold is good.
+  if (id !== undefined && address !== '' && !control.lacks(id, address)) return [];
+  const containerName = container.Name.replace(/^\//, '');
+  const aliases = (endpoint?.DriverOpts?.[aliasesOption] ?? '').split(',').filter((alias) => alias !== '');
+  const wanted = { network: id ?? network, containerId: container.Id, containerName, aliases };
+  const place = await attachOrRefuse(control, { ...wanted, address }, network, request.signal).catch(
+    (err: unknown) => {
+      const isTaken =
+        err instanceof SkepError && (err.kind === 'permissionDenied' || err.kind === 'invalidArgument');
+      if (address === '' || !isTaken) throw err;
+      return attachOrRefuse(control, { ...wanted, address: '' }, network, request.signal);
+    },
+  );
+  if (place.address === address && found.kind !== 'unknown') return [place.attachmentId];
+  const path = `/networks/${place.engineNetworkId}`;
+  const settings = { IPAMConfig: { IPv4Address: place.address }, DriverOpts: endpoint?.DriverOpts ?? null };
+  const calls = [
+    [`${path}/disconnect`, { Container: container.Id, Force: true }],
+    [`${path}/connect`, { Container: container.Id, EndpointConfig: settings }],
+  ] as const;
+  for (const [url, body] of calls) {
+    const answer = await engine.call('POST', url, Buffer.from(JSON.stringify(body)), request.signal);
+    // Not connected is what a container is that never had a place.
+    if (answer.status >= 300 && url.endsWith('/connect'))
+      throw new OutsideError(
+        `the engine does not connect ${containerName}: ${answer.body.toString()}`,
+        false,
+      );
+  }
+  return [place.attachmentId];
+}
+
+const inspectEngine = (
+  { engine }: ApiContext,
+  { signal }: ApiRequest,
+  container: string,
+): Promise<EngineContainer | undefined> =>
+  engine.get<EngineContainer>(`/containers/${encodeURIComponent(container)}/json`, signal);
 
 /** What may take containers away or rename them: the managers hear of it before the client does. */
 export const changeContainers: Handler = (context, request) =>

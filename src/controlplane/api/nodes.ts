@@ -3,7 +3,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { faultOfNodeLabels } from '../../model/balancing.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import { atLeast } from '../../model/task-state.js';
+import type { Node } from '../../model/objects.js';
 import { maxWrites } from '../store/store.js';
+import type { Transaction } from '../store/store.js';
 import type { Handler } from './context.js';
 import { requireStore } from './context.js';
 import { node as nodeCodec, nodeSpec } from './convert/objects.js';
@@ -84,23 +86,25 @@ export const removeNode: Handler = async (context, request) => {
       );
     if (!force && current.status.state === 'ready')
       throw controlApiError('failedPrecondition', `node ${id} is not down and can't be removed`);
-    const orphans = tx.tasksOnNode(id).filter(({ status }) => !atLeast(status.state, 'complete'));
-    if (orphans.length >= maxWrites)
-      throw controlApiError(
-        'aborted',
-        `node ${id} still has ${orphans.length} tasks; drain it before removal`,
-      );
-    for (const task of orphans)
-      tx.update('task', {
-        ...task,
-        status: {
-          timestampMs: context.clock.nowMs(),
-          appliedAtMs: context.clock.nowMs(),
-          state: 'orphaned',
-          message: 'Task belonged to a node that has been deleted',
-        },
-      });
-    tx.delete('node', id);
+    deleteNode(tx, current, context.clock.nowMs());
   });
   request.empty(200);
 };
+
+/** Takes a node out of the cluster. What it ran is orphaned, and so gives back its addresses; `aborted` if that is too much at once. */
+export function deleteNode(tx: Transaction, { id }: Pick<Node, 'id'>, nowMs: number): void {
+  const orphans = tx.tasksOnNode(id).filter(({ status }) => !atLeast(status.state, 'complete'));
+  if (orphans.length >= maxWrites)
+    throw controlApiError('aborted', `node ${id} still has ${orphans.length} tasks; drain it before removal`);
+  for (const task of orphans)
+    tx.update('task', {
+      ...task,
+      status: {
+        timestampMs: nowMs,
+        appliedAtMs: nowMs,
+        state: 'orphaned',
+        message: 'Task belonged to a node that has been deleted',
+      },
+    });
+  tx.delete('node', id);
+}

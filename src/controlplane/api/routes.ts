@@ -1,5 +1,11 @@
 /** Which handler answers what. A path is matched part by part; `{}` takes one part, percent-decoded. */
-import { changeContainers, connectNetwork, createContainer, disconnectNetwork } from './containers.js';
+import {
+  changeContainers,
+  connectNetwork,
+  createContainer,
+  disconnectNetwork,
+  startContainer,
+} from './containers.js';
 import type { Handler } from './context.js';
 import { events } from './events.js';
 import { info, ping } from './info.js';
@@ -70,6 +76,8 @@ const table: readonly (readonly [methods: string, path: string, handler: Handler
 
   ['POST', '/containers/create', createContainer],
   ['POST', '/containers/prune', changeContainers],
+  ['POST', '/containers/{}/start', startContainer],
+  ['POST', '/containers/{}/restart', startContainer],
   ['POST', '/containers/{}/rename', changeContainers],
   ['DELETE', '/containers/{}', changeContainers],
 ];

@@ -27,6 +27,7 @@ import {
 } from './names.js';
 import type { KernelObject, Link, Rule } from './objects.js';
 import { localTable, routeProtocol } from './objects.js';
+import { planNameservers } from './sandbox-dns.js';
 import { planMeshReplies } from './sandbox-mesh.js';
 import { planNames } from './sandbox-names.js';
 
@@ -58,10 +59,12 @@ export function planSandbox(
       ? [...planAliases(state, leg), ...planMeshReplies(state, leg, legs, observed)]
       : planOwnVip(leg),
   );
+  // What the engine's own networks call each other only its resolver knows: where it must be asked, it is asked first.
+  const throughEngine = planNameservers(legs);
   return [
     ...planned,
     planned.length === 0 ? kernelLocalRule : movedLocalRule,
-    ...(namesAnswered ? planNames(legs) : []),
+    ...(throughEngine.length > 0 ? throughEngine : namesAnswered ? planNames(legs) : []),
   ];
 }
 

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { NetworkAttachments } from '../../../src/controlplane/agent/attachments.js';
 import type { AttachmentCalls } from '../../../src/controlplane/agent/attachments.js';
 import {
-  nameserversToReplace,
+  nameserversAsked,
   parseNameservers,
   planAttachments,
 } from '../../../src/controlplane/agent/attachment-plan.js';
@@ -71,15 +71,14 @@ test.each<[string, KnownAttachment[], ConnectedLeg[], string[], string[]]>([
   expect(shown).toEqual(steps);
 });
 
-test.each<[string, string[], string[], string[], string[]]>([
-  ['made with our DNS', ['10.0.1.2', '9.9.9.9'], ['10.0.1.2'], ['1.1.1.1'], []],
-  ['made with the host’s', [], ['10.0.1.2'], ['1.1.1.1', '127.0.0.1'], ['1.1.1.1']],
-  ['made with its own', ['9.9.9.9', '9.9.9.9'], ['10.0.1.2'], ['1.1.1.1'], ['9.9.9.9']],
-  ['made with our DNS of an overlay that it has left', ['10.0.3.2'], ['10.0.1.2'], [], ['10.0.3.2']],
-  ['the host asks itself: the engine’s fallback', [], [], ['127.0.0.53'], ['8.8.8.8', '8.8.4.4']],
-  ['IPv6 and what is none', ['2001:db8::1', 'x'], [], [], []],
-])('nameservers to stand in for: %s', (_, given, own, host, expected) => {
-  expect(nameserversToReplace(given, own, host)).toEqual(expected);
+test.each<[string, string[], string[], string[]]>([
+  ['made with the host’s', [], ['1.1.1.1', '127.0.0.1'], ['1.1.1.1']],
+  ['made with its own', ['9.9.9.9', '9.9.9.9'], ['1.1.1.1'], ['9.9.9.9']],
+  ['made with our DNS, of an overlay that it may have left', ['10.0.3.2'], [], ['10.0.3.2']],
+  ['the host asks itself: the engine’s fallback', [], ['127.0.0.53'], ['8.8.8.8', '8.8.4.4']],
+  ['IPv6 and what is none', ['2001:db8::1', 'x'], [], []],
+])('nameservers that the engine asks for a container: %s', (_, given, host, expected) => {
+  expect(nameserversAsked(given, host)).toEqual(expected);
 });
 
 test('nameservers of a resolv.conf', () => {
@@ -98,6 +97,7 @@ const soon = { timeout: 3_000, interval: 5 };
 class Node {
   readonly asked: string[] = [];
   readonly released: string[] = [];
+  readonly nameservers: string[] = [];
   containers: ConnectedContainer[] = [];
   engineAnswers = true;
   refusal: SkepError | undefined;
@@ -144,7 +144,15 @@ class Node {
     log,
   });
   readonly calls: AttachmentCalls = {
-    attachNetwork: async ({ attachmentId, containerId: id, containerName, aliases, address }) => {
+    attachNetwork: async ({
+      attachmentId,
+      containerId: id,
+      containerName,
+      aliases,
+      address,
+      nameservers,
+    }) => {
+      this.nameservers.push(nameservers.join());
       this.asked.push(`attach ${id.slice(0, 1)}/${containerName} ${aliases.join()} ${address}`.trim());
       if (this.refusal) throw this.refusal;
       return {
@@ -283,6 +291,23 @@ describe('the agent', () => {
     gone.abort(new Error('client gone'));
     await expect(waiting).rejects.toThrow();
     expect(node.asked.filter((what) => what.startsWith('attach')).length).toBeLessThan(5);
+  });
+
+  test('what is on a network of the engine’s own, too, asks by way of the engine', async () => {
+    const networks = [
+      { name: 'open', address: '10.5.0.9' },
+      { name: 'bridge', address: '' },
+    ];
+    node.dns = [];
+    node.containers = [{ ...node.container(1, ''), networks }];
+    node.session();
+    node.attachments.set([], 1);
+    await expect.poll(() => node.nameservers, soon).toEqual(['']);
+    node.containers = [
+      { ...node.container(1, ''), networks: [...networks, { name: 'mine', address: '172.20.0.2' }] },
+    ];
+    await node.attachments.settle();
+    expect(node.nameservers).toEqual(['', '1.1.1.1']);
   });
 
   test('leaving: users’ containers leave the swarm’s networks', async () => {

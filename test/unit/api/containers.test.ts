@@ -45,6 +45,7 @@ beforeEach(async () => {
       if (refusal) throw refusal;
       return place;
     },
+    lacks: (_, address) => address !== '10.5.0.7',
     settle: async (ids = []) => void done.push(`settle ${ids.join()}`.trim()),
   };
   playEngine();
@@ -281,6 +282,79 @@ describe('on a worker', () => {
       'attach open /box',
       'attach overlayaaaaaaaaaaaaaaaaaa /box',
     ]);
+  });
+});
+
+describe('start', () => {
+  /** A stopped container with these endpoints. */
+  const stopped = (Networks: object): void => {
+    const before = api.behaviour;
+    api.behaviour = (request, reply) => {
+      if (request.url !== '/containers/box/json') return before(request, reply);
+      reply.end(
+        JSON.stringify({
+          Id: containerId,
+          Name: '/box',
+          State: { Running: false },
+          NetworkSettings: { Networks },
+        }),
+      );
+    };
+  };
+  const start = () => api.call('POST', '/containers/box/start');
+  const at = (IPv4Address: string) => ({ IPAMConfig: { IPv4Address }, DriverOpts: { 'skep.aliases': 'db' } });
+
+  test('a container with its places is the engine’s to start', async () => {
+    const id = await api.createNetwork('open', { Attachable: true });
+    playEngine(instance(id));
+    stopped({ open: at('10.5.0.7'), bridge: {}, mine: {} });
+    await start();
+    expect(done).toEqual(['engine POST /containers/box/start']);
+  });
+
+  test('one that was made before its network gets a place now', async () => {
+    await api.createNetwork('open', { Attachable: true });
+    stopped({ open: {} });
+    await start();
+    const path = `/networks/${'e'.repeat(64)}`;
+    expect(done).toEqual([
+      expect.stringMatching(/^attach \w{25} c\/box$/),
+      `engine POST ${path}/disconnect`,
+      `engine POST ${path}/connect`,
+      'engine POST /containers/box/start',
+      'settle a1',
+    ]);
+  });
+
+  test('one whose place is somebody else’s gets another', async () => {
+    const id = await api.createNetwork('open', { Attachable: true });
+    playEngine(instance(id));
+    stopped({ open: at('10.5.0.9') });
+    const { attachControl } = api.control;
+    api.control.attachControl = {
+      ...attachControl!,
+      attach: (request, signal) => {
+        refusal =
+          request.address === '' ? undefined : new SkepError('permissionDenied', 'Address already in use');
+        return attachControl!.attach(request, signal);
+      },
+    };
+    await start();
+    expect(done.slice(0, 2)).toEqual([`attach ${id} c/box db 10.5.0.9`, `attach ${id} c/box db`]);
+    expect(done.at(-2)).toBe('engine POST /containers/box/start');
+  });
+
+  test('a network that is nowhere, in Swarm’s words', async () => {
+    stopped({ nosuch: {} });
+    refusal = new SkepError('notFound', 'network nosuch not found');
+    expect(await start()).toMatchObject({
+      status: 404,
+      json: {
+        message:
+          'Could not attach to network nosuch: rpc error: code = NotFound desc = network nosuch not found',
+      },
+    });
+    expect(done).toEqual(['attach nosuch c/box']);
   });
 });
 

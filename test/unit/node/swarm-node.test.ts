@@ -42,7 +42,11 @@ function host(over: Partial<NodeParts> = {}) {
   const agent = (): RunningAgent => ({
     ready: Promise.resolve(),
     managers: () => [],
-    attachments: { attach: () => Promise.reject(new Error('not asked')), settle: async () => undefined },
+    attachments: {
+      attach: () => Promise.reject(new Error('not asked')),
+      lacks: () => false,
+      settle: async () => undefined,
+    },
     close: async () => void done.push('close agent'),
     removeAll: async () => void done.push('remove containers'),
   });

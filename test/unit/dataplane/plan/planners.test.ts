@@ -1,4 +1,5 @@
 /** Planners as tables of readable lines: state in, objects or operations out. */
+import assert from 'node:assert';
 import { describe, expect, test } from 'vitest';
 import type { Op } from '../../../../src/dataplane/plan/diff.js';
 import { byStage, diff, opLine } from '../../../../src/dataplane/plan/diff.js';
@@ -360,6 +361,36 @@ describe('planSandbox', () => {
       'rule 7 from 240.0.0.0/4 lookup 24100',
       'rule 10 lookup local',
     ]);
+  });
+
+  test('a container that was made before it knew of the overlay: its questions go to the overlay’s DNS', () => {
+    const [first, ...others] = stateOf(1, cluster).overlays.filter(({ id }) => id === mynetId);
+    assert(first);
+    const endpoints = first.endpoints.map((endpoint) => ({
+      ...endpoint,
+      serviceId: '' as never,
+      nameservers: ['9.9.9.9' as never, '1.1.1.1' as never],
+    }));
+    const state = { ...stateOf(1, cluster), overlays: [{ ...first, endpoints }, ...others] };
+    const found = [eth('eth1', '02:42:0a:00:01:03')];
+    const planned = planSandbox(state, [sandboxOf(mynetId, 3)], found);
+    expect(lines(planned)).toEqual([
+      'rule 0 lookup local',
+      expect.stringMatching(/^chain nat SKEP-DNS /),
+      expect.stringMatching(/^chain nat SKEP-DNS-SOURCE /),
+      'jump nat OUTPUT SKEP-DNS first',
+      'jump nat POSTROUTING SKEP-DNS-SOURCE first',
+    ]);
+    expect(planned.flatMap((object) => (object.kind === 'chain' ? (object.rules ?? []) : []))).toEqual([
+      '-d 9.9.9.9/32 -p udp -m udp --dport 53 -j DNAT --to-destination 10.0.1.251',
+      '-d 9.9.9.9/32 -p tcp -m tcp --dport 53 -j DNAT --to-destination 10.0.1.251',
+      '-d 1.1.1.1/32 -p udp -m udp --dport 53 -j DNAT --to-destination 10.0.1.251',
+      '-d 1.1.1.1/32 -p tcp -m tcp --dport 53 -j DNAT --to-destination 10.0.1.251',
+      '-d 10.0.1.251/32 -p udp -m udp --dport 53 -j SNAT --to-source 10.0.1.3',
+      '-d 10.0.1.251/32 -p tcp -m tcp --dport 53 -j SNAT --to-source 10.0.1.3',
+    ]);
+    const owns = ownsInSandbox([first], found);
+    expect(diff(planned, [...found, ...planned], owns)).toEqual([]);
   });
 
   const address = (device: string, text: string, wayOut = false): KernelObject => ({
