@@ -40,6 +40,12 @@ export function bindInNetns(
   port: number,
 ): number;
 
+/**
+ * A digest of all rules of iptables-legacy's tables in a namespace, counters left out; the same one where there are none.
+ * @throws Error with `code`: ENOENT, EINVAL no such namespace
+ */
+export function firewallDigest(netnsPath: string | null): bigint;
+
 /** A descriptor of the namespace at `path`, for RTM_NEWLINK with IFLA_NET_NS_FD; close it with fs.closeSync. */
 export function openNetns(path: string): number;
 

@@ -38,6 +38,7 @@ const noEngine: BalancerEngine = {
   plan: { planOverlay: () => [], planHost: () => [] },
   open: async () => ({
     observe: async () => [],
+    refresh: async () => false,
     apply: async () => undefined,
     counters: async () => [],
     flows: async () => [],

@@ -11,6 +11,7 @@ static napi_value initialise(napi_env env, napi_value exports) {
       {"openInNetns", NULL, open_in_netns, NULL, NULL, NULL, napi_enumerable, NULL},
       {"bindInNetns", NULL, bind_in_netns, NULL, NULL, NULL, napi_enumerable, NULL},
       {"openNetns", NULL, open_netns, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"firewallDigest", NULL, firewall_digest, NULL, NULL, NULL, napi_enumerable, NULL},
       {"bpfLoad", NULL, bpf_load, NULL, NULL, NULL, napi_enumerable, NULL},
       {"bpfTestRun", NULL, bpf_test_run, NULL, NULL, NULL, napi_enumerable, NULL},
       {"mountBpffs", NULL, mount_bpffs, NULL, NULL, NULL, napi_enumerable, NULL},

@@ -40,6 +40,9 @@ napi_value open_netlink(napi_env env, napi_callback_info info);
 napi_value bind_in_netns(napi_env env, napi_callback_info info);
 napi_value send_datagram(napi_env env, napi_callback_info info);
 
+/* firewall.c */
+napi_value firewall_digest(napi_env env, napi_callback_info info);
+
 /* poll.c */
 napi_value poll_descriptor(napi_env env, napi_callback_info info);
 

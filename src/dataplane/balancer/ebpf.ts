@@ -86,6 +86,7 @@ class ScopeTable implements BalancerTable {
   }
 
   observe: BalancerTable['observe'] = async (fresh) => (await this.#held()?.observe(fresh)) ?? [];
+  refresh: BalancerTable['refresh'] = async () => (await this.#held()?.refresh()) ?? false;
   apply: BalancerTable['apply'] = (ops) => this.#of(this.load()).apply(ops);
   counters: BalancerTable['counters'] = async () => (await this.#held()?.counters()) ?? [];
   flows: BalancerTable['flows'] = async (limit) => (await this.#held()?.flows(limit)) ?? [];

@@ -30,6 +30,11 @@ export interface BalancerTable extends Disposable {
    * @param fresh true: nothing may be taken to be as it was last read and written
    */
   observe(fresh: boolean): Promise<readonly BalancerObject[]>;
+  /**
+   * Looks again at what changes without a word. True where it is not as it was last read and since written; the next
+   * {@link observe} shows it. Cheap where nothing changed.
+   */
+  refresh(): Promise<boolean>;
   /** Does the ops in order, many at once where the kernel can; rejects at the first that fails. */
   apply(ops: readonly BalancerOp[]): Promise<void>;
   counters(): Promise<readonly VirtualServerCounters[]>;

@@ -6,6 +6,7 @@ import { isErrno } from '../netlink/netlink-error.js';
 import { opLine } from '../plan/diff.js';
 import { isOurMark, udpVipBit } from '../plan/names.js';
 import type { IpvsTimeouts, RealServer, VirtualServer } from '../plan/objects.js';
+import { identity, line } from '../plan/objects.js';
 import type {
   BalancedFlow,
   BalancerOp,
@@ -13,9 +14,14 @@ import type {
   ServerCounters,
   VirtualServerCounters,
 } from './engine.js';
-import { readIpvsFlows } from './ipvs-flows.js';
+import { readIpvsDigest, readIpvsFlows } from './ipvs-flows.js';
 
 export class IpvsTable implements BalancerTable {
+  /** What {@link observe} last found, with the changes of {@link apply}: lines by identity. Null: unknown. */
+  #held: Map<string, string> | null = null;
+  /** Digest of the kernel's own text when that was read. */
+  #readAt: string | null = null;
+
   private constructor(
     private readonly netns: string | null,
     private readonly ipvs: Ipvs,
@@ -35,8 +41,29 @@ export class IpvsTable implements BalancerTable {
     this.ipvs[Symbol.dispose]();
   }
 
-  /** Servers found by mark (others are strangers') and the timeouts. Rejects with NetlinkError. */
+  /** Servers found by mark (others are strangers') and the timeouts. Rejects with NetlinkError, KernelError. */
   async observe(): Promise<(VirtualServer | RealServer | IpvsTimeouts)[]> {
+    this.#held = null;
+    this.#readAt = await this.#mark();
+    const found = await this.#list();
+    this.#held = new Map(found.map((object) => [identity(object), line(object)]));
+    return found;
+  }
+
+  async refresh(): Promise<boolean> {
+    const held = this.#held;
+    if (held === null || (await this.#mark()) === this.#readAt) return false;
+    await this.observe();
+    const found: ReadonlyMap<string, string> = this.#held ?? new Map<string, string>();
+    return found.size !== held.size || [...found].some(([id, text]) => held.get(id) !== text);
+  }
+
+  /** Netlink has one dump for each virtual server; the kernel's text has all at once, but not all of what is to be known. */
+  async #mark(): Promise<string> {
+    return `${await readIpvsDigest(this.netns)} ${JSON.stringify(await this.ipvs.timeouts())}`;
+  }
+
+  async #list(): Promise<(VirtualServer | RealServer | IpvsTimeouts)[]> {
     const found: (VirtualServer | RealServer | IpvsTimeouts)[] = [
       { kind: 'ipvsTimeouts', ...(await this.ipvs.timeouts()) },
     ];
@@ -62,6 +89,8 @@ export class IpvsTable implements BalancerTable {
     for (const op of ops) {
       try {
         await this.#applyOne(op);
+        if (op.op === 'delete') this.#held?.delete(identity(op.object));
+        else this.#held?.set(identity(op.object), line(op.object));
       } catch (err) {
         throw toKernelError(opLine(op), err);
       }

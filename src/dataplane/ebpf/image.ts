@@ -17,7 +17,7 @@ import { ExtentPool } from './extent-pool.js';
 import { IndexPool } from './index-pool.js';
 import type { MapName } from './layout.js';
 import { structs } from './layout.js';
-import { MirroredArray } from './mirrored-array.js';
+import { MirroredArray, sameEntries } from './mirrored-array.js';
 import type { RealRecord, VirtualRecord } from './records.js';
 import { candidateOf, portIndex, realKey, realObject, vipKeyText, virtualObject } from './records.js';
 import { planSlots } from './slots.js';
@@ -89,26 +89,38 @@ export class Image {
     this.extents = new ExtentPool({ map: maps.skep_slots, clock }, used);
   }
 
-  /** Reads again what is in use, and marks what differs. Throws KernelError. */
-  refresh(): void {
-    for (const index of this.virtualEntries.refresh()) {
+  /**
+   * Reads again, and marks what differs; true when anything does from what was last read and written. Of real servers, whose map
+   * is megabytes, those in use and some behind them are read. Throws KernelError.
+   */
+  refresh(): boolean {
+    const changedVirtuals = this.virtualEntries.refresh();
+    for (const index of changedVirtuals) {
       const record = this.virtuals[index];
       if (record) record.damaged.entry = true;
-      else setMember(this.leftovers.virtuals, index, !this.virtualEntries.isZero(index));
+      else
+        noteLeftover(this.leftovers.virtuals, this.virtualIndices, index, !this.virtualEntries.isZero(index));
     }
-    for (const index of this.realEntries.refresh()) {
+    const changedReals = this.realEntries.refresh(realsBeyond);
+    for (const index of changedReals) {
       const record = this.reals[index];
       if (record) record.damaged = true;
-      else setMember(this.leftovers.reals, index, this.#ownerIndex(index) !== 0);
+      else noteLeftover(this.leftovers.reals, this.realIndices, index, this.#ownerIndex(index) !== 0);
     }
-    const changedSlots = this.slots.refresh();
+    // What nobody's slots are leads nowhere.
+    const changedSlots = this.slots.refresh(0);
     if (changedSlots.length > 0)
       for (const record of this.#records())
         if (record.extent !== null && !this.slotsAreRight(record, slotsOf(record)))
           record.damaged.slots = true;
-    this.ports.refresh();
+    const changedPorts = this.ports.refresh();
+    const { vips } = this;
     this.#readVips();
-    this.#findFrontends();
+    const changed =
+      changedVirtuals.length + changedReals.length + changedSlots.length + changedPorts.length > 0 ||
+      !sameEntries(vips, this.vips);
+    if (changed) this.#findFrontends();
+    return changed;
   }
 
   scope(vni: number): Map<number, VirtualRecord> {
@@ -280,6 +292,9 @@ export class Image {
   }
 }
 
+/** Whoever adds a real server takes the first index that is free. */
+const realsBeyond = 256;
+
 /** A virtual server's slots as its real servers demand them. */
 const slotsOf = ({ object, reals }: VirtualRecord): Uint32Array =>
   planSlots(
@@ -295,7 +310,12 @@ const noRealServer = {
   weight: 0,
 } as const;
 
-function setMember<T>(set: Set<T>, member: T, is: boolean): void {
-  if (is) set.add(member);
-  else set.delete(member);
+/** An entry of nobody's that came, or went again: as long as it is there, its index is not free. */
+function noteLeftover(leftovers: Set<number>, pool: IndexPool, index: number, is: boolean): void {
+  if (is === leftovers.has(index)) return;
+  if (is) leftovers.add(index);
+  else leftovers.delete(index);
+  if (index === 0) return;
+  if (is) pool.claim(index);
+  else pool.giveBack(index);
 }

@@ -47,6 +47,21 @@ export class IndexPool {
     throw new MapFullError(map.name, map.entriesMax, this.#restingHead < this.#resting.length);
   }
 
+  /** Somebody else has written a free entry: it is not given out before it is given back. */
+  claim(index: number): void {
+    for (; this.#end < index; this.#end++) this.putBack(this.#end);
+    if (this.#end === index) {
+      this.#end += 1;
+      return;
+    }
+    const ready = this.#ready.indexOf(index);
+    if (ready >= 0) this.#ready.splice(ready, 1);
+    else {
+      this.#resting = this.#resting.slice(this.#restingHead).filter((one) => one.index !== index);
+      this.#restingHead = 0;
+    }
+  }
+
   /** It may have been read. */
   giveBack(index: number): void {
     assert(index < this.#end, 'an index that was taken');

@@ -8,7 +8,7 @@ import type { Maps } from './image.js';
 import { ipv4Number, ipv4Text } from './ipv4.js';
 import { structs } from './layout.js';
 import { MapFullError } from './map-full-error.js';
-import { MirroredArray } from './mirrored-array.js';
+import { MirroredArray, sameEntries } from './mirrored-array.js';
 import { be32, u32Octets, viewOf } from './struct.js';
 
 export type MeshObject = Mesh | LocalAddress | AliasNode;
@@ -32,11 +32,13 @@ export class MeshMaps {
     this.#addresses = this.#readAddresses();
   }
 
-  /** Reads what is in use again. Throws KernelError. */
-  refresh(): void {
-    this.#aliasNodes.refresh();
+  /** Reads what is in use again; true when it was not as last read and written. Throws KernelError. */
+  refresh(): boolean {
+    const [settings, addresses] = [this.#settings, this.#addresses];
+    const changed = this.#aliasNodes.refresh().length > 0;
     this.#settings = this.#maps.skep_settings.getRange(0, 1);
     this.#addresses = this.#readAddresses();
+    return changed || !settings.equals(this.#settings) || !sameEntries(addresses, this.#addresses);
   }
 
   /** Attributes are absent where the kernel holds what nobody of ours can have written. */

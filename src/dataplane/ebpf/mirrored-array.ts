@@ -51,10 +51,13 @@ export class MirroredArray {
     return true;
   }
 
-  /** Reads the map again; gives the entries that differ from the copy, which then has them as they are. */
-  refresh(): number[] {
-    if (this.#count === 0) return [];
-    const found = this.map.getRange(0, this.#count);
+  /**
+   * Reads the map again; gives the entries that differ from the copy, which then has them as they are.
+   * @param beyond how many entries behind those of the copy are read, too: somebody else may have written there
+   */
+  refresh(beyond = this.map.entriesMax): number[] {
+    const found = this.map.getRange(0, Math.min(this.map.entriesMax, this.#count + beyond));
+    this.#reach(entriesUpToLastNonzero(found, this.map.valueBytes));
     const size = this.#count * this.map.valueBytes;
     if (this.#octets.compare(found, 0, size, 0, size) === 0) return [];
     const changed: number[] = [];
@@ -62,7 +65,7 @@ export class MirroredArray {
       const end = at + this.map.valueBytes;
       if (this.#octets.compare(found, at, end, at, end) !== 0) changed.push(index);
     }
-    found.copy(this.#octets);
+    found.copy(this.#octets, 0, 0, size);
     return changed;
   }
 
@@ -101,6 +104,10 @@ export class MirroredArray {
     this.#count = count;
   }
 }
+
+/** True when two hashes, as read, hold the same. */
+export const sameEntries = <K, V>(before: ReadonlyMap<K, V>, after: ReadonlyMap<K, V>): boolean =>
+  before.size === after.size && [...after].every(([key, value]) => before.get(key) === value);
 
 function entriesUpToLastNonzero(octets: Buffer, valueBytes: number): number {
   let end = octets.length;

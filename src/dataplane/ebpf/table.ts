@@ -53,6 +53,9 @@ export class EbpfTable {
   /** Null: to be read whole. */
   #held: Held | null = null;
   #readMs = 0;
+  #readFor: 'observe' | 'refresh' = 'observe';
+  /** The last reading was not of what had been read and written before. */
+  #foundChanged = false;
   /** Scopes that the last reading served. */
   readonly #served = new Set<number>();
   /** Plan objects of scopes, as long as nothing changes. */
@@ -78,6 +81,7 @@ export class EbpfTable {
     const scope = vni ?? hostVni;
     return {
       observe: (fresh) => this.#observe(scope, links, fresh),
+      refresh: async () => this.#readAgain(scope, 'refresh'),
       apply: (ops) => this.#apply(scope, links, ops),
       counters: async () => this.#counters(scope),
       flows: async (limit) => readFlows(this.#maps, this.#holding().image, scope, limit, this.#monotonicNs()),
@@ -104,7 +108,7 @@ export class EbpfTable {
   }
 
   async #observe(vni: number, links: LinkIndices, fresh: boolean): Promise<readonly BalancerObject[]> {
-    if (fresh) this.#readFresh(vni);
+    if (fresh) this.#readAgain(vni, 'observe');
     const { image, mesh } = this.#holding();
     let objects = this.#objects.get(vni);
     if (objects === undefined) {
@@ -177,31 +181,35 @@ export class EbpfTable {
   #holding(): Held {
     if (this.#held === null) {
       this.#held = { image: new Image(this.#maps, this.#clock), mesh: new MeshMaps(this.#maps) };
-      this.#isRead();
+      this.#isRead(true);
     }
     return this.#held;
   }
 
-  #readFresh(vni: number): void {
-    const recent = this.#clock.nowMs() - this.#readMs < sharedReadingMs;
+  /** True when the maps hold anything else than was last read and written. A reading for one purpose does not serve the other. */
+  #readAgain(vni: number, purpose: 'observe' | 'refresh'): boolean {
+    const recent = this.#readFor === purpose && this.#clock.nowMs() - this.#readMs < sharedReadingMs;
     if (this.#held !== null && !(recent && !this.#served.has(vni))) {
       try {
-        this.#held.image.refresh();
-        this.#held.mesh.refresh();
+        const { image, mesh } = this.#held;
+        const changed = image.refresh();
+        this.#readFor = purpose;
+        this.#isRead(mesh.refresh() || changed);
       } catch (err) {
         this.#forgetAll();
         throw err;
       }
-      this.#isRead();
     }
     this.#holding();
     this.#served.add(vni);
+    return this.#foundChanged;
   }
 
-  #isRead(): void {
+  #isRead(changed: boolean): void {
     this.#readMs = this.#clock.nowMs();
+    this.#foundChanged = changed;
     this.#served.clear();
-    this.#objects.clear();
+    if (changed) this.#objects.clear();
   }
 
   #forgetAll(): void {

@@ -1,4 +1,5 @@
 /** Our ipsets in one namespace, read with `ipset save` and written with `ipset restore`: one process for any number of entries. */
+import type { Netfilter } from '../netlink/netfilter.js';
 import type { Op } from '../plan/diff.js';
 import { isOurSet } from '../plan/names.js';
 import type { IpSet, IpSetEntry } from '../plan/objects.js';
@@ -14,10 +15,25 @@ const creation: Readonly<Record<IpSet['type'], string>> = {
 };
 
 export class IpSets {
-  constructor(private readonly netns: string | null) {}
+  /** The kernel's digest when they were last read. */
+  #readAt: string | null = null;
 
-  /** Rejects with KernelError. Where there is no `ipset` there are no sets of ours: only the `ipvs` engine makes any. */
+  constructor(
+    private readonly netns: string | null,
+    private readonly netfilter: () => Netfilter,
+  ) {}
+
+  /** Whether anybody, ourselves included, has changed a set since the last {@link observe}. Rejects with NetlinkError. */
+  async mayHaveChanged(): Promise<boolean> {
+    return (await this.netfilter().setsDigest()) !== this.#readAt;
+  }
+
+  /**
+   * Rejects with KernelError, NetlinkError. Where there is no `ipset` there are no sets of ours: only the `ipvs` engine
+   * makes any.
+   */
   async observe(): Promise<(IpSet | IpSetEntry)[]> {
+    this.#readAt = await this.netfilter().setsDigest();
     try {
       return parseSavedSets(await runTool(this.netns, ['ipset', 'save'], ''));
     } catch (err) {

@@ -3,6 +3,8 @@
  * transaction a table for any number of changes. Strangers' chains and rules are never written.
  */
 import type { Op } from '../plan/diff.js';
+import { native } from '../native.js';
+import type { Netfilter } from '../netlink/netfilter.js';
 import { isOurChain } from '../plan/names.js';
 import type { Chain, FirewallTable, Jump } from '../plan/objects.js';
 import { runTool } from './child.js';
@@ -12,11 +14,22 @@ const tables = ['filter', 'mangle', 'nat', 'raw'] as const satisfies readonly Fi
 export class Iptables {
   /** How often a jump stands in its chain, as last observed: all of them must go when it is moved or removed. */
   #jumpCounts = new Map<string, number>();
+  /** {@link #mark} when the rules were last read. */
+  #readAt: string | null = null;
 
-  constructor(private readonly netns: string | null) {}
+  constructor(
+    private readonly netns: string | null,
+    private readonly netfilter: () => Netfilter,
+  ) {}
 
-  /** Our chains with their rules, and the jumps to them from anywhere. Rejects with KernelError. */
+  /** Whether anybody, ourselves included, has changed a rule since the last {@link observe}. Rejects with KernelError, NetlinkError. */
+  async mayHaveChanged(): Promise<boolean> {
+    return (await this.#mark()) !== this.#readAt;
+  }
+
+  /** Our chains with their rules, and the jumps to them from anywhere. Rejects with KernelError, NetlinkError. */
   async observe(): Promise<(Chain | Jump)[]> {
+    this.#readAt = await this.#mark();
     const { objects, jumpCounts } = parseSaved(await runTool(this.netns, ['iptables-save'], ''));
     this.#jumpCounts = jumpCounts;
     return objects;
@@ -30,7 +43,19 @@ export class Iptables {
       formatTransaction(ops, this.#jumpCounts),
     );
   }
+
+  /** Differs after a change, and costs no process: iptables-legacy has nothing but its rules, nf_tables counts changes. */
+  async #mark(): Promise<string> {
+    return (await isLegacy())
+      ? String(native().firewallDigest(this.netns))
+      : String(await this.netfilter().rulesGeneration());
+  }
 }
+
+/** Which of the two the host's `iptables` is. It is not changed under a running daemon. */
+let legacy: Promise<boolean> | undefined;
+const isLegacy = (): Promise<boolean> =>
+  (legacy ??= runTool(null, ['iptables', '--version'], '').then((text) => text.includes('(legacy)')));
 
 const jumpKey = ({ table, chain, target }: Pick<Jump, 'table' | 'chain' | 'target'>): string =>
   `${table} ${chain} ${target}`;

@@ -25,6 +25,9 @@ export interface SandboxNames {
   closeSandbox(path: string): void;
 }
 
+/** What of a namespace may change without a word: chains alone, which cost next to nothing to ask for, or everything. */
+export type Quiet = 'chains' | 'all';
+
 export interface Kernel {
   /** What balances here. */
   readonly engine: Pick<BalancerEngine, 'name' | 'plan'>;
@@ -46,6 +49,12 @@ export interface Kernel {
   release(): Promise<void>;
   /** MTU in bytes of the host's device that holds the address, null when none does. */
   underlayMtu(vtep: Ip): Promise<number | null>;
+  /**
+   * Compares what changes without a notification (rules, sets, kernel parameters, the balancer's tables) with what was last
+   * read and since written: true where somebody else has changed it. The next {@link Kernel.observe} then shows it. Takes a
+   * process only where something did change. Rejects with KernelError.
+   */
+  refresh(scope: Scope, quiet: Quiet): Promise<boolean>;
   /** Calls back when something in the namespace changed. Null when there is no such namespace (yet). */
   watch(scope: Scope, onChange: () => void): Disposable | null;
   /** Closes what is kept open for a scope that is no longer wanted. */

@@ -12,15 +12,15 @@ import type { BalancerEngine, BalancerTable } from '../balancer/engine.js';
 import { ipvsEngine } from '../balancer/ipvs.js';
 import { native } from '../native.js';
 import { isErrno } from '../netlink/netlink-error.js';
-import type { RouteTopic } from '../netlink/route.js';
+import type { RouteEvent, RouteTopic } from '../netlink/route.js';
 import { RouteNetlink, subscribeRoute } from '../netlink/route.js';
 import type { Op } from '../plan/diff.js';
-import { overlayNamespace, overlayNamespacePrefix } from '../plan/names.js';
+import { hostLinkName, overlayNamespace, overlayNamespacePrefix } from '../plan/names.js';
 import type { Scope } from '../plan/node.js';
 import { scopeName } from '../plan/node.js';
 import type { Link } from '../plan/objects.js';
 import { errnoOf, KernelError, toKernelError } from './kernel-error.js';
-import type { Kernel, Observation, SandboxNames } from './kernel.js';
+import type { Kernel, Observation, Quiet, SandboxNames } from './kernel.js';
 import { NamespaceKernel } from './namespace-kernel.js';
 import type { LinkFactory } from './route-objects.js';
 
@@ -38,9 +38,8 @@ export interface LinuxKernelOptions {
 /** A scope in which something may be balanced. */
 export type BalancedScope = Exclude<Scope, { readonly kind: 'sandbox' }>;
 
-/** Neighbour events only where every entry is ours: in the host they tell of each ARP answer of strangers. */
 const topics: Readonly<Record<Scope['kind'], readonly RouteTopic[]>> = {
-  host: ['link', 'address', 'route', 'rule'],
+  host: ['link', 'address', 'neighbour', 'route', 'rule'],
   overlay: ['link', 'address', 'neighbour', 'route', 'rule'],
   sandbox: ['link', 'address', 'route', 'rule'],
 };
@@ -79,6 +78,10 @@ export class LinuxKernel implements Kernel, Disposable {
     const found = await this.#namespace(scope).observe(sysctls, fresh, chains);
     if (scope.kind !== 'sandbox' || !found.exists || this.#names === null) return found;
     return { ...found, namesAnswered: this.#names.openSandbox(scope.path) };
+  }
+
+  async refresh(scope: Scope, quiet: Quiet): Promise<boolean> {
+    return (await this.#namespaces.get(scopeName(scope))?.refresh(quiet)) ?? false;
   }
 
   async apply(scope: Scope, ops: readonly Op[]): Promise<void> {
@@ -155,11 +158,21 @@ export class LinuxKernel implements Kernel, Disposable {
   watch(scope: Scope, onChange: () => void): Disposable | null {
     try {
       const filters = this.engine.name === 'ebpf' && scope.kind !== 'sandbox' ? (['filter'] as const) : [];
-      return subscribeRoute(this.#path(scope), [...topics[scope.kind], ...filters], onChange);
+      return subscribeRoute(this.#path(scope), [...topics[scope.kind], ...filters], (event) => {
+        if (scope.kind !== 'host' || this.#concernsHost(event)) onChange();
+      });
     } catch (err) {
       if (isErrno(err, 'ENOENT', 'EINVAL')) return null;
       throw new KernelError(`watch ${scopeName(scope)}`, errnoOf(err), { cause: err });
     }
+  }
+
+  /** In the host, neighbour events tell of each ARP answer of strangers, and of what their bridges learn. */
+  #concernsHost(event: RouteEvent): boolean {
+    if (event.object === 'fdb') return false;
+    if (event.object !== 'neighbour') return true;
+    const index = this.#namespaces.get(scopeName({ kind: 'host' }))?.lastIndexOf(hostLinkName);
+    return event.neighbour.index === index;
   }
 
   forget(scope: Scope): void {
@@ -228,6 +241,13 @@ export class LinuxKernel implements Kernel, Disposable {
         make(async (netnsFd) => {
           if (!link.vxlan) throw new KernelError(`make ${link.name}`, 'EINVAL');
           await this.#hostNetlink().links.add({ kind: 'vxlan', name: link.name, netnsFd, ...link.vxlan });
+        }),
+      moveEnd: (link: Link) =>
+        make(async (netnsFd) => {
+          const { links } = this.#hostNetlink();
+          const end = await links.find(link.end ?? '');
+          if (end === null) throw new KernelError(`find link ${link.end}`, 'ENODEV');
+          await links.change(end.index, { netnsFd, name: link.name });
         }),
     };
   }

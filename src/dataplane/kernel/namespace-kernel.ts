@@ -5,15 +5,17 @@
 import type { Op } from '../plan/diff.js';
 import { applyToImage, opLine } from '../plan/diff.js';
 import type { Filter, KernelObject, ObjectKind } from '../plan/objects.js';
+import { line } from '../plan/objects.js';
 import { OutsideError } from '../../model/errors.js';
 import type { Vni } from '../../model/ids.js';
 import type { BalancerEngine, BalancerOp, BalancerTable } from '../balancer/engine.js';
+import { Netfilter } from '../netlink/netfilter.js';
 import { isErrno } from '../netlink/netlink-error.js';
 import { Filters } from './filters.js';
 import { Iptables } from './iptables.js';
 import { IpSets } from './ipsets.js';
 import { errnoOf, KernelError, toKernelError } from './kernel-error.js';
-import type { Observation } from './kernel.js';
+import type { Observation, Quiet } from './kernel.js';
 import type { LinkFactory, RouteObject } from './route-objects.js';
 import { isRouteObject, RouteObjects } from './route-objects.js';
 import { Sysctls } from './sysctls.js';
@@ -56,6 +58,7 @@ export class NamespaceKernel implements Disposable {
   /** Chains and sets as last read and since written; null: they must be read. */
   #chains: readonly KernelObject[] | null = null;
   #route: RouteObjects | null = null;
+  #netfilter: Netfilter | null = null;
   #filters: Filters | null = null;
   #table: Promise<BalancerTable> | null = null;
 
@@ -69,18 +72,21 @@ export class NamespaceKernel implements Disposable {
     private readonly balancing: Balancing | null,
   ) {
     this.#sysctls = new Sysctls(netns);
-    this.#iptables = new Iptables(netns);
-    this.#ipSets = new IpSets(netns);
+    const netfilter = (): Netfilter => (this.#netfilter ??= new Netfilter(netns));
+    this.#iptables = new Iptables(netns, netfilter);
+    this.#ipSets = new IpSets(netns, netfilter);
   }
 
   [Symbol.dispose](): void {
     this.#route?.[Symbol.dispose]();
+    this.#netfilter?.[Symbol.dispose]();
     // Also one that is still being opened.
     void this.#table?.then(
       (table) => table[Symbol.dispose](),
       () => undefined,
     );
     this.#route = null;
+    this.#netfilter = null;
     this.#filters = null;
     this.#table = null;
   }
@@ -88,6 +94,11 @@ export class NamespaceKernel implements Disposable {
   /** The namespace was just made: there is nothing in it to be read. */
   knownEmpty(): void {
     this.#chains = [];
+  }
+
+  /** Index of a link as it was last seen, without asking. */
+  lastIndexOf(name: string): number | undefined {
+    return this.#route?.lastIndexOf(name);
   }
 
   /** The engine's table here. Rejects as BalancerEngine.open does. */
@@ -123,6 +134,40 @@ export class NamespaceKernel implements Disposable {
     } catch (err) {
       throw toKernelError('observe', err);
     }
+  }
+
+  /** See Kernel.refresh. Rejects with KernelError. */
+  async refresh(quiet: Quiet): Promise<boolean> {
+    try {
+      let changed = await this.#refreshChains(this.#iptables, (kind) => kind === 'chain' || kind === 'jump');
+      if (quiet === 'chains') return changed;
+      if (this.#sysctls.refresh()) changed = true;
+      if (this.balancing === null) return changed;
+      if (await this.#refreshChains(this.#ipSets, (kind) => kind === 'ipset' || kind === 'ipsetEntry'))
+        changed = true;
+      if (this.#table && (await (await this.#table).refresh())) changed = true;
+      return changed;
+    } catch (err) {
+      throw toKernelError('look for silent changes', err);
+    }
+  }
+
+  /** True where those of `kinds` are not as last read and since written; they are then known as they are. */
+  async #refreshChains(
+    reader: {
+      mayHaveChanged(): Promise<boolean>;
+      observe(): Promise<readonly KernelObject[]>;
+    },
+    kinds: (kind: ObjectKind) => boolean,
+  ): Promise<boolean> {
+    const held = this.#chains;
+    if (held === null || !(await reader.mayHaveChanged())) return false;
+    this.#chains = null;
+    const found = await reader.observe();
+    const [ours, others] = [held.filter(({ kind }) => kinds(kind)), held.filter(({ kind }) => !kinds(kind))];
+    this.#chains = [...others, ...found];
+    const lines = new Set(ours.map(line));
+    return lines.size !== found.length || found.some((object) => !lines.has(line(object)));
   }
 
   /** Rejects with KernelError at the first op that fails. The namespace itself is the caller's to make. */

@@ -27,6 +27,8 @@ export const isRouteObject = (object: KernelObject): object is RouteObject => ki
 export interface LinkFactory {
   makeVeth(link: Link): Promise<void>;
   makeVxlan(link: Link): Promise<void>;
+  /** Moves a pair's end in from the host's namespace, under the link's name. */
+  moveEnd(link: Link): Promise<void>;
 }
 
 export class RouteObjects implements LinkIndices, Disposable {
@@ -53,6 +55,11 @@ export class RouteObjects implements LinkIndices, Disposable {
   /** Rejects with NetlinkError. */
   async indexOf(name: string): Promise<number | null> {
     return (await this.#netlink.links.find(name))?.index ?? null;
+  }
+
+  /** As it was last seen, without asking. */
+  lastIndexOf(name: string): number | undefined {
+    return this.#indices.get(name);
   }
 
   /** Rejects with NetlinkError. */
@@ -212,7 +219,8 @@ export class RouteObjects implements LinkIndices, Disposable {
     let present = await links.find(link.name);
     // Half of a pair that is made from the other side is waited for, not made.
     if (present === null) {
-      if (link.type === 'veth' && link.peer) await this.factory.makeVeth(link);
+      if (link.end !== undefined) await this.factory.moveEnd(link);
+      else if (link.type === 'veth' && link.peer) await this.factory.makeVeth(link);
       else if (link.type === 'vxlan') await this.factory.makeVxlan(link);
       else if (link.type === 'bridge')
         await links.add({

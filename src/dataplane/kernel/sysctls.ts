@@ -6,25 +6,38 @@ import { isBalancerSysctl } from '../plan/objects.js';
 import { errnoOf, KernelError, MissingModuleError } from './kernel-error.js';
 
 export class Sysctls {
+  /** As last read and since written; null: there was none. */
+  readonly #held = new Map<string, string | null>();
+
   constructor(private readonly netns: string | null) {}
 
   /** Those that exist. Throws KernelError. */
   observe(paths: readonly string[]): Sysctl[] {
+    this.#held.clear();
     return paths.flatMap((path): Sysctl[] => {
-      try {
-        const value = this.#withFile(path, constants.O_RDONLY, (fd) => readFileSync(fd, 'utf8'));
-        return [{ kind: 'sysctl', path, value: value.trim() }];
-      } catch (err) {
-        if (errnoOf(err) === 'ENOENT') return [];
-        throw new KernelError(`read sysctl ${path}`, errnoOf(err), { cause: err });
-      }
+      const value = this.#read(path);
+      this.#held.set(path, value);
+      return value === null ? [] : [{ kind: 'sysctl', path, value }];
     });
+  }
+
+  /** Reads again what was observed; true where somebody else has changed it. Throws KernelError. */
+  refresh(): boolean {
+    let changed = false;
+    for (const [path, held] of this.#held) {
+      const value = this.#read(path);
+      if (value === held) continue;
+      this.#held.set(path, value);
+      changed = true;
+    }
+    return changed;
   }
 
   /** Throws KernelError. */
   write({ path, value, ifPresent }: Sysctl): void {
     try {
       this.#withFile(path, constants.O_WRONLY, (fd) => writeSync(fd, value));
+      this.#held.set(path, value);
     } catch (cause) {
       if (ifPresent && errnoOf(cause) === 'ENOENT') return;
       if (isBalancerSysctl(path) && errnoOf(cause) === 'ENOENT') {
@@ -32,6 +45,16 @@ export class Sysctls {
         throw new MissingModuleError('ip_vs', { cause });
       }
       throw new KernelError(`write sysctl ${path} = ${value}`, errnoOf(cause), { cause });
+    }
+  }
+
+  /** Null when there is none. */
+  #read(path: string): string | null {
+    try {
+      return this.#withFile(path, constants.O_RDONLY, (fd) => readFileSync(fd, 'utf8')).trim();
+    } catch (err) {
+      if (errnoOf(err) === 'ENOENT') return null;
+      throw new KernelError(`read sysctl ${path}`, errnoOf(err), { cause: err });
     }
   }
 

@@ -249,6 +249,15 @@ export const IPPROTO_TCP = 6;
 export const IPPROTO_UDP = 17;
 export const IPPROTO_SCTP = 132;
 
+/* linux/netfilter/nfnetlink.h, nf_tables.h, ipset/ip_set.h */
+export const NFNL_SUBSYS_IPSET = 6;
+export const NFNL_SUBSYS_NFTABLES = 10;
+export const NFT_MSG_GETGEN = 16;
+export const NFTA_GEN_ID = 1;
+export const IPSET_CMD_LIST = 7;
+export const IPSET_ATTR_PROTOCOL = 1;
+export const IPSET_PROTOCOL_MIN = 6;
+
 /* linux/ip_vs.h */
 export const IPVS_GENL_VERSION = 1;
 export const IP_VS_SVC_F_PERSISTENT = 0x1;

@@ -88,6 +88,7 @@ export const planHostScope = (
 /**
  * @param observed what the container's namespace holds: its interfaces are found there, and so are VIPs of ours
  * @param namesAnswered names are answered inside the container
+ * @param joined names of the interfaces that the engine has set up, by endpoint id
  */
 export const planSandboxScope = (
   state: NodeNetworkState | null,
@@ -95,10 +96,11 @@ export const planSandboxScope = (
   endpoints: readonly SandboxEndpoint[],
   observed: readonly KernelObject[],
   namesAnswered = false,
+  joined: ReadonlyMap<string, string> = new Map(),
 ): ScopePlan => {
   return {
     scope: { kind: 'sandbox', path },
-    objects: planSandbox(state, endpoints, observed, namesAnswered),
+    objects: planSandbox(state, endpoints, observed, namesAnswered, joined),
     owns: ownsInSandbox(state?.overlays ?? [], observed),
   };
 };

@@ -47,6 +47,8 @@ export interface Link {
   readonly bridgePort?: { readonly learning: boolean; readonly neighSuppress: boolean };
   /** The other end of a veth pair, made in the host namespace; only used when the pair is made. */
   readonly peer?: { readonly name: string; readonly mac: Mac; readonly mtu: number };
+  /** The name of a pair's end in the host's namespace, which becomes this link; only used when this link is not there. */
+  readonly end?: string;
 }
 
 export interface Address {
@@ -357,7 +359,7 @@ function describe(object: KernelObject): string {
 }
 
 /** How an object is made, and when. */
-const notCompared = new Set(['peer', 'ifPresent']);
+const notCompared = new Set(['peer', 'end', 'ifPresent']);
 
 /** True when `observed` has every attribute that `desired` names. */
 export function satisfies(observed: KernelObject, desired: KernelObject): boolean {

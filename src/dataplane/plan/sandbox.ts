@@ -7,10 +7,15 @@
  * to the overlay first. Replies from an alias of this node go straight to it, those from another node's alias to
  * ingress's gateway, which knows the nodes: two rules, however large the cluster. Servers that do not answer from the
  * alias that they were asked on are helped by sandbox-mesh.ts. How names are asked is sandbox-names.ts.
+ *
+ * The interfaces are the engine's to set up, and nobody's to keep: it never looks again. So one that was set up once is
+ * ours to put back, up and with its address, when somebody has taken it down or away. Before, all hands off: the engine
+ * fails when it finds done what it is about to do.
  */
 import type { Cidr, Ip } from '../../model/addresses.js';
-import { cidrContains } from '../../model/addresses.js';
+import { cidrContains, parseCidr } from '../../model/addresses.js';
 import type { SandboxEndpoint } from '../sandbox.js';
+import { containerEndName } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
 import { nodeAliasCidr } from '../state.js';
 import type { Leg } from './leg.js';
@@ -40,20 +45,23 @@ const movedLocalRule: Rule = rule(localRulePriority, localTable);
  * @param endpoints the container's endpoints that we know of; those whose interface is not there yet are left out
  * @param observed what the namespace holds: the engine renames the links it moves in, so ours are found by MAC
  * @param namesAnswered names are answered inside the container, see Observation
+ * @param joined see {@link joinedInterfaces}
  */
 export function planSandbox(
   state: NodeNetworkState | null,
   endpoints: readonly SandboxEndpoint[],
   observed: readonly KernelObject[],
   namesAnswered = false,
+  joined: ReadonlyMap<string, string> = new Map(),
 ): KernelObject[] {
   if (state === null) return [kernelLocalRule];
   const links = observed.filter((object): object is Link => object.kind === 'link');
   const legs = endpoints.flatMap((endpoint): Leg[] => {
     const overlay = state.overlays.find(({ id }) => id === endpoint.overlayId);
-    const device = links.find(({ mac }) => mac === endpoint.mac)?.name;
+    const device = deviceOf(endpoint, links) ?? joined.get(endpoint.endpointId);
     return overlay === undefined || device === undefined ? [] : [{ overlay, endpoint, device }];
   });
+  const interfaces = legs.flatMap((leg) => (joined.has(leg.endpoint.endpointId) ? planInterface(leg) : []));
   const planned = legs.flatMap((leg) =>
     leg.overlay.ingress
       ? [...planAliases(state, leg), ...planMeshReplies(state, leg, legs, observed)]
@@ -62,11 +70,70 @@ export function planSandbox(
   // What the engine's own networks call each other only its resolver knows: where it must be asked, it is asked first.
   const throughEngine = planNameservers(legs);
   return [
+    ...interfaces,
     ...planned,
     planned.length === 0 ? kernelLocalRule : movedLocalRule,
     ...(throughEngine.length > 0 ? throughEngine : namesAnswered ? planNames(legs) : []),
   ];
 }
+
+const deviceOf = ({ mac }: SandboxEndpoint, links: readonly Link[]): string | undefined =>
+  links.find((link) => link.mac === mac)?.name;
+
+/**
+ * Names of the interfaces that the engine has set up, by endpoint id: those that are up with their address now, and those
+ * that are known to have been.
+ * @param before what this gave for the container when it was last looked at; undefined after a start of the daemon: then
+ *   rules of ours tell that the engine was done, as they come after the interfaces and stay when those go
+ */
+export function joinedInterfaces(
+  endpoints: readonly SandboxEndpoint[],
+  observed: readonly KernelObject[],
+  before: ReadonlyMap<string, string> | undefined,
+): Map<string, string> {
+  const links = observed.filter((object): object is Link => object.kind === 'link');
+  const names = new Set(links.map(({ name }) => name));
+  const programmed =
+    before === undefined &&
+    observed.some((object) => object.kind === 'rule' && object.protocol === routeProtocol);
+  const joined = new Map<string, string>();
+  for (const endpoint of endpoints) {
+    const device = deviceOf(endpoint, links);
+    const isUp = links.some(({ name, up }) => name === device && up);
+    const hasAddress = observed.some(
+      (object) =>
+        object.kind === 'address' && object.device === device && object.address === endpoint.address,
+    );
+    const known = before?.get(endpoint.endpointId);
+    if (known === undefined && !programmed && !(isUp && hasAddress)) continue;
+    const name = device ?? (known !== undefined && !names.has(known) ? known : freeName(names));
+    joined.set(endpoint.endpointId, name);
+    names.add(name);
+  }
+  return joined;
+}
+
+/** The engine numbers a container's interfaces. */
+function freeName(taken: ReadonlySet<string>): string {
+  for (let number = 0; ; number++) if (!taken.has(`eth${number}`)) return `eth${number}`;
+}
+
+const planInterface = ({ overlay, endpoint, device }: Leg): KernelObject[] => [
+  {
+    kind: 'link',
+    name: device,
+    type: 'veth',
+    mac: endpoint.mac,
+    up: true,
+    end: containerEndName(endpoint.endpointId),
+  },
+  {
+    kind: 'address',
+    device,
+    address: endpoint.address,
+    prefixLength: parseCidr(overlay.subnet).prefixLength,
+  },
+];
 
 /** Ids of the endpoints whose interface is inside the namespace. */
 export const presentEndpoints = (

@@ -24,7 +24,7 @@ import type { KernelObject, Link, Sysctl } from '../plan/objects.js';
 import { line } from '../plan/objects.js';
 import type { PartialChange } from '../plan/part.js';
 import { headOnly, isOfOneItem, partialChange } from '../plan/part.js';
-import { presentEndpoints } from '../plan/sandbox.js';
+import { joinedInterfaces, presentEndpoints } from '../plan/sandbox.js';
 
 /** A namespace that there is to be. */
 export interface Target {
@@ -84,6 +84,8 @@ export class NodePass {
     private readonly desired: Desired,
     /** Chains and sets are read, too; see Kernel.observe. */
     private readonly fresh: Freshness,
+    /** Per container, by its path: what {@link joinedInterfaces} last gave. Kept from pass to pass. */
+    private readonly joined: Map<string, ReadonlyMap<string, string>>,
     last: NodePass | null = null,
   ) {
     this.#change = last && partialChange(last.desired, desired);
@@ -230,7 +232,11 @@ export class NodePass {
     const scope: Scope = { kind: 'sandbox', path };
     const links = await this.kernel.observe(scope, [], this.#isFresh(scope));
     const { state } = this.desired;
-    const plan = planSandboxScope(state, path, endpoints, links.objects, links.namesAnswered ?? false);
+    const joined = joinedInterfaces(endpoints, links.objects, this.joined.get(path));
+    if (links.exists) this.joined.set(path, joined);
+    else this.joined.delete(path);
+    const { objects, namesAnswered = false } = links;
+    const plan = planSandboxScope(state, path, endpoints, objects, namesAnswered, joined);
     const sysctls = sysctlPaths(plan.objects);
     // Reading them takes a process: not where none can be.
     const chains =

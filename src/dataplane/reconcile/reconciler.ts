@@ -20,7 +20,7 @@ import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { runLoop, Trigger } from '../../runtime/loop.js';
 import { Waiters } from '../../runtime/waiters.js';
-import type { Kernel } from '../kernel/kernel.js';
+import type { Kernel, Quiet } from '../kernel/kernel.js';
 import type { EngineName } from '../plan/balancing.js';
 import type { Difference } from '../difference.js';
 import { differenceOf } from '../difference.js';
@@ -57,6 +57,10 @@ const abandonedMs = 1_000;
  * told from our own.
  */
 const recheckMs = 1_500;
+/** Somebody else's flush of our chains is repaired within a second, and so asked for as often; */
+const chainsMs = 250;
+/** all else that changes without a word is within five. */
+const quietMs = 2_000;
 /** A repair that takes something apart to make it anew needs another pass for what hung on it. */
 const repairPassesMax = 3;
 
@@ -82,6 +86,8 @@ export class Reconciler {
   readonly #records = new Map<string, ScopeRecord>();
   /** Paths of sandboxes that are no longer desired, and when they are looked at for the last time. */
   readonly #abandoned = new Map<string, number>();
+  /** See {@link NodePass}; only of containers that are there. */
+  readonly #joined = new Map<string, ReadonlyMap<string, string>>();
   #desired: Desired | null = null;
   /** Null: one that ended half way may have left anything. */
   #lastPass: NodePass | null = null;
@@ -158,22 +164,54 @@ export class Reconciler {
   /** Passes until the signal aborts; then closes what it opened. The kernel keeps all it was given. */
   async run(signal: AbortSignal): Promise<void> {
     try {
-      await runLoop(
-        {
-          name: 'reconcile',
-          trigger: this.#trigger,
-          clock: this.#clock,
-          log: this.#log,
-          resyncMs: this.#resyncMs,
-          gapMs: this.#gapMs,
-          retryMsMax: this.#retryMsMax,
-        },
-        () => this.pass(),
-        signal,
-      );
+      await Promise.all([
+        runLoop(
+          {
+            name: 'reconcile',
+            trigger: this.#trigger,
+            clock: this.#clock,
+            log: this.#log,
+            resyncMs: this.#resyncMs,
+            gapMs: this.#gapMs,
+            retryMsMax: this.#retryMsMax,
+          },
+          () => this.pass(),
+          signal,
+        ),
+        this.#watchQuiet(signal),
+      ]);
     } finally {
       await this.#queue;
       for (const record of this.#records.values()) this.#forget(record);
+    }
+  }
+
+  /** What the kernel says nothing of is asked for, as often as it must be repaired in time. */
+  async #watchQuiet(signal: AbortSignal): Promise<void> {
+    let allDueMs = this.#clock.nowMs() + quietMs;
+    while (!signal.aborted) {
+      await this.#clock.sleep(chainsMs, signal).catch(() => undefined);
+      if (signal.aborted) return;
+      const nowMs = this.#clock.nowMs();
+      const all = nowMs >= allDueMs;
+      if (all) allDueMs = nowMs + quietMs;
+      await this.refresh(all ? 'all' : 'chains');
+    }
+  }
+
+  /** Asks of every namespace whether something changed there without a word; the next pass looks at those where it did. */
+  async refresh(quiet: Quiet): Promise<void> {
+    for (const [name, { scope }] of [...this.#records]) {
+      if (scope === null) continue;
+      // Between two namespaces a pass may run.
+      await this.#alone(async () => {
+        try {
+          if (await this.#kernel.refresh(scope, quiet)) this.#suspect(name);
+        } catch (err) {
+          this.#log.debug({ scope: name, err: outside(err) }, 'cannot look for silent changes');
+          this.#suspect(name);
+        }
+      });
     }
   }
 
@@ -215,7 +253,7 @@ export class Reconciler {
 
   async #differences(): Promise<Difference[]> {
     if (this.#desired === null) return [];
-    const pass = new NodePass(this.#kernel, this.#desired, 'all');
+    const pass = new NodePass(this.#kernel, this.#desired, 'all', this.#joined);
     const works = await pass.observeAll();
     const stale = await pass.staleOverlays();
     for (const { name, ops } of works) if (ops.length > 0) this.#suspect(name);
@@ -251,7 +289,7 @@ export class Reconciler {
     }
     if (freshAll) this.#freshDueMs = nowMs + this.#freshMs;
     const freshness = freshAll ? 'all' : resync ? 'host' : 'none';
-    const pass = new NodePass(this.#kernel, desired, freshness, this.#lastPass);
+    const pass = new NodePass(this.#kernel, desired, freshness, this.#joined, this.#lastPass);
     this.#lastPass = null;
     const works: ScopeWork[] = [];
     /** Those whose plan is that of the last pass. */
@@ -414,6 +452,7 @@ export class Reconciler {
   #conclude(desired: Desired, pass: NodePass, nowMs: number): void {
     for (const [name, record] of this.#records) {
       if (pass.names.has(name)) continue;
+      if (record.scope?.kind === 'sandbox') this.#joined.delete(record.scope.path);
       this.#forget(record);
       this.#records.delete(name);
       if (record.scope?.kind === 'sandbox' && record.programmed)

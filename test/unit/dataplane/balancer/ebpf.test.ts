@@ -31,6 +31,7 @@ class ModelPins {
           const image = applyToImage(this.scopes.get(vni ?? 0) ?? [], ops) as BalancerObject[];
           this.scopes.set(vni ?? 0, image);
         },
+        refresh: async () => false,
         counters: async () => [],
         flows: async () => [],
         [Symbol.dispose]: () => undefined,

@@ -68,3 +68,18 @@ test('indices: those that others left free rest first; used ones before new ones
   pool.putBack(7);
   assert.equal(pool.take(), 7);
 });
+
+test('an index that somebody else uses is given to nobody until it is given back', () => {
+  let nowMs = 0;
+  const options = { map: { name: 'skep_real_servers', entriesMax: 8 }, clock: { nowMs: () => nowMs } };
+  const pool = new IndexPool(options, 1, 3, (index) => index === 2);
+  pool.claim(1); // rests
+  pool.claim(5); // never used, nor what is before it
+  assert.deepEqual([pool.take(), pool.take()], [4, 3]);
+  pool.claim(6);
+  assert.equal(pool.take(), 7);
+  pool.giveBack(5);
+  nowMs += restMs;
+  assert.equal(pool.take(), 5);
+  assert.throws(() => pool.take(), MapFullError);
+});

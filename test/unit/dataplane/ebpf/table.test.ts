@@ -460,3 +460,40 @@ describe('limits', () => {
     await assertHolds(balanced(port(81), 4, 5));
   });
 });
+
+describe('somebody else who writes the maps', () => {
+  const web = balanced(port(80), 1, 2);
+  const stranger = (): BalancerTable => new EbpfTable(byName(maps), clock).view(null, links);
+  const foreign = realServer(port(80), 77);
+
+  test('is noticed, wherever he writes, and what he wrote goes', async () => {
+    await converge(web);
+    assert.equal(await view().refresh(), false);
+    for (const op of [
+      { op: 'add', object: foreign },
+      { op: 'delete', object: realServer(port(80), 1) },
+      { op: 'delete', object: port(80) },
+    ] as const) {
+      await stranger().apply([op]);
+      assert.equal(await view().refresh(), true, op.op);
+      await converge(web);
+      await assertHolds(web);
+      assert.equal(await view().refresh(), false);
+      nowMs += 60_000;
+    }
+  });
+
+  test('leaves no index that is given out twice', async () => {
+    await converge(web);
+    await stranger().apply([{ op: 'add', object: foreign }]);
+    await view().refresh();
+    // Ours take other entries while his are there, and may have his once they rested.
+    const more = balanced(port(81), 3, 4, 5);
+    await converge([...web, ...more]);
+    await assertHolds([...web, ...more]);
+    nowMs += 2 * restMs;
+    const most = balanced(port(82), 6, 7, 8, 9);
+    await converge([...web, ...more, ...most]);
+    await assertHolds([...web, ...more, ...most]);
+  });
+});

@@ -57,6 +57,12 @@ export class ModelKernel implements Kernel {
     };
   }
 
+  /** Scopes of which something changed without a word. */
+  readonly changedQuietly = new Set<string>();
+  async refresh(scope: Scope): Promise<boolean> {
+    return this.changedQuietly.delete(scopeName(scope));
+  }
+
   async apply(scope: Scope, ops: readonly Op[]): Promise<void> {
     const name = scopeName(scope);
     for (const op of ops) {

@@ -51,9 +51,10 @@ function fillBox(kernel: ModelKernel): void {
   };
   kernel.put(`sandbox ${box}`, kernelRule, ...eths);
 }
-const eths = legs
-  .slice(0, 2)
-  .map(({ mac }, index): KernelObject => ({ kind: 'link', name: `eth${index}`, type: 'veth', mac }));
+const eths = legs.slice(0, 2).flatMap(({ mac, address }, index): KernelObject[] => [
+  { kind: 'link', name: `eth${index}`, type: 'veth', mac, up: true },
+  { kind: 'address', device: `eth${index}`, address, prefixLength: 24 },
+]);
 
 function make(kernel: ModelKernel): { reconciler: Reconciler; clock: HandClock } {
   const clock = new HandClock();
@@ -409,6 +410,51 @@ describe('reconciler', () => {
     await reconciler.waitSandbox(mynetLeg ?? '', soon());
     await reconciler.waitSandbox(ingressLeg ?? '', soon());
     expect(reconciler.status().driftRepairs).toBe(0);
+  });
+
+  test.each(engineNames)(
+    'with %s puts back the interface of a container that the engine had set up, and no other',
+    async (engine) => {
+      const { kernel, reconciler } = await programmed(desired(), engine);
+      const sandbox = `sandbox ${box}`;
+      const restarted = make(kernel).reconciler;
+      for (const daemon of [reconciler, restarted]) {
+        for (const id of ['link eth1', `address eth1 10.0.1.3/24`]) kernel.remove(sandbox, id);
+        const before = daemon.status().driftRepairs;
+        daemon.setDesired(desired());
+        expect((await daemon.repair()).found.map(differenceLine)).toEqual([
+          `${sandbox}: + link eth1 veth 02:42:0a:00:01:03 up`,
+          `${sandbox}: + address eth1 10.0.1.3/24`,
+        ]);
+        expect(kernel.namespaces.get(sandbox)).toContainEqual(
+          expect.objectContaining({ name: 'eth1', up: true }),
+        );
+        expect(daemon.status().driftRepairs - before).toBe(daemon === reconciler ? 2 : 0);
+      }
+
+      // Where the engine is not done, nothing is touched.
+      const early = new ModelKernel(engine);
+      early.put(sandbox, ...eths.slice(0, 3));
+      const { reconciler: waiting } = make(early);
+      waiting.setDesired(desired());
+      await waiting.pass();
+      await waiting.pass();
+      expect(early.applied.filter((text) => /sandbox.* (link|address eth)/.test(text))).toEqual([]);
+    },
+  );
+
+  test('looks where something changed without a word', async () => {
+    const { kernel, reconciler } = await programmed();
+    const { observed } = kernel;
+    await reconciler.refresh('all');
+    await reconciler.pass();
+    expect(kernel.observed).toBe(observed);
+    kernel.remove('overlay 4097', 'ipset-entry skep-vip 10.0.1.2');
+    kernel.changedQuietly.add('overlay 4097');
+    await reconciler.refresh('all');
+    await reconciler.pass();
+    expect(await reconciler.verify()).toEqual([]);
+    expect(reconciler.status().driftRepairs).toBe(1);
   });
 
   test('tells of a VTEP address that no device holds', async () => {

@@ -1,0 +1,88 @@
+/* A digest of the packet filter of iptables-legacy, which tells nobody when it changes. */
+#include "native.h"
+
+#include <errno.h>
+#include <netinet/in.h> /* ahead of the kernel's, which then leaves out what both define */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <linux/netfilter_ipv4/ip_tables.h>
+
+/* A table that changes between the question for its size and the reading is asked again this often. */
+#define ATTEMPTS_MAX 8
+#define FNV_OFFSET 0xcbf29ce484222325ULL
+#define FNV_PRIME 0x100000001b3ULL
+
+static uint64_t fold(uint64_t digest, const void *octets, size_t length) {
+  const unsigned char *octet = octets;
+  for (size_t i = 0; i < length; i++) digest = (digest ^ octet[i]) * FNV_PRIME;
+  return digest;
+}
+
+/* The rules of one table without their counters. 0, or the errno. */
+static int fold_table(int fd, const char *table, uint64_t *digest) {
+  for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+    struct ipt_getinfo info = {0};
+    socklen_t length = sizeof info;
+    memcpy(info.name, table, strnlen(table, sizeof info.name - 1));
+    if (getsockopt(fd, IPPROTO_IP, IPT_SO_GET_INFO, &info, &length) < 0) return errno;
+    length = sizeof(struct ipt_get_entries) + info.size;
+    struct ipt_get_entries *entries = calloc(1, length);
+    if (!entries) return ENOMEM;
+    strcpy(entries->name, info.name);
+    entries->size = info.size;
+    int error = getsockopt(fd, IPPROTO_IP, IPT_SO_GET_ENTRIES, entries, &length) < 0 ? errno : 0;
+    for (unsigned int at = 0; !error && at + sizeof(struct ipt_entry) <= info.size;) {
+      struct ipt_entry *entry = (struct ipt_entry *)((char *)entries->entrytable + at);
+      if (entry->next_offset < sizeof *entry || entry->next_offset > info.size - at) break;
+      memset(&entry->counters, 0, sizeof entry->counters);
+      *digest = fold(*digest, entry, entry->next_offset);
+      at += entry->next_offset;
+    }
+    free(entries);
+    if (error != EAGAIN) return error;
+  }
+  return EAGAIN;
+}
+
+/* Only tables that are there: asking for another would make it. */
+static struct outcome digest_tables(void *argument) {
+  uint64_t *digest = argument;
+  *digest = FNV_OFFSET;
+  FILE *names = fopen("/proc/thread-self/net/ip_tables_names", "re");
+  if (!names) return errno == ENOENT ? (struct outcome){0} : failed("open");
+  int fd = -1, error = 0;
+  const char *syscall = "getsockopt";
+  char table[XT_TABLE_MAXNAMELEN + 2];
+  while (!error && fgets(table, sizeof table, names)) {
+    table[strcspn(table, "\n")] = 0;
+    if (fd < 0 && (fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)) < 0) {
+      error = errno;
+      syscall = "socket";
+      break;
+    }
+    *digest = fold(*digest, table, strlen(table));
+    error = fold_table(fd, table, digest);
+  }
+  if (fd >= 0) close(fd);
+  fclose(names);
+  return (struct outcome){.fd = error ? -1 : 0, .error = error, .syscall = syscall};
+}
+
+napi_value firewall_digest(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value arguments[1], result;
+  char netns[PATH_SIZE];
+  bool own;
+  uint64_t digest;
+  napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
+  if (count != 1) return throw_type(env, "firewallDigest(netnsPath)"), NULL;
+  if (!read_path(env, arguments[0], netns, sizeof netns, &own)) return NULL;
+  struct outcome outcome = in_netns(own ? NULL : netns, digest_tables, &digest);
+  if (outcome.error) return throw_errno(env, outcome.error, outcome.syscall, own ? "the host" : netns), NULL;
+  napi_create_bigint_uint64(env, digest, &result);
+  return result;
+}
