@@ -1,7 +1,7 @@
 /**
  * The node's side of the barrier: tells the manager which revision the dataplane has programmed, and asks it, for a task that is
  * about to start or to stop, whether all other nodes are as far. Must stay true: a task waits for at most {@link barrierWaitMs},
- * with a manager or without.
+ * and if no manager answers, or only nodes are missing that are cut off, for at most {@link silentWaitMs}.
  */
 import type { TaskId } from '../../model/ids.js';
 import { SkepError } from '../../model/errors.js';
@@ -11,7 +11,9 @@ import { Waiters } from '../../runtime/waiters.js';
 import type { DispatcherClient } from '../rpc/clients.js';
 
 /** A little more than a manager takes for its answer (dispatcher/task-barrier.ts). */
-export const barrierWaitMs = 5_000;
+export const silentWaitMs = 5_000;
+/** For nodes that are at work but slow, such as one on an overloaded host. */
+export const barrierWaitMs = 20_000;
 /** Between two questions, or two looks at the dataplane, after one has failed. */
 const retryMs = 250;
 
@@ -61,37 +63,42 @@ export class TaskBarrier {
    */
   async wait(taskId: TaskId, drained: boolean, signal: AbortSignal): Promise<void> {
     const { clock, log } = this.options;
-    const late = new AbortController();
-    const over = AbortSignal.any([signal, late.signal]);
-    void clock.sleep(barrierWaitMs, over).then(
-      () => late.abort(),
-      () => undefined,
-    );
-    try {
-      while (!over.aborted) if (await this.#ask(taskId, drained, over)) return;
-      if (!signal.aborted) log.warn({ task: taskId }, 'no manager says whether other nodes know of the task');
-    } finally {
-      late.abort();
+    const startedMs = clock.nowMs();
+    let answeredMs = startedMs;
+    while (!signal.aborted) {
+      const nowMs = clock.nowMs();
+      const leftMs = Math.min(startedMs + barrierWaitMs, answeredMs + silentWaitMs) - nowMs;
+      if (leftMs <= 0)
+        return log.warn({ task: taskId }, 'not waiting any longer for nodes to know of the task');
+      const late = new AbortController();
+      const over = AbortSignal.any([signal, late.signal]);
+      void clock.sleep(leftMs, over).then(
+        () => late.abort(),
+        () => undefined,
+      );
+      const answer = await this.#ask(taskId, drained, over).finally(() => late.abort());
+      if (answer === 'done') return;
+      if (answer === 'at work') answeredMs = clock.nowMs();
     }
     signal.throwIfAborted();
   }
 
-  /** False: worth another try. */
-  async #ask(taskId: TaskId, drained: boolean, over: AbortSignal): Promise<boolean> {
+  async #ask(taskId: TaskId, drained: boolean, over: AbortSignal): Promise<'done' | 'at work' | 'none'> {
     const { clock, log } = this.options;
     try {
       await this.#waiters.until(() => this.#session !== undefined, over);
       const { client, sessionId } = this.#session ?? {};
-      if (!client || sessionId === undefined) return false;
-      const { missing } = await client.awaitAcknowledged({ sessionId, taskId, drained });
-      if (missing.length > 0) log.warn({ task: taskId, missing }, 'going on without some nodes');
-      return true;
+      if (!client || sessionId === undefined) return 'none';
+      const { missing, atWork } = await client.awaitAcknowledged({ sessionId, taskId, drained });
+      if (atWork) return 'at work';
+      if (missing.length > 0) log.warn({ task: taskId, missing }, 'going on without nodes that are cut off');
+      return 'done';
     } catch (err) {
-      if (over.aborted) return false;
+      if (over.aborted) return 'none';
       log.debug({ task: taskId, err }, 'a barrier was not answered');
-      if (err instanceof SkepError && err.kind === 'permissionDenied') return true;
+      if (err instanceof SkepError && err.kind === 'permissionDenied') return 'done';
       await clock.sleep(retryMs, over).catch(() => undefined);
-      return false;
+      return 'none';
     }
   }
 }

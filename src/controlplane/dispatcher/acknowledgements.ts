@@ -69,6 +69,11 @@ export class Acknowledgements {
     return progress?.unacknowledged[0]?.before ?? progress?.compared ?? -1;
   }
 
+  /** Whether the node is in a session, so that it may get on. */
+  isAtWork(nodeId: NodeId): boolean {
+    return this.#nodes.has(nodeId);
+  }
+
   /** Looked at whenever a node gets on, and when {@link check} is called. Rejects with the signal's reason. */
   until(holds: () => boolean, signal: AbortSignal): Promise<void> {
     return this.#waiters.until(holds, signal);

@@ -152,11 +152,8 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
       acknowledgements.acknowledge(sessionOf(call, request), request.revision);
       return {};
     }),
-    awaitAcknowledged: unaryHandler<AwaitAcknowledgedRequest, AwaitAcknowledgedReply>(
-      log,
-      async (request, call) => ({
-        missing: await barrier.wait(sessionOf(call, request), request.taskId as TaskId, request.drained),
-      }),
+    awaitAcknowledged: unaryHandler<AwaitAcknowledgedRequest, AwaitAcknowledgedReply>(log, (request, call) =>
+      barrier.wait(sessionOf(call, request), request.taskId as TaskId, request.drained),
     ),
     listenSubscriptions: answersHandler<InSession, SubscriptionMessage>(log, (request, answers, call) =>
       broker.listen(sessionOf(call, request), answers),

@@ -8,6 +8,7 @@ import type { NodeId, TaskId } from '../../model/ids.js';
 import type { Task } from '../../model/objects.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
+import type { AwaitAcknowledgedReply } from '../rpc/messages.js';
 import type { Store, View } from '../store/store.js';
 import type { Acknowledgements } from './acknowledgements.js';
 import { isServing } from './assignments.js';
@@ -34,11 +35,12 @@ export class TaskBarrier {
   ) {}
 
   /**
-   * Resolves with the nodes that had not got there in time, none if all had; at once for a task that is no more.
+   * Resolves with the nodes that had not got there in time, none if all had, and whether any of them may soon be; at once for a
+   * task that is no more.
    * @param drained wait for the task to take no new flows, too
    * @throws SkepError permissionDenied for another node's task, unavailable when too many wait, the session's when that ends
    */
-  async wait(session: Session, taskId: TaskId, drained: boolean): Promise<readonly NodeId[]> {
+  async wait(session: Session, taskId: TaskId, drained: boolean): Promise<AwaitAcknowledgedReply> {
     const { store, clock, log } = this.options;
     const known = store.view().get('task', taskId);
     if (known && known.nodeId !== session.nodeId)
@@ -64,13 +66,14 @@ export class TaskBarrier {
     };
     try {
       await this.acknowledgements.until(() => missing().length === 0, over);
-      return [];
+      return { missing: [], atWork: false };
     } catch (err) {
       session.signal.throwIfAborted();
       if (!late.signal.aborted) throw err;
       const nodes = missing();
-      log.warn({ task: taskId, nodes }, 'not waiting any longer for nodes to know of a task');
-      return nodes;
+      const atWork = nodes.some((nodeId) => this.acknowledgements.isAtWork(nodeId));
+      log.warn({ task: taskId, nodes, atWork }, 'nodes do not know of a task yet');
+      return { missing: nodes, atWork };
     } finally {
       late.abort();
       unsubscribe();

@@ -76,6 +76,8 @@ export interface AwaitAcknowledgedRequest extends InSession {
 export interface AwaitAcknowledgedReply {
   /** Nodes that were not as far when the manager's patience ended. */
   readonly missing: readonly string[];
+  /** Some of them are in a session. */
+  readonly atWork: boolean;
 }
 
 export interface UpdateTaskStatusRequest extends InSession {

@@ -464,7 +464,10 @@ export class Reconciler {
     const behind = [...this.#records].some(
       ([, record]) => record.scope?.kind !== 'sandbox' && !record.isProgrammed,
     );
-    if (!behind && pass.errors.length === 0 && this.#desired === desired && desired.state)
+    // Also when a newer state has come meanwhile: who waits would wait for ever where states come faster than passes end. Not
+    // when the node is another's by now, whose revisions are others.
+    const isOurs = this.#desired?.state?.nodeId === desired.state?.nodeId;
+    if (!behind && pass.errors.length === 0 && isOurs && desired.state)
       this.#programmedRevision = desired.state.revision;
     else if (desired.state === null) this.#programmedRevision = 0;
     if (pass.errors.length > 0) this.#resyncDueMs = Math.min(this.#resyncDueMs, nowMs + 1_000);

@@ -57,7 +57,7 @@ async function barrierOf(nodes: readonly Node[], of: Task, connected = nodes.map
     const answer = { value: undefined as unknown };
     const done = barrier.wait(session(from), 't1' as TaskId, drained);
     done.then(
-      (nodes) => (answer.value = nodes),
+      ({ missing, atWork }) => (answer.value = atWork ? { atWork: missing } : missing),
       (err: unknown) => (answer.value = err),
     );
     return answer;
@@ -131,6 +131,14 @@ test('a node that is cut off is waited for only so long, and named', async () =>
   expect(answer.value).toBeUndefined();
   await vi.advanceTimersByTimeAsync(1);
   expect(answer.value).toEqual(['cut']);
+});
+
+test('a node that is slow but at work is worth asking about again', async () => {
+  const { wait, write } = await barrierOf([attached('n1'), attached('slow')], draining());
+  await write((of) => ({ ...of, status: { ...of.status, message: 'changed' } }));
+  const answer = wait();
+  await vi.advanceTimersByTimeAsync(barrierWaitMs);
+  expect(answer.value).toEqual({ atWork: ['n1', 'slow'] });
 });
 
 test('a node that is found down meanwhile is not waited for any longer', async () => {

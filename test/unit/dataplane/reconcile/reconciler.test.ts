@@ -230,6 +230,21 @@ describe('reconciler', () => {
     expect(await reconciler.verify()).toEqual([]);
   });
 
+  test('states that come faster than passes end do not keep those before them from counting as programmed', async () => {
+    const { reconciler, kernel } = await programmed();
+    let revision = 1;
+    kernel.onApply = () => reconciler.setDesired(desired({ revision: ++revision }));
+    for (let pass = 0; pass < 5; pass += 1) {
+      const expected = ++revision;
+      reconciler.setDesired(
+        desired({ revision, tasks: [...(cluster.tasks ?? []), { part: 10 + pass, node: 2 }] }),
+      );
+      await reconciler.pass();
+      expect(revision).toBeGreaterThan(expected);
+      expect(reconciler.programmedRevision).toBe(expected);
+    }
+  });
+
   test('keeps the engine while something of it is left', async () => {
     const { kernel, reconciler, clock } = await programmed(desired(), 'ebpf');
     kernel.broken.add('host');
