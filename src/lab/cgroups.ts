@@ -76,11 +76,21 @@ export function killGroup(group: string): void {
 /** The processes in the group and below it; those that have ended are not counted. */
 export function groupMembers(group: string): number[] {
   return groupsBelow(join(unified(), group)).flatMap((path) =>
-    readFileSync(join(path, 'cgroup.procs'), 'utf8')
+    processesOf(path)
       .split('\n')
       .filter((line) => line !== '')
       .map(Number),
   );
+}
+
+/** Nothing of a group that was removed since it was listed: a container may have ended. */
+function processesOf(path: string): string {
+  try {
+    return readFileSync(join(path, 'cgroup.procs'), 'utf8');
+  } catch (err) {
+    if (['ENOENT', 'ENODEV'].includes((err as NodeJS.ErrnoException).code ?? '')) return '';
+    throw err;
+  }
 }
 
 /** Removes the group with all below it from every hierarchy; waits for what still ends in it. */
