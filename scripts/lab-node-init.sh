@@ -105,12 +105,19 @@ supervise() { # NAME KILL COMMAND...
     sleep 1
   done
 }
+# An engine that has networks of Skep's asks for their driver while it starts, and again only after 1, 2, 4 and 8 s: so
+# skep-dataplane goes first, as a unit with Before=docker.service.
+await_driver() {
+  local tries=100
+  [ -e /var/lib/docker/network/files/local-kv.db ] || return 0
+  until [ -S /run/docker/plugins/skep.sock ] || [ $((tries -= 1)) = 0 ]; do sleep 0.1; done
+}
 (
   unset DOCKER_HOST
   if [ -n "${SKEP_LAB_BALANCER:-}" ]; then export SKEP_BALANCER=$SKEP_LAB_BALANCER; fi
   supervise containerd process containerd --config /run/lab/containerd.toml &
-  supervise dockerd process dockerd --config-file /run/lab/daemon.json &
   supervise skep-dataplane group skep-dataplane &
+  { await_driver; supervise dockerd process dockerd --config-file /run/lab/daemon.json; } &
   supervise skepd process skepd & # etcd outlives it, as with KillMode=process, and is adopted
 )
 agent=("$SKEP_LAB_NODEJS" "$SKEP_LAB_CHECKOUT/dist/lab/guest-agent.js" "$SKEP_LAB_AGENT")

@@ -1,4 +1,7 @@
 /** The whole agent, wired as in the product, between a real manager service and a real Docker Engine. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { credentials, Server, ServerCredentials } from '@grpc/grpc-js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -24,6 +27,7 @@ let manager: ManagerServices;
 let server: Server;
 let address: string;
 let agent: Agent;
+let swarmDir: string;
 
 const newAgent = (): Agent =>
   startAgent({
@@ -34,12 +38,15 @@ const newAgent = (): Agent =>
     credentials: () => credentials.createInsecure(),
     managers: [{ nodeId: '', addr: address }],
     dataPathAddr: '192.0.2.1',
+    swarmDir,
+    bootId: 'boot1',
     clock: systemClock,
     random,
     log,
   });
 
 beforeAll(async () => {
+  swarmDir = await mkdtemp(join(tmpdir(), 'skep-agent-'));
   dockerd = await startDockerd();
   store = await storeOf({ node: [node(nodeId)], service: [service('web')] });
   manager = createManagerServices({
@@ -66,6 +73,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await agent.close();
+  await rm(swarmDir, { recursive: true, force: true });
   await manager.close();
   server.forceShutdown();
   await dockerd[Symbol.asyncDispose]();

@@ -1,6 +1,7 @@
 /** A node's agent, wired: the session with the managers, the worker with its tasks, the network handed to the dataplane. */
 import type { ChannelCredentials, ChannelOptions } from '@grpc/grpc-js';
 import type { NodeId, RandomSource } from '../../model/ids.js';
+import { atLeast } from '../../model/task-state.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { Engine } from '../dockerd/client.js';
@@ -16,6 +17,7 @@ import { NodeNetwork } from './node-network.js';
 import { AgentSession } from './session.js';
 import { StatusReporter } from './status-reporter.js';
 import { TaskBarrier } from './task-barrier.js';
+import { outlivesReboot, TaskRecords } from './task-records.js';
 import { ContainerController } from './task-controller.js';
 import { TaskWorker } from './worker.js';
 
@@ -35,7 +37,17 @@ export interface AgentOptions {
   readonly random: RandomSource;
   readonly log: Log;
   readonly onMessage?: (message: SessionMessage) => void;
+  /** Where what this node has to do is remembered. */
+  readonly swarmDir: string;
+  /** The kernel's, by which a restart of the machine is known. */
+  readonly bootId: string;
 }
+
+/**
+ * After a reboot managers have so long to say what this node is to run, for they may have moved its tasks; then it goes on with
+ * what it knows. A restart of the daemon alone waits for nobody.
+ */
+const managersFirstMs = 1_500;
 
 export interface Agent {
   /** Resolves with the first registration at a manager; rejects when this node is no member (any more). */
@@ -77,9 +89,13 @@ export function startAgent(options: AgentOptions): Agent {
     localNetworks,
     controllerFor: (task, calls) =>
       new ContainerController(task, { engine, events, network, localNetworks, node, ...common }, calls),
-    report: reporter.put,
+    report: (taskId, report) => {
+      records.note(taskId, report);
+      reporter.put(taskId, report);
+    },
     ...common,
   });
+  const records = new TaskRecords({ ...options, log });
   const { random } = options;
   const attachments = new NetworkAttachments({ engine, events, network, localNetworks, random, ...common });
   const taskLogs = engineTaskLogs(engine, nodeId, (id, signal) => worker.untilStarted(id, signal));
@@ -89,13 +105,41 @@ export function startAgent(options: AgentOptions): Agent {
     describe,
     network,
     barrier,
-    worker,
+    worker: {
+      assign: (tasks, complete) => {
+        told.abort();
+        records.keep(tasks, () => network.knownOverlays());
+        worker.assign(tasks, complete);
+      },
+    },
     attachments,
     reporter,
     logs: new LogPublisher({ taskLogs, log }),
   });
 
-  const running = [events.run(stop.signal), network.run(stop.signal), session.run(stop.signal)];
+  /** Aborts when a manager has said what this node is to run. */
+  const told = new AbortController();
+  const resume = async (): Promise<void> => {
+    const record = await records.load();
+    const recalled = (async () => {
+      if (record === null) return;
+      const isReboot = record.bootId !== options.bootId;
+      const again = new Set(isReboot ? record.tasks.filter(outlivesReboot).map(({ id }) => id) : []);
+      // Also those that a manager names first are started again.
+      worker.resume([], again);
+      const either = AbortSignal.any([told.signal, stop.signal]);
+      if (isReboot) await clock.sleep(managersFirstMs, either).catch(() => undefined);
+      if (either.aborted) return;
+      log.info({ tasks: record.tasks.length, again: again.size }, 'going on with the tasks of before');
+      network.recall(record.overlays);
+      worker.resume(
+        record.tasks.filter(({ status }) => atLeast(status.state, 'ready')),
+        again,
+      );
+    })();
+    await Promise.all([recalled, session.run(stop.signal)]);
+  };
+  const running = [events.run(stop.signal), network.run(stop.signal), resume()];
   // A bug ends the process, not only this promise.
   for (const part of running)
     part.catch((err: unknown) =>
@@ -107,6 +151,7 @@ export function startAgent(options: AgentOptions): Agent {
     stop.abort(new Error('the agent is closing'));
     await Promise.allSettled(running);
     await worker.close();
+    await records.flush();
   };
   return {
     ready: session.ready,

@@ -52,6 +52,8 @@ export interface NodeNetworkOptions {
 export class NodeNetwork implements TaskNetwork {
   #assignments: Assignments = new Map<string, Assignment>();
   #revision = 0;
+  /** Overlays of an earlier life, until a manager says which there are. */
+  #recalled: ReadonlyMap<string, AssignmentItems['overlay']> | null = null;
   #state: NodeNetworkState | undefined;
   /** Revision of the last state that the dataplane took. */
   #handedOver = 0;
@@ -66,6 +68,7 @@ export class NodeNetwork implements TaskNetwork {
    * @param changes what has changed in it since the last call; null: anything may have
    */
   set(assignments: Assignments, revision: number, changes: readonly AssignmentChange[] | null = null): void {
+    this.#recalled = null;
     this.#assignments = assignments;
     this.#revision = revision;
     this.#state = this.#stateAfter(changes);
@@ -82,8 +85,19 @@ export class NodeNetwork implements TaskNetwork {
     return state && shareState(before ?? null, state);
   }
 
+  /**
+   * No manager has said yet what this node has to know: the dataplane keeps what it was last given, and of that its tasks need to
+   * know these overlays.
+   */
+  recall(overlays: readonly AssignmentItems['overlay'][]): void {
+    if (this.#state !== undefined) return;
+    this.#recalled = new Map(overlays.map((overlay) => [overlay.id, overlay]));
+    this.#waiters.check();
+  }
+
   /** Overlays this node takes part in, by id. */
   knownOverlays(): ReadonlyMap<string, AssignmentItems['overlay']> {
+    if (this.#recalled !== null) return this.#recalled;
     return new Map(itemsOf(this.#assignments.values(), 'overlay').map((item) => [item.id, item]));
   }
 
@@ -147,7 +161,8 @@ export class NodeNetwork implements TaskNetwork {
   }
 
   async sandboxProgrammed(taskId: TaskId, signal: AbortSignal): Promise<void> {
-    await this.#waiters.until(() => this.#isHandedOver(), signal);
+    // Recalled: whatever state the dataplane has kept.
+    await this.#waiters.until(() => this.#recalled !== null || this.#isHandedOver(), signal);
     await this.options.dataplane.waitProgrammed({ revision: this.#handedOver, taskId }, signal);
   }
 

@@ -34,7 +34,8 @@ export interface TaskController {
   /** The container, if there is one. */
   container(): Promise<ContainerView | undefined>;
   prepare(signal: AbortSignal): Promise<void>;
-  start(signal: AbortSignal): Promise<void>;
+  /** @param again a process that has ended is started again, with the container as it was */
+  start(signal: AbortSignal, again?: boolean): Promise<void>;
   /** Resolves when the process ended with 0; throws {@link ExitError} otherwise. */
   wait(signal: AbortSignal): Promise<void>;
   /** Resolves when the process is gone. `signal` gives up waiting, not stopping. */
@@ -96,15 +97,19 @@ export class ContainerController implements TaskController {
     await this.#create(plan);
   }
 
-  async start(signal: AbortSignal): Promise<void> {
+  async start(signal: AbortSignal, again = false): Promise<void> {
     const { engine, network } = this.parts;
     const { id: taskId } = this.task;
     const created = await this.container();
     if (!created) throw destroyed();
-    if (created.status === 'created') {
-      await atMostMs(programWaitMs, 'programming the endpoint', signal, (limit) =>
-        network.endpointsProgrammed(taskId, this.#networkIds, limit),
-      );
+    const isAgain = again && isEnded(created);
+    if (isAgain) await this.#disconnectStarted(created);
+    if (created.status === 'created' || isAgain) {
+      // Nodes that know of the task already need not be waited for, nor need a manager.
+      if (!isAgain)
+        await atMostMs(programWaitMs, 'programming the endpoint', signal, (limit) =>
+          network.endpointsProgrammed(taskId, this.#networkIds, limit),
+        );
       signal.throwIfAborted();
       try {
         await engine.startContainer(created.id);
@@ -183,6 +188,13 @@ export class ContainerController implements TaskController {
         if (now && !isEnded(now)) throw err;
       }
     }
+  }
+
+  /** As before its first start: the engine would connect these first, and number the interfaces otherwise. */
+  async #disconnectStarted({ id, networks }: ContainerView): Promise<void> {
+    const { connectStarted } = this.#plan(await this.#legs(new AbortController().signal));
+    for (const { network } of connectStarted)
+      if (networks.includes(network)) await this.parts.engine.disconnectNetwork(network, id);
   }
 
   /** A container of this task that lacks a network (the agent ended in between) is made again. */

@@ -95,11 +95,14 @@ export const isTransient = (err: unknown): boolean => err instanceof OutsideErro
 /**
  * Where to take a task up again: usually at the manager's status. A container that was started before its report
  * arrived (the agent ended in between) is taken up at `starting`, which finds it started and goes on from there.
+ * @param again the machine was started anew, and the task with it: a process that ended with the machine is started again
  */
 export function resumeAt(
   known: TaskProgress,
   container: { readonly status: string } | undefined,
+  again = false,
 ): TaskProgress {
+  if (again && container?.status === 'exited') return reached.beginStarting;
   const started = container !== undefined && container.status !== 'created';
   if (!started || atLeast(known.state, 'starting')) return known;
   return reached.beginStarting;

@@ -23,6 +23,8 @@ const retryMs = 1_000;
 export interface TaskRunnerOptions {
   readonly controller: TaskController;
   readonly report: (taskId: TaskId, report: TaskReport) => void;
+  /** The machine was started anew, and the task is to go on: its process is started again if it ended with the machine. */
+  readonly again?: boolean;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -36,6 +38,7 @@ export class TaskRunner {
   #interrupt = new AbortController();
   #stopping = false;
   #draining = false;
+  #again: boolean;
   readonly #ended: Promise<void>;
 
   constructor(
@@ -43,6 +46,7 @@ export class TaskRunner {
     private readonly options: TaskRunnerOptions,
   ) {
     this.#desired = task.desiredState;
+    this.#again = options.again ?? false;
     const { state, message, err } = task.status;
     this.#progress = { state, message, ...(err === undefined ? {} : { err }) };
     this.#ended = this.#run();
@@ -114,7 +118,8 @@ export class TaskRunner {
     if (atLeast(this.#progress.state, 'complete')) return;
     while (!this.#closed.signal.aborted) {
       try {
-        this.#progress = resumeAt(this.#progress, await controller.container());
+        this.#progress = resumeAt(this.#progress, await controller.container(), this.#again);
+        if (this.#progress.state !== 'starting') this.#again = false;
         return;
       } catch (err) {
         log.warn({ err }, 'cannot look for the container, will retry');
@@ -161,7 +166,9 @@ export class TaskRunner {
       case 'prepare':
         return controller.prepare(signal);
       case 'start':
-        return controller.start(signal);
+        await controller.start(signal, this.#again);
+        this.#again = false;
+        return;
       case 'wait':
         return controller.wait(signal);
       case 'shutdown':

@@ -4,7 +4,7 @@
  */
 import type { NodeId, TaskId } from '../../model/ids.js';
 import type { Task } from '../../model/objects.js';
-import { atLeast } from '../../model/task-state.js';
+import { atLeast, isTerminal } from '../../model/task-state.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
@@ -41,8 +41,25 @@ export class TaskWorker implements Worker {
   /** Those who wait for some task to get on. */
   readonly #progressed = new Set<Trigger>();
   readonly #closed = new AbortController();
+  /** Tasks that ran when the machine last ended. */
+  #again: ReadonlySet<TaskId> = new Set();
 
   constructor(private readonly options: WorkerOptions) {}
+
+  /**
+   * Goes on with the tasks of an earlier process of this node, before any manager says which they are.
+   * @param again their processes may have ended with the machine, and are started again
+   */
+  resume(tasks: readonly Task[], again: ReadonlySet<TaskId>): void {
+    this.#again = again;
+    for (const task of tasks) {
+      if (this.#runners.has(task.id)) continue;
+      this.#start(task);
+      // A report may have been lost with the process that wanted to make it.
+      const { appliedAtMs: _, ...report } = task.status;
+      if (isTerminal(report.state)) this.options.report(task.id, report);
+    }
+  }
 
   assign(tasks: readonly Task[], complete: boolean): void {
     const assigned = new Set(tasks.map(({ id }) => id));
@@ -105,7 +122,8 @@ export class TaskWorker implements Worker {
     };
     const taskLog = log.child({ task: task.id, service: task.serviceName });
     const controller = controllerFor(task, { started: wake, draining: () => runner.drain() });
-    const runner: TaskRunner = new TaskRunner(task, { controller, report, clock, log: taskLog });
+    const again = this.#again.has(task.id);
+    const runner: TaskRunner = new TaskRunner(task, { controller, report, again, clock, log: taskLog });
     this.#runners.set(task.id, runner);
   }
 

@@ -216,6 +216,8 @@ export class HostParts implements NodeParts {
       channelOptions: security.options,
       managers: membership.managers,
       dataPathAddr: membership.addresses.dataPathHost,
+      swarmDir: this.options.swarmDir,
+      bootId: await readBootId(),
       clock,
       random,
       log,
@@ -302,3 +304,7 @@ export class HostParts implements NodeParts {
 /** 0 means the default, as in Swarm's spec. */
 const certificateMs = (cluster: Cluster): number =>
   (cluster.spec.nodeCertExpiryNs || clusterSpecDefaults.nodeCertExpiryNs) / nsPerMs;
+
+/** The kernel's number of this boot. */
+const readBootId = async (): Promise<string> =>
+  (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
