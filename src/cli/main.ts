@@ -18,7 +18,8 @@ const commands: Readonly<
     load: async () => (await import('./verify.js')).status,
   },
   trace: {
-    summary: 'the ways to the tasks of a service from this node, with what was counted on each [--json]',
+    summary:
+      'SERVICE|PORT: the ways to its tasks, what was counted, where they stop [--from CLIENT] [--json]',
     load: async () => (await import('./trace.js')).trace,
   },
   doctor: {

@@ -10,7 +10,7 @@ import type { TaskId, Vni } from '../model/ids.js';
 import type { Clock } from '../runtime/clock.js';
 import type { Log } from '../runtime/log.js';
 import { runLoop, Trigger } from '../runtime/loop.js';
-import type { VirtualServerCounters } from './balancer/engine.js';
+import type { BalancedFlow, VirtualServerCounters } from './balancer/engine.js';
 import type { Difference } from './difference.js';
 import type { DesiredNetwork, NodeNetwork } from './node-network.js';
 import type { EngineName } from './plan/balancing.js';
@@ -23,7 +23,7 @@ import type { PluginMethods } from './plugin/server.js';
 import type { TraceReply } from './rpc/definition.js';
 import type { DataplaneMethods } from './rpc/server.js';
 import type { NodeNetworkState } from './state.js';
-import { serviceFrontends, traceService } from './trace.js';
+import { serviceFrontends, traceClient, traceService } from './trace.js';
 
 /** Makes the kernel equal to what is desired: the reconciler. */
 export interface Programmer {
@@ -60,6 +60,8 @@ export interface Programmer {
 export interface Balancer {
   /** @param vni null: the host, where published ports are */
   counters(vni: Vni | null): Promise<readonly VirtualServerCounters[]>;
+  /** At most `limit` of the scope's flows. */
+  flows(vni: Vni | null, limit: number): Promise<readonly BalancedFlow[]>;
   /** Forgets flows that have been idle for too long; gives their number. */
   expireFlows(): Promise<number>;
 }
@@ -82,6 +84,8 @@ export interface DaemonOptions {
   readonly log: Log;
 }
 
+/** Flows that are looked through for those of a traced client. */
+const tracedFlowsMax = 100_000;
 /** Bound on waits inside one call of the engine, whose own is 30 s. */
 const pluginWaitMs = 20_000;
 /** Listeners of names are looked after this often; sooner while one is missing. */
@@ -150,22 +154,28 @@ export class Daemon {
         const { found, repaired, left } = await programmer.repair(signal);
         return { revision, equal: left.length === 0, differences: found, repaired };
       },
-      trace: (service) => this.#trace(service),
+      trace: (service, from, signal) => this.#trace(service, from, signal),
     };
   }
 
-  async #trace(service: string): Promise<TraceReply> {
+  async #trace(service: string, from: string | null, signal: AbortSignal): Promise<TraceReply> {
     const { network, programmer, balancer } = this.options;
     const { state } = network;
     if (state === null)
       throw new SkepError('failedPrecondition', 'this node has no state: it is in no cluster');
     const wanted = serviceFrontends(state, service);
+    const client = from === null ? null : traceClient(state, from);
     const scopes = new Set(wanted.frontends.map(({ overlay }) => (overlay.ingress ? null : overlay.vni)));
-    const counters = await Promise.all(
-      [...scopes].map(async (vni) => [vni, await balancer.counters(vni)] as const),
-    );
+    const readAll = async <T>(read: (vni: Vni | null) => Promise<T>): Promise<Map<Vni | null, T>> =>
+      new Map(await Promise.all([...scopes].map(async (vni) => [vni, await read(vni)] as const)));
+    const findings = {
+      counters: await readAll((vni) => balancer.counters(vni)),
+      flows: await readAll(async (vni) => (client === null ? [] : balancer.flows(vni, tracedFlowsMax))),
+      differences: network.known ? await programmer.verify(signal) : [],
+      sandboxes: new Map(network.endpoints.map(({ mac, sandboxKey }) => [mac, sandboxKey])),
+    };
     const { engine } = programmer.status();
-    return { revision: state.revision, engine, ...traceService(state, wanted, new Map(counters)) };
+    return { revision: state.revision, engine, ...traceService(state, wanted, findings, client) };
   }
 
   /** Hands what the files hold to the kernel's programmer; calls after this follow every change. */

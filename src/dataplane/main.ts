@@ -6,6 +6,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Server as HttpServer } from 'node:http';
+import type { Vni } from '../model/ids.js';
 import { systemClock } from '../runtime/clock.js';
 import { crash, runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
@@ -17,6 +18,7 @@ import type { Balancer, NameService } from './daemon.js';
 import { Daemon } from './daemon.js';
 import { Forwarder, hostUpstreams } from './dns/forwarder.js';
 import { DnsServer } from './dns/server.js';
+import type { BalancedScope } from './kernel/linux-kernel.js';
 import { LinuxKernel } from './kernel/linux-kernel.js';
 import { NodeNetwork } from './node-network.js';
 import { engineClient } from './plugin/engine.js';
@@ -106,9 +108,12 @@ async function makeWay(kernel: LinuxKernel, pinDirectory: string): Promise<void>
   }
 }
 
+const balancedScope = (vni: Vni | null): BalancedScope =>
+  vni === null ? { kind: 'host' } : { kind: 'overlay', vni };
+
 const balancerOf = (kernel: LinuxKernel): Balancer => ({
-  counters: async (vni) =>
-    (await kernel.table(vni === null ? { kind: 'host' } : { kind: 'overlay', vni })).counters(),
+  counters: async (vni) => (await kernel.table(balancedScope(vni))).counters(),
+  flows: async (vni, limit) => (await kernel.table(balancedScope(vni))).flows(limit),
   expireFlows: () => kernel.engine.expireFlows(),
 });
 

@@ -1,6 +1,6 @@
 /**
- * The walk of a packet as the kernel of a programmed node has it: two nodes as namespaces, a service with a task on each, a
- * container that calls it; then what is really there, station by station, in the words of the kernel's own tools. The text
+ * The walk of a packet as the kernel of a programmed node has it: one of two nodes, as namespaces, a service with a task on
+ * each, a container that calls it; then what is really there, station by station, in the words of the kernel's own tools. The text
  * between is docs/packet-walk.md's and is kept here, so that rules and explanation change together.
  */
 import { readFile, writeFile } from 'node:fs/promises';
@@ -237,9 +237,9 @@ export interface PacketWalkOptions {
 export async function describePacketWalk({ engine, name, openEngine }: PacketWalkOptions): Promise<string> {
   await using cluster = await MeshCluster.create({
     name,
-    nodes,
-    containers,
-    outsiders: { client: 100 },
+    nodes: [1],
+    containers: containers.filter(({ node }) => node === 1),
+    outsiders: {},
     openEngine,
     openNames: (_node, netnsPath) =>
       new DnsServer({
@@ -333,6 +333,7 @@ const normalise = (text: string): string =>
     .replace(/@if\d+|@\S+(?=\s)/, '@peer')
     .replace(/ (id|tag|jited|handle|pref|chain) (0x)?[0-9a-f]+/g, '')
     .replace(/ jited\b/, '')
+    .replace(/ bucketsize \d+ initval \S+/, '')
     .replace(/link-netns \S+ ?/, '')
     .replace(/link-netnsid \d+ ?/, '')
     .replace(/fe80::\S+/g, '')

@@ -91,9 +91,12 @@ export class DataplaneClient {
     return this.#call('Verify', { repair }, verifyMs, signal);
   }
 
-  /** Refused (`notFound`) when this node knows no such service. */
-  trace(service: string, signal?: AbortSignal): Promise<TraceReply> {
-    return this.#call('Trace', { service }, shortMs, signal);
+  /**
+   * Refused (`notFound`) when this node knows no such service or client.
+   * @param from an address, or the name of a task or container; '': whoever calls
+   */
+  trace(service: string, from = '', signal?: AbortSignal): Promise<TraceReply> {
+    return this.#call('Trace', { service, from }, verifyMs, signal);
   }
 
   close(): void {

@@ -23,7 +23,8 @@ export interface DataplaneMethods {
   waitProgrammed(revision: number, taskId: TaskId | null, signal: AbortSignal): Promise<number>;
   status(): DataplaneStatus;
   verify(repair: boolean, signal: AbortSignal): Promise<VerifyReply>;
-  trace(service: string): Promise<TraceReply>;
+  /** @param from null: whoever calls */
+  trace(service: string, from: string | null, signal: AbortSignal): Promise<TraceReply>;
 }
 
 /** A server, not yet bound. `onBug` is expected to crash. */
@@ -65,7 +66,10 @@ export function createDataplaneServer(methods: DataplaneMethods, onBug: (err: un
     }),
     GetStatus: unary(() => methods.status()),
     Verify: unary((request, signal) => methods.verify(new Fields(request, '').boolean('repair'), signal)),
-    Trace: unary((request) => methods.trace(new Fields(request, '').string('service'))),
+    Trace: unary((request, signal) => {
+      const fields = new Fields(request, '');
+      return methods.trace(fields.string('service'), fields.optionalString('from') ?? null, signal);
+    }),
   };
   server.addService(loadDataplaneService(), implementation);
   return server;

@@ -20,6 +20,7 @@ const reply = {
   engine: 'ebpf',
   serviceId: 's1',
   name: 'web',
+  clients: ['192.0.2.7'],
   paths: [
     {
       frontend: 'tcp/8080',
@@ -29,6 +30,18 @@ const reply = {
       affinityS: 60,
       open: true,
       counters: counted(3, { fragment: 2 }),
+      stops: [],
+      flows: [
+        {
+          protocol: 'tcp',
+          client: '192.0.2.7',
+          clientPort: 40000,
+          destinationPort: 8080,
+          task: 'web.1.t1',
+          state: 'established',
+          expiresS: 60,
+        },
+      ],
       hops: [
         {
           task: 'web.1.t1',
@@ -39,6 +52,7 @@ const reply = {
           vtep: '192.168.50.2',
           weight: 2,
           counters: counted(3),
+          stops: ['10 packets went there and none came back'],
         },
       ],
     },
@@ -50,6 +64,8 @@ const reply = {
       affinityS: 0,
       open: false,
       counters: counted(0),
+      stops: ['no task takes new flows: callers are refused'],
+      flows: [],
       hops: [
         {
           task: 'web.1.t1',
@@ -60,6 +76,7 @@ const reply = {
           vtep: '',
           weight: 0,
           counters: counted(0),
+          stops: [],
         },
       ],
     },
@@ -69,13 +86,16 @@ const reply = {
 test('each frontend, each task behind it, and the way there', () => {
   assert.deepEqual(traceLines(reply), [
     'service web (s1), revision 9, balanced by ebpf',
+    'called from 192.0.2.7',
     '',
     'tcp/8080 on every address of this node, rr, a client stays for 60 s: 3 connections, 1 active, 10 packets of 600 bytes in, 9 of 5000 out, 2 dropped (fragment)',
+    '  tcp 192.0.2.7:40000 -> port 8080 -> web.1.t1: established, forgotten after 60 s more',
     '  web.1.t1 (weight 2): 3 connections, 1 active, 10 packets of 600 bytes in, 9 of 5000 out',
     '    becomes 240.0.64.3:80 -> 02:42:0a:00:00:03 on overlay 4096 -> VXLAN to 192.168.50.2 -> task 10.0.0.3 on node n1',
+    '    STOPS: 10 packets went there and none came back',
     '',
     '10.0.1.2 VIP on mynet, mh: 0 connections, 1 active, 10 packets of 600 bytes in',
-    '  no task takes new flows: callers are refused',
+    '  STOPS: no task takes new flows: callers are refused',
     '  web.1.t1 (drains): 0 connections, 1 active, 10 packets of 600 bytes in',
     '    02:42:0a:00:01:03 on overlay 4097 -> on this node -> task 10.0.1.3 on node n1',
   ]);

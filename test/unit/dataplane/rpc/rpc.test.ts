@@ -50,11 +50,26 @@ const traced: TraceReply = {
           vtep: '',
           weight: 0,
           counters: counted(1, {}),
+          stops: ['no container on this node has its address'],
+        },
+      ],
+      stops: ['host: - link sk-ingress'],
+      flows: [
+        {
+          protocol: 'tcp',
+          client: '192.0.2.7' as Ip,
+          clientPort: 40_000,
+          destinationPort: 8080,
+          task: 'web.1.t1',
+          state: 'established',
+          expiresS: 60,
         },
       ],
     },
   ],
+  clients: ['192.0.2.7' as Ip],
 };
+let tracedFrom: string | null | undefined;
 const bug = (err: unknown): never => assert.fail(String(err));
 let directory: string;
 const verified = {
@@ -86,7 +101,8 @@ beforeEach(async () => {
       engine: 'ebpf',
     }),
     verify: async (repair) => ({ ...verified, repaired: repair ? 2 : 0, equal: repair }),
-    trace: async (service) => {
+    trace: async (service, from) => {
+      tracedFrom = from;
       if (service !== 'web') throw new SkepError('notFound', `no ${service} here`);
       return traced;
     },
@@ -227,5 +243,8 @@ test('a daemon that is not there is an outside failure to be tried again; it is 
 
 test('a trace arrives as it was told, counters in numbers; a service that is not there is refused', async () => {
   assert.deepEqual(JSON.parse(JSON.stringify(await client.trace('web'))), traced);
+  assert.equal(tracedFrom, null);
+  await client.trace('web', '192.0.2.7');
+  assert.equal(tracedFrom, '192.0.2.7');
   await assert.rejects(client.trace('other'), (err) => err instanceof SkepError && err.kind === 'notFound');
 });
