@@ -1,7 +1,7 @@
 /**
  * Service discovery: a question and who asks, answered from one NodeNetworkState. Pure, and always of one whole state: the
  * caller hands over the names of the state that it holds at that moment. A name is looked up as it is in all networks of the
- * asker, by the networks' names as the engine orders them, then with the last labels taken for a network's name; the first
+ * asker, internal ones last and else by their names, as the engine orders them, then with the last labels taken for a network's name; the first
  * that knows it answers. The ingress network has no names (as in Swarm: services meet there by published port only).
  *
  * Where this differs from Swarm on purpose: a VIP is answered also while nothing serves behind it, so that a restart of the
@@ -110,7 +110,9 @@ export class NameIndex {
   readonly #names = new Map<NetworkId, OverlayNames>();
 
   constructor(state: NodeNetworkState) {
-    const byName = [...state.overlays].sort((a, b) => (a.name < b.name ? -1 : 1));
+    const byName = [...state.overlays].sort(
+      (a, b) => Number(a.internal) - Number(b.internal) || (a.name < b.name ? -1 : 1),
+    );
     this.#overlays = new Map(byName.map((overlay) => [overlay.id, overlay]));
   }
 

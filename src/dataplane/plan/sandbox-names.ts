@@ -17,13 +17,20 @@ const engineResolver = '127.0.0.11/32';
 const rateMax = 10_000;
 const burstMax = 1_000;
 
-/** @param legs of the container; the node's addresses on these overlays answer, too */
-export function planNames(legs: readonly Leg[]): KernelObject[] {
+/**
+ * The bound on what a container asks.
+ * @param legs of the container; the node's addresses on these overlays answer, and so do the servers they stand in for
+ */
+export function planRate(legs: readonly Leg[]): KernelObject[] {
   if (legs.length === 0) return [];
+  const served = legs.flatMap(({ overlay, endpoint }) => [
+    overlay.own.address,
+    ...(overlay.endpoints.find(({ mac }) => mac === endpoint.mac)?.nameservers ?? []),
+  ]);
   const ways = [
     `${engineResolver} -p udp -m udp --dport 53`,
     `${nameAddress}/32 -p udp -m udp --dport ${namePort}`,
-    ...legs.map(({ overlay }) => `${overlay.own.address}/32 -p udp -m udp --dport 53`),
+    ...[...new Set(served)].map((server) => `${server}/32 -p udp -m udp --dport 53`),
   ];
   return [
     {
@@ -38,6 +45,14 @@ export function planNames(legs: readonly Leg[]): KernelObject[] {
       name: 'SKEP-RATE',
       rules: [`-m limit --limit ${rateMax}/sec --limit-burst ${burstMax} -j RETURN`, '-j DROP'],
     },
+    jump('raw', 'OUTPUT', 'SKEP-ASK'),
+  ];
+}
+
+/** The way to the name service's sockets, which must be open. */
+export function planNames(legs: readonly Leg[]): KernelObject[] {
+  if (legs.length === 0) return [];
+  return [
     {
       kind: 'chain',
       table: 'nat',
@@ -47,7 +62,6 @@ export function planNames(legs: readonly Leg[]): KernelObject[] {
           `-d ${engineResolver} -p ${protocol} -m ${protocol} --dport 53 -j DNAT --to-destination ${nameAddress}:${namePort}`,
       ),
     },
-    jump('raw', 'OUTPUT', 'SKEP-ASK'),
     jump('nat', 'OUTPUT', 'SKEP-NAMES'),
   ];
 }

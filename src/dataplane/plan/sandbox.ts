@@ -34,7 +34,7 @@ import type { KernelObject, Link, Rule } from './objects.js';
 import { localTable, routeProtocol } from './objects.js';
 import { planNameservers } from './sandbox-dns.js';
 import { planMeshReplies } from './sandbox-mesh.js';
-import { planNames } from './sandbox-names.js';
+import { planNames, planRate } from './sandbox-names.js';
 
 /** The kernel's own rule for the local table, and ours that takes its place. */
 const kernelLocalRule: Rule = rule(0, localTable, {}, 2);
@@ -73,6 +73,7 @@ export function planSandbox(
     ...interfaces,
     ...planned,
     planned.length === 0 ? kernelLocalRule : movedLocalRule,
+    ...(namesAnswered ? planRate(legs) : []),
     ...(throughEngine.length > 0 ? throughEngine : namesAnswered ? planNames(legs) : []),
   ];
 }

@@ -338,10 +338,10 @@ describe('planSandbox', () => {
         '-d 10.0.1.251/32 -p udp -m udp --dport 53 -j SKEP-RATE; ' +
         '-d 10.0.0.251/32 -p udp -m udp --dport 53 -j SKEP-RATE]',
       'chain raw SKEP-RATE [-m limit --limit 10000/sec --limit-burst 1000 -j RETURN; -j DROP]',
+      'jump raw OUTPUT SKEP-ASK first',
       'chain nat SKEP-NAMES [' +
         '-d 127.0.0.11/32 -p udp -m udp --dport 53 -j DNAT --to-destination 127.0.0.94:94; ' +
         '-d 127.0.0.11/32 -p tcp -m tcp --dport 53 -j DNAT --to-destination 127.0.0.94:94]',
-      'jump raw OUTPUT SKEP-ASK first',
       'jump nat OUTPUT SKEP-NAMES first',
     ]);
     expect(ask([sandboxOf(mynetId, 3)], false)).toEqual([]);
