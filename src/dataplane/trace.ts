@@ -277,7 +277,7 @@ function differencesOf({ differences }: TraceFindings, vni: Vni | null, things: 
 /** Whether the words of an object contain `thing` whole: an address also with its port or prefix behind it. */
 const names = (object: string, thing: string): boolean =>
   object
-    .split(/[ \[\];]/)
+    .split(/[ [\];]/)
     .some((word) => word === thing || word.startsWith(`${thing}/`) || word.startsWith(`${thing}:`));
 
 function traceHop(
