@@ -115,6 +115,8 @@ test('forwards the rest, once for questions alike, and says SERVFAIL when nobody
   expect(asked).toBe(1);
   upstreams = [];
   expect(await ask('resolve4', 'other.test')).toBe('ESERVFAIL');
+  // A single label is none of the world's names.
+  expect(await ask('resolve4', 'nosuch')).toBe('ENOTFOUND');
 });
 
 test('a resolver that says nothing is given up after its deadline, the next one asked', async () => {

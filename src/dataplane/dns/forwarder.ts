@@ -12,7 +12,7 @@ import { connect } from 'node:net';
 import { familyOf, isIp } from '../../model/addresses.js';
 import type { Clock } from '../../runtime/clock.js';
 import { asAnswerTo, cacheKey, ForwardCache, repeatsQuestion } from './forward-cache.js';
-import type { DnsQuery, Transport } from './wire.js';
+import type { DnsQuery, Rcode, Transport } from './wire.js';
 import { fitUdp, formatFailure } from './wire.js';
 
 /** Deadline of one try. */
@@ -58,6 +58,9 @@ export function hostUpstreams(clock: Clock): () => readonly Upstream[] {
   };
 }
 
+/** An answer; null: no resolver gave one; `busy`: none was asked. */
+type Outcome = Buffer | null | 'busy';
+
 export class Forwarder {
   readonly #cache = new ForwardCache();
   readonly #underWay = new Map<string, Promise<Buffer | null>>();
@@ -70,21 +73,23 @@ export class Forwarder {
   ) {}
 
   /**
-   * The answer for `query`, SERVFAIL when no resolver gives one in time or too many are being asked. Never rejects.
+   * The answer for `query`; `unanswered` when no resolver gives one in time, SERVFAIL when too many are being asked. Never
+   * rejects.
    * @param asker whoever asks, by a name of the caller's choice: one asker's questions cannot keep another's from being asked
    */
-  async forward(query: DnsQuery, transport: Transport, asker: string): Promise<Buffer> {
+  async forward(query: DnsQuery, transport: Transport, asker: string, unanswered: Rcode): Promise<Buffer> {
     const key = cacheKey(query);
     const kept = this.#cache.get(key, query, this.clock.nowMs());
     const response = kept ?? (await this.#counted(asker, () => this.#ask(key, query, transport, asker)));
-    if (!response) return formatFailure(query, 'serverFailure');
+    if (response === null) return formatFailure(query, unanswered);
+    if (response === 'busy') return formatFailure(query, 'serverFailure');
     const answer = kept ?? asAnswerTo(query, response);
     return transport === 'udp' ? fitUdp(query, answer) : answer;
   }
 
-  async #counted(asker: string, ask: () => Promise<Buffer | null>): Promise<Buffer | null> {
+  async #counted(asker: string, ask: () => Promise<Outcome>): Promise<Outcome> {
     const before = this.#waiting.get(asker) ?? 0;
-    if (before >= ownUnderWayMax) return null;
+    if (before >= ownUnderWayMax) return 'busy';
     this.#waiting.set(asker, before + 1);
     try {
       return await ask();
@@ -95,11 +100,11 @@ export class Forwarder {
     }
   }
 
-  async #ask(key: string, query: DnsQuery, transport: Transport, asker: string): Promise<Buffer | null> {
+  async #ask(key: string, query: DnsQuery, transport: Transport, asker: string): Promise<Outcome> {
     if (!this.#underWay.has(key)) await this.#turn(asker);
     let asking = this.#underWay.get(key);
     if (!asking) {
-      if (this.#underWay.size >= underWayMax) return null;
+      if (this.#underWay.size >= underWayMax) return 'busy';
       asking = this.#askUpstreams(key, query, transport, asker).finally(() => this.#underWay.delete(key));
       this.#underWay.set(key, asking);
     }

@@ -19,7 +19,7 @@ import type { AnswerMessage } from './listener.js';
 import { connectionsMax, DnsListener } from './listener.js';
 import type { Asker } from './resolve.js';
 import { answerTtlS, NameIndex, resolve } from './resolve.js';
-import type { Transport } from './wire.js';
+import type { DnsQuery, Rcode, Transport } from './wire.js';
 import { formatAnswer, formatFailure, parseQuery } from './wire.js';
 
 const dnsPort = 53;
@@ -192,12 +192,19 @@ export class DnsServer implements Disposable {
       case 'unknown':
         return formatFailure(query, 'unknownName');
       case 'isolated':
-        return formatFailure(query, 'serverFailure');
+        return formatFailure(query, unanswered(query));
       case 'forward':
-        return this.options.forwarder.forward(query, transport, from);
+        return this.options.forwarder.forward(query, transport, from, unanswered(query));
     }
   }
 }
+
+/**
+ * What is said of a name of which nobody else could be asked: the host's resolvers would know one of the world's; a single label is
+ * a service or a container, and there is none.
+ */
+const unanswered = ({ question: { name } }: DnsQuery): Rcode =>
+  name.replace(/\.$/, '').includes('.') ? 'serverFailure' : 'unknownName';
 
 function open(slot: Slot): void {
   const { path, address, port, answer, log } = slot;
