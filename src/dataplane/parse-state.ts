@@ -9,19 +9,25 @@ import { cidrContains, familyOf, parseCidr, hostPart } from '../model/addresses.
 import { affinitySMax, defaultScheduler, defaultWeight, schedulers, weightMax } from '../model/balancing.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../model/ids.js';
 import { Fields, refuse, Unique } from './parse-fields.js';
-import { aliasPartBits, hostPartBitsMax, ingressPrefixLengthMin } from '../model/network-laws.js';
+import {
+  aliasPartBits,
+  hostPartBitsMax,
+  ingressPrefixLengthMin,
+  mtuBytesMax,
+  mtuBytesMin,
+  vniMax,
+} from '../model/network-laws.js';
 import { endpointKey, inOrder, serviceKey } from './state-change.js';
 import { publishedPortKey } from './state.js';
 import type { Endpoint, NodeNetworkState, Overlay, OverlayService, Peer, PublishedPort } from './state.js';
 
-/** 24 bits, and 0 is no network. */
-const vniMax = 2 ** 24 - 1;
 const portMax = 65_535;
 
-/** Message of proto/dataplane.proto: as the value, but proto3 has no absent text or number, so a dnsrr service's VIP is ''
- * and no affinity is 0. */
+/** Message of proto/dataplane.proto: as the value, but proto3 has no absent text or number, so a dnsrr service's VIP is '',
+ * no affinity and no MTU are 0. */
 export type NodeNetworkStateMessage = Omit<NodeNetworkState, 'overlays'> & {
-  readonly overlays: readonly (Omit<Overlay, 'services'> & {
+  readonly overlays: readonly (Omit<Overlay, 'services' | 'underlayMtuBytes'> & {
+    readonly underlayMtuBytes: number;
     readonly services: readonly ServiceMessage[];
   })[];
 };
@@ -75,6 +81,7 @@ export const toStateMessage = (state: NodeNetworkState): NodeNetworkStateMessage
   ...state,
   overlays: state.overlays.map((overlay) => ({
     ...overlay,
+    underlayMtuBytes: overlay.underlayMtuBytes ?? 0,
     services: overlay.services.map(toServiceMessage),
   })),
 });
@@ -112,6 +119,7 @@ function parseOverlay(value: unknown, path: string, nodeId: NodeId, vtep: Ip): O
     'peers',
     'endpoints',
     'services',
+    'underlayMtuBytes',
   ]);
   const subnet = fields.cidr('subnet');
   const gateway = inSubnet(subnet, fields.ip('gateway'), fields.at('gateway'));
@@ -162,6 +170,8 @@ function parseOverlay(value: unknown, path: string, nodeId: NodeId, vtep: Ip): O
       }),
       serviceKey,
     ),
+    // Absent in files written before there was the option.
+    underlayMtuBytes: fields.optionalInteger('underlayMtuBytes', mtuBytesMin, mtuBytesMax) ?? null,
   };
 }
 

@@ -39,6 +39,8 @@ export interface Overlay {
   /** All endpoints of the network in the cluster, local ones included (nodeId says). Ordered by task, services by id. */
   readonly endpoints: readonly Endpoint[];
   readonly services: readonly OverlayService[];
+  /** What the user says the underlay carries in one packet; null: as much as the device that holds the VTEP. */
+  readonly underlayMtuBytes: number | null;
 }
 
 export interface Peer {
@@ -126,9 +128,6 @@ function aliasNumber(aliasRange: Cidr, ingressSubnet: Cidr, nodeAddress: Ip): bi
   );
   return range.base | (hostPart(ingressSubnet, nodeAddress) << BigInt(aliasPartBits));
 }
-
-/** Aliases never leave the tunnel; class E is used by nobody else. `skep.toml` may move the range. */
-export const defaultAliasRange = '240.0.0.0/4' as Cidr;
 
 /** The value's own address of a service's published port in the host's mangle table: unique per port and protocol. */
 export const publishedPortMark = (protocol: PublishedPort['protocol'], port: number): number =>

@@ -225,6 +225,30 @@ describe('an overlay and ingress on two nodes', () => {
     expect(await call(nodeNs(1), `http://${vtepOf(1)}:8080`, 20)).toEqual(spreadOver([3, 4], vtepOf(1), 10));
   });
 
+  test('follows the underlay to jumbo frames and back, inside containers too', async () => {
+    const setUnderlay = async (mtu: string): Promise<void> => {
+      for (const node of [1, 2]) await ip('-n', nodeNs(node), 'link', 'set', 'eth0', 'mtu', mtu);
+      for (const port of ['u0', 'u1']) await ip('-n', `${tag}u`, 'link', 'set', port, 'mtu', mtu);
+    };
+    const mtuInside = async (part: number): Promise<string | undefined> =>
+      /mtu (\d+)/.exec(await ip('-n', containerNs(part), 'link', 'show', 'eth0'))?.[1];
+    const inContainers = async (mtu: string): Promise<boolean> =>
+      (await Promise.all(tasks.map(({ part }) => mtuInside(part)))).every((found) => found === mtu);
+    await whileRunning(1, () =>
+      whileRunning(2, async () => {
+        await setUnderlay('9000');
+        await until(() => inContainers('8950'));
+        await ping(3, '10.0.1.4', 8922);
+        await inside(`/run/netns/${containerNs(3)}`, 'ip', 'link', 'set', 'eth0', 'mtu', '1400');
+        await until(() => inContainers('8950'));
+        await setUnderlay('1500');
+        await until(() => inContainers('1450'));
+        await ping(3, '10.0.1.4', 1422);
+      }),
+    );
+    for (const node of [1, 2]) expect(await reconciler(node).verify()).toEqual([]);
+  });
+
   test('has nothing more to do, seen by a fresh reconciler too', async () => {
     for (const node of [1, 2]) {
       expect(await reconciler(node).verify()).toEqual([]);
@@ -306,7 +330,7 @@ describe('an overlay and ingress on two nodes', () => {
       `overlay 4097: + filter ${port} ingress skep_vip class 4097`,
       'overlay 4097: + neighbour br0 10.0.1.4 02:42:0a:00:01:04',
       'overlay 4097: - fdb vxlan0 02:42:0a:00:01:63 self dst 192.168.50.9',
-      `overlay 4097: ~ link ${port} veth mtu 1450 master br0 up`,
+      `overlay 4097: ~ link ${port} veth mtu 1450 master br0 learning false neigh-suppress false flood false up`,
     ]);
     const repaired = await freshPass(1, desired(1));
     expect(await repaired.verify()).toEqual([]);

@@ -105,7 +105,7 @@ async function plan(
 ): Promise<{ plan: ScopePlan; ops: string[]; apply: () => Promise<void> }> {
   const endpoints = [sandboxOf(ingressId, taskPart, netns.container.path)];
   const { objects } = await kernel.observe(scope(), [], true);
-  const planned = planSandboxScope(now, netns.container.path, endpoints, objects);
+  const planned = planSandboxScope(now, netns.container.path, endpoints, objects, 1500);
   const sysctls = planned.objects.flatMap((object) => (object.kind === 'sysctl' ? [object.path] : []));
   const found = await kernel.observe(scope(), sysctls, true, true);
   expect(found.balancingUnavailable).toBeNull();

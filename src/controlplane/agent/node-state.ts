@@ -2,6 +2,8 @@
 import type { Cidr, Ip, Mac } from '../../model/addresses.js';
 import type { Scheduler } from '../../model/balancing.js';
 import { defaultScheduler, defaultWeight } from '../../model/balancing.js';
+import { defaultAliasRange } from '../../model/network-laws.js';
+import { mtuOption } from '../../model/network-options.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../model/ids.js';
 import type {
   Endpoint,
@@ -11,7 +13,7 @@ import type {
   Peer,
   PublishedPort,
 } from '../../dataplane/state.js';
-import { defaultAliasRange, publishedPortKey } from '../../dataplane/state.js';
+import { publishedPortKey } from '../../dataplane/state.js';
 import { applyStateChange } from '../../dataplane/state-change.js';
 import type { OverlayChange, StateChange } from '../../dataplane/state-change.js';
 import type {
@@ -49,6 +51,7 @@ export function assembleNodeNetworkState(
     peers: ordered((peers.get(item.id) ?? []).map(toPeer), ({ nodeId }) => nodeId),
     endpoints: ordered((endpoints.get(item.id) ?? []).map(toEndpoint), ({ taskId }) => taskId),
     services: ordered((services.get(item.id) ?? []).map(toService), ({ id }) => id),
+    underlayMtuBytes: mtuOption(item.driverOptions),
   }));
   const ports = itemsOf(all, 'publishedPort').map(toPublishedPort);
   return {

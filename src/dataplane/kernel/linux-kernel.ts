@@ -7,6 +7,7 @@ import { closeSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Ip } from '../../model/addresses.js';
+import { familyOf } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
 import type { BalancerEngine, BalancerTable } from '../balancer/engine.js';
 import { ipvsEngine } from '../balancer/ipvs.js';
@@ -148,7 +149,9 @@ export class LinuxKernel implements Kernel, Disposable {
   async underlayMtu(vtep: Ip): Promise<number | null> {
     const { links, addresses } = this.#hostNetlink();
     try {
-      const holder = (await addresses.list({ family: 4 })).find(({ address }) => address === vtep);
+      const holder = (await addresses.list({ family: familyOf(vtep) })).find(
+        ({ address }) => address === vtep,
+      );
       return holder ? ((await links.find(holder.index))?.mtu ?? null) : null;
     } catch (err) {
       throw new KernelError('find the underlay device', errnoOf(err), { cause: err });

@@ -286,7 +286,15 @@ function toLink(link: NetlinkLink, name: (index: number | null) => string): Link
           },
         }
       : {}),
-    ...(port ? { bridgePort: { learning: port.learning, neighSuppress: port.neighSuppress } } : {}),
+    ...(port
+      ? {
+          bridgePort: {
+            learning: port.learning,
+            neighSuppress: port.neighSuppress,
+            unicastFlood: port.unicastFlood,
+          },
+        }
+      : {}),
   };
 }
 

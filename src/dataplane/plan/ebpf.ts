@@ -8,13 +8,14 @@
  */
 import type { Cidr } from '../../model/addresses.js';
 import { cidrContains, hostPart } from '../../model/addresses.js';
+import { vniClass } from '../../model/network-laws.js';
 import { portName } from '../sandbox.js';
 import type { Overlay } from '../state.js';
 import type { BalancerPlan } from './balancing.js';
 import { acceptReplies, adminFilters, chainOfAdmin, jump, jumpToAdmin } from './firewall.js';
 import type { BalancedFrontend } from './load-balancer.js';
 import { balancedPorts, balancedVips } from './load-balancer.js';
-import { anyMarkOfOurs, hostLinkName, overlayClass } from './names.js';
+import { anyMarkOfOurs, hostLinkName } from './names.js';
 import type { Address, AliasNode, Chain, Filter, Jump, KernelObject, Link, Sysctl } from './objects.js';
 
 /** Programs of the object file that are attached, each always on the same side of its devices. */
@@ -43,7 +44,7 @@ export function ebpfPlan(tags: Readonly<Record<ProgramName, string>>): BalancerP
       ...sandboxes.map(({ endpointId }) =>
         overlay.ingress
           ? filter(portName(endpointId), 'skep_alias')
-          : filter(portName(endpointId), 'skep_vip', overlayClass(overlay.vni)),
+          : filter(portName(endpointId), 'skep_vip', vniClass(overlay.vni)),
       ),
       ...balancedVips(overlay).flatMap(objectsOf),
     ],

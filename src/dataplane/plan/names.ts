@@ -9,20 +9,11 @@ import { markPrefix } from '../state.js';
 export const overlayNamespace = (vni: Vni): string => `${overlayNamespacePrefix}${vni}`;
 export const overlayNamespacePrefix = 'skep-';
 
-/**
- * What programs on an overlay's ports know it by: the kernel hands them 16 bits of a filter's class. Two overlays of one class
- * would be told apart by their VIPs, for no two overlays of a cluster share an address.
- */
-export const overlayClass = (vni: Vni): number => vni & 0xffff;
-
 export const bridgeName = 'br0';
 export const vxlanName = 'vxlan0';
 /** The veth pair between ingress and the host: the port on ingress's bridge, and the host's end. */
 export const hostPortName = 'host0';
 export const hostLinkName = 'sk-ingress';
-
-/** VXLAN over IPv4: outer Ethernet 14, IP 20, UDP 8, VXLAN 8. */
-export const vxlanOverheadBytes = 50;
 
 /** ipset of a published protocol (port -> mark) in the host, and of the VIPs (address -> mark) in an overlay. */
 export const portSet = (protocol: PublishedPort['protocol']): string => `skep-${protocol}`;

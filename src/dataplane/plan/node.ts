@@ -9,9 +9,10 @@ import type { BalancerPlan } from './balancing.js';
 import type { Op } from './diff.js';
 import { diff } from './diff.js';
 import { ownsInHost, planHost } from './ingress.js';
+import { overlayMtuBytes } from './mtu.js';
 import type { KernelObject } from './objects.js';
 import { ownsInOverlay, planOverlay } from './overlay.js';
-import { ownsInSandbox, planSandbox } from './sandbox.js';
+import { ownsInSandbox, planSandbox, planSandboxMtus } from './sandbox.js';
 
 /** All that the reconciler is given. */
 export interface Desired {
@@ -56,10 +57,11 @@ export interface ScopePlan {
   readonly owns: (object: KernelObject) => boolean;
 }
 
+/** @param underlayMtuBytes of the device that holds the VTEP, here and below */
 export const planOverlayScope = (
   desired: Desired & { readonly state: NodeNetworkState },
   overlay: Overlay,
-  mtuBytes: number,
+  underlayMtuBytes: number,
   balancing: BalancerPlan,
 ): ScopePlan => ({
   scope: { kind: 'overlay', vni: overlay.vni },
@@ -67,7 +69,7 @@ export const planOverlayScope = (
     desired.state,
     overlay,
     desired.sandboxes.filter(({ overlayId }) => overlayId === overlay.id),
-    mtuBytes,
+    overlayMtuBytes(desired.state, overlay, underlayMtuBytes),
     balancing,
   ),
   owns: ownsInOverlay,
@@ -76,14 +78,18 @@ export const planOverlayScope = (
 /** @param observed what the host's namespace holds; [] before it was read */
 export const planHostScope = (
   state: NodeNetworkState | null,
-  mtuBytes: number,
+  underlayMtuBytes: number,
   balancing: BalancerPlan,
   observed: readonly KernelObject[],
-): ScopePlan => ({
-  scope: { kind: 'host' },
-  objects: planHost(state, mtuBytes, balancing, observed),
-  owns: ownsInHost,
-});
+): ScopePlan => {
+  const ingress = state?.overlays.find((overlay) => overlay.ingress);
+  const mtuBytes = state && ingress ? overlayMtuBytes(state, ingress, underlayMtuBytes) : underlayMtuBytes;
+  return {
+    scope: { kind: 'host' },
+    objects: planHost(state, mtuBytes, balancing, observed),
+    owns: ownsInHost,
+  };
+};
 
 /**
  * @param observed what the container's namespace holds: its interfaces are found there, and so are VIPs of ours
@@ -95,15 +101,32 @@ export const planSandboxScope = (
   path: string,
   endpoints: readonly SandboxEndpoint[],
   observed: readonly KernelObject[],
+  underlayMtuBytes: number,
   namesAnswered = false,
   joined: ReadonlyMap<string, string> = new Map(),
 ): ScopePlan => {
+  const inside = planSandbox(state, endpoints, observed, namesAnswered, joined);
+  const mtus = planSandboxMtus(state, endpoints, observed, underlayMtuBytes, joined);
   return {
     scope: { kind: 'sandbox', path },
-    objects: planSandbox(state, endpoints, observed, namesAnswered, joined),
+    objects: withMtus(inside, mtus),
     owns: ownsInSandbox(state?.overlays ?? [], observed),
   };
 };
+
+/** What else is planned of a link keeps its place, the others come first. */
+function withMtus(objects: readonly KernelObject[], mtus: ReadonlyMap<string, number>): KernelObject[] {
+  const named = new Set(objects.flatMap((object) => (object.kind === 'link' ? [object.name] : [])));
+  return [
+    ...[...mtus].flatMap(([name, mtu]): KernelObject[] =>
+      named.has(name) ? [] : [{ kind: 'link', name, mtu }],
+    ),
+    ...objects.map((object) => {
+      const mtu = object.kind === 'link' ? mtus.get(object.name) : undefined;
+      return mtu === undefined ? object : { ...object, mtu };
+    }),
+  ];
+}
 
 /** Ops that turn what is observed into what is planned, touching no stranger's object. */
 export const planOps = (plan: ScopePlan, observed: readonly KernelObject[]): Op[] =>

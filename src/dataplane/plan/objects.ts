@@ -34,6 +34,16 @@ export interface VxlanAttributes {
   readonly learning: boolean;
 }
 
+/** How a bridge treats a port of it. */
+export interface BridgePort {
+  /** MACs seen on the port are remembered. */
+  readonly learning: boolean;
+  /** The bridge answers ARP itself for what would be flooded out of the port. */
+  readonly neighSuppress: boolean;
+  /** Frames for a MAC that stands nowhere are sent out of the port, too. */
+  readonly unicastFlood: boolean;
+}
+
 export interface Link {
   readonly kind: 'link';
   readonly name: string;
@@ -44,7 +54,7 @@ export interface Link {
   readonly master?: string;
   readonly vxlan?: VxlanAttributes;
   /** Flags as a port of a bridge. */
-  readonly bridgePort?: { readonly learning: boolean; readonly neighSuppress: boolean };
+  readonly bridgePort?: BridgePort;
   /** The other end of a veth pair, made in the host namespace; only used when the pair is made. */
   readonly peer?: { readonly name: string; readonly mac: Mac; readonly mtu: number };
   /** The name of a pair's end in the host's namespace, which becomes this link; only used when this link is not there. */
@@ -187,7 +197,7 @@ export interface Filter {
   readonly program: string;
   /** The kernel's digest of the program's instructions, 16 hex digits: tells an older program of that name. */
   readonly tag: string;
-  /** What the program reads as the packet's class, 16 bits: overlayClass of the VNI on ports of overlays, 0 elsewhere. */
+  /** What the program reads as the packet's class, 16 bits: vniClass of the VNI on ports of overlays, 0 elsewhere. */
   readonly classId: number;
 }
 
@@ -307,7 +317,8 @@ function describe(object: KernelObject): string {
         mac,
         mtu !== undefined && `mtu ${mtu}`,
         master !== undefined && `master ${master}`,
-        bridgePort && `learning ${bridgePort.learning} neigh-suppress ${bridgePort.neighSuppress}`,
+        bridgePort &&
+          `learning ${bridgePort.learning} neigh-suppress ${bridgePort.neighSuppress} flood ${bridgePort.unicastFlood}`,
         up !== undefined && (up ? 'up' : 'down'),
       ]
         .filter(Boolean)

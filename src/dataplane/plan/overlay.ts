@@ -64,7 +64,9 @@ function planLinks(
   sandboxes: readonly SandboxEndpoint[],
   mtu: number,
 ): Link[] {
-  const port = { kind: 'link', type: 'veth', mtu, up: true, master: bridgeName } as const;
+  // Who stands where is programmed: nothing is learned, and a frame for a MAC that is gone is dropped.
+  const bridgePort = { learning: false, neighSuppress: false, unicastFlood: false };
+  const port = { kind: 'link', type: 'veth', mtu, up: true, master: bridgeName, bridgePort } as const;
   return [
     { kind: 'link', name: 'lo', up: true },
     {
@@ -83,7 +85,7 @@ function planLinks(
       mtu,
       up: true,
       master: bridgeName,
-      bridgePort: { learning: false, neighSuppress: true },
+      bridgePort: { ...bridgePort, neighSuppress: true },
     },
     ...sandboxes.map(({ endpointId, mac }): Link => ({
       ...port,

@@ -20,6 +20,7 @@ import type { NodeNetworkState, Overlay } from '../state.js';
 import { nodeAliasCidr } from '../state.js';
 import type { Leg } from './leg.js';
 import { serviceOf } from './leg.js';
+import { overlayMtuBytes } from './mtu.js';
 import {
   aliasRulePriority,
   aliasTable,
@@ -55,12 +56,7 @@ export function planSandbox(
   joined: ReadonlyMap<string, string> = new Map(),
 ): KernelObject[] {
   if (state === null) return [kernelLocalRule];
-  const links = observed.filter((object): object is Link => object.kind === 'link');
-  const legs = endpoints.flatMap((endpoint): Leg[] => {
-    const overlay = state.overlays.find(({ id }) => id === endpoint.overlayId);
-    const device = deviceOf(endpoint, links) ?? joined.get(endpoint.endpointId);
-    return overlay === undefined || device === undefined ? [] : [{ overlay, endpoint, device }];
-  });
+  const legs = legsOf(state, endpoints, observed, joined);
   const interfaces = legs.flatMap((leg) => (joined.has(leg.endpoint.endpointId) ? planInterface(leg) : []));
   const planned = legs.flatMap((leg) =>
     leg.overlay.ingress
@@ -135,6 +131,41 @@ const planInterface = ({ overlay, endpoint, device }: Leg): KernelObject[] => [
     prefixLength: parseCidr(overlay.subnet).prefixLength,
   },
 ];
+
+/**
+ * MTU in bytes of the container's own ends of its legs, by name. The engine moves them as they were made; after that a change, on
+ * the underlay or by hand, is ours to follow.
+ */
+export function planSandboxMtus(
+  state: NodeNetworkState | null,
+  endpoints: readonly SandboxEndpoint[],
+  observed: readonly KernelObject[],
+  underlayMtuBytes: number,
+  joined: ReadonlyMap<string, string>,
+): Map<string, number> {
+  if (state === null) return new Map();
+  return new Map(
+    legsOf(state, endpoints, observed, joined).map(({ overlay, device }) => [
+      device,
+      overlayMtuBytes(state, overlay, underlayMtuBytes),
+    ]),
+  );
+}
+
+/** Those endpoints whose overlay is known and whose interface is inside, or was. */
+function legsOf(
+  state: NodeNetworkState,
+  endpoints: readonly SandboxEndpoint[],
+  observed: readonly KernelObject[],
+  joined: ReadonlyMap<string, string>,
+): Leg[] {
+  const links = observed.filter((object): object is Link => object.kind === 'link');
+  return endpoints.flatMap((endpoint): Leg[] => {
+    const overlay = state.overlays.find(({ id }) => id === endpoint.overlayId);
+    const device = deviceOf(endpoint, links) ?? joined.get(endpoint.endpointId);
+    return overlay === undefined || device === undefined ? [] : [{ overlay, endpoint, device }];
+  });
+}
 
 /** Ids of the endpoints whose interface is inside the namespace. */
 export const presentEndpoints = (

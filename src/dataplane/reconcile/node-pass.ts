@@ -10,7 +10,6 @@ import type { NodeNetworkState } from '../state.js';
 import type { Kernel, Observation } from '../kernel/kernel.js';
 import type { Op, Stage } from '../plan/diff.js';
 import { byStage, diff } from '../plan/diff.js';
-import { vxlanOverheadBytes } from '../plan/names.js';
 import type { Desired, Scope, ScopePlan } from '../plan/node.js';
 import {
   planHostScope,
@@ -99,7 +98,7 @@ export class NodePass {
   async overlays(): Promise<Target[]> {
     const { state, sandboxes } = this.desired;
     if (state === null) return [];
-    const mtu = await this.#mtuBytes();
+    const mtu = await this.#underlayMtuBytes();
     const change = await this.#changeFor(mtu);
     const { plan: balancing } = this.kernel.engine;
     return state.overlays.map((overlay) => {
@@ -125,7 +124,7 @@ export class NodePass {
 
   /** The host's namespace; an engine may plan by the devices and addresses found there. */
   async host(): Promise<Target> {
-    const mtu = await this.#mtuBytes();
+    const mtu = await this.#underlayMtuBytes();
     const change = await this.#changeFor(mtu);
     const scope: Scope = { kind: 'host' };
     const plan = (state: NodeNetworkState | null, observed: readonly KernelObject[]): ScopePlan =>
@@ -148,12 +147,14 @@ export class NodePass {
   }
 
   /** Containers' namespaces; what is planned in one depends on the interfaces found there. */
-  sandboxes(): Target[] {
+  async sandboxes(): Promise<Target[]> {
+    const mtu = await this.#underlayMtuBytes();
+    const change = await this.#changeFor(mtu);
     return [...sandboxesByPath(this.desired)].map(([path, endpoints]) =>
       this.#target(
         { kind: 'sandbox', path },
-        () => this.#sandboxChange(path, endpoints),
-        () => this.#observeSandbox(path, endpoints),
+        () => sandboxChange(change, path, endpoints, mtu),
+        () => this.#observeSandbox(path, endpoints, mtu),
       ),
     );
   }
@@ -206,17 +207,6 @@ export class NodePass {
     };
   }
 
-  /** A container's namespace is small: whenever its plan may have changed it is looked at. */
-  #sandboxChange(path: string, endpoints: readonly SandboxEndpoint[]): TargetChange {
-    const change = this.#change;
-    if (change === null || change.sandboxPaths.has(path)) return 'look';
-    if (endpoints.some(({ overlayId }) => change.others.has(overlayId))) return 'look';
-    const named = endpoints.map(({ mac }): Link => ({ kind: 'link', name: mac, mac }));
-    const key = ({ state }: Desired): string =>
-      keyOf(planSandboxScope(state, path, endpoints, named).objects);
-    return key(change.before) === key(change.after) ? 'none' : 'look';
-  }
-
   /** @param replan the plan given what is found; where it is absent that changes nothing */
   async #look(
     first: ScopePlan,
@@ -228,7 +218,11 @@ export class NodePass {
     return this.#work(plan, planKey, observation);
   }
 
-  async #observeSandbox(path: string, endpoints: readonly SandboxEndpoint[]): Promise<ScopeWork> {
+  async #observeSandbox(
+    path: string,
+    endpoints: readonly SandboxEndpoint[],
+    underlayMtuBytes: number,
+  ): Promise<ScopeWork> {
     const scope: Scope = { kind: 'sandbox', path };
     const links = await this.kernel.observe(scope, [], this.#isFresh(scope));
     const { state } = this.desired;
@@ -236,7 +230,7 @@ export class NodePass {
     if (links.exists) this.joined.set(path, joined);
     else this.joined.delete(path);
     const { objects, namesAnswered = false } = links;
-    const plan = planSandboxScope(state, path, endpoints, objects, namesAnswered, joined);
+    const plan = planSandboxScope(state, path, endpoints, objects, underlayMtuBytes, namesAnswered, joined);
     const sysctls = sysctlPaths(plan.objects);
     // Reading them takes a process: not where none can be.
     const chains =
@@ -287,13 +281,13 @@ export class NodePass {
     return (await this.#lastMtu) === mtuBytes ? this.#change : null;
   }
 
-  #mtuBytes(): Promise<number> {
+  #underlayMtuBytes(): Promise<number> {
     this.#mtu ??= (async () => {
       const vtep = this.desired.state?.vtep;
       if (vtep === undefined) return unknownMtuBytes;
       const underlay = await this.kernel.underlayMtu(vtep);
       if (underlay === null) this.errors.push(`no device of this host holds the VTEP address ${vtep}`);
-      return (underlay ?? unknownMtuBytes) - vxlanOverheadBytes;
+      return underlay ?? unknownMtuBytes;
     })();
     return this.#mtu;
   }
@@ -313,6 +307,21 @@ const emptyWork = (scope: Scope): ScopeWork => ({
   unavailable: null,
   error: null,
 });
+
+/** A container's namespace is small: whenever its plan may have changed it is looked at. */
+function sandboxChange(
+  change: PartialChange | null,
+  path: string,
+  endpoints: readonly SandboxEndpoint[],
+  underlayMtuBytes: number,
+): TargetChange {
+  if (change === null || change.sandboxPaths.has(path)) return 'look';
+  if (endpoints.some(({ overlayId }) => change.others.has(overlayId))) return 'look';
+  const named = endpoints.map(({ mac }): Link => ({ kind: 'link', name: mac, mac }));
+  const key = ({ state }: Desired): string =>
+    keyOf(planSandboxScope(state, path, endpoints, named, underlayMtuBytes).objects);
+  return key(change.before) === key(change.after) ? 'none' : 'look';
+}
 
 const sysctlPaths = (objects: readonly KernelObject[]): string[] => [
   ...new Set(objects.filter((object): object is Sysctl => object.kind === 'sysctl').map(({ path }) => path)),

@@ -306,7 +306,7 @@ export class Reconciler {
     };
     for (const target of await pass.overlays()) await reach(target);
     await reach(await pass.host());
-    for (const target of pass.sandboxes()) await reach(target);
+    for (const target of await pass.sandboxes()) await reach(target);
 
     for (const stage of stages.slice(1)) {
       const order = stage === 'balance' ? works : [...works].reverse();

@@ -45,6 +45,7 @@ export function overlay(name: string, vni: number, base: string, content: Partia
     gateway: ip(`${base}.1`),
     ingress: false,
     internal: false,
+    underlayMtuBytes: null,
     own: { address: ip(`${base}.250`), mac: '02:00:00:00:00:fa' as Mac },
     peers: [],
     endpoints: [],

@@ -12,7 +12,7 @@ import type {
   OverlayService,
   PublishedPort,
 } from '../../../../src/dataplane/state.js';
-import { defaultAliasRange } from '../../../../src/dataplane/state.js';
+import { defaultAliasRange } from '../../../../src/model/network-laws.js';
 
 export interface TaskOf {
   /** Last octet of its addresses; also names it. */
@@ -36,6 +36,8 @@ export interface ClusterOf {
   readonly affinityS?: number;
   readonly ingress?: boolean;
   readonly mynet?: boolean;
+  /** Of every overlay, by its option. */
+  readonly underlayMtuBytes?: number;
 }
 
 export const mynetId = 'mynet' as NetworkId;
@@ -96,6 +98,7 @@ export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
       scheduler: cluster.scheduler ?? 'rr',
       affinityS: cluster.affinityS ?? null,
     })),
+    underlayMtuBytes: cluster.underlayMtuBytes ?? null,
   };
   const ingress: Overlay = {
     ...mynet,

@@ -9,6 +9,12 @@ import { ipvsPlan } from '../../../../src/dataplane/plan/ipvs.js';
 import type { BalancedFrontend } from '../../../../src/dataplane/plan/load-balancer.js';
 import { balancedPorts, balancedVips } from '../../../../src/dataplane/plan/load-balancer.js';
 import { planNeighbors } from '../../../../src/dataplane/plan/neighbors.js';
+import {
+  planHostScope,
+  planOps,
+  planOverlayScope,
+  planSandboxScope,
+} from '../../../../src/dataplane/plan/node.js';
 import type { KernelObject, Link, RealServer } from '../../../../src/dataplane/plan/objects.js';
 import { line } from '../../../../src/dataplane/plan/objects.js';
 import { ownsInOverlay, planOverlay } from '../../../../src/dataplane/plan/overlay.js';
@@ -294,6 +300,58 @@ describe('ebpfPlan', () => {
     if (now?.kind !== 'filter') throw new Error('no filter');
     const older = { ...now, tag: 'ffffffffffffffff' };
     expect(diff([now], [older], () => true).map(({ op }) => op)).toEqual(['change']);
+  });
+});
+
+describe('the MTU of an overlay', () => {
+  const mtus = (objects: readonly KernelObject[]): string[] =>
+    objects.flatMap((object) =>
+      object.kind === 'link' && object.mtu !== undefined
+        ? [`${object.name} ${object.mtu}${object.peer ? ` ${object.peer.mtu}` : ''}`]
+        : [],
+    );
+  const cases: readonly (readonly [
+    name: string,
+    underlay: number,
+    change: { underlayMtuBytes?: number; vtep?: string },
+    mtu: number,
+  ])[] = [
+    ['Ethernet', 1500, {}, 1450],
+    ['jumbo frames', 9000, {}, 8950],
+    ['the option names the underlay’s', 9000, { underlayMtuBytes: 1300 }, 1250],
+    ['larger than the device’s, if the user says so', 1500, { underlayMtuBytes: 9000 }, 8950],
+    ['VXLAN over IPv6', 1500, { vtep: 'fd00::1' }, 1430],
+  ];
+  test.each(cases)('%s', (_, underlay, { underlayMtuBytes, vtep }, mtu) => {
+    const cluster: ClusterOf = {
+      ingress: true,
+      tasks: [{ part: 3, node: 1 }],
+      ...(underlayMtuBytes === undefined ? {} : { underlayMtuBytes }),
+    };
+    const base = stateOf(1, cluster);
+    const state = { ...base, vtep: (vtep ?? base.vtep) as typeof base.vtep };
+    const sandboxes = [sandboxOf(mynetId, 3), sandboxOf(ingressId, 3)];
+    for (const overlay of state.overlays) {
+      const { objects } = planOverlayScope({ state, sandboxes }, overlay, underlay, ipvsPlan);
+      const port = overlay.ingress ? 'skpe000000003' : 'skpa000000003';
+      expect(mtus(objects)).toEqual([
+        `br0 ${mtu}`,
+        `vxlan0 ${mtu}`,
+        `${port} ${mtu} ${mtu}`,
+        ...(overlay.ingress ? [`host0 ${mtu} ${mtu}`] : []),
+      ]);
+    }
+    expect(mtus(planHostScope(state, underlay, ipvsPlan, []).objects)).toEqual([`sk-ingress ${mtu}`]);
+    const inside: Link[] = [
+      { kind: 'link', name: 'eth0', mac: sandboxOf(mynetId, 3).mac, mtu: 1500 },
+      { kind: 'link', name: 'eth1', mac: '02:42:ac:11:00:02' as never, mtu: 1500 },
+      { kind: 'link', name: 'eth2', mac: sandboxOf(ingressId, 3).mac, mtu: 1500 },
+    ];
+    const plan = planSandboxScope(state, '/x', sandboxes, inside, underlay);
+    expect(mtus(plan.objects)).toEqual([`eth0 ${mtu}`, `eth2 ${mtu}`]);
+    expect(planOps(plan, inside).filter(({ object }) => object.kind === 'link').length).toBe(2);
+    // The engine's own leg is none of ours, and a node that left has no legs.
+    expect(mtus(planSandboxScope(null, '/x', sandboxes, inside, underlay).objects)).toEqual([]);
   });
 });
 

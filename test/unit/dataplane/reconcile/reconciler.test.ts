@@ -438,7 +438,7 @@ describe('reconciler', () => {
         const before = daemon.status().driftRepairs;
         daemon.setDesired(desired());
         expect((await daemon.repair()).found.map(differenceLine)).toEqual([
-          `${sandbox}: + link eth1 veth 02:42:0a:00:01:03 up`,
+          `${sandbox}: + link eth1 veth 02:42:0a:00:01:03 mtu 1450 up`,
           `${sandbox}: + address eth1 10.0.1.3/24`,
         ]);
         expect(kernel.namespaces.get(sandbox)).toContainEqual(

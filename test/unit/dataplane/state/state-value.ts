@@ -46,6 +46,7 @@ export const stateValue = () => ({
         { id: 'web', name: 'web', aliases: ['www'], vip: '10.0.1.4', scheduler: 'mh', affinityS: 300 },
         { id: 'web2', name: 'web2', aliases: [] as string[], vip: '', scheduler: 'rr', affinityS: 0 },
       ],
+      underlayMtuBytes: 0,
     },
   ],
   publishedPorts: [{ serviceId: 'web', protocol: 'tcp', publishedPort: 8080, targetPort: 80 }],
