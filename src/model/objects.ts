@@ -4,6 +4,7 @@
  * where Docker's are (suffix `Ns`), times are milliseconds since the epoch (suffix `Ms`).
  */
 import type { Cidr, Ip, Mac } from './addresses.js';
+import type { HostRoute } from './host-routes.js';
 import type { ClusterId, NetworkId, NodeId, ServiceId, TaskId, Vni } from './ids.js';
 import type { EndpointSpec, Labels, LogDriver, PortConfig, ServiceSpec, TaskSpec } from './service-spec.js';
 import type { TaskState } from './task-state.js';
@@ -60,6 +61,8 @@ export interface NodeDescription {
     readonly plugins: readonly { readonly type: string; readonly name: string }[];
   };
   readonly tlsInfo: TlsInfo;
+  /** Where the host has a route to; absent: it did not say. */
+  readonly routes?: readonly HostRoute[];
 }
 
 export interface TlsInfo {
@@ -120,6 +123,8 @@ export interface IpamConfig {
   readonly subnet: Cidr;
   readonly range?: Cidr;
   readonly gateway?: Ip;
+  /** By the user's names for them: never handed out. */
+  readonly auxiliaryAddresses?: Readonly<Record<string, Ip>>;
 }
 
 export interface Network extends Meta {
@@ -127,8 +132,17 @@ export interface Network extends Meta {
   readonly spec: NetworkSpec;
   /** Absent until the allocator has given the network its VNI and subnet; tasks on it stay `new` until then. */
   readonly allocation?: { readonly vni: Vni; readonly subnet: Cidr; readonly gateway: Ip };
-  /** The last host part handed out: addresses are serial (next fit), so a freed one is not reused at once. */
+  /** The last host part handed out: addresses are serial (next fit). */
   readonly addressCursor: number;
+  /** Who of its hosts were busy when the allocator looked last; absent: none ever was. Its alone to read and write. */
+  readonly addressLedger?: AddressLedger;
+}
+
+/** Host parts as ranges in ascending order, `2-17,20`. */
+export interface AddressLedger {
+  readonly held: string;
+  /** Those that rest since their holders went, the longest freed first. */
+  readonly freed: readonly { readonly atMs: number; readonly hosts: string }[];
 }
 
 /** A port as allocated: `publishedPort` is never 0 here. */

@@ -48,6 +48,8 @@ export interface NodeOptions {
   readonly availability?: Node['spec']['availability'];
   readonly nanoCpus?: number;
   readonly memoryBytes?: number;
+  /** Destinations that it has routes to, all of `eth0`. */
+  readonly routes?: readonly string[];
 }
 
 export const node = (id: string, options: NodeOptions = {}): Node => ({
@@ -66,6 +68,7 @@ export const node = (id: string, options: NodeOptions = {}): Node => ({
     resources: { nanoCpus: options.nanoCpus ?? 4e9, memoryBytes: options.memoryBytes ?? 2 ** 32 },
     engine: { engineVersion: '20.10', labels: {}, plugins: [] },
     tlsInfo: { trustRoot: '', certIssuerSubject: '', certIssuerPublicKey: '' },
+    routes: (options.routes ?? []).map((to) => ({ destination: to as Cidr, device: 'eth0' })),
   },
   status: { state: options.state ?? 'ready', message: '', addr: '192.0.2.1' },
   attachments: [],
@@ -78,6 +81,7 @@ export interface NetworkOptions {
   readonly gateway?: string;
   readonly vnis?: string;
   readonly attachable?: boolean;
+  readonly auxiliaryAddresses?: Readonly<Record<string, string>>;
 }
 
 export const network = (id: string, options: NetworkOptions = {}): Network => ({
@@ -104,6 +108,9 @@ export const network = (id: string, options: NetworkOptions = {}): Network => ({
                 subnet: options.subnet as Cidr,
                 ...(options.range === undefined ? {} : { range: options.range as Cidr }),
                 ...(options.gateway === undefined ? {} : { gateway: options.gateway as Ip }),
+                ...(options.auxiliaryAddresses === undefined
+                  ? {}
+                  : { auxiliaryAddresses: options.auxiliaryAddresses as Readonly<Record<string, Ip>> }),
               },
             ],
     },

@@ -8,6 +8,7 @@ import type { Engine } from '../dockerd/client.js';
 import { ContainerEvents } from '../dockerd/events.js';
 import type { AttachControl } from '../attach-control.js';
 import type { ManagerAddress, SessionMessage, WireNodeDescription } from '../rpc/messages.js';
+import { readHostRoutes } from './host-routes.js';
 import { NetworkAttachments } from './attachments.js';
 import { LocalNetworks } from './local-networks.js';
 import { engineTaskLogs, LogPublisher } from './log-publisher.js';
@@ -76,7 +77,7 @@ export function startAgent(options: AgentOptions): Agent {
   const reporter = new StatusReporter(common);
   let description: WireNodeDescription | undefined;
   const describe = async (): Promise<WireNodeDescription> =>
-    (description = describeNode(await engine.info(), await balancer()));
+    (description = describeNode(await engine.info(), await readHostRoutes(), await balancer()));
   // Assignments come only within a session, and a session begins with a description.
   const node = () => ({
     id: nodeId,

@@ -1,13 +1,19 @@
 /** This host as it describes itself to the managers. Pure. */
 import { withBalancer } from '../../model/balancing.js';
+import type { HostRoute } from '../../model/host-routes.js';
 import type { EngineInfo } from '../dockerd/client.js';
 import type { WireNodeDescription } from '../rpc/messages.js';
 
 /**
  * From the engine's `/info`. Labels and plugins are ordered, so that equal hosts give equal values.
+ * @param routes see host-routes.ts
  * @param balancer name of the balancer engine, which the engine's labels then tell; undefined: not known
  */
-export function describeNode(info: EngineInfo, balancer?: string): WireNodeDescription {
+export function describeNode(
+  info: EngineInfo,
+  routes: readonly HostRoute[],
+  balancer?: string,
+): WireNodeDescription {
   const plugins = (['Log', 'Network', 'Volume'] as const).flatMap((type) =>
     [...(info.Plugins?.[type] ?? [])].sort().map((name) => ({ type, name })),
   );
@@ -24,6 +30,7 @@ export function describeNode(info: EngineInfo, balancer?: string): WireNodeDescr
         .sort(),
     ),
     plugins,
+    routes,
   };
 }
 

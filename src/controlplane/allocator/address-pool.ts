@@ -1,16 +1,43 @@
 /**
- * The addresses of one network. Serial (next fit): an address that was freed is handed out again only after the cursor
- * has gone round, so a stale entry somewhere does not meet a new holder at once. The cursor lives in the network object.
+ * The addresses of one network. Serial (next fit), and an address that was freed rests for {@link quarantineMs}: until
+ * then packets for its last holder may be on their way, and caches may name it. Only a network that has nothing else
+ * left gives out resting addresses, the longest freed first: a task that cannot start is worse than what its MAC, which
+ * no earlier holder had, keeps away from it anyway.
+ *
+ * Cursor and ledger live in the network object, so a new leader goes on where the last one was. What became free is
+ * seen by comparing the ledger with who holds addresses now, whoever freed them and however.
  */
 import type { Cidr, Ip } from '../../model/addresses.js';
 import { addressBits, cidrContains, hostPart, numberToIp, parseCidr } from '../../model/addresses.js';
-import type { Network } from '../../model/objects.js';
+import type { IpamConfig, Network } from '../../model/objects.js';
+import { formatHosts, parseHosts } from './host-ranges.js';
+
+/** Longer than DNS answers and idle UDP flows live, and than a node takes that comes back from a reboot. */
+export const quarantineMs = 600_000;
+/** Times of freeing are rounded up to this, so that the ledger has at most 61 of them. */
+const freedStepMs = 10_000;
+/** Of more than these, the longest freed rest no longer: the ledger stays small. */
+const restingMax = 16_384;
 
 /** Host parts are plain numbers: of an IPv6 subnet only the first 2^32 addresses are used. */
 const hostPartMax = 2 ** 32 - 1;
 
 /** Lowest and highest host part that may be handed out: never the network's own or the broadcast address. */
-export function usableHostParts(subnet: Cidr): { readonly first: number; readonly last: number } {
+export function usableHostParts(
+  subnet: Cidr,
+  range?: Cidr,
+): { readonly first: number; readonly last: number } {
+  const usable = boundsOf(subnet);
+  if (range === undefined || !cidrContains(subnet, range.split('/')[0] ?? '')) return usable;
+  const { base, family, prefixLength } = parseCidr(range);
+  const first = Number(base - parseCidr(subnet).base);
+  return {
+    first: Math.max(usable.first, first),
+    last: Math.min(usable.last, first + 2 ** (addressBits(family) - prefixLength) - 1),
+  };
+}
+
+function boundsOf(subnet: Cidr): { first: number; last: number } {
   const { family, prefixLength } = parseCidr(subnet);
   const hostBits = addressBits(family) - prefixLength;
   if (hostBits <= 1) return { first: 0, last: 2 ** hostBits - 1 };
@@ -18,71 +45,161 @@ export function usableHostParts(subnet: Cidr): { readonly first: number; readonl
   return { first: 1, last: family === 4 ? all - 1 : all };
 }
 
+/** Addresses that the user keeps for other uses (`--aux-address`). */
+export const auxiliaryAddresses = (config: IpamConfig | undefined): readonly Ip[] =>
+  Object.values(config?.auxiliaryAddresses ?? {});
+
+/** What {@link AddressPool.next} gave, with all that it takes to undo it. */
+export interface Taking {
+  readonly address: Ip;
+  readonly host: number;
+  readonly cursorBefore: number;
+  readonly changedBefore: boolean;
+  /** When its last holder freed it, if it was still resting. */
+  readonly freedAtMs: number | undefined;
+}
+
 export class AddressPool {
   readonly #subnet: Cidr;
   readonly #first: number;
   readonly #last: number;
-  readonly #used = new Set<number>();
+  readonly #nowMs: number;
+  /** Never handed out. */
+  readonly #reserved = new Set<number>();
+  /** Host part to how many hold it: a VIP is its service's and that of tasks that are still reached by it. */
+  readonly #held = new Map<number, number>();
+  /** Those of the ledger that nobody was seen to hold so far. */
+  readonly #unseen: Set<number>;
+  /** Host part to the time it was freed, the longest freed first. */
+  readonly #resting = new Map<number, number>();
+  #changed = false;
   #cursor: number;
 
-  /** `network` must be allocated. */
-  constructor(network: Network & { allocation: object }) {
+  /** `network` must be allocated. Tell it who holds what, then {@link settle} it, before anything is taken. */
+  constructor(network: Network & { allocation: object }, nowMs: number) {
     const { subnet, gateway } = network.allocation;
+    const [config] = network.spec.ipam.configs;
     this.#subnet = subnet;
-    const usable = usableHostParts(subnet);
-    const range = network.spec.ipam.configs[0]?.range;
-    const bounds =
-      range && cidrContains(subnet, range.split('/')[0] ?? '') ? rangeBounds(subnet, range) : usable;
-    this.#first = Math.max(usable.first, bounds.first);
-    this.#last = Math.min(usable.last, bounds.last);
+    this.#nowMs = nowMs;
+    const { first, last } = usableHostParts(subnet, config?.range);
+    this.#first = first;
+    this.#last = last;
     this.#cursor = network.addressCursor;
-    this.hold(gateway);
+    for (const address of [gateway, ...auxiliaryAddresses(config)]) this.#reserved.add(this.#hostOf(address));
+    this.#unseen = new Set(parseHosts(network.addressLedger?.held ?? ''));
+    for (const { atMs, hosts } of network.addressLedger?.freed ?? [])
+      if (atMs + quarantineMs > nowMs) for (const host of parseHosts(hosts)) this.#resting.set(host, atMs);
   }
 
   /** Marks an address as held; one of another subnet (left from before a re-creation) is no concern of the pool. */
   hold(address: Ip): void {
-    if (cidrContains(this.#subnet, address)) this.#used.add(Number(hostPart(this.#subnet, address)));
+    if (!cidrContains(this.#subnet, address)) return;
+    const host = this.#hostOf(address);
+    const holders = this.#held.get(host) ?? 0;
+    this.#held.set(host, holders + 1);
+    if (holders > 0) return;
+    if (!this.#unseen.delete(host)) this.#changed = true;
+    this.#resting.delete(host);
   }
 
-  /** Takes an address that somebody chose, in or out of the range to choose from; false if that cannot be. */
+  /** All holders are known: what the ledger has beside them was freed since, and rests from now on. */
+  settle(): void {
+    for (const host of this.#unseen) this.#resting.set(host, this.#freedAtMs());
+    if (this.#unseen.size > 0) this.#changed = true;
+    this.#unseen.clear();
+    for (const [host] of this.#resting) {
+      if (this.#resting.size <= restingMax) break;
+      this.#resting.delete(host);
+    }
+  }
+
+  /** A holder has just let it go: if it was the last one, it rests from now on. */
+  release(address: Ip): void {
+    if (!cidrContains(this.#subnet, address)) return;
+    const host = this.#hostOf(address);
+    const holders = this.#held.get(host) ?? 0;
+    if (holders > 1) this.#held.set(host, holders - 1);
+    if (holders !== 1) return;
+    this.#held.delete(host);
+    this.#changed = true;
+    this.#resting.set(host, this.#freedAtMs());
+  }
+
+  /** Takes an address that somebody chose, in or out of the range to choose from, resting or not; false if that cannot be. */
   take(address: Ip): boolean {
     const { first, last } = usableHostParts(this.#subnet);
-    const part = cidrContains(this.#subnet, address) ? Number(hostPart(this.#subnet, address)) : -1;
-    if (part < first || part > last || this.#used.has(part)) return false;
-    this.#used.add(part);
+    const host = cidrContains(this.#subnet, address) ? this.#hostOf(address) : -1;
+    if (host < first || host > last || !this.#isFree(host)) return false;
+    this.#held.set(host, 1);
+    this.#resting.delete(host);
+    this.#changed = true;
     return true;
   }
 
   /** The next free address, or undefined when the network is exhausted. */
-  next(): Ip | undefined {
+  next(): Taking | undefined {
     const size = this.#last - this.#first + 1;
+    const busy = this.#held.size + this.#reserved.size + this.#resting.size;
     let candidate = this.#cursor;
-    // One more step than holders there are finds a free address if the pool has any.
-    for (let step = 0; step <= this.#used.size && step < size; step++) {
+    // One more step than busy addresses there are finds a free one if the pool has any.
+    for (let step = 0; step <= busy && step < size; step++) {
       candidate = candidate < this.#first || candidate >= this.#last ? this.#first : candidate + 1;
-      if (this.#used.has(candidate)) continue;
-      this.#used.add(candidate);
-      this.#cursor = candidate;
-      const { base, family } = parseCidr(this.#subnet);
-      return numberToIp(base + BigInt(candidate), family);
+      if (this.#isFree(candidate) && !this.#resting.has(candidate)) return this.#take(candidate);
     }
+    for (const [host, freedAtMs] of this.#resting)
+      if (host >= this.#first && host <= this.#last && this.#isFree(host)) return this.#take(host, freedAtMs);
     return undefined;
   }
 
   /** Undoes the latest {@link next}. */
-  putBack(address: Ip, cursor: number): void {
-    this.#used.delete(Number(hostPart(this.#subnet, address)));
-    this.#cursor = cursor;
+  putBack({ host, cursorBefore, changedBefore, freedAtMs }: Taking): void {
+    this.#held.delete(host);
+    this.#changed = changedBefore;
+    this.#cursor = cursorBefore;
+    if (freedAtMs === undefined) return;
+    const others = [...this.#resting];
+    this.#resting.clear();
+    for (const [other, atMs] of [[host, freedAtMs] as const, ...others]) this.#resting.set(other, atMs);
   }
 
   /** The last host part handed out. */
   get cursor(): number {
     return this.#cursor;
   }
-}
 
-function rangeBounds(subnet: Cidr, range: Cidr): { first: number; last: number } {
-  const { base, family, prefixLength } = parseCidr(range);
-  const first = Number(base - parseCidr(subnet).base);
-  return { first, last: first + 2 ** (addressBits(family) - prefixLength) - 1 };
+  /** What the network object must come to say of its addresses; undefined: it says so already. */
+  ledger(): NonNullable<Network['addressLedger']> | undefined {
+    if (!this.#changed) return undefined;
+    const byTime = new Map<number, number[]>();
+    for (const [host, atMs] of this.#resting) {
+      const together = byTime.get(atMs);
+      if (together) together.push(host);
+      else byTime.set(atMs, [host]);
+    }
+    const freed = [...byTime].map(([atMs, hosts]) => ({ atMs, hosts: formatHosts(hosts) }));
+    return { held: formatHosts(this.#held.keys()), freed };
+  }
+
+  #freedAtMs(): number {
+    return Math.ceil(this.#nowMs / freedStepMs) * freedStepMs;
+  }
+
+  #isFree(host: number): boolean {
+    return !this.#held.has(host) && !this.#reserved.has(host);
+  }
+
+  #take(host: number, freedAtMs?: number): Taking {
+    const before = { cursorBefore: this.#cursor, changedBefore: this.#changed };
+    this.#held.set(host, 1);
+    this.#resting.delete(host);
+    // A resting address out of turn does not move the cursor: those behind it have their turn still.
+    if (freedAtMs === undefined) this.#cursor = host;
+    this.#changed = true;
+    const { base, family } = parseCidr(this.#subnet);
+    return { address: numberToIp(base + BigInt(host), family), host, ...before, freedAtMs };
+  }
+
+  #hostOf(address: Ip): number {
+    return Number(hostPart(this.#subnet, address));
+  }
 }

@@ -3,6 +3,7 @@
  * and moves tasks from `new` to `pending`. What is in use is read from the store on every pass (holdings.ts); nothing
  * is ever held twice because only the leader's allocator hands out and each draft sees its own takings.
  */
+import { routedDestinations } from '../../model/host-routes.js';
 import type { Network } from '../../model/objects.js';
 import { atMost } from '../../model/task-state.js';
 import { Draft } from '../plan.js';
@@ -11,6 +12,7 @@ import type { View } from '../store/store.js';
 import { allocateTask, attachNode } from './attachments.js';
 import { allocateEndpoint, isEndpointCurrent } from './endpoints.js';
 import { Holdings } from './holdings.js';
+import type { TakenNetwork } from './networks.js';
 import { allocateNetwork } from './networks.js';
 
 /** One pass: networks, then nodes, services and tasks, so that each finds what it depends on. */
@@ -27,6 +29,7 @@ export function planAllocations(view: View, nowMs: number): Plan {
     const service = draft.get('service', task.serviceId);
     if (service && isEndpointCurrent(service, ingress)) allocateTask(draft, holdings, service, task, ingress);
   }
+  holdings.writeLedgers();
   return draft.plan();
 }
 
@@ -37,16 +40,21 @@ const isOverlay = (network: Network): boolean =>
 function planNetworks(draft: Draft, holdings: Holdings): void {
   const networks = draft.view.list('network');
   const waiting = networks.filter((network) => !network.allocation && isOverlay(network));
-  const taken = networks.flatMap((network) => network.allocation ?? []);
+  if (waiting.length === 0) return;
+  const taken = networks.flatMap(allocated);
+  const routes = routedDestinations(draft.view.list('node'));
   // Ingress is the first network of a cluster and gets the first subnet.
   const ordered = byAge(waiting).sort((a, b) => Number(b.spec.ingress) - Number(a.spec.ingress));
   for (const network of ordered) {
-    const allocation = allocateNetwork(draft.view.cluster(), network, taken);
+    const allocation = allocateNetwork(draft.view.cluster(), network, { networks: taken, routes });
     if (!allocation || !draft.fits(1)) continue;
-    taken.push(allocation);
+    taken.push({ ...allocation, ingress: network.spec.ingress });
     holdings.addNetwork(draft.update('network', { ...network, allocation }));
   }
 }
+
+const allocated = ({ allocation, spec }: Network): TakenNetwork[] =>
+  allocation ? [{ ...allocation, ingress: spec.ingress }] : [];
 
 const byAge = <T extends { readonly createdAtMs: number }>(objects: readonly T[]): T[] =>
   [...objects].sort((a, b) => a.createdAtMs - b.createdAtMs);

@@ -70,4 +70,5 @@ export function attachNode(
   });
   if (fresh.length === 0 && kept.length === node.attachments.length) return;
   draft.update('node', { ...node, attachments: [...kept, ...fresh] });
+  holdings.release(node.attachments.filter((leg) => !kept.includes(leg)));
 }

@@ -71,6 +71,7 @@ export function allocateEndpoint(
   const virtualIps = vips.flatMap((id) => all.filter(({ networkId }) => networkId === id));
   const endpoint: ServiceEndpoint = { spec, ports, virtualIps };
   draft.update('service', { ...service, endpoint });
+  holdings.release((service.endpoint?.virtualIps ?? []).filter((vip) => !kept.includes(vip)));
 }
 
 /** Prefix length of an allocated network's subnet. */

@@ -12,6 +12,7 @@ import type { NetworkId } from '../../model/ids.js';
 import type { Network, Task } from '../../model/objects.js';
 import { isTerminal } from '../../model/task-state.js';
 import type { Draft } from '../plan.js';
+import type { Taking } from './address-pool.js';
 import { AddressPool } from './address-pool.js';
 import { PortTable } from './ports.js';
 
@@ -35,11 +36,12 @@ export class Holdings {
       if (holdsAddresses(task))
         for (const { networkId, address } of [...task.networks, ...(task.endpoint?.virtualIps ?? [])])
           this.#hold(networkId, address);
+    for (const pool of this.#pools.values()) pool.settle();
   }
 
   /** Opens the pool of a network that has its subnet. */
   addNetwork(network: Network): void {
-    if (hasAllocation(network)) this.#pools.set(network.id, new AddressPool(network));
+    if (hasAllocation(network)) this.#pools.set(network.id, new AddressPool(network, this.draft.nowMs));
   }
 
   /**
@@ -47,17 +49,16 @@ export class Holdings {
    * cursors; a network object is written once per draft, so the caller reserves one write per network.
    */
   takeAddresses(networks: readonly NetworkId[]): readonly Ip[] | undefined {
-    const taken: { readonly pool: AddressPool; readonly cursor: number; readonly address: Ip }[] = [];
+    const taken: { readonly pool: AddressPool; readonly taking: Taking }[] = [];
     for (const id of networks) {
       const pool = this.#pools.get(id);
-      const cursor = pool?.cursor ?? 0;
-      const address = pool?.next();
-      if (!pool || address === undefined) {
+      const taking = pool?.next();
+      if (!pool || !taking) {
         // Nothing may remain of a failed attempt: a moved cursor would be a write, and the write another pass.
-        for (const step of taken.reverse()) step.pool.putBack(step.address, step.cursor);
+        for (const step of taken.reverse()) step.pool.putBack(step.taking);
         return undefined;
       }
-      taken.push({ pool, cursor, address });
+      taken.push({ pool, taking });
     }
     for (const [index, id] of networks.entries()) {
       const network = this.draft.get('network', id);
@@ -65,7 +66,27 @@ export class Holdings {
       if (network && cursor !== undefined)
         this.draft.update('network', { ...network, addressCursor: cursor });
     }
-    return taken.map(({ address }) => address);
+    return taken.map(({ taking }) => taking.address);
+  }
+
+  /**
+   * Writes what is held and what rests into the networks where that changed. Call it last: a network that something was
+   * taken of is in the draft already, the others cost a write each.
+   * @param of those that may be written; absent: all
+   */
+  writeLedgers(of: readonly NetworkId[] = [...this.#pools.keys()]): void {
+    for (const id of of) {
+      const network = this.draft.get('network', id);
+      const addressLedger = this.#pools.get(id)?.ledger();
+      if (!network || !addressLedger) continue;
+      if (network === this.draft.view.get('network', id) && !this.draft.fits(1)) continue;
+      this.draft.update('network', { ...network, addressLedger });
+    }
+  }
+
+  /** Their holder is written without them. */
+  release(legs: readonly { readonly networkId: NetworkId; readonly address: Ip }[]): void {
+    for (const { networkId, address } of legs) this.#pools.get(networkId)?.release(address);
   }
 
   /** This address, or undefined when somebody holds it or it is none to be handed out. */

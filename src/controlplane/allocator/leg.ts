@@ -45,7 +45,8 @@ export function allocateLeg(
     throw wanted === undefined
       ? new SkepError('unavailable', `network ${network.spec.name} has no free address`)
       : new SkepError('permissionDenied', 'Address already in use');
-  draft.update('network', draft.get('network', networkId) ?? network);
+  // With its ledger: what is let go before the loop's next pass must have been seen to be held.
+  holdings.writeLedgers([networkId]);
   writePlan(tx, draft.plan().writes);
   return { networkId, address, prefixLength: prefixLengthOf(network), mac: macOf(holder, networkId) };
 }

@@ -1,79 +1,113 @@
 /**
  * VNI, subnet and gateway of a network. Both are the lowest that is free; what is taken is read from the other networks,
- * so there is no counter to lose. An explicit subnet that overlaps another network's, or a pinned VNI in use, leaves the
- * network unallocated, as in Swarm: tasks on it wait, and it is tried again whenever something changes.
+ * so there is no counter to lose. Subnets that users write may overlap one another, each network being a world of its own,
+ * but none may overlap ingress's: a task with published ports is on both. A subnet chosen here keeps clear of every other
+ * network and of every node's routes. What cannot be had leaves the network unallocated, as in Swarm: tasks on it wait,
+ * and it is tried again whenever something changes. What can be told at once, the API refuses.
  */
-import type { Cidr, Ip } from '../../model/addresses.js';
-import { cidrsOverlap, formatCidr, normalizeCidr, numberToIp, parseCidr } from '../../model/addresses.js';
+import type { Cidr, Family, Ip } from '../../model/addresses.js';
+import {
+  addressBits,
+  cidrsOverlap,
+  formatCidr,
+  normalizeCidr,
+  numberToIp,
+  parseCidr,
+} from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
-import { ingressPrefixLengthMin } from '../../model/network-laws.js';
-import type { Cluster, Network } from '../../model/objects.js';
-import { usableHostParts } from './address-pool.js';
+import { defaultAliasRange, ingressPrefixLengthMin, vniClass } from '../../model/network-laws.js';
+import { pinnedVni } from '../../model/network-options.js';
+import type { Cluster, IpamConfig, Network } from '../../model/objects.js';
+import { auxiliaryAddresses, usableHostParts } from './address-pool.js';
 
-/** Swarm's first VNI (overlay driver manager), and the last of 24 bits. */
+/** Swarm's first VNI (overlay driver manager). */
 export const firstVni = 4096;
-export const lastVni = 2 ** 24 - 1;
-
-/** The option by which users pin VNIs; a comma-separated list, of which the one subnet takes the first. */
-export const vniOption = 'com.docker.network.driver.overlay.vxlanid_list';
 
 export type NetworkAllocation = NonNullable<Network['allocation']>;
+export type TakenNetwork = NetworkAllocation & { readonly ingress: boolean };
 
-/** What the network gets, or undefined while it can have nothing. `taken`: the allocations of all other networks. */
+/** What is no longer to be had. */
+export interface Taken {
+  /** All other networks. */
+  readonly networks: readonly TakenNetwork[];
+  /** Where nodes have routes to. */
+  readonly routes: readonly Cidr[];
+}
+
+/** What the network gets, or undefined while it can have nothing. */
 export function allocateNetwork(
   cluster: Pick<Cluster, 'defaultAddrPool' | 'subnetSize'>,
   network: Network,
-  taken: readonly NetworkAllocation[],
+  taken: Taken,
 ): NetworkAllocation | undefined {
-  const vni = chooseVni(network, taken);
+  const vni = chooseVni(network, taken.networks);
   const config = network.spec.ipam.configs[0];
-  const subnet = config ? explicitSubnet(config.subnet, taken) : subnetFromPool(cluster, network, taken);
+  const subnet = config
+    ? explicitSubnet(network, config.subnet, taken.networks)
+    : subnetFromPools(cluster, network.spec.ingress, [
+        ...taken.networks.map((other) => other.subnet),
+        ...taken.routes,
+      ]);
   if (vni === undefined || subnet === undefined) return undefined;
-  return { vni, subnet, gateway: config?.gateway ?? firstUsable(subnet) };
+  const gateway = config?.gateway ?? firstUsable(subnet, config);
+  return gateway === undefined ? undefined : { vni, subnet, gateway };
 }
 
-function chooseVni(network: Network, taken: readonly NetworkAllocation[]): Vni | undefined {
-  const used = new Set<number>(taken.map(({ vni }) => vni));
-  const pinned = network.spec.driverOptions[vniOption];
-  if (pinned !== undefined) {
-    const vni = Number(pinned.split(',')[0]);
-    return Number.isInteger(vni) && vni > 0 && vni <= lastVni && !used.has(vni) ? (vni as Vni) : undefined;
-  }
-  for (let vni = firstVni; vni <= lastVni; vni++) if (!used.has(vni)) return vni as Vni;
+function chooseVni({ spec }: Network, taken: readonly TakenNetwork[]): Vni | undefined {
+  const classes = new Set([0, ...taken.map(({ vni }) => vniClass(vni))]);
+  const isFree = (vni: number): vni is Vni => !classes.has(vniClass(vni));
+  const pinned = pinnedVni(spec.driverOptions);
+  if (pinned !== undefined) return isFree(pinned) ? pinned : undefined;
+  // Behind these come the same low halves again.
+  for (let vni = firstVni; vni < firstVni + 2 ** 16; vni++) if (isFree(vni)) return vni;
   return undefined;
 }
 
-function explicitSubnet(subnet: Cidr, taken: readonly NetworkAllocation[]): Cidr | undefined {
+function explicitSubnet({ spec }: Network, subnet: Cidr, taken: readonly TakenNetwork[]): Cidr | undefined {
   const normal = normalizeCidr(subnet);
-  return taken.some((other) => cidrsOverlap(other.subnet, normal)) ? undefined : normal;
+  const kept = taken.filter(({ ingress }) => ingress || spec.ingress).map((other) => other.subnet);
+  return [defaultAliasRange, ...kept].some((other) => cidrsOverlap(other, normal)) ? undefined : normal;
 }
 
-function subnetFromPool(
+/** The first subnet of the cluster's size in its pools that overlaps none of `taken`; undefined when there is none. */
+export function subnetFromPools(
   cluster: Pick<Cluster, 'defaultAddrPool' | 'subnetSize'>,
-  network: Network,
-  taken: readonly NetworkAllocation[],
+  ingress: boolean,
+  taken: readonly Cidr[],
 ): Cidr | undefined {
-  const { ingress } = network.spec;
-  const subnetSize = ingress ? Math.max(cluster.subnetSize, ingressPrefixLengthMin) : cluster.subnetSize;
+  const size = ingress ? Math.max(cluster.subnetSize, ingressPrefixLengthMin) : cluster.subnetSize;
+  const extents = [defaultAliasRange, ...taken]
+    .map(extentOf)
+    .sort((a, b) => (a.first < b.first ? -1 : a.first > b.first ? 1 : 0));
   for (const pool of cluster.defaultAddrPool) {
-    const { base, family, prefixLength } = parseCidr(pool);
-    const step = 1n << BigInt((family === 4 ? 32 : 128) - subnetSize);
-    // Each network spoils at most one candidate of its own size, a larger one is stepped over whole.
-    const candidates = subnetSize < prefixLength ? 0n : 1n << BigInt(subnetSize - prefixLength);
-    for (let i = 0n; i < candidates;) {
-      const subnet = formatCidr({ family, base: base + i * step, prefixLength: subnetSize });
-      const clash = taken.find((other) => cidrsOverlap(other.subnet, subnet));
-      if (!clash) return subnet;
-      const held = parseCidr(clash.subnet);
-      const heldEnd = held.base + (1n << BigInt((family === 4 ? 32 : 128) - held.prefixLength));
-      const next = (heldEnd - base + step - 1n) / step;
-      i = next > i ? next : i + 1n;
+    const { family, first, last } = extentOf(pool);
+    const step = 1n << BigInt(addressBits(family) - size);
+    let candidate = first;
+    for (const other of extents) {
+      if (other.family !== family || other.last < candidate) continue;
+      // In order of their beginnings: the rest begins behind it, too.
+      if (other.first >= candidate + step) break;
+      candidate = first + ((other.last - first) / step + 1n) * step;
     }
+    if (candidate + step - 1n <= last) return formatCidr({ family, base: candidate, prefixLength: size });
   }
   return undefined;
 }
 
-function firstUsable(subnet: Cidr): Ip {
+/** First and last address of a subnet, as numbers. */
+function extentOf(subnet: Cidr): { family: Family; first: bigint; last: bigint } {
+  const { family, base, prefixLength } = parseCidr(subnet);
+  return { family, first: base, last: base + (1n << BigInt(addressBits(family) - prefixLength)) - 1n };
+}
+
+/** Swarm's gateway is the first address of the range, where one is given. */
+function firstUsable(subnet: Cidr, config: IpamConfig | undefined): Ip | undefined {
   const { base, family } = parseCidr(subnet);
-  return numberToIp(base + BigInt(usableHostParts(subnet).first), family);
+  const { first, last } = usableHostParts(subnet, config?.range);
+  const kept = new Set(auxiliaryAddresses(config));
+  for (let host = first; host <= last; host++) {
+    const address = numberToIp(base + BigInt(host), family);
+    if (!kept.has(address)) return address;
+  }
+  return undefined;
 }

@@ -2,17 +2,19 @@
  * `POST /networks/create`: what is for the whole swarm becomes an object in the store, the rest is the engine's.
  * The checks follow dockerd's router, then swarmkit's control API (semantics sheet, 2.7 and 16.5).
  */
-import { isIp, cidrContains, normalizeCidr, parseCidr } from '../../model/addresses.js';
+import { addressBits, isIp, cidrContains, normalizeCidr, parseCidr, parseIp } from '../../model/addresses.js';
 import type { Cidr, Ip } from '../../model/addresses.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import { newId } from '../../model/ids.js';
 import type { NetworkId } from '../../model/ids.js';
 import { ingressPrefixLengthMin } from '../../model/network-laws.js';
+import { faultOfNetworkOptions } from '../../model/network-options.js';
 import type { IpamConfig, NetworkSpec } from '../../model/objects.js';
 import type { Labels } from '../../model/service-spec.js';
 import type { ApiContext, Handler } from './context.js';
 import { notManager } from './context.js';
 import { always, bool, field, labels, list, ptr, struct, text } from './convert/codec.js';
+import { refuseConflicts } from './network-conflicts.js';
 import { predefinedNetworks } from './network-lookup.js';
 import { passThrough } from './passthrough.js';
 import type { ApiRequest } from './request.js';
@@ -21,7 +23,12 @@ import { findIngress, validateName } from './service-validation.js';
 interface SentIpam {
   readonly driver: string;
   readonly options: Labels;
-  readonly configs: readonly { readonly subnet: string; readonly range: string; readonly gateway: string }[];
+  readonly configs: readonly {
+    readonly subnet: string;
+    readonly range: string;
+    readonly gateway: string;
+    readonly auxiliaryAddresses: Labels;
+  }[];
 }
 
 interface SentNetwork {
@@ -63,6 +70,7 @@ const sentNetwork = struct<SentNetwork>(
                     subnet: field('Subnet', text),
                     range: field('IPRange', text),
                     gateway: field('Gateway', text),
+                    auxiliaryAddresses: field('AuxiliaryAddresses', labels),
                   },
                   { package: 'network' },
                 ),
@@ -113,6 +121,7 @@ export const createNetwork: Handler = async (context, request) => {
       throw controlApiError('alreadyExists', `ingress network (${ingress.id}) is already present`);
     if (tx.byName('network', spec.name))
       throw controlApiError('unknown', 'name conflicts with an existing object');
+    refuseConflicts(tx, spec);
     tx.create('network', { id, spec, addressCursor: 0 });
   });
   request.json(201, { Id: id, Warning: '' });
@@ -140,7 +149,9 @@ function cannotCreate({ control }: ApiContext, { modern }: ApiRequest): SkepErro
 
 function toSpec({ modern }: ApiRequest, sent: SentNetwork): NetworkSpec {
   if (sent.name === '') throw new SkepError(modern ? 'invalidArgument' : 'unknown', 'invalid name: ');
-  const configs = (sent.ipam?.configs ?? []).map(({ subnet, range, gateway }): IpamConfig => {
+  const configs = (sent.ipam?.configs ?? []).map((config): IpamConfig => {
+    const { subnet, range, gateway } = config;
+    const auxiliaryAddresses = config.auxiliaryAddresses as Readonly<Record<string, Ip>>;
     try {
       if (subnet !== '') parseCidr(subnet);
     } catch (err) {
@@ -151,6 +162,7 @@ function toSpec({ modern }: ApiRequest, sent: SentNetwork): NetworkSpec {
       subnet: subnet as Cidr,
       ...(range === '' ? {} : { range: range as Cidr }),
       ...(gateway === '' ? {} : { gateway: gateway as Ip }),
+      ...(Object.keys(auxiliaryAddresses).length === 0 ? {} : { auxiliaryAddresses }),
     };
   });
   validateIpam(sent, configs);
@@ -194,16 +206,50 @@ function validateIpam(sent: SentNetwork, configs: readonly IpamConfig[]): void {
         refuse(`ipam configuration: subnet ${subnet} does not contain gateway ${gateway}`);
     }
   }
+  for (const config of configs) validateAuxiliary(sent.name, config);
+  const fault = faultOfNetworkOptions(sent.options);
+  if (fault !== undefined) throw new SkepError('unknown', fault);
   const driver = sent.ipam?.driver ?? '';
   if (driver !== '' && driver !== 'default') refuse(`error during lookup of plugin ${driver}`);
   const notYet = (what: string): never => {
     throw new SkepError('unimplemented', `${what} are not supported on overlay networks yet`);
   };
+  if (configs.some(({ subnet }) => parseCidr(subnet).family === 6)) notYet('IPv6 subnets');
   if (configs.length > 1) notYet('several subnets');
   if (sent.configOnly || sent.configFrom !== '')
     notYet('network configurations (--config-only, --config-from)');
   if (Object.hasOwn(sent.options, 'encrypted') && sent.options['encrypted'] !== 'false')
     notYet('encrypted tunnels');
+}
+
+/**
+ * Swarm drops these addresses; here they are kept as on a network of one node, and refused in libnetwork's words (recorded
+ * from dockerd 20.10.24 with a bridge network).
+ */
+function validateAuxiliary(network: string, config: IpamConfig): void {
+  const { subnet, gateway, auxiliaryAddresses = {} } = config;
+  const { prefixLength, family } = parseCidr(subnet);
+  if (prefixLength === addressBits(family))
+    throw new SkepError('unknown', 'failed to allocate gateway (): No available addresses on this pool');
+  const taken = new Set<string>(gateway === undefined ? [] : [parseIp(gateway)]);
+  for (const [name, address] of Object.entries(auxiliaryAddresses)) {
+    if (!isIp(address))
+      throw new SkepError(
+        'unknown',
+        `non parsable secondary ip address (${name}:${address}) passed for network ${network}`,
+      );
+    if (!cidrContains(subnet, address))
+      throw new SkepError(
+        'permissionDenied',
+        `auxiliary address: (${name}:${address}) must belong to the master pool: ${normalizeCidr(subnet)}`,
+      );
+    if (taken.has(parseIp(address)))
+      throw new SkepError(
+        'unknown',
+        `failed to allocate secondary ip address (${name}:${address}): Address already in use`,
+      );
+    taken.add(parseIp(address));
+  }
 }
 
 function validate({ name, labels: given, ingress, attachable, ipam }: NetworkSpec): void {

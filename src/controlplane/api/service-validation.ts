@@ -2,9 +2,11 @@
  * What swarmkit's control API refuses in a service, in its order and words; pure. What only the store can tell (names,
  * ports, networks) is checked against a view, before the transaction and again inside it.
  */
+import { cidrsOverlap } from '../../model/addresses.js';
 import { faultOfServiceLabels } from '../../model/balancing.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import type { ErrorKind } from '../../model/errors.js';
+import type { NetworkId } from '../../model/ids.js';
 import type { Network, Service } from '../../model/objects.js';
 import type {
   ContainerSpec,
@@ -16,6 +18,7 @@ import type {
 } from '../../model/service-spec.js';
 import type { View } from '../store/store.js';
 import { isImageReference } from './image-reference.js';
+import { subnetOf } from './network-conflicts.js';
 
 const refuse = (message: string, kind: ErrorKind = 'invalidArgument'): never => {
   throw controlApiError(kind, message);
@@ -150,9 +153,23 @@ export function validateAgainst(view: View, spec: ServiceSpec, current?: Service
         `Service cannot be explicitly attached to the ingress network ${JSON.stringify(network.spec.name)}`,
       );
   }
+  validateSubnets(view, spec);
   if (needsIngress(spec) && !findIngress(view))
     refuse('service needs ingress network, but no ingress network is present', 'failedPrecondition');
   for (const other of view.list('service')) if (other.id !== current?.id) validatePorts(spec, other);
+}
+
+/** Subnets of different networks may overlap, those of one container may not: it could not tell whom to send by which. */
+function validateSubnets(view: View, spec: ServiceSpec): void {
+  const networks = attachedNetworks(spec).flatMap((id) => view.get('network', id as NetworkId) ?? []);
+  for (const [index, one] of networks.entries())
+    for (const other of networks.slice(index + 1)) {
+      const [theirs, others] = [subnetOf(one), subnetOf(other)];
+      if (one.id !== other.id && theirs && others && cidrsOverlap(theirs, others))
+        refuse(
+          `networks ${one.spec.name} (${theirs}) and ${other.spec.name} (${others}) overlap and cannot be used by one service`,
+        );
+    }
 }
 
 /** Ingress ports are the cluster's; host ports may be shared between services, but not with ingress. */

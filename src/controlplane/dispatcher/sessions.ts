@@ -3,10 +3,11 @@
  * when it ends (its stream closed, a newer one came, the node is down or removed, the dispatcher stops), all of them
  * end with it, and the agent registers again.
  */
-import { parseIp } from '../../model/addresses.js';
+import { cidrsOverlap, parseIp } from '../../model/addresses.js';
 import type { NodeId, RandomSource, SessionId } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
 import { SkepError } from '../../model/errors.js';
+import { parseHostRoutes, routeText } from '../../model/host-routes.js';
 import type { Node, NodeDescription, TlsInfo } from '../../model/objects.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
@@ -72,7 +73,20 @@ export class Sessions {
       throw err;
     }
     this.options.log.info({ node: node.id, session: session.id, addr }, 'node registered');
+    this.#warnOfOverlaps(node.id);
     return session;
+  }
+
+  /** A node that came, or got a route, after the network: its tasks start, but cannot reach what lies behind that route. */
+  #warnOfOverlaps(nodeId: NodeId): void {
+    const view = this.options.store.view();
+    for (const { spec, allocation } of view.list('network'))
+      for (const route of view.get('node', nodeId)?.description?.routes ?? [])
+        if (allocation && cidrsOverlap(allocation.subnet, route.destination))
+          this.options.log.warn(
+            { node: nodeId, network: spec.name, subnet: allocation.subnet, route: routeText(route) },
+            'a route of this node overlaps a network: its containers cannot reach what lies behind it',
+          );
   }
 
   /** The node's session, if it is the one the caller means. */
@@ -173,4 +187,5 @@ const toDescription = (wire: WireNodeDescription, tlsInfo: TlsInfo): NodeDescrip
   resources: { nanoCpus: wire.nanoCpus, memoryBytes: wire.memoryBytes },
   engine: { engineVersion: wire.engineVersion, labels: wire.engineLabels, plugins: wire.plugins },
   tlsInfo,
+  routes: parseHostRoutes(wire.routes),
 });

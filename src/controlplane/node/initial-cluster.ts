@@ -3,10 +3,13 @@
  * network. Pure; everything is checked here, before anything is made.
  */
 import type { Cidr } from '../../model/addresses.js';
-import { parseCidr, normalizeCidr } from '../../model/addresses.js';
+import { cidrsOverlap, parseCidr, normalizeCidr } from '../../model/addresses.js';
 import { SkepError } from '../../model/errors.js';
+import type { HostRoute } from '../../model/host-routes.js';
+import { routeText } from '../../model/host-routes.js';
 import type { ClusterId, NetworkId, NodeId } from '../../model/ids.js';
 import type { Cluster, ClusterSpec, Network, Node, NodeDescription } from '../../model/objects.js';
+import { subnetFromPools } from '../allocator/networks.js';
 import type { InitRequest } from '../api/swarm-control.js';
 import type { NodeAddresses } from './node-addresses.js';
 import { formatHostPort } from './node-addresses.js';
@@ -55,25 +58,56 @@ export function checkInitRequest(request: InitRequest): void {
     refuse('swarm spec must be named "default"');
   if (request.dataPathPort !== 0 && (request.dataPathPort < 1024 || request.dataPathPort > 49151))
     refuse(`Datapath port number is not in valid range (1024-49151) : ${request.dataPathPort}`);
-  if (request.defaultAddrPool.length > 0) {
-    const size = request.subnetSize || subnetSizeDefault;
-    if (size > subnetSizeMax) refuse(`subnet size is out of range: ${size}`);
-    for (const pool of request.defaultAddrPool) {
-      let parsed;
-      try {
-        parsed = parseCidr(pool);
-      } catch {
-        return refuse(`invalid base pool ${pool}: invalid CIDR address: ${pool}`);
-      }
-      if (parsed.prefixLength > size)
-        refuse(`invalid CIDR: "${pool}". Subnet size is too small for pool: ${size}`);
+  const size = request.subnetSize || subnetSizeDefault;
+  if (size > subnetSizeMax) refuse(`subnet size is out of range: ${size}`);
+  for (const pool of request.defaultAddrPool) {
+    let parsed;
+    try {
+      parsed = parseCidr(pool);
+    } catch {
+      return refuse(`invalid base pool ${pool}: invalid CIDR address: ${pool}`);
     }
+    // An IPv6 pool is refused with the same words, as Docker's are: /24 of it would be a continent.
+    if (parsed.prefixLength > size || parsed.family === 6)
+      refuse(`invalid CIDR: "${pool}". Subnet size is too small for pool: ${size}`);
   }
   if (request.autoLockManagers || request.spec.autoLockManagers)
     throw new SkepError('unimplemented', 'autolock is not supported by this version of skep');
   if (request.forceNewCluster)
     throw new SkepError('unimplemented', 'force-new-cluster is not supported by this version of skep');
 }
+
+/** Refuses pools of which this host's own routes leave nothing for the ingress network. */
+export function checkPoolsAgainst(
+  request: Pick<InitRequest, 'defaultAddrPool' | 'subnetSize'>,
+  routes: readonly HostRoute[],
+): void {
+  const pools = poolsOf(request);
+  if (
+    subnetFromPools(
+      pools,
+      true,
+      routes.map(({ destination }) => destination),
+    ) !== undefined
+  )
+    return;
+  const inTheWay = routes.filter(({ destination }) =>
+    pools.defaultAddrPool.some((pool) => cidrsOverlap(pool, destination)),
+  );
+  throw new SkepError(
+    'invalidArgument',
+    `default address pool ${pools.defaultAddrPool.join(', ')} overlaps the route ${inTheWay.map(routeText).join(', ')} ` +
+      'of this node: no subnet is left for the ingress network - choose another pool with --default-addr-pool',
+  );
+}
+
+const poolsOf = (
+  request: Pick<InitRequest, 'defaultAddrPool' | 'subnetSize'>,
+): Pick<Cluster, 'defaultAddrPool' | 'subnetSize'> => ({
+  defaultAddrPool:
+    request.defaultAddrPool.length > 0 ? request.defaultAddrPool.map(normalizeCidr) : poolDefault,
+  subnetSize: request.subnetSize || subnetSizeDefault,
+});
 
 /** Zero and empty mean "not given" in an init request. */
 const present = <T extends object>(given: T): Partial<T> =>
@@ -96,9 +130,7 @@ export function initialObjects(
       spec: { ...clusterSpecDefaults, ...given, raft, name: 'default' },
       rootCa: identity.rootCa,
       joinTokens: identity.joinTokens,
-      defaultAddrPool:
-        request.defaultAddrPool.length > 0 ? request.defaultAddrPool.map(normalizeCidr) : poolDefault,
-      subnetSize: request.subnetSize || subnetSizeDefault,
+      ...poolsOf(request),
       dataPathPort: request.dataPathPort || vxlanPort,
     },
     node: {

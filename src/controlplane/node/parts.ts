@@ -8,12 +8,14 @@ import { join } from 'node:path';
 import { OutsideError } from '../../model/errors.js';
 import type { ClusterId, NetworkId, NodeId, RandomSource } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
+import type { HostRoute } from '../../model/host-routes.js';
 import type { Cluster, NodeDescription } from '../../model/objects.js';
 import { writeFileAtomic } from '../../runtime/atomic-file.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { DataplaneClient } from '../../dataplane/rpc/client.js';
 import { startAgent } from '../agent/agent.js';
+import { readHostRoutes } from '../agent/host-routes.js';
 import { describeNode } from '../agent/node-description.js';
 import { createCsr, createRootCa, issueNodeCertificate, tlsInfo } from '../ca/certificates.js';
 import { NodeServerCredentials, nodeClientSecurity, peerOf } from '../ca/credentials.js';
@@ -69,9 +71,17 @@ export class HostParts implements NodeParts {
     );
   }
 
+  routes(): ReturnType<NodeParts['routes']> {
+    return readHostRoutes();
+  }
+
   async describe(): Promise<NodeDescription> {
     const { engine, balancer } = this.options;
-    const { hostname, architecture, os, ...rest } = describeNode(await engine.info(), await balancer());
+    const { hostname, architecture, os, ...rest } = describeNode(
+      await engine.info(),
+      await readHostRoutes(),
+      await balancer(),
+    );
     const root = await loadIdentity(this.#certificates);
     return {
       hostname,
@@ -81,6 +91,7 @@ export class HostParts implements NodeParts {
       tlsInfo: root
         ? tlsInfo(root.rootPem)
         : { trustRoot: '', certIssuerSubject: '', certIssuerPublicKey: '' },
+      routes: rest.routes as readonly HostRoute[],
     };
   }
 

@@ -6,6 +6,7 @@
  * change of membership at a time; a restart comes back to the same membership without a word from any manager.
  */
 import { SkepError } from '../../model/errors.js';
+import type { HostRoute } from '../../model/host-routes.js';
 import type { NodeId } from '../../model/ids.js';
 import type { NodeDescription } from '../../model/objects.js';
 import { backoffMs } from '../../runtime/backoff.js';
@@ -21,7 +22,7 @@ import type {
 } from '../api/swarm-control.js';
 import type { AttachControl } from '../attach-control.js';
 import type { Store } from '../store/store.js';
-import { checkInitRequest } from './initial-cluster.js';
+import { checkInitRequest, checkPoolsAgainst } from './initial-cluster.js';
 import type { MembershipFile, RemoteManager } from './membership-file.js';
 import type { InterfaceAddress, NodeAddresses } from './node-addresses.js';
 import { defaultManagerPort, formatHostPort, resolveAddresses, splitHostPort } from './node-addresses.js';
@@ -48,6 +49,8 @@ export interface RunningAgent {
 /** What the state machine needs done for real. */
 export interface NodeParts {
   interfaces(): readonly InterfaceAddress[];
+  /** Where this host has routes to. */
+  routes(): Promise<readonly HostRoute[]>;
   describe(): Promise<NodeDescription>;
   readMembership(): Promise<MembershipFile | undefined>;
   writeMembership(membership: MembershipFile): Promise<void>;
@@ -152,6 +155,7 @@ export class SwarmNode implements SwarmControl {
       const { parts } = this.options;
       checkInitRequest(request);
       const addresses = resolveAddresses(request, parts.interfaces());
+      checkPoolsAgainst(request, await parts.routes());
       await using undo = new CleanupStack();
       undo.defer(() => this.#forget());
       undo.defer(() => parts.wipe());

@@ -24,6 +24,7 @@ export interface WireNodeDescription {
   readonly engineVersion: string;
   readonly engineLabels: Readonly<Record<string, string>>;
   readonly plugins: readonly { readonly type: string; readonly name: string }[];
+  readonly routes: readonly { readonly destination: string; readonly device: string }[];
 }
 export interface SessionRequest {
   readonly description: WireNodeDescription | null;

@@ -164,7 +164,11 @@ export class NodePass {
     const scope: Scope = { kind: 'sandbox', path };
     return this.#attempt(scope, async () => {
       const observation = await this.kernel.observe(scope, [], false, true);
-      return this.#work(planSandboxScope(this.desired.state, path, [], observation.objects), '', observation);
+      return this.#work(
+        planSandboxScope(this.desired.state, path, [], observation.objects, unknownMtuBytes),
+        '',
+        observation,
+      );
     });
   }
 
@@ -176,7 +180,7 @@ export class NodePass {
 
   async observeAll(): Promise<ScopeWork[]> {
     const works: ScopeWork[] = [];
-    for (const target of [...(await this.overlays()), await this.host(), ...this.sandboxes()])
+    for (const target of [...(await this.overlays()), await this.host(), ...(await this.sandboxes())])
       works.push(await target.observe());
     return works;
   }

@@ -3,7 +3,7 @@ import { planAllocations } from '../../../src/controlplane/allocator/allocator.j
 import { applyPlanner } from '../../../src/controlplane/plan.js';
 import type { MemoryStore } from '../../../src/controlplane/store/memory.js';
 import type { ServiceId, TaskId, NetworkId, NodeId } from '../../../src/model/ids.js';
-import type { Service, Task } from '../../../src/model/objects.js';
+import type { Network, Service, Task } from '../../../src/model/objects.js';
 import {
   FakeTime,
   network,
@@ -103,10 +103,13 @@ describe('planAllocations', () => {
       mac: '02:00:00:00:00:01',
       aliases: [],
     };
+    const allocation = { vni: 4097, subnet: '10.0.1.0/24', gateway: '10.0.1.1' } as unknown as NonNullable<
+      Network['allocation']
+    >;
     const store = await allocate(
       await storeOf({
         node: [node('n1'), node('n2')],
-        network: [ingress, network('net')],
+        network: [ingress, { ...network('net'), allocation }],
         service: [web],
         task: [{ ...running, networks: [leg] } as unknown as Task],
       }),

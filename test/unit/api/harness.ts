@@ -38,6 +38,7 @@ export const description: NodeDescription = {
     plugins: [{ type: 'Network', name: 'overlay' }],
   },
   tlsInfo: { trustRoot: 'ROOT', certIssuerSubject: 'c3Vi', certIssuerPublicKey: 'a2V5' },
+  routes: [{ destination: '10.99.0.0/24' as Cidr, device: 'eth0' }],
 };
 
 /** What a fresh single-manager cluster holds. */

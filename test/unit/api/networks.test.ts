@@ -5,6 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { NetworkId, ServiceId, TaskId, Vni } from '../../../src/model/ids.js';
 import type { Cidr, Ip } from '../../../src/model/addresses.js';
+import { mtuOptionName, vniOptionName } from '../../../src/model/network-options.js';
 import { Collector, Harness, filters, ingressId, nodeId, taskOf } from './harness.js';
 
 let api: Harness;
@@ -73,6 +74,8 @@ describe('create refuses', () => {
   const invalid = 'rpc error: code = InvalidArgument desc = ';
   const overlay = (name: string, more: object = {}): object => ({ Name: name, Driver: 'overlay', ...more });
   const ipam = (config: object): object => ({ IPAM: { Config: [config] } });
+  const options = (name: string, value: string): object => ({ Options: { [name]: value } });
+  const overlapping = 'Pool overlaps with other one on this address space: ';
   test.each<[body: object, status: number, message: string]>([
     [
       { Name: 5 },
@@ -136,6 +139,75 @@ describe('create refuses', () => {
       overlay('enc', { Options: { encrypted: '' } }),
       501,
       'encrypted tunnels are not supported on overlay networks yet',
+    ],
+    [overlay('x', options(vniOptionName, 'bogus')), 500, 'invalid vxlan id value "bogus" passed'],
+    [overlay('x', options(vniOptionName, '7000,')), 500, 'invalid vxlan id value "" passed'],
+    [overlay('x', options(vniOptionName, '16777216')), 500, 'invalid vxlan id value "16777216" passed'],
+    [
+      overlay('x', options(vniOptionName, '65536')),
+      500,
+      'vxlan id 65536 cannot be used: its low 16 bits are 0',
+    ],
+    [
+      overlay('x', options(vniOptionName, '4096')),
+      400,
+      `${invalid}could not assign vxlan id 4096: it is used by network ingress`,
+    ],
+    [
+      overlay('x', options(vniOptionName, '69632')),
+      400,
+      `${invalid}could not assign vxlan id 69632: its low 16 bits are those of 4096, which is used by network ingress`,
+    ],
+    [
+      overlay('x', options(mtuOptionName, 'x')),
+      500,
+      'failed to parse x: strconv.Atoi: parsing "x": invalid syntax',
+    ],
+    [overlay('x', options(mtuOptionName, '-1')), 500, 'invalid MTU value: -1'],
+    [overlay('x', options(mtuOptionName, '400')), 500, 'invalid MTU value: 400'],
+    [overlay('x', options(mtuOptionName, '65536')), 500, 'invalid MTU value: 65536'],
+    [
+      overlay('x', ipam({ Subnet: '10.53.0.0/24', AuxiliaryAddresses: { x: '10.99.0.1' } })),
+      403,
+      'auxiliary address: (x:10.99.0.1) must belong to the master pool: 10.53.0.0/24',
+    ],
+    [
+      overlay('x', ipam({ Subnet: '10.53.0.0/24', AuxiliaryAddresses: { x: 'zz' } })),
+      500,
+      'non parsable secondary ip address (x:zz) passed for network x',
+    ],
+    [
+      overlay(
+        'x',
+        ipam({ Subnet: '10.57.0.0/24', Gateway: '10.57.0.1', AuxiliaryAddresses: { x: '10.57.0.1' } }),
+      ),
+      500,
+      'failed to allocate secondary ip address (x:10.57.0.1): Address already in use',
+    ],
+    [
+      overlay('x', ipam({ Subnet: '10.66.0.0/32' })),
+      500,
+      'failed to allocate gateway (): No available addresses on this pool',
+    ],
+    [
+      overlay('x', ipam({ Subnet: 'fd00:1::/64' })),
+      501,
+      'IPv6 subnets are not supported on overlay networks yet',
+    ],
+    [
+      overlay('x', ipam({ Subnet: '10.0.0.0/20' })),
+      403,
+      `${overlapping}10.0.0.0/20 overlaps 10.0.0.0/24 of network ingress`,
+    ],
+    [
+      overlay('x', ipam({ Subnet: '250.0.0.0/24' })),
+      403,
+      `${overlapping}250.0.0.0/24 overlaps 240.0.0.0/4, which the routing mesh uses`,
+    ],
+    [
+      overlay('x', ipam({ Subnet: '10.99.0.128/25' })),
+      403,
+      `${overlapping}10.99.0.128/25 overlaps the route 10.99.0.0/24 dev eth0 of node node1`,
     ],
   ])('%j', async (body, status, message) => {
     await api.createNetwork('mynet');
@@ -204,6 +276,94 @@ describe('on a manager', () => {
       Options: { 'com.docker.network.driver.overlay.vxlanid_list': '4097' },
       Labels: { a: 'b' },
     });
+  });
+
+  test('every option is kept and shown', async () => {
+    withNetworks(bridge);
+    const config = {
+      Subnet: '10.50.0.0/24',
+      IPRange: '10.50.0.128/25',
+      Gateway: '10.50.0.254',
+      AuxiliaryAddresses: { router: '10.50.0.130' },
+    };
+    const id = await api.createNetwork('full', {
+      Internal: true,
+      Attachable: true,
+      Options: { [mtuOptionName]: '1300', [vniOptionName]: '7000,7001' },
+      IPAM: { Driver: 'default', Config: [config] },
+    });
+    await api.store.update((tx) => {
+      const network = tx.get('network', id as NetworkId)!;
+      const allocation = {
+        vni: 7000 as Vni,
+        subnet: '10.50.0.0/24' as Cidr,
+        gateway: '10.50.0.254' as Ip,
+      };
+      tx.update('network', { ...network, allocation });
+    });
+    expect((await api.call('GET', '/networks/full')).json).toMatchObject({
+      Internal: true,
+      Attachable: true,
+      IPAM: { Config: [config] },
+      Options: { [mtuOptionName]: '1300', [vniOptionName]: '7000' },
+    });
+    // Subnets of different networks may overlap, but one service cannot be on both.
+    await api.createNetwork('same', { IPAM: { Config: [{ Subnet: '10.50.0.0/25' }] } });
+    const both = await api.call('POST', '/services/create', {
+      Name: 'both',
+      TaskTemplate: { ContainerSpec: { Image: 'b' }, Networks: [{ Target: 'full' }, { Target: 'same' }] },
+    });
+    expect([both.status, both.json]).toEqual([
+      400,
+      {
+        message:
+          'rpc error: code = InvalidArgument desc = networks full (10.50.0.0/24) and same (10.50.0.0/25) overlap and cannot be used by one service',
+      },
+    ]);
+  });
+
+  test('ingress is replaced by another, of its own subnet', async () => {
+    withNetworks(bridge);
+    expect((await api.call('DELETE', '/networks/ingress')).status).toBe(204);
+    const refused = await api.call('POST', '/services/create', {
+      Name: 'p',
+      TaskTemplate: { ContainerSpec: { Image: 'b' } },
+      EndpointSpec: { Ports: [{ TargetPort: 80 }] },
+    });
+    expect([refused.status, refused.json]).toEqual([
+      400,
+      {
+        message:
+          'rpc error: code = FailedPrecondition desc = service needs ingress network, but no ingress network is present',
+      },
+    ]);
+    await api.createService({
+      Name: 'host',
+      EndpointSpec: { Ports: [{ TargetPort: 80, PublishedPort: 8081, PublishMode: 'host' }] },
+    });
+    await api.createNetwork('own', { IPAM: { Config: [{ Subnet: '10.70.0.0/20' }] } });
+    const ingress = { Name: 'mesh', Driver: 'overlay', Ingress: true };
+    expect(
+      (
+        await api.call('POST', '/networks/create', {
+          ...ingress,
+          IPAM: { Config: [{ Subnet: '10.70.0.0/18' }] },
+        })
+      ).json,
+    ).toEqual({
+      message:
+        'Pool overlaps with other one on this address space: 10.70.0.0/18 overlaps 10.70.0.0/20 of network own',
+    });
+    const id = await api.createNetwork('mesh', {
+      Ingress: true,
+      IPAM: { Config: [{ Subnet: '10.71.0.0/20' }] },
+    });
+    expect(await api.call('POST', '/networks/create', { ...ingress, Name: 'mesh2' })).toMatchObject({
+      status: 409,
+      json: { message: `rpc error: code = AlreadyExists desc = ingress network (${id}) is already present` },
+    });
+    await api.createService({ Name: 'p', EndpointSpec: { Ports: [{ TargetPort: 80 }] } });
+    expect((await api.call('DELETE', '/networks/mesh')).status).toBe(400);
   });
 
   test('the list has the swarm’s and the engine’s, and no instances', async () => {

@@ -58,6 +58,7 @@ const description: WireNodeDescription = {
   engineVersion: '20.10.24',
   engineLabels: { a: 'b' },
   plugins: [{ type: 'Volume', name: 'local' }],
+  routes: [{ destination: '192.0.2.0/24', device: 'eth0' }],
 };
 
 const cleanups: (() => unknown)[] = [];

@@ -60,7 +60,7 @@ test('stands among the engine labels of the node, where constraints find it', ()
     ServerVersion: '20.10.24',
     Labels: ['zone=a'],
   };
-  const { engineLabels } = describeNode(info, 'ebpf');
+  const { engineLabels } = describeNode(info, [], 'ebpf');
   expect(engineLabels).toEqual({ 'skep.balancer': 'ebpf', zone: 'a' });
   const base = node('n1');
   if (!base.description) throw new Error('a node with a description');

@@ -53,6 +53,7 @@ function host(over: Partial<NodeParts> = {}) {
   const manager = () => ({ store: {} as Store, close: async () => void done.push('close manager') });
   const parts: NodeParts = {
     interfaces: () => [{ name: 'eth0', address: '192.0.2.1', internal: false }],
+    routes: async () => [{ destination: '192.0.2.0/24' as never, device: 'eth0' }],
     describe: () => Promise.reject(new Error('not asked')),
     readMembership: async () => disk,
     writeMembership: async (membership) => {
@@ -129,6 +130,15 @@ describe('SwarmNode', () => {
       [{ dataPathPort: 80 }, 'Datapath port number is not in valid range (1024-49151) : 80'],
       [{ defaultAddrPool: ['bogus'] }, 'invalid base pool bogus'],
       [{ defaultAddrPool: ['10.0.0.0/8'], subnetSize: 30 }, 'subnet size is out of range: 30'],
+      [{ subnetSize: 30 }, 'subnet size is out of range: 30'],
+      [
+        { defaultAddrPool: ['fd00::/48'] },
+        'invalid CIDR: "fd00::/48". Subnet size is too small for pool: 24',
+      ],
+      [
+        { defaultAddrPool: ['192.0.2.0/24'] },
+        'default address pool 192.0.2.0/24 overlaps the route 192.0.2.0/24 dev eth0 of this node',
+      ],
       [{ defaultAddrPool: ['10.0.0.0/26'] }, 'Subnet size is too small for pool: 24'],
       [{ spec: { ...clusterSpecDefaults, name: 'other' } }, 'swarm spec must be named "default"'],
     ];

@@ -2,6 +2,7 @@
  * Docker's view of what the store holds: nodes, the swarm, services, tasks and networks as `GET` shows them. Nearly
  * all of it is only ever written; NodeSpec and the swarm's Spec are read as well.
  */
+import { vniOptionName } from '../../../model/network-options.js';
 import type {
   AllocatedPort,
   Cluster,
@@ -192,6 +193,7 @@ const nodeDescription = struct<NodeDescription>('NodeDescription', {
     }),
   ),
   tlsInfo: always('TLSInfo', tlsInfo),
+  routes: hidden(undefined),
 });
 
 const nodeState = text as unknown as Codec<Node['status']['state']>;
@@ -315,17 +317,22 @@ export const service = struct<ServiceView>('Service', {
 
 // --- networks --------------------------------------------------------------------------------------------------
 
-const vniOption = 'com.docker.network.driver.overlay.vxlanid_list';
-
 /** Driver options as shown: the user's, and the VNI once there is one. */
 const shownOptions = ({ spec, allocation }: Network): Labels =>
-  allocation ? { [vniOption]: String(allocation.vni), ...spec.driverOptions } : spec.driverOptions;
+  allocation ? { ...spec.driverOptions, [vniOptionName]: String(allocation.vni) } : spec.driverOptions;
 
 /** IPAM configs as shown: what was allocated, nothing before. */
 const shownIpam = ({ spec, allocation }: Network): readonly IpamConfig[] => {
   if (!allocation) return [];
-  const range = spec.ipam.configs[0]?.range;
-  return [{ subnet: allocation.subnet, ...(range ? { range } : {}), gateway: allocation.gateway }];
+  const { range, auxiliaryAddresses } = spec.ipam.configs[0] ?? {};
+  return [
+    {
+      subnet: allocation.subnet,
+      ...(range ? { range } : {}),
+      gateway: allocation.gateway,
+      ...(auxiliaryAddresses ? { auxiliaryAddresses } : {}),
+    },
+  ];
 };
 
 interface NetworkResource {
@@ -350,12 +357,20 @@ interface NetworkResource {
   readonly labels: Labels;
 }
 
-const ipamConfig = (rangeKey: string): Codec<IpamConfig> =>
-  struct<IpamConfig>('IPAMConfig', {
-    subnet: field('Subnet', branded<Cidr>()),
-    range: field(rangeKey, opt(branded<Cidr>())),
-    gateway: field('Gateway', opt(branded<Ip>())),
-  });
+const ipamConfig = struct<IpamConfig>('IPAMConfig', {
+  subnet: field('Subnet', branded<Cidr>()),
+  range: field('IPRange', opt(branded<Cidr>())),
+  gateway: field('Gateway', opt(branded<Ip>())),
+  auxiliaryAddresses: field('AuxiliaryAddresses', opt(labels as Codec<Readonly<Record<string, Ip>>>)),
+});
+
+/** Of the stored form, which knows no auxiliary addresses. */
+const storedIpamConfig = struct<IpamConfig>('IPAMConfig', {
+  subnet: field('Subnet', branded<Cidr>()),
+  range: field('Range', opt(branded<Cidr>())),
+  gateway: field('Gateway', opt(branded<Ip>())),
+  auxiliaryAddresses: hidden(undefined),
+});
 
 /** The form of `GET /networks`. */
 export const networkResource: Codec<Network> = written(
@@ -371,7 +386,7 @@ export const networkResource: Codec<Network> = written(
       struct<NetworkResource['ipam']>('IPAM', {
         driver: always('Driver', text),
         options: always('Options', orNull(labels)),
-        configs: always('Config', list(ipamConfig('IPRange'))),
+        configs: always('Config', list(ipamConfig)),
       }),
     ),
     internal: always('Internal', bool),
@@ -430,7 +445,7 @@ interface IpamOptions {
 
 const ipamOptions = struct<IpamOptions>('IPAMOptions', {
   driver: always('Driver', logDriver),
-  configs: field('Configs', list(ipamConfig('Range'))),
+  configs: field('Configs', list(storedIpamConfig)),
 });
 
 /** The stored form, which only a task's attachments show. */

@@ -31,7 +31,7 @@ for (const engine of engineNames)
         ...['/run/netns/one', '/run/netns/two'].map((path): [string, readonly KernelObject[]] => {
           const legs = all.sandboxes.filter(({ sandboxKey }) => sandboxKey === path);
           const links = legs.map(({ mac }): Link => ({ kind: 'link', name: mac, mac }));
-          return [path, planSandboxScope(state, path, legs, links).objects];
+          return [path, planSandboxScope(state, path, legs, links, 1500).objects];
         }),
       ]);
     const next = random(seed);

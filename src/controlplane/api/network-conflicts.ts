@@ -1,0 +1,51 @@
+/**
+ * What a new network must not share with those there are: a pinned VNI, and a subnet with ingress, with the mesh's aliases or
+ * with a route of a node. Told to the user at once; Swarm leaves such a network without a subnet and says nothing.
+ */
+import { cidrsOverlap } from '../../model/addresses.js';
+import { SkepError, controlApiError } from '../../model/errors.js';
+import { routeInTheWay } from '../../model/host-routes.js';
+import { defaultAliasRange, vniClass } from '../../model/network-laws.js';
+import { pinnedVni } from '../../model/network-options.js';
+import type { Network, NetworkSpec } from '../../model/objects.js';
+import type { View } from '../store/store.js';
+
+/** Throws what the user reads. */
+export function refuseConflicts(view: View, spec: NetworkSpec): void {
+  refuseVni(view, spec);
+  for (const { subnet } of spec.ipam.configs) {
+    // libnetwork's words for what it refuses among a node's own networks, and what is in the way.
+    const overlaps = (what: string): SkepError =>
+      new SkepError(
+        'permissionDenied',
+        `Pool overlaps with other one on this address space: ${subnet} overlaps ${what}`,
+      );
+    if (cidrsOverlap(subnet, defaultAliasRange))
+      throw overlaps(`${defaultAliasRange}, which the routing mesh uses`);
+    for (const other of view.list('network')) {
+      const theirs = subnetOf(other);
+      // A task with published ports is on ingress and on its own networks.
+      if ((other.spec.ingress || spec.ingress) && theirs !== undefined && cidrsOverlap(subnet, theirs))
+        throw overlaps(`${theirs} of network ${other.spec.name}`);
+    }
+    const route = routeInTheWay(view.list('node'), subnet);
+    if (route !== undefined) throw overlaps(`the route ${route}`);
+  }
+}
+
+/** A network's subnet, as soon as it is known. */
+export const subnetOf = ({ spec, allocation }: Network) => allocation?.subnet ?? spec.ipam.configs[0]?.subnet;
+
+function refuseVni(view: View, spec: NetworkSpec): void {
+  const vni = pinnedVni(spec.driverOptions);
+  if (vni === undefined) return;
+  for (const other of view.list('network')) {
+    const theirs = other.allocation?.vni ?? pinnedVni(other.spec.driverOptions);
+    if (theirs === undefined || vniClass(theirs) !== vniClass(vni)) continue;
+    const why = theirs === vni ? 'it is used' : `its low 16 bits are those of ${theirs}, which is used`;
+    throw controlApiError(
+      'invalidArgument',
+      `could not assign vxlan id ${vni}: ${why} by network ${other.spec.name}`,
+    );
+  }
+}
