@@ -8,7 +8,7 @@
 
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 
 /* Capacities. Userspace may set others before it loads; the programs read nothing of them but the shard count. */
 #define VIRTUAL_SERVERS_MAX 16384
@@ -20,6 +20,7 @@
 #define FRAGMENTS_MAX 8192
 #define ADDRESSES_MAX 1024
 #define VIPS_MAX 65536
+#define LISTENERS_MAX 65536
 #define ALIAS_NODES_MAX 16384 /* 2^aliasPartBits, src/model/network-laws.ts */
 #define COUNTER_SHARDS 2      /* of a real server's counters; a CPU uses the shard of its number modulo this */
 
@@ -42,6 +43,15 @@ struct settings {
 
 /* skep_addresses, HASH: an address of this node on which published ports answer -> 1 (__u32). 127/8 is not in it. */
 
+/* skep_listeners, HASH -> 1 (__u32): where a published port listens whose virtual server says that it is limited. What it is not limited
+ * by is 0 in the key; calls of 127/8 have the address 127.0.0.0. */
+struct listener_key {
+  __u32 mark;     /* of the virtual server */
+  __u32 device;   /* index of the device that the request comes in by, that of lo for the node's own */
+  __be32 address; /* that was called */
+};
+enum limited_by { LIMITED_BY_DEVICE = 1, LIMITED_BY_ADDRESS = 2 };
+
 /* skep_vips, HASH -> index of the virtual server (__u32). A tc program can read 16 bits of its filter's class id, so keys
  * have the low half of a VNI. Addresses tell the rest apart: subnets of networks do not overlap. */
 struct vip_key {
@@ -62,7 +72,7 @@ struct virtual_server {
   __be32 address;   /* the VIP; 0 for a published port */
   __be16 port;      /* the published port; 0 for a VIP */
   __u8 protocol;    /* IPPROTO_ of the published port; 0 for a VIP: all of them */
-  __u8 pad;
+  __u8 limited_by;  /* enum limited_by: new flows need an entry of skep_listeners; 0: the port listens everywhere */
 };                  /* 32 bytes */
 
 /* skep_slots, ARRAY[SLOTS_MAX] of __u32: index of a real server. A program that meets a real server of another virtual

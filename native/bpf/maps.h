@@ -42,6 +42,7 @@ ARRAY_MAP(skep_cursors, VIRTUAL_SERVERS_MAX, __u64);
 ARRAY_MAP(skep_virtual_counters, VIRTUAL_SERVERS_MAX, struct virtual_counters);
 ARRAY_MAP(skep_alias_nodes, ALIAS_NODES_MAX, struct alias_node);
 HASH_MAP(skep_addresses, BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, ADDRESSES_MAX, __be32, __u32);
+HASH_MAP(skep_listeners, BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, LISTENERS_MAX, struct listener_key, __u32);
 HASH_MAP(skep_vips, BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, VIPS_MAX, struct vip_key, __u32);
 HASH_MAP(skep_flows, BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, FLOW_ENTRIES_MAX, struct flow_key, struct flow);
 HASH_MAP(skep_young_flows, BPF_MAP_TYPE_LRU_HASH, 0, YOUNG_FLOW_ENTRIES_MAX, struct flow_key, struct flow);

@@ -28,6 +28,21 @@ static __always_inline void mark_request(struct __sk_buff *skb, __u32 index)
   if (server) skb->mark = server->mark;
 }
 
+/* Whether the published port listens where the request comes in: on an address of this node, within the port's limits. */
+static __always_inline bool listens(struct __sk_buff *skb, __u32 virtual_server, __be32 called, bool loopback)
+{
+  bool to_loopback = loopback && is_loopback_address(called);
+  if (!to_loopback && !bpf_map_lookup_elem(&skep_addresses, &called)) return false;
+  struct virtual_server *server = bpf_map_lookup_elem(&skep_virtual_servers, &virtual_server);
+  if (!server) return false;
+  __u8 limited_by = server->limited_by;
+  if (!limited_by) return true;
+  struct listener_key key = {.mark = server->mark,
+                             .device = limited_by & LIMITED_BY_DEVICE ? skb->ifindex : 0,
+                             .address = !(limited_by & LIMITED_BY_ADDRESS) ? 0 : to_loopback ? bpf_htonl(0x7f000000) : called};
+  return bpf_map_lookup_elem(&skep_listeners, &key);
+}
+
 /* Sends a rewritten request on its way. Its frame must already bear the task's MAC, unless it goes by the host. */
 static __always_inline int send_to_task(struct __sk_buff *skb, const struct settings *settings, const struct real_server *server,
                                         bool by_host, bool loopback)
@@ -98,9 +113,8 @@ static __always_inline int mesh_request(struct __sk_buff *skb, bool loopback)
                          .scope = packet.protocol};
   bool established;
   struct flow *flow = find_flow(&key, &established);
-  /* A flow was begun on an address of this node. */
-  if (!flow && !(loopback && is_loopback_address(packet.destination)) && !bpf_map_lookup_elem(&skep_addresses, &packet.destination))
-    return TC_ACT_OK;
+  /* A flow was begun where the port listens. */
+  if ((!flow || packet.events & EVENT_OPEN) && !listens(skb, index, packet.destination, loopback)) return TC_ACT_OK;
   int verdict;
   struct real_server *server = serve(&key, &packet, index, client, loopback ? FLOW_LOOPBACK : 0, &flow, established, &verdict);
   if (!server || !flow) {

@@ -5,6 +5,7 @@
 import type { Cidr, Ip, Mac } from '../model/addresses.js';
 import { isIp, isMac, normalizeCidr, parseIp } from '../model/addresses.js';
 import { SkepError } from '../model/errors.js';
+import { isInterfaceName } from '../model/publishing.js';
 
 /** Throws `invalidArgument`: `<path>: <why>`. */
 export function refuse(path: string, why: string): never {
@@ -99,6 +100,14 @@ export class Fields {
     return refuse(this.at(key), `not a subnet: ${show(value)}`);
   }
 
+  /** A network device's name. */
+  interfaceName(key: string): string {
+    const value = this.string(key);
+    return isInterfaceName(value)
+      ? value
+      : refuse(this.at(key), `not a name of an interface: ${show(value)}`);
+  }
+
   /** A unicast MAC in lower case. */
   mac(key: string): Mac {
     const value = this.string(key);
@@ -117,6 +126,12 @@ export class Fields {
 
   object(key: string, known?: readonly string[]): Fields {
     return new Fields(this.raw(key), this.at(key), known);
+  }
+
+  /** As {@link list}; absent and null are an empty one. */
+  optionalList<T>(key: string, read: (item: unknown, path: string) => T): T[] {
+    const value = this.raw(key);
+    return value === undefined || value === null ? [] : this.list(key, read);
   }
 
   list<T>(key: string, read: (item: unknown, path: string) => T): T[] {

@@ -253,11 +253,25 @@ export function parseService(value: unknown, path: string, owners: Owners): Over
 }
 
 export function parsePublishedPort(value: unknown, path: string): PublishedPort {
-  const fields = new Fields(value, path, ['serviceId', 'protocol', 'publishedPort', 'targetPort']);
+  const fields = new Fields(value, path, [
+    'serviceId',
+    'protocol',
+    'publishedPort',
+    'targetPort',
+    'interfaces',
+    'cidrs',
+  ]);
+  // Absent in files written before there were limits.
+  const interfaces = fields.optionalList('interfaces', (item, at) =>
+    new Fields({ [at]: item }, '').interfaceName(at),
+  );
+  const cidrs = fields.optionalList('cidrs', (item, at) => new Fields({ [at]: item }, '').cidr(at));
   return {
     serviceId: fields.id('serviceId') as ServiceId,
     protocol: fields.oneOf('protocol', ['tcp', 'udp', 'sctp']),
     publishedPort: fields.integer('publishedPort', 1, portMax),
     targetPort: fields.integer('targetPort', 1, portMax),
+    ...(interfaces.length > 0 && { interfaces }),
+    ...(cidrs.length > 0 && { cidrs }),
   };
 }

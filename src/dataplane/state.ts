@@ -90,6 +90,10 @@ export interface PublishedPort {
   readonly protocol: 'tcp' | 'udp' | 'sctp';
   readonly publishedPort: number;
   readonly targetPort: number;
+  /** Devices that a request may come in by, `lo` for the node's own calls. Absent: any. Never empty. */
+  readonly interfaces?: readonly string[];
+  /** Networks that the called address of the node must lie in. Absent: any. Never empty. */
+  readonly cidrs?: readonly Cidr[];
 }
 
 /** What makes a published port itself: given once in a cluster. */

@@ -60,7 +60,7 @@ export function assertOneTask(answers: readonly Answer<Identity>[]): string {
 /** Every task saw the client under this address. */
 export function assertClient(answers: readonly Answer<Identity>[], address: string): void {
   const seen = new Set(answers.map((answer) => answered(answer).client.split(':')[0]));
-  assert.deepEqual([...seen], [address], 'addresses that the tasks saw');
+  assert.deepEqual([...seen], [address], `the tasks saw ${[...seen].join(', ')} and not ${address}`);
 }
 
 /** Refused, and without waiting for anything to time out. */

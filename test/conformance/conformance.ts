@@ -6,6 +6,7 @@ import type { EngineName } from '../../src/dataplane/plan/balancing.js';
 import type { Check } from './check.js';
 import { counterChecks } from './checks/counters.js';
 import { driftChecks } from './checks/drift.js';
+import { ingressChecks } from './checks/ingress.js';
 import { lifecycleChecks } from './checks/lifecycle.js';
 import { meshChecks } from './checks/mesh.js';
 import { nodeChecks } from './checks/node.js';
@@ -29,6 +30,7 @@ const all: readonly Check[] = [
   ...schedulingChecks,
   ...packetChecks,
   ...nodeChecks,
+  ...ingressChecks,
   ...lifecycleChecks,
   ...counterChecks,
   ...driftChecks,

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import random
+import selectors
 import socket
 import struct
 import sys
@@ -246,6 +247,76 @@ def stop_load(load):
     for thread in found["threads"]:
         thread.join(TIMEOUT_S * 2)
     return {"asked": found["asked"], "opened": found["opened"], "failed": found["failed"]}
+
+
+# --- Many flows at once. ----------------------------------------------------------------------------------------------
+
+FLOOD_WIDTH = 64  # at a time
+FLOOD_TIMEOUT_S = 15  # a lost SYN is sent again after 1, 3 and 7 seconds
+
+
+def flood(host, port, count):
+    """`count` connections from ports of the kernel's choice. Ended with a reset, so that none of them waits for its end."""
+
+    def begin():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.setblocking(False)
+        sock.connect_ex((host, port))
+        return sock
+
+    return flood_with(begin, b"who\n", (host, port), count)
+
+
+def flood_udp(host, port, count):
+    """`count` datagrams from as many ports."""
+
+    def begin():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        sock.bind(("0.0.0.0", next(fresh_udp_ports)))
+        sock.connect((host, port))
+        return sock
+
+    return flood_with(begin, pattern(64), (host, port), count)
+
+
+def flood_with(begin, question, server, count):
+    right, wrong, begun, wrong_count = {}, [], 0, 0
+    selector = selectors.DefaultSelector()
+
+    def note(text):
+        nonlocal wrong_count
+        wrong_count += 1
+        if len(wrong) < 10:
+            wrong.append(text)
+
+    while begun < count or selector.get_map():
+        while begun < count and len(selector.get_map()) < FLOOD_WIDTH:
+            selector.register(begin(), selectors.EVENT_WRITE, time.monotonic() + FLOOD_TIMEOUT_S)
+            begun += 1
+        for key, events in selector.select(1):
+            sock = key.fileobj
+            try:
+                if events & selectors.EVENT_WRITE:
+                    sock.send(question)
+                    selector.modify(sock, selectors.EVENT_READ, key.data)
+                    continue
+                answer = json.loads(sock.recv(65536).partition(b"\n")[0])
+                if answer["client"] == endpoint(sock.getsockname()):
+                    right[answer["task"]] = right.get(answer["task"], 0) + 1
+                else:
+                    note(f"{answer['task']} saw {endpoint(sock.getsockname())} as {answer['client']}")
+            except (OSError, ValueError) as err:
+                note(f"{type(err).__name__}: {err}")
+            selector.unregister(sock)
+            sock.close()
+        now = time.monotonic()
+        for key in [key for key in selector.get_map().values() if key.data < now]:
+            note(f"no answer within {FLOOD_TIMEOUT_S} s")
+            selector.unregister(key.fileobj)
+            key.fileobj.close()
+    return {"right": right, "wrong": wrong, "wrongCount": wrong_count}
 
 
 # --- Datagrams. ------------------------------------------------------------------------------------------------------
@@ -524,6 +595,8 @@ OPS = {
     "startDatagrams": start_datagrams,
     "datagramsTask": datagrams_task,
     "stopDatagrams": stop_datagrams,
+    "flood": flood,
+    "floodUdp": flood_udp,
     "icmpError": icmp_error,
     "listenRawSctp": listen_raw_sctp,
     "askRawSctp": ask_raw_sctp,

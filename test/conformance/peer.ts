@@ -49,6 +49,15 @@ export interface Load {
   readonly failed: readonly (Failure & { readonly kept: boolean })[];
 }
 
+/** Of many flows, each from a port of its own. */
+export interface Flood {
+  /** Flows that each task answered, seeing the client under its own address and port. */
+  readonly right: Readonly<Record<string, number>>;
+  /** The first few that were answered otherwise, or not at all. */
+  readonly wrong: readonly string[];
+  readonly wrongCount: number;
+}
+
 export interface RunningLoad {
   /** Resolves once `count` more connections have been tried. */
   more(count: number): Promise<void>;
@@ -78,6 +87,7 @@ export interface Target {
 
 export interface StreamTarget extends Target {
   readonly protocol?: 'tcp' | 'sctp';
+  readonly timeoutS?: number;
 }
 
 export interface DatagramTarget extends Target {
@@ -201,6 +211,16 @@ export class Peer implements AsyncDisposable {
       task: () => this.#request('datagramsTask', { stream }),
       stop: () => this.#request('stopDatagrams', { stream }),
     };
+  }
+
+  /** `count` connections, many at a time; each asks once and ends. */
+  flood(target: Pick<Target, 'host' | 'port'>, count: number): Promise<Flood> {
+    return this.#request('flood', { ...target, count });
+  }
+
+  /** The same with a datagram each. */
+  floodUdp(target: Pick<Target, 'host' | 'port'>, count: number): Promise<Flood> {
+    return this.#request('floodUdp', { ...target, count });
   }
 
   /** Sends one datagram that is to be answered with an ICMP error. */

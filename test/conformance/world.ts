@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Ip } from '../../src/model/addresses.js';
+import type { Cidr, Ip } from '../../src/model/addresses.js';
 import type { Scheduler } from '../../src/model/balancing.js';
 import type { ServiceId } from '../../src/model/ids.js';
 import type { BalancerEngine } from '../../src/dataplane/balancer/engine.js';
@@ -27,6 +27,8 @@ export interface Shape {
   readonly draining?: readonly number[];
   /** Parts of tasks that are no longer in the state, though their containers still run. */
   readonly gone?: readonly number[];
+  /** How many ports more are published, from {@link manyPortsFirst} on. */
+  readonly manyPorts?: number;
 }
 
 const tcp = (publishedPort: number, targetPort: number): PublishedPort =>
@@ -48,9 +50,17 @@ export const ports = {
   udpAnySource: 5400,
   udpRefused: 5500,
   sctp: 9000,
+  /** Limited to the uplink. */
+  byDevice: 8082,
+  udpByDevice: 5301,
+  /** Limited to the addresses of docker0 and of loopback. */
+  byAddress: 8083,
+  /** Limited to docker0 and to the node's own calls, at the node's address on the underlay. */
+  byBoth: 8084,
 } as const;
 export const targetPorts = { web: 80, other: 8088, udp: 53, udpAnySource: 54, sctp: 90 } as const;
 export const closedPort = 55;
+export const manyPortsFirst = 20_000;
 
 const publishedPorts: readonly PublishedPort[] = [
   tcp(ports.web, targetPorts.web),
@@ -60,6 +70,14 @@ const publishedPorts: readonly PublishedPort[] = [
   port('udp', ports.udpAnySource, targetPorts.udpAnySource),
   port('udp', ports.udpRefused, closedPort),
   port('sctp', ports.sctp, targetPorts.sctp),
+  { ...tcp(ports.byDevice, targetPorts.web), interfaces: ['eth0'] },
+  { ...port('udp', ports.udpByDevice, targetPorts.udp), interfaces: ['eth0'] },
+  { ...tcp(ports.byAddress, targetPorts.web), cidrs: ['172.17.0.0/16' as Cidr, '127.0.0.0/8' as Cidr] },
+  {
+    ...tcp(ports.byBoth, targetPorts.web),
+    interfaces: ['docker0', 'lo'],
+    cidrs: ['192.168.50.0/24' as Cidr],
+  },
 ];
 
 export const nodes = [1, 2, 3] as const;
@@ -139,11 +157,12 @@ export class World implements AsyncDisposable {
   /**
    * Programs nodes with the usual state but for `shape`.
    * @param on those that are told; the others keep the state they have
+   * @returns how many milliseconds each of them took
    */
-  async program(shape: Shape = {}, on: readonly number[] = nodes): Promise<void> {
+  async program(shape: Shape = {}, on: readonly number[] = nodes): Promise<ReadonlyMap<number, number>> {
     this.#shape = shape;
     this.#revision += 1;
-    await this.cluster.program((node) => this.#state(node), [], on);
+    return this.cluster.program((node) => this.#state(node), [], on);
   }
 
   /** All nodes leave the cluster. */
@@ -201,7 +220,14 @@ export class World implements AsyncDisposable {
   }
 
   #state(node: number): NodeNetworkState {
-    const { scheduler = 'rr', affinityS = null, weights = {}, draining = [], gone = [] } = this.#shape;
+    const {
+      scheduler = 'rr',
+      affinityS = null,
+      weights = {},
+      draining = [],
+      gone = [],
+      manyPorts = 0,
+    } = this.#shape;
     const tasks = containers
       .filter(({ part }) => !gone.includes(part))
       .map((task) => ({
@@ -213,7 +239,10 @@ export class World implements AsyncDisposable {
     const web = { id: 'web' as ServiceId, name: 'web', aliases: [], scheduler, affinityS };
     return {
       ...state,
-      publishedPorts,
+      publishedPorts: [
+        ...publishedPorts,
+        ...Array.from({ length: manyPorts }, (_, i) => tcp(manyPortsFirst + i, targetPorts.web)),
+      ],
       overlays: state.overlays.map((overlay): Overlay => ({
         ...overlay,
         services: [overlay.ingress ? web : { ...web, vip }],

@@ -33,6 +33,8 @@ export interface TestVirtualServer {
   readonly vip?: string;
   readonly scheduler?: 'RR' | 'WRR' | 'LC' | 'MH';
   readonly affinityS?: number;
+  /** Sum of LIMITED_BY_DEVICE and LIMITED_BY_ADDRESS; 0: the port listens everywhere. */
+  readonly limitedBy?: number;
   readonly servers: readonly TestServer[];
   /** Positions in `servers`, when they are not each one slot. */
   readonly slots?: readonly number[];
@@ -67,6 +69,7 @@ const capacities: Partial<Record<MapName, number>> = {
 /** Hashes, which are emptied; arrays that programs write for each virtual server; in others only what was put is zeroed. */
 const hashes = [
   'skep_addresses',
+  'skep_listeners',
   'skep_vips',
   'skep_flows',
   'skep_young_flows',
@@ -153,7 +156,16 @@ export class TestBalancer implements Disposable {
   }
 
   /** Puts a virtual server with its real servers, or replaces it. */
-  serve({ index, port, vip, scheduler = 'RR', affinityS = 0, servers, slots }: TestVirtualServer): void {
+  serve({
+    index,
+    port,
+    vip,
+    scheduler = 'RR',
+    affinityS = 0,
+    limitedBy = 0,
+    servers,
+    slots,
+  }: TestVirtualServer): void {
     servers.forEach((server, i) => {
       this.setServer(index, i, server, port === undefined);
       this.#zeroCounts(index * stride + i);
@@ -175,6 +187,7 @@ export class TestBalancer implements Disposable {
         address: vip === undefined ? 0 : ipv4Number(vip),
         port: port?.published ?? 0,
         protocol: port === undefined ? 0 : ipProtocols[port.protocol],
+        limitedBy,
       }),
     );
     if (port !== undefined)

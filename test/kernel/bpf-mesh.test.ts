@@ -3,6 +3,9 @@
  * tiers, draining, generations, collisions) and every rewriting shows in one line that fails by itself.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { ipv4Number } from '../../src/dataplane/ebpf/ipv4.js';
+import { enums, structs } from '../../src/dataplane/ebpf/layout.js';
+import { u32Octets } from '../../src/dataplane/ebpf/struct.js';
 import type { Mac } from '../../src/model/addresses.js';
 import type { Outcome, ProgramName } from './bpf-balancer.js';
 import { aliasOf, mark, node, taskMac, TestBalancer } from './bpf-balancer.js';
@@ -48,6 +51,60 @@ function establish(from: string, to = request.to): void {
 
 /** Replies leave by the routing table, which is the test machine's own: `ok` (left to the stack) is as good as `redirect`. */
 const isSent = expect.stringMatching(/^(ok|redirect)$/) as string;
+
+describe('where a limited port listens', () => {
+  const { LIMITED_BY_DEVICE, LIMITED_BY_ADDRESS } = enums.limitedBy;
+  const device = 1; // of every test run
+  const limit = (limitedBy: number): void =>
+    balancer.serve({
+      index: 1,
+      port: { protocol: 'tcp', published: 8080 },
+      servers: [{ task: 5 }],
+      limitedBy,
+    });
+  const listen = (by: number, address: string): void =>
+    balancer
+      .map('skep_listeners')
+      .put(structs.listenerKey.encode({ mark, device: by, address: ipv4Number(address) }), u32Octets(1));
+  // From a port each: one task would else have two flows of one client port.
+  const opened = (to: string, clientPort: number, program: ProgramName = 'skep_uplink'): boolean =>
+    open(`${program === 'skep_uplink' ? client : '127.0.0.1'}:${clientPort}`, `${to}:8080`, program) !== null;
+
+  test.each<[name: string, limitedBy: number, listeners: [number, string][], answers: boolean[]]>([
+    ['nowhere', LIMITED_BY_DEVICE | LIMITED_BY_ADDRESS, [], [false, false, false]],
+    ['by the device', LIMITED_BY_DEVICE, [[device, '0.0.0.0']], [true, true, true]],
+    ['by another device', LIMITED_BY_DEVICE, [[device + 1, '0.0.0.0']], [false, false, false]],
+    ['at an address', LIMITED_BY_ADDRESS, [[0, node.address]], [true, false, false]],
+    ['on the loopback network', LIMITED_BY_ADDRESS, [[0, '127.0.0.0']], [false, false, true]],
+    [
+      'by the device at another address',
+      LIMITED_BY_DEVICE | LIMITED_BY_ADDRESS,
+      [
+        [device, node.other],
+        [device + 1, node.address],
+      ],
+      [false, true, false],
+    ],
+    ['everywhere, whatever is listed', 0, [[9, node.other]], [true, true, true]],
+  ])('%s', (_, limitedBy, listeners, answers) => {
+    limit(limitedBy);
+    for (const [by, address] of listeners) listen(by, address);
+    expect([
+      opened(node.address, 4001),
+      opened(node.other, 4002),
+      opened('127.0.0.2', 4003, 'skep_loopback'),
+    ]).toEqual(answers);
+  });
+
+  test('a limit that comes later ends no flow, and begins none', () => {
+    publish('tcp');
+    establish(request.from);
+    limit(LIMITED_BY_ADDRESS);
+    expect(ask('tcp', { flags: 'PA' }).verdict).toBe('redirect');
+    expect(ask('tcp', { flags: 'S' }).verdict).toBe('ok');
+    expect(ask('tcp', { flags: 'S', from: `${client}:4001` }).verdict).toBe('ok');
+  });
+});
 
 describe('tcp', () => {
   test('a connection goes through both tiers', () => {

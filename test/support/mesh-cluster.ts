@@ -116,12 +116,13 @@ export class MeshCluster implements AsyncDisposable {
    * Brings all nodes to their states, null to leave the cluster. Rejects when a node cannot.
    * @param absent containers whose endpoint the engine has removed
    * @param on the nodes that are told
+   * @returns how many milliseconds each node took
    */
   async program(
     stateOf: (node: number) => NodeNetworkState | null,
     absent: readonly number[] = [],
     on: readonly number[] = this.nodes,
-  ): Promise<void> {
+  ): Promise<ReadonlyMap<number, number>> {
     for (const node of on) {
       const state = stateOf(node);
       const present = this.options.containers.filter(
@@ -132,7 +133,13 @@ export class MeshCluster implements AsyncDisposable {
       this.#names.get(node)?.setNetwork(state, sandboxes);
       this.reconciler(node).setDesired({ state, sandboxes });
     }
-    for (const node of on) await this.pass(node);
+    const tookMs = new Map<number, number>();
+    for (const node of on) {
+      const startMs = performance.now();
+      await this.pass(node);
+      tookMs.set(node, Math.round(performance.now() - startMs));
+    }
+    return tookMs;
   }
 
   /** One pass of a node. Rejects with what stands in its way. */

@@ -176,4 +176,6 @@ const toPublishedPort = (item: AssignmentItems['publishedPort']): PublishedPort 
   protocol: item.protocol as PublishedPort['protocol'],
   publishedPort: item.publishedPort,
   targetPort: item.targetPort,
+  ...(item.interfaces.length > 0 && { interfaces: item.interfaces }),
+  ...(item.cidrs.length > 0 && { cidrs: item.cidrs as readonly Cidr[] }),
 });

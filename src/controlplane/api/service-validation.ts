@@ -4,6 +4,7 @@
  */
 import { cidrsOverlap } from '../../model/addresses.js';
 import { faultOfServiceLabels } from '../../model/balancing.js';
+import { faultOfPublishLabels } from '../../model/publishing.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import type { ErrorKind } from '../../model/errors.js';
 import type { NetworkId } from '../../model/ids.js';
@@ -41,7 +42,7 @@ export function validateName(name: string): void {
 /** Everything about the spec that needs no store. */
 export function validateServiceSpec(spec: ServiceSpec): void {
   validateName(spec.name);
-  const fault = faultOfServiceLabels(spec.labels);
+  const fault = faultOfServiceLabels(spec.labels) ?? faultOfPublishLabels(spec.labels);
   if (fault !== undefined) refuse(fault);
   validateTaskSpec(spec.taskTemplate);
   validateMode(spec);

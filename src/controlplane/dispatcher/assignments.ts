@@ -11,6 +11,7 @@ import { shortContainerId } from '../../model/attachments.js';
 import type { NetworkId, NodeId } from '../../model/ids.js';
 import type { Network, Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
+import { publishLimits } from '../../model/publishing.js';
 import { atLeast, atMost } from '../../model/task-state.js';
 import type { Assignment, AssignmentChange, AssignmentKind, Assignments } from '../rpc/assignment.js';
 import { assignmentKey } from '../rpc/assignment.js';
@@ -42,8 +43,9 @@ export function sharedAssignments(view: View): SharedAssignments {
       const item = { overlayId, serviceId, name, aliases, vip, scheduler, affinityS: affinityS ?? 0 };
       byNetwork.get(overlayId)?.push({ kind: 'service', item });
     }
+    const limits = publishLimits(labels);
     for (const { protocol, publishedPort, targetPort } of ports) {
-      const item = { protocol, publishedPort, serviceId, targetPort };
+      const item = { protocol, publishedPort, serviceId, targetPort, ...limits };
       publishedPorts.push({ kind: 'publishedPort', item });
     }
   }

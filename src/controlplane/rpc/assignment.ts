@@ -58,6 +58,9 @@ export interface AssignmentItems {
     readonly publishedPort: number;
     readonly serviceId: string;
     readonly targetPort: number;
+    /** Where it listens; empty: everywhere. */
+    readonly interfaces: readonly string[];
+    readonly cidrs: readonly string[];
   };
 }
 export type AssignmentKind = keyof AssignmentItems;

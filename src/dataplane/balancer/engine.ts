@@ -13,14 +13,16 @@ import type {
   AliasNode,
   Frontend,
   IpvsTimeouts,
+  Listener,
   LocalAddress,
   Mesh,
   RealServer,
   VirtualServer,
 } from '../plan/objects.js';
 
-/** What a table holds. Timeouts only with `ipvs`; the last three only with `ebpf`, and only in the host's scope. */
-export type BalancerObject = VirtualServer | RealServer | IpvsTimeouts | LocalAddress | AliasNode | Mesh;
+/** What a table holds. Timeouts only with `ipvs`; the last four only with `ebpf`, and only in the host's scope. */
+export type BalancerObject =
+  VirtualServer | RealServer | IpvsTimeouts | LocalAddress | Listener | AliasNode | Mesh;
 export type BalancerOp = Op & { readonly object: BalancerObject };
 
 /** The table of one scope. Methods reject with OutsideError (KernelError, NetlinkError). */

@@ -70,5 +70,5 @@ export function removeVips(maps: Maps, image: Image, keys: readonly string[]): v
 
 export const sameFrontend = (a: Frontend, b: Frontend): boolean =>
   a.kind === 'port'
-    ? b.kind === 'port' && a.protocol === b.protocol && a.port === b.port
+    ? b.kind === 'port' && a.protocol === b.protocol && a.port === b.port && a.limitedBy === b.limitedBy
     : b.kind === 'vip' && a.address === b.address;

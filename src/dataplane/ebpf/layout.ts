@@ -5,7 +5,7 @@
 import { array, be16, be32, mac, padding, struct, u16, u32, u64, u8 } from './struct.js';
 
 export const limits = {
-  LAYOUT_VERSION: 1,
+  LAYOUT_VERSION: 2,
   VIRTUAL_SERVERS_MAX: 16384,
   REAL_SERVERS_MAX: 131072,
   SLOTS_MAX: 1048576,
@@ -15,6 +15,7 @@ export const limits = {
   FRAGMENTS_MAX: 8192,
   ADDRESSES_MAX: 1024,
   VIPS_MAX: 65536,
+  LISTENERS_MAX: 65536,
   ALIAS_NODES_MAX: 16384,
   COUNTER_SHARDS: 2,
   PORTS_MAX: 3 << 16,
@@ -23,6 +24,7 @@ export const limits = {
 
 export const enums = {
   publishedProtocol: { PUBLISHED_TCP: 0, PUBLISHED_UDP: 1, PUBLISHED_SCTP: 2 },
+  limitedBy: { LIMITED_BY_DEVICE: 1, LIMITED_BY_ADDRESS: 2 },
   scheduler: { SCHEDULER_RR: 0, SCHEDULER_WRR: 1, SCHEDULER_LC: 2, SCHEDULER_MH: 3 },
   flowFlags: {
     FLOW_ANSWERED: 1,
@@ -53,6 +55,8 @@ const settings = struct({
   throughChains: u16,
 });
 
+const listenerKey = struct({ mark: u32, device: u32, address: be32 });
+
 const vipKey = struct({ vni: u32, address: be32 });
 
 const virtualServer = struct({
@@ -65,7 +69,7 @@ const virtualServer = struct({
   address: be32,
   port: be16,
   protocol: u8,
-  pad: padding(u8),
+  limitedBy: u8,
 });
 
 const realServer = struct({
@@ -117,6 +121,7 @@ const aliasNode = struct({ mac, present: u16 });
 
 export const structs = {
   settings,
+  listenerKey,
   vipKey,
   virtualServer,
   realServer,
@@ -136,6 +141,7 @@ export const mapShapes = {
   skep_settings: { keyBytes: 4, valueBytes: settings.bytes, entriesMax: 1 },
   skep_ports: { keyBytes: 4, valueBytes: 4, entriesMax: limits.PORTS_MAX },
   skep_addresses: { keyBytes: 4, valueBytes: 4, entriesMax: limits.ADDRESSES_MAX },
+  skep_listeners: { keyBytes: listenerKey.bytes, valueBytes: 4, entriesMax: limits.LISTENERS_MAX },
   skep_vips: { keyBytes: vipKey.bytes, valueBytes: 4, entriesMax: limits.VIPS_MAX },
   skep_virtual_servers: {
     keyBytes: 4,

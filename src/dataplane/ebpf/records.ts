@@ -55,6 +55,15 @@ const schedulerNumbers: Readonly<Record<Scheduler, number>> = {
   mh: enums.scheduler.SCHEDULER_MH,
 };
 
+const { LIMITED_BY_DEVICE, LIMITED_BY_ADDRESS } = enums.limitedBy;
+const limitNumbers = {
+  nothing: 0,
+  device: LIMITED_BY_DEVICE,
+  address: LIMITED_BY_ADDRESS,
+  both: LIMITED_BY_DEVICE | LIMITED_BY_ADDRESS,
+} as const;
+type LimitName = keyof typeof limitNumbers;
+
 /** A real server as schedulers see it. */
 export const candidateOf = (index: number, { weight, mac, port }: RealRecord['object']): SlotCandidate => ({
   index,
@@ -76,8 +85,13 @@ export const virtualEntry = ({ object, vni, extent }: VirtualRecord) => ({
   vni,
   mark: object.mark,
   ...(object.frontend.kind === 'vip'
-    ? { address: ipv4Number(object.frontend.address), port: 0, protocol: 0 }
-    : { address: 0, port: object.frontend.port, protocol: protocolNumbers[object.frontend.protocol] }),
+    ? { address: ipv4Number(object.frontend.address), port: 0, protocol: 0, limitedBy: 0 }
+    : {
+        address: 0,
+        port: object.frontend.port,
+        protocol: protocolNumbers[object.frontend.protocol],
+        limitedBy: limitNumbers[object.frontend.limitedBy ?? 'nothing'],
+      }),
 });
 
 /** The entry of a real server. */
@@ -118,9 +132,14 @@ function frontendOf(entry: {
   readonly address: number;
   readonly port: number;
   readonly protocol: number;
+  readonly limitedBy: number;
 }): Frontend | null {
   if (entry.vni !== hostVni)
     return entry.address === 0 ? null : { kind: 'vip', address: ipv4Text(entry.address) };
   const protocol = protocolOf(entry.protocol);
-  return protocol === null || entry.port === 0 ? null : { kind: 'port', protocol, port: entry.port };
+  const limitedBy = (Object.keys(limitNumbers) as LimitName[]).find(
+    (name) => limitNumbers[name] === entry.limitedBy,
+  );
+  if (protocol === null || entry.port === 0 || limitedBy === undefined) return null;
+  return { kind: 'port', protocol, port: entry.port, ...(limitedBy !== 'nothing' && { limitedBy }) };
 }

@@ -103,7 +103,7 @@ export class EbpfTable {
       vni,
       records.map(({ object }) => ({ op: 'delete', object })),
       [],
-      0,
+      new Map(),
     );
   }
 
@@ -119,30 +119,37 @@ export class EbpfTable {
       this.#objects.set(vni, objects);
     }
     if (vni !== hostVni) return objects;
+    const ofMesh = await mesh.observe(links);
     const leftovers = Object.values(image.leftovers).some(({ size }) => size > 0) || mesh.hasLeftovers;
-    return [...(await mesh.observe(links)), ...objects, ...(leftovers ? [leftoversObject] : [])];
+    return [...ofMesh, ...objects, ...(leftovers ? [leftoversObject] : [])];
   }
 
   async #apply(vni: number, links: LinkIndices, ops: readonly BalancerOp[]): Promise<void> {
     const serverOps: ServerOp[] = [];
     const meshOps: MeshOp[] = [];
-    let hostLink = 0;
+    const devices = new Map<string, number>();
     for (const op of ops) {
       const { object } = op;
       if (object.kind === 'virtualServer' || object.kind === 'realServer') serverOps.push(op as ServerOp);
       else {
         meshOps.push(op as MeshOp);
-        if (object.kind !== 'mesh' || op.op === 'delete') continue;
+        if (op.op === 'delete' || (object.kind !== 'mesh' && object.kind !== 'listener')) continue;
+        if (object.device === null || devices.has(object.device)) continue;
         const index = await links.indexOf(object.device);
         if (index === null) throw new KernelError(opLine(op), 'ENODEV');
-        hostLink = index;
+        devices.set(object.device, index);
       }
     }
-    this.#change(vni, serverOps, meshOps, hostLink);
+    this.#change(vni, serverOps, meshOps, devices);
   }
 
   /** Not interrupted by anything else of this process, so that the image is that of the maps throughout. */
-  #change(vni: number, serverOps: readonly ServerOp[], meshOps: readonly MeshOp[], hostLink: number): void {
+  #change(
+    vni: number,
+    serverOps: readonly ServerOp[],
+    meshOps: readonly MeshOp[],
+    devices: ReadonlyMap<string, number>,
+  ): void {
     const { image, mesh } = this.#holding();
     const clears = serverOps.some(({ object }) => isLeftovers(object));
     mesh.checkRoom(meshOps);
@@ -154,7 +161,7 @@ export class EbpfTable {
     );
     this.#objects.delete(vni);
     try {
-      mesh.putMesh(meshOps, hostLink);
+      mesh.putMesh(meshOps, devices);
       change.write();
       mesh.putAddressesAndRemove(meshOps);
       if (clears) this.#clearLeftovers();

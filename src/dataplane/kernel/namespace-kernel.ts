@@ -39,6 +39,7 @@ const adapterOf: Readonly<Record<ObjectKind, Adapter>> = {
   realServer: 'table',
   ipvsTimeouts: 'table',
   localAddress: 'table',
+  listener: 'table',
   aliasNode: 'table',
   mesh: 'table',
   filter: 'filter',

@@ -51,6 +51,8 @@ const rank: Readonly<Record<ObjectKind, number>> = {
   jump: 12,
   mesh: 13,
   localAddress: 14,
+  // Before the port that is limited to them; removed after it.
+  listener: 14,
   filter: 15,
   ipvsTimeouts: 16,
   virtualServer: 17,

@@ -7,7 +7,8 @@
  * SKEP-USER: then they are marked and take the host's road through FORWARD.
  */
 import type { Cidr } from '../../model/addresses.js';
-import { cidrContains, hostPart } from '../../model/addresses.js';
+import { cidrContains, cidrsOverlap, hostPart } from '../../model/addresses.js';
+import type { Ip } from '../../model/addresses.js';
 import { vniClass } from '../../model/network-laws.js';
 import { portName } from '../sandbox.js';
 import type { Overlay } from '../state.js';
@@ -16,7 +17,18 @@ import { acceptReplies, adminFilters, chainOfAdmin, jump, jumpToAdmin } from './
 import type { BalancedFrontend } from './load-balancer.js';
 import { balancedPorts, balancedVips } from './load-balancer.js';
 import { anyMarkOfOurs, hostLinkName } from './names.js';
-import type { Address, AliasNode, Chain, Filter, Jump, KernelObject, Link, Sysctl } from './objects.js';
+import type {
+  Address,
+  AliasNode,
+  Chain,
+  Filter,
+  Jump,
+  KernelObject,
+  Link,
+  Listener,
+  Sysctl,
+} from './objects.js';
+import { anyLoopbackAddress } from './objects.js';
 
 /** Programs of the object file that are attached, each always on the same side of its devices. */
 const hooks = {
@@ -51,6 +63,9 @@ export function ebpfPlan(tags: Readonly<Record<ProgramName, string>>): BalancerP
     planHost: (state, ingress, mtuBytes, observed) => {
       const addresses = hostAddresses(observed);
       const holders = new Set(addresses.map(({ device }) => device));
+      const links = observed.filter((object): object is Link => object.kind === 'link');
+      const devices = new Set(links.map(({ name }) => name));
+      const ports = balancedPorts(state, ingress);
       return [
         ...hostSysctls,
         ...hostChains(state.aliasRange),
@@ -67,12 +82,12 @@ export function ebpfPlan(tags: Readonly<Record<ProgramName, string>>): BalancerP
         ...addresses.map(({ address }): KernelObject => ({ kind: 'localAddress', address })),
         filter(hostLinkName, 'skep_return'),
         filter('lo', 'skep_loopback'),
-        ...observed
-          .filter((object): object is Link => object.kind === 'link')
+        ...links
           // A device without a MAC (a layer 3 tunnel) has no Ethernet header for the program to rewrite.
           .filter(({ name, mac }) => holders.has(name) && name !== 'lo' && mac !== undefined)
           .map(({ name }) => filter(name, 'skep_uplink')),
-        ...balancedPorts(state, ingress).flatMap(objectsOf),
+        ...ports.flatMap((port) => listenersOf(port, devices, addresses)),
+        ...ports.flatMap(objectsOf),
       ];
     },
   };
@@ -89,6 +104,31 @@ const hostAddresses = (observed: readonly KernelObject[]): Address[] =>
       !cidrContains(loopbackNetwork, object.address),
   );
 const loopbackNetwork = '127.0.0.0/8' as Cidr;
+
+/**
+ * Where a limited port listens here: devices that are there, and addresses that the host holds. One look-up then tells of a
+ * request, whatever was asked for. Calls of the loopback network are allowed or not as a whole.
+ */
+function listenersOf(
+  { server: { mark }, limits: { interfaces, cidrs } }: BalancedFrontend,
+  devices: ReadonlySet<string>,
+  addresses: readonly Address[],
+): Listener[] {
+  if (interfaces.length === 0 && cidrs.length === 0) return [];
+  const held = new Set(addresses.map(({ address }) => address));
+  const called: readonly (Ip | null)[] =
+    cidrs.length === 0
+      ? [null]
+      : [
+          ...[...held].filter((address) => cidrs.some((cidr) => cidrContains(cidr, address))),
+          ...(cidrs.some((cidr) => cidrsOverlap(cidr, loopbackNetwork)) ? [anyLoopbackAddress] : []),
+        ];
+  const by: readonly (string | null)[] =
+    interfaces.length === 0 ? [null] : interfaces.filter((name) => devices.has(name));
+  return by.flatMap((device) =>
+    called.map((address): Listener => ({ kind: 'listener', mark, device, address })),
+  );
+}
 
 /** Every node that replies may go to, this one included. */
 function aliasNodes({ subnet, own, peers }: Overlay): AliasNode[] {

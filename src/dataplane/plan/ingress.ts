@@ -72,6 +72,7 @@ export function ownsInHost(object: KernelObject): boolean {
       return isOurMark(object.mark);
     case 'filter': // only programs of ours are observed, and only our maps
     case 'localAddress':
+    case 'listener':
     case 'aliasNode':
     case 'mesh':
       return true;

@@ -15,15 +15,19 @@
  * a virtual server of its own for that.
  */
 import type { Cidr } from '../../model/addresses.js';
+import { cidrsOverlap, familyOf } from '../../model/addresses.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
 import { nodeAliasCidr } from '../state.js';
+import type { PublishLimits } from '../../model/publishing.js';
 import type { BalancerPlan } from './balancing.js';
 import { acceptReplies, chainOfAdmin, jump, jumpToAdmin } from './firewall.js';
 import type { BalancedFrontend } from './load-balancer.js';
 import { balancedPorts, balancedVips, flowIdleLimits } from './load-balancer.js';
 import {
+  addressSet,
   anyMarkOfOurs,
   bridgeName,
+  deviceSet,
   portSet,
   transitRulePriority,
   transitTable,
@@ -53,11 +57,16 @@ export const ipvsPlan: BalancerPlan = {
       ...(servers.length > 0 ? [...balancerSettings, ...overlayChains(), ...servers] : []),
     ];
   },
-  planHost: (state, ingress) => [
-    ...balancerSettings,
-    ...hostChains(state.aliasRange),
-    ...balancedPorts(state, ingress).flatMap(dress),
-  ],
+  planHost: (state, ingress) => {
+    const ports = balancedPorts(state, ingress);
+    const devices = new Set(ports.flatMap(({ limits }) => limits.interfaces));
+    const byAddress = ports.some(({ limits }) => limits.interfaces.length === 0 && limits.cidrs.length > 0);
+    return [
+      ...balancerSettings,
+      ...hostChains(state.aliasRange, { devices: [...devices].sort(), byAddress }),
+      ...ports.flatMap(dress),
+    ];
+  },
 };
 
 const balancerSettings: readonly (Sysctl | IpvsTimeouts)[] = [
@@ -83,7 +92,7 @@ const balancerSettings: readonly (Sysctl | IpvsTimeouts)[] = [
  * port that the client called, as it has none of its own to compare it with (ip_vs_sched_persist). So a client keeps its
  * task on a published port by its address (`mh`): until the tasks change, whatever the seconds and the scheduler asked for.
  */
-function dress({ server, realServers, open }: BalancedFrontend): KernelObject[] {
+function dress({ server, realServers, open, limits }: BalancedFrontend): KernelObject[] {
   const { mark, scheduler, affinityS, frontend } = server;
   const balancing =
     affinityS !== null && frontend.kind === 'port'
@@ -104,21 +113,36 @@ function dress({ server, realServers, open }: BalancedFrontend): KernelObject[] 
   return [
     ...balanced(mark, frontend.kind === 'port' && frontend.protocol === 'udp' ? ofUdp : realServers),
     ...(frontend.kind === 'vip' ? balanced(mark + udpVipBit, ofUdp) : []),
-    ...(open ? setEntries(frontend).map((entry) => ({ kind: 'ipsetEntry', ...entry, mark }) as const) : []),
+    ...(open
+      ? setEntries(frontend, limits).map((entry) => ({ kind: 'ipsetEntry', ...entry, mark }) as const)
+      : []),
   ];
 }
 
 /** A set of networks and ports knows no /0. */
 const everywhere = ['0.0.0.0/1', '128.0.0.0/1'];
 
-function setEntries(frontend: Frontend): Pick<IpSetEntry, 'set' | 'element'>[] {
+function setEntries(frontend: Frontend, limits: PublishLimits): Pick<IpSetEntry, 'set' | 'element'>[] {
   if (frontend.kind === 'vip') return [{ set: vipSet, element: frontend.address }];
   const { protocol, port } = frontend;
-  const set = portSet(protocol);
-  return protocol === 'sctp'
-    ? everywhere.map((network) => ({ set, element: `${network},sctp:${port}` }))
-    : [{ set, element: String(port) }];
+  const { interfaces, cidrs } = limits;
+  if (interfaces.length === 0 && cidrs.length === 0 && protocol !== 'sctp')
+    return [{ set: portSet(protocol), element: String(port) }];
+  const networks = cidrs.length === 0 ? everywhere : cidrs.flatMap(setNetworks);
+  const sets =
+    interfaces.length > 0 ? interfaces.map(deviceSet) : [cidrs.length > 0 ? addressSet : portSet(protocol)];
+  return sets.flatMap((set) =>
+    [...new Set(networks)].map((network) => ({ set, element: `${network},${protocol}:${port}` })),
+  );
 }
+
+/** A network as elements of sets have it. Calls of the loopback network are allowed or not as a whole. */
+function setNetworks(cidr: Cidr): string[] {
+  if (familyOf(cidr) !== 4) return [];
+  const whole = cidr === '0.0.0.0/0' ? everywhere : [cidr.replace(/\/32$/, '')];
+  return cidrsOverlap(cidr, loopbackNetwork) ? [...whole, loopbackNetwork] : whole;
+}
+const loopbackNetwork = '127.0.0.0/8' as Cidr;
 
 /** Replies with an alias of node k as their source go to k: a rule and a table per peer. */
 function planTransit(state: NodeNetworkState, ingress: Overlay): (Rule | Route)[] {
@@ -174,10 +198,23 @@ const overlayChains = (): (IpSet | Chain | Jump)[] => [
 /**
  * In the host: the mark of a published port, for packets that arrive and for the node's own; and accepts ahead of
  * Docker's policy.
+ * @param limited devices that some port is limited to, and whether some is limited to addresses alone: a set and a rule each
  */
-export function hostChains(aliasRange: Cidr): (IpSet | Chain | Jump)[] {
+export function hostChains(
+  aliasRange: Cidr,
+  limited: { readonly devices: readonly string[]; readonly byAddress: boolean },
+): (IpSet | Chain | Jump)[] {
   const replies = acceptReplies(aliasRange);
+  const limits = [
+    ...(limited.byAddress ? [{ by: '', set: addressSet }] : []),
+    // The node's own calls have no device that they came in by.
+    ...limited.devices.map((device) => ({
+      by: device === 'lo' ? '-o lo ' : `-i ${device} `,
+      set: deviceSet(device),
+    })),
+  ];
   return [
+    ...limits.map(({ set }): IpSet => ({ kind: 'ipset', name: set, type: 'hash:net,port' })),
     ...publishedProtocols.map(({ protocol, type }): IpSet => ({
       kind: 'ipset',
       name: portSet(protocol),
@@ -193,6 +230,9 @@ export function hostChains(aliasRange: Cidr): (IpSet | Chain | Jump)[] {
         ...publishedProtocols.map(
           ({ protocol, match }) =>
             `-p ${protocol} -m addrtype --dst-type LOCAL -j SET --map-set ${portSet(protocol)} ${match} --map-mark`,
+        ),
+        ...limits.map(
+          ({ by, set }) => `${by}-m addrtype --dst-type LOCAL -j SET --map-set ${set} dst,dst --map-mark`,
         ),
       ],
     },

@@ -7,6 +7,7 @@
  */
 import { defaultScheduler } from '../../model/balancing.js';
 import type { ServiceId } from '../../model/ids.js';
+import type { PublishLimits } from '../../model/publishing.js';
 import type { Endpoint, NodeNetworkState, Overlay } from '../state.js';
 import { aliasAddress, publishedPortMark, vipMark } from '../state.js';
 import type { Frontend, RealServer, VirtualServer } from './objects.js';
@@ -30,6 +31,8 @@ export interface BalancedFrontend {
   readonly realServers: readonly RealServer[];
   /** Somebody takes new flows. */
   readonly open: boolean;
+  /** Where a published port listens; a VIP has none. */
+  readonly limits: PublishLimits;
 }
 
 /** The overlay's VIPs. Nothing on ingress, where no name resolves to a VIP. */
@@ -59,6 +62,7 @@ export function balancedVips(overlay: Overlay): BalancedFrontend[] {
           mac: endpoint.mac,
         })),
         open: endpoints.some(({ serving }) => serving),
+        limits: { interfaces: [], cidrs: [] },
       },
     ];
   });
@@ -69,12 +73,18 @@ export function balancedPorts(state: NodeNetworkState, ingress: Overlay): Balanc
   const byService = endpointsByService(ingress);
   const services = new Map(ingress.services.map((service) => [service.id, service]));
   return state.publishedPorts.flatMap(
-    ({ serviceId, protocol, publishedPort, targetPort }): BalancedFrontend[] => {
+    ({ serviceId, protocol, publishedPort, targetPort, interfaces = [], cidrs = [] }): BalancedFrontend[] => {
       const endpoints = byService.get(serviceId);
       if (endpoints === undefined) return [];
       const mark = publishedPortMark(protocol, publishedPort);
       const { scheduler, affinityS } = services.get(serviceId) ?? asBefore;
-      const frontend: Frontend = { kind: 'port', protocol, port: publishedPort };
+      const limitedBy = limitedByOf({ interfaces, cidrs });
+      const frontend: Frontend = {
+        kind: 'port',
+        protocol,
+        port: publishedPort,
+        ...(limitedBy && { limitedBy }),
+      };
       return [
         {
           server: { kind: 'virtualServer', mark, frontend, scheduler, affinityS },
@@ -88,10 +98,19 @@ export function balancedPorts(state: NodeNetworkState, ingress: Overlay): Balanc
             mac: endpoint.mac,
           })),
           open: endpoints.some(({ serving }) => serving),
+          limits: { interfaces, cidrs },
         },
       ];
     },
   );
+}
+
+function limitedByOf({
+  interfaces,
+  cidrs,
+}: PublishLimits): (Frontend & { readonly kind: 'port' })['limitedBy'] {
+  if (interfaces.length > 0) return cidrs.length > 0 ? 'both' : 'device';
+  return cidrs.length > 0 ? 'address' : undefined;
 }
 
 /** A state kept from before services on ingress were told of names none of them. */

@@ -18,6 +18,9 @@ export const hostLinkName = 'sk-ingress';
 /** ipset of a published protocol (port -> mark) in the host, and of the VIPs (address -> mark) in an overlay. */
 export const portSet = (protocol: PublishedPort['protocol']): string => `skep-${protocol}`;
 export const vipSet = 'skep-vip';
+/** Of published ports that listen on some addresses only, and of those that listen on this device only: (address, port) -> mark. */
+export const addressSet = 'skep-addresses';
+export const deviceSet = (device: string): string => `skep-if-${device}`;
 export const isOurSet = (name: string): boolean => name.startsWith('skep-');
 export const isOurChain = (name: string): boolean => name.startsWith('SKEP-');
 /** The administrator's chain, ahead of our accepts: made by us, never filled or emptied by us. */

@@ -148,7 +148,13 @@ export interface Jump {
 
 /** What clients call: a port that every node answers on, or a VIP with all of its ports. */
 export type Frontend =
-  | { readonly kind: 'port'; readonly protocol: 'tcp' | 'udp' | 'sctp'; readonly port: number }
+  | {
+      readonly kind: 'port';
+      readonly protocol: 'tcp' | 'udp' | 'sctp';
+      readonly port: number;
+      /** Which of a request must be as a {@link Listener} of the port says. Absent: it listens everywhere. */
+      readonly limitedBy?: 'device' | 'address' | 'both';
+    }
   | { readonly kind: 'vip'; readonly address: Ip };
 
 /** What is balanced, named by its mark: unique in its scope. */
@@ -207,6 +213,18 @@ export interface LocalAddress {
   readonly address: Ip;
 }
 
+/** Where a published port that is limited listens: one of these must fit a request. */
+export interface Listener {
+  readonly kind: 'listener';
+  /** Of the port's virtual server. */
+  readonly mark: number;
+  /** By which requests come in, `lo` for the host's own; null: not looked at. */
+  readonly device: string | null;
+  /** The one that is called, {@link anyLoopbackAddress} for all of the loopback network; null: not looked at. */
+  readonly address: Ip | null;
+}
+export const anyLoopbackAddress = '127.0.0.0' as Ip;
+
 /** Where replies from the aliases of one node go. */
 export interface AliasNode {
   readonly kind: 'aliasNode';
@@ -248,6 +266,7 @@ export type KernelObject =
   | IpvsTimeouts
   | Filter
   | LocalAddress
+  | Listener
   | AliasNode
   | Mesh;
 
@@ -292,6 +311,8 @@ export function identity(object: KernelObject): string {
       return `filter ${object.device} ${object.hook}`;
     case 'localAddress':
       return `local-address ${object.address}`;
+    case 'listener':
+      return `listener ${markName(object.mark)} dev ${object.device ?? 'any'} address ${object.address ?? 'any'}`;
     case 'aliasNode':
       return `alias-node ${object.part}`;
     case 'mesh':
@@ -342,6 +363,7 @@ function describe(object: KernelObject): string {
       const { frontend, scheduler, affinityS } = object;
       return [
         frontend?.kind === 'port' && `${frontend.protocol} ${frontend.port}`,
+        frontend?.kind === 'port' && frontend.limitedBy && `limited by ${frontend.limitedBy}`,
         frontend?.kind === 'vip' && frontend.address,
         scheduler,
         affinityS !== null && `affinity ${affinityS} s`,
@@ -365,6 +387,7 @@ function describe(object: KernelObject): string {
     case 'address':
     case 'rule':
     case 'localAddress':
+    case 'listener':
       return '';
   }
 }

@@ -6,15 +6,15 @@ import type { World } from '../world.js';
 import { nodes, ports } from '../world.js';
 import assert from 'node:assert';
 
-/** TCP and UDP from one namespace to one address, seen by tasks as from `client`. */
-async function callAll(world: World, from: string, host: string, client: string): Promise<void> {
+/** TCP and UDP from one namespace to one address, seen by tasks as from `client`; null: as from whomever. */
+async function callAll(world: World, from: string, host: string, client: string | null): Promise<void> {
   const peer = world.peer(from);
   const streams = await peer.many({ host, port: ports.web }, 12);
   assertEven(streams);
-  assertClient(streams, client);
+  if (client !== null) assertClient(streams, client);
   const datagrams = await peer.manyUdp({ host, port: ports.udp }, 12);
   assertEven(datagrams);
-  assertClient(datagrams, client);
+  if (client !== null) assertClient(datagrams, client);
   for (const answer of datagrams) assert.equal(answered(answer).from, `${host}:${ports.udp}`);
   const connection = answered(await peer.open({ host, port: ports.web }));
   assert.deepEqual(answered(await connection.transfer(500_000, 500_000)), { intact: true });
@@ -52,11 +52,34 @@ export const nodeChecks: readonly Check[] = [
   {
     name: 'a local container calls a port by its own node',
     run: async (world) => {
-      for (const host of ['172.17.1.1', vtepOf(1)]) {
-        const answers = await world.peer('boxed').many({ host, port: ports.web }, 12);
-        assertEven(answers);
-        assertClient(answers, '172.17.1.2');
+      for (const host of ['172.17.1.1', vtepOf(1)]) await callAll(world, 'boxed', host, '172.17.1.2');
+    },
+  },
+  {
+    name: 'a node calls a port by its other addresses, and so do its containers',
+    run: async (world) => {
+      // The engine's masquerading of what leaves a bridge of its own may give these calls another address of the node.
+      for (const host of ['172.17.1.1', '172.18.1.1']) await callAll(world, 'node1', host, null);
+      const another = '198.51.100.7';
+      await world.cluster.run('node1', 'ip', 'address', 'add', `${another}/32`, 'dev', 'lo');
+      try {
+        await world.cluster.pass(1);
+        await callAll(world, 'node1', another, another);
+        await callAll(world, 'boxed', another, '172.17.1.2');
+      } finally {
+        await world.cluster.run('node1', 'ip', 'address', 'del', `${another}/32`, 'dev', 'lo');
+        await world.cluster.pass(1);
       }
+    },
+  },
+  {
+    // It answers itself in its turn: its own request comes back to it over ingress, under its own address.
+    name: "a task calls its own service's port, by its own node and through others",
+    run: async (world) => {
+      for (const host of [vtepOf(1), '172.18.1.1']) await callAll(world, 'c3', host, '172.18.1.3');
+      await callAll(world, 'c3', vtepOf(2), vtepOf(1));
+      await callAll(world, 'c4', vtepOf(2), '172.18.2.4');
+      await callAll(world, 'c4', vtepOf(3), vtepOf(2));
     },
   },
   {
@@ -80,9 +103,7 @@ export const nodeChecks: readonly Check[] = [
   {
     name: 'a local container calls a port through another node',
     run: async (world) => {
-      const answers = await world.peer('boxed').many({ host: vtepOf(2), port: ports.web }, 12);
-      assertEven(answers);
-      assertClient(answers, vtepOf(1));
+      await callAll(world, 'boxed', vtepOf(2), vtepOf(1));
     },
   },
 ];

@@ -140,6 +140,11 @@ describe('create refuses', () => {
       400,
       `${invalid}invalid label skep.lb.scheduler="random": must be one of rr, wrr, lc, mh`,
     ],
+    [
+      { Name: 'a', ...template(), Labels: { 'skep.publish.cidrs': '10.0.0.1/8' } },
+      400,
+      `${invalid}invalid label skep.publish.cidrs="10.0.0.1/8": must be 1 to 64 networks or addresses with commas between, such as 10.0.0.0/8,192.0.2.1`,
+    ],
     [{ Name: 'a', ...template({}, { Networks: [{ Target: 'nope' }] }) }, 500, 'network nope not found'],
     [
       { Name: 'a', ...template({}, { Networks: [{ Target: 'ingress' }] }) },

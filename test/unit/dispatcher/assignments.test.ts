@@ -219,6 +219,27 @@ describe('assignmentsFor', () => {
     }
   });
 
+  test.each<[labels: Record<string, string>, limits: object]>([
+    [{}, {}],
+    [{ 'skep.publish.interfaces': 'eth0,lo' }, { interfaces: ['eth0', 'lo'] }],
+    [{ 'skep.publish.cidrs': '192.0.2.1' }, { cidrs: ['192.0.2.1/32'] }],
+    // Stored before labels were looked at: closed rather than open.
+    [{ 'skep.publish.cidrs': 'everywhere' }, { cidrs: ['0.0.0.0/32'] }],
+  ])('where the ports of a service of labels %j listen reaches every node', async (labels, limits) => {
+    const store = await world();
+    await store.update((tx) => {
+      const now = tx.get('service', web.id);
+      if (now) tx.update('service', { ...now, spec: { ...now.spec, labels } });
+    });
+    const changes = diffAssignments(new Map(), assignmentsFor(store.view(), 'n1' as NodeId)).map((change) =>
+      parseChange({ ...formatChange(change), item: change.assignment.kind }),
+    );
+    const state = assembleNodeNetworkState(applyChanges(new Map(), changes), 7);
+    expect(state?.publishedPorts).toEqual([
+      { serviceId: 'web', protocol: 'tcp', publishedPort: 8080, targetPort: 80, ...limits },
+    ]);
+  });
+
   test('assembled, it is the network of the node', async () => {
     const view = (await world()).view();
     const state = assembleNodeNetworkState(assignmentsFor(view, 'n1' as NodeId), 7);

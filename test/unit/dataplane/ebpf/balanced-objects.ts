@@ -56,6 +56,9 @@ export const meshObjects: BalancerObject[] = [
   mesh,
   { kind: 'localAddress', address: '192.0.2.1' as Ip },
   { kind: 'localAddress', address: '172.17.0.1' as Ip },
+  { kind: 'listener', mark: publishedPortMark('tcp', 80), device: 'sk-ingress', address: null },
+  { kind: 'listener', mark: publishedPortMark('udp', 53), device: null, address: '192.0.2.1' as Ip },
+  { kind: 'listener', mark: publishedPortMark('tcp', 81), device: 'sk-ingress', address: '127.0.0.0' as Ip },
   { kind: 'aliasNode', part: 2, mac: '02:42:0a:ff:00:02' as Mac },
   { kind: 'aliasNode', part: 16383, mac: '02:42:0a:ff:3f:ff' as Mac },
 ];

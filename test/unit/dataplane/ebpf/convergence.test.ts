@@ -41,6 +41,7 @@ const written = [
   'skep_settings',
   'skep_ports',
   'skep_addresses',
+  'skep_listeners',
   'skep_vips',
   'skep_virtual_servers',
   'skep_slots',

@@ -5,6 +5,7 @@ import { MemoryMap } from '../../../support/memory-map.js';
 
 const hashes: ReadonlySet<MapName> = new Set([
   'skep_addresses',
+  'skep_listeners',
   'skep_vips',
   'skep_flows',
   'skep_young_flows',

@@ -13,6 +13,7 @@ import type { ScopePlan } from '../../../../src/dataplane/plan/node.js';
 import { planHostScope, planOps, planOverlayScope } from '../../../../src/dataplane/plan/node.js';
 import type { KernelObject } from '../../../../src/dataplane/plan/objects.js';
 import { line } from '../../../../src/dataplane/plan/objects.js';
+import type { Cidr } from '../../../../src/model/addresses.js';
 import { schedulers } from '../../../../src/model/balancing.js';
 import { random } from './changing-network.js';
 import type { ClusterOf } from './network-state.js';
@@ -35,6 +36,10 @@ function drawCluster(next: () => number): ClusterOf {
       weight: 1 + below(3),
     })),
     ports: Object.fromEntries(Array.from({ length: below(3) }, () => [8080 + below(4), 80])),
+    limits: {
+      ...(next() < 0.3 ? { interfaces: next() < 0.5 ? ['eth0'] : ['absent', 'docker0', 'lo'] } : {}),
+      ...(next() < 0.3 ? { cidrs: [next() < 0.5 ? '0.0.0.0/0' : '172.17.0.1/32'] as Cidr[] } : {}),
+    },
     vips: { web: 2, ...(next() < 0.5 ? { db: 200 + below(2) } : {}) },
     scheduler: schedulers[below(schedulers.length)] ?? 'rr',
     ...(next() < 0.3 ? { affinityS: 60 } : {}),

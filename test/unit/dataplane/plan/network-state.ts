@@ -29,6 +29,8 @@ export interface ClusterOf {
   readonly tasks?: readonly TaskOf[];
   /** Published port -> target port, all of service `web`. */
   readonly ports?: Readonly<Record<number, number>>;
+  /** Of every published port. */
+  readonly limits?: Pick<PublishedPort, 'interfaces' | 'cidrs'>;
   /** Services of `mynet` and the last octet of their VIPs. */
   readonly vips?: Readonly<Record<string, number>>;
   /** Of every service. */
@@ -125,6 +127,7 @@ export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
       protocol: 'tcp',
       publishedPort: Number(publishedPort),
       targetPort,
+      ...cluster.limits,
     })),
   };
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert';
 import { describe, expect, test } from 'vitest';
 import type { Op } from '../../../../src/dataplane/plan/diff.js';
 import { byStage, diff, opLine } from '../../../../src/dataplane/plan/diff.js';
+import type { BalancerPlan } from '../../../../src/dataplane/plan/balancing.js';
 import { ebpfPlan } from '../../../../src/dataplane/plan/ebpf.js';
 import { ownsInHost, planHost } from '../../../../src/dataplane/plan/ingress.js';
 import { ipvsPlan } from '../../../../src/dataplane/plan/ipvs.js';
@@ -22,6 +23,7 @@ import { ownsInSandbox, planSandbox } from '../../../../src/dataplane/plan/sandb
 import type { SandboxEndpoint } from '../../../../src/dataplane/sandbox.js';
 import type { Overlay } from '../../../../src/dataplane/state.js';
 import type { ServiceId } from '../../../../src/model/ids.js';
+import type { Cidr } from '../../../../src/model/addresses.js';
 import type { ClusterOf } from './network-state.js';
 import { hostOf, ingressId, mynetId, nodeIdOf, programTags, sandboxOf, stateOf } from './network-state.js';
 
@@ -352,6 +354,114 @@ describe('the MTU of an overlay', () => {
     expect(planOps(plan, inside).filter(({ object }) => object.kind === 'link').length).toBe(2);
     // The engine's own leg is none of ours, and a node that left has no legs.
     expect(mtus(planSandboxScope(null, '/x', sandboxes, inside, underlay).objects)).toEqual([]);
+  });
+});
+
+describe('where published ports listen', () => {
+  const cluster: ClusterOf = { ingress: true, ports: { 8080: 80 }, tasks: [{ part: 3, node: 2 }] };
+  const ofHost = (plan: BalancerPlan, limits: ClusterOf['limits'] = {}): string[] =>
+    lines(
+      plan.planHost(stateOf(1, { ...cluster, limits }), overlayOf(1, cluster, ingressId), 1450, hostOf(1)),
+    ).filter((text) => /listener|^virtual-server|ipset|SKEP-INGRESS/.test(text));
+  const everywhere = {
+    ipvs: ofHost(ipvsPlan),
+    ebpf: ofHost(ebpfPlan(programTags)),
+  };
+  /** What is there in one case and not in another; ipvs's chain without the rules that are always there. */
+  const added = (engine: 'ipvs' | 'ebpf', limits: ClusterOf['limits']): string[] =>
+    ofHost(engine === 'ipvs' ? ipvsPlan : ebpfPlan(programTags), limits)
+      .filter((text) => !everywhere[engine].includes(text))
+      .map((text) =>
+        text.replace(/^(chain mangle SKEP-INGRESS) .*skep-sctp dst,dst --map-mark(; )?/, '$1 [… '),
+      );
+
+  const map = '-m addrtype --dst-type LOCAL -j SET --map-set';
+  test.each<[name: string, limits: ClusterOf['limits'], ipvs: string[], ebpf: string[]]>([
+    ['everywhere', {}, [], []],
+    [
+      'on an address',
+      { cidrs: ['198.51.100.7/32' as Cidr] },
+      [
+        'ipset skep-addresses hash:net,port',
+        `chain mangle SKEP-INGRESS [… ${map} skep-addresses dst,dst --map-mark]`,
+        'ipset-entry skep-addresses 198.51.100.7,tcp:8080 0x5e001f90',
+      ],
+      [
+        'listener 0x5e001f90 dev any address 198.51.100.7',
+        'virtual-server 0x5e001f90 tcp 8080 limited by address rr',
+      ],
+    ],
+    [
+      'on networks, one of which is all there is: loopback is among them',
+      { cidrs: ['0.0.0.0/0' as Cidr] },
+      [
+        'ipset skep-addresses hash:net,port',
+        `chain mangle SKEP-INGRESS [… ${map} skep-addresses dst,dst --map-mark]`,
+        'ipset-entry skep-addresses 0.0.0.0/1,tcp:8080 0x5e001f90',
+        'ipset-entry skep-addresses 128.0.0.0/1,tcp:8080 0x5e001f90',
+        'ipset-entry skep-addresses 127.0.0.0/8,tcp:8080 0x5e001f90',
+      ],
+      [
+        'listener 0x5e001f90 dev any address 192.168.50.1',
+        'listener 0x5e001f90 dev any address 172.17.0.1',
+        'listener 0x5e001f90 dev any address 198.51.100.7',
+        'listener 0x5e001f90 dev any address 10.8.0.1',
+        'listener 0x5e001f90 dev any address 127.0.0.0',
+        'virtual-server 0x5e001f90 tcp 8080 limited by address rr',
+      ],
+    ],
+    [
+      'by devices, one of which is not there',
+      { interfaces: ['lo', 'absent', 'eth0'] },
+      [
+        'ipset skep-if-absent hash:net,port',
+        'ipset skep-if-eth0 hash:net,port',
+        'ipset skep-if-lo hash:net,port',
+        `chain mangle SKEP-INGRESS [… -i absent ${map} skep-if-absent dst,dst --map-mark; ` +
+          `-i eth0 ${map} skep-if-eth0 dst,dst --map-mark; -o lo ${map} skep-if-lo dst,dst --map-mark]`,
+        ...['lo', 'absent', 'eth0'].flatMap((device) =>
+          ['0.0.0.0/1', '128.0.0.0/1'].map(
+            (network) => `ipset-entry skep-if-${device} ${network},tcp:8080 0x5e001f90`,
+          ),
+        ),
+      ],
+      [
+        'listener 0x5e001f90 dev lo address any',
+        'listener 0x5e001f90 dev eth0 address any',
+        'virtual-server 0x5e001f90 tcp 8080 limited by device rr',
+      ],
+    ],
+    [
+      'by a device and on a network',
+      { interfaces: ['eth0'], cidrs: ['192.168.0.0/16' as Cidr] },
+      [
+        'ipset skep-if-eth0 hash:net,port',
+        `chain mangle SKEP-INGRESS [… -i eth0 ${map} skep-if-eth0 dst,dst --map-mark]`,
+        'ipset-entry skep-if-eth0 192.168.0.0/16,tcp:8080 0x5e001f90',
+      ],
+      [
+        'listener 0x5e001f90 dev eth0 address 192.168.50.1',
+        'virtual-server 0x5e001f90 tcp 8080 limited by both rr',
+      ],
+    ],
+  ])('%s', (_, limits, ipvs, ebpf) => {
+    expect(added('ipvs', limits)).toEqual(ipvs);
+    expect(added('ebpf', limits)).toEqual(ebpf);
+  });
+
+  test('the number of rules does not grow with the ports that are limited alike', () => {
+    const many = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [20_000 + i, 80]));
+    const limits = { interfaces: ['eth0'] };
+    const rules = (ports: ClusterOf['ports'] = {}): (KernelObject | string)[] =>
+      ipvsPlan
+        .planHost(
+          stateOf(1, { ...cluster, ports, limits }),
+          overlayOf(1, cluster, ingressId),
+          1450,
+          hostOf(1),
+        )
+        .flatMap((object) => (object.kind === 'chain' ? (object.rules ?? []) : []));
+    expect(rules(many)).toEqual(rules(cluster.ports));
   });
 });
 

@@ -143,6 +143,16 @@ const refused: [name: string, change: (value: StateValue) => unknown, message: R
     (v) => (overlay(v).services[0]!.affinityS = 86_401),
     /services\[0\]\.affinityS: /,
   ],
+  [
+    'an interface that cannot be',
+    (v) => Object.assign(v.publishedPorts[0]!, { interfaces: ['eth0', 'a/b'] }),
+    /^publishedPorts\[0\]\.interfaces\[1\]: not a name of an interface/,
+  ],
+  [
+    'a limit with host bits',
+    (v) => Object.assign(v.publishedPorts[0]!, { cidrs: ['10.0.0.1/8'] }),
+    /^publishedPorts\[0\]\.cidrs\[0\]: not a subnet/,
+  ],
   ['a name with a blank', (v) => (endpoint(v).name = 'a b'), /endpoints\[1\]\.name: not a name/],
 ];
 
@@ -175,6 +185,18 @@ test('parseNodeNetworkState: what was written before services could choose is re
     mynet?.endpoints.map(({ weight }) => weight),
     [1, 1],
   );
+});
+
+test('parseNodeNetworkState: where ports listen is kept, and is absent where it is not limited', () => {
+  const limits = { interfaces: ['eth0', 'lo'], cidrs: ['10.0.0.0/8'] };
+  const parsed = (more: object) => {
+    const value = stateValue();
+    Object.assign(value.publishedPorts[0]!, more);
+    return parseNodeNetworkState(value).publishedPorts[0];
+  };
+  assert.deepEqual(parsed(limits), { ...stateValue().publishedPorts[0], ...limits });
+  // As a message without them comes in.
+  assert.deepEqual(parsed({ interfaces: [], cidrs: [] }), stateValue().publishedPorts[0]);
 });
 
 test('parseNodeNetworkState: one port may be published on two protocols, two overlays may overlap', () => {
