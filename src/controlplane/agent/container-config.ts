@@ -8,7 +8,7 @@ import type Docker from 'dockerode';
 import { SkepError } from '../../model/errors.js';
 import type { NetworkAttachment, Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
-import type { ContainerSpec, Mount } from '../../model/service-spec.js';
+import type { ContainerSpec, Mount, PortConfig } from '../../model/service-spec.js';
 import type { AssignmentItems } from '../rpc/assignment.js';
 
 /** Labels by which the agent knows its containers; Swarm's. */
@@ -83,12 +83,7 @@ export function planContainer(task: Task, spec: ContainerSpec, legs: readonly Le
     ExposedPorts: Object.fromEntries(hostPorts.map((port) => [`${port.targetPort}/${port.protocol}`, {}])),
     HostConfig: {
       ...(first && { NetworkMode: first.overlay.name }),
-      PortBindings: Object.fromEntries(
-        hostPorts.map(({ targetPort, protocol, publishedPort }) => [
-          `${targetPort}/${protocol}`,
-          [{ HostPort: publishedPort ? String(publishedPort) : '' }],
-        ]),
-      ),
+      PortBindings: portBindings(hostPorts),
       Mounts: spec.mounts.map(toMount),
       GroupAdd: [...spec.groups],
       ReadonlyRootfs: spec.readOnly,
@@ -120,6 +115,16 @@ export function planContainer(task: Task, spec: ContainerSpec, legs: readonly Le
     connectStarted: others.filter(({ overlay }) => overlay.ingress).map(toConnection),
     volumes: spec.mounts.flatMap(toVolume),
   };
+}
+
+/** A target port may be published more than once. Without a number the engine chooses one. */
+function portBindings(ports: readonly PortConfig[]): Record<string, { readonly HostPort: string }[]> {
+  const bindings: Record<string, { readonly HostPort: string }[]> = {};
+  for (const { targetPort, protocol, publishedPort } of ports)
+    (bindings[`${targetPort}/${protocol}`] ??= []).push({
+      HostPort: publishedPort ? String(publishedPort) : '',
+    });
+  return bindings;
 }
 
 /** In seconds, as the engine takes it; rounded up so that a short grace is not none. */

@@ -3,7 +3,7 @@ import { localNetwork, planContainer, withTag } from '../../../src/controlplane/
 import type { Leg } from '../../../src/controlplane/agent/container-config.js';
 import type { Ip, Mac } from '../../../src/model/addresses.js';
 import type { NetworkId } from '../../../src/model/ids.js';
-import { service, task, taskSpec } from '../../support/cluster-objects.js';
+import { ports, service, task, taskSpec } from '../../support/cluster-objects.js';
 
 const leg = (name: string, address: string, ownAddress: string, ingress = false): Leg => ({
   attachment: {
@@ -108,5 +108,23 @@ test('the local network names its overlay', () => {
     Driver: 'skep',
     Options: { 'skep.network.id': 'mynet' },
     IPAM: { Driver: 'skep', Config: [{ Subnet: '10.0.1.0/24', Gateway: '10.0.1.1' }] },
+  });
+});
+
+test('host-mode ports: one target several times, and a number left to the engine', () => {
+  const published = service('web', {
+    endpointSpec: ports(
+      [80, 8080, 'tcp', 'host'],
+      [80, 8081, 'tcp', 'host'],
+      [53, undefined, 'udp', 'host'],
+      [81, 8082],
+    ),
+  });
+  const of = task('t1', published, 'assigned', { node: 'n1' });
+  const { create } = planContainer(of, of.spec.container, []);
+  expect(create.ExposedPorts).toEqual({ '80/tcp': {}, '53/udp': {} });
+  expect(create.HostConfig?.PortBindings).toEqual({
+    '80/tcp': [{ HostPort: '8080' }, { HostPort: '8081' }],
+    '53/udp': [{ HostPort: '' }],
   });
 });
