@@ -27,7 +27,7 @@ export interface Shape {
   readonly draining?: readonly number[];
   /** Parts of tasks that are no longer in the state, though their containers still run. */
   readonly gone?: readonly number[];
-  /** How many ports more are published, from {@link manyPortsFirst} on. */
+  /** How many ports more node 1 has, from {@link manyPortsFirst} on. */
   readonly manyPorts?: number;
 }
 
@@ -241,7 +241,9 @@ export class World implements AsyncDisposable {
       ...state,
       publishedPorts: [
         ...publishedPorts,
-        ...Array.from({ length: manyPorts }, (_, i) => tcp(manyPortsFirst + i, targetPorts.web)),
+        ...Array.from({ length: node === 1 ? manyPorts : 0 }, (_, i) =>
+          tcp(manyPortsFirst + i, targetPorts.web),
+        ),
       ],
       overlays: state.overlays.map((overlay): Overlay => ({
         ...overlay,

@@ -10,15 +10,16 @@ import { checksOf } from '../conformance/conformance.js';
 
 /** A part of the names of checks, without blanks; all of them when it is not set. */
 const only = process.env['SKEP_ONLY'];
+/** Flows of the checks that count them, when they are to be more than usual. */
+const flows = process.env['SKEP_FLOWS'];
 let reports: readonly CheckReport[] = [];
 
 beforeAll(async () => {
   await using program = await buildGuestProgram();
-  reports = (await runScenario(
-    program.path('test/conformance/guest.ts'),
-    300_000,
-    only === undefined ? {} : { SKEP_ONLY: only },
-  )) as unknown as CheckReport[];
+  reports = (await runScenario(program.path('test/conformance/guest.ts'), 300_000, {
+    ...(only && { SKEP_ONLY: only }),
+    ...(flows && { SKEP_FLOWS: flows }),
+  })) as unknown as CheckReport[];
   if (process.env['SKEP_TEST_REPORT']) for (const report of reports) console.log(JSON.stringify(report));
 }, 310_000);
 

@@ -17,7 +17,7 @@ import type { Difference } from '../share-state.js';
 import type { Endpoint, NodeNetworkState, Overlay } from '../state.js';
 import type { Op } from './diff.js';
 import type { Desired } from './node.js';
-import type { ObjectKind } from './objects.js';
+import type { KernelObject, ObjectKind } from './objects.js';
 
 /** A desired value of a node that is in a cluster. */
 type Joined = Desired & { readonly state: NodeNetworkState };
@@ -118,7 +118,17 @@ const itemKinds: ReadonlySet<ObjectKind> = new Set<ObjectKind>([
 ]);
 
 /** False: the op is on what many things have in common, or what hangs on it is lost by it. */
-export const isOfOneItem = ({ op, object }: Op): boolean => op !== 'remake' && itemKinds.has(object.kind);
+export const isOfOneItem = (op: Op): boolean =>
+  op.op !== 'remake' &&
+  itemKinds.has(op.object.kind) &&
+  ![op.object, 'was' in op && op.was].some(isLimitedPort);
+
+/** Where it listens is planned from the devices and addresses that are found, at least by one engine. */
+const isLimitedPort = (object: KernelObject | false): boolean =>
+  object !== false &&
+  object.kind === 'virtualServer' &&
+  object.frontend?.kind === 'port' &&
+  object.frontend.limitedBy !== undefined;
 
 interface OverlayPair {
   readonly before: Overlay;

@@ -1,6 +1,6 @@
 /** A node's network that changes step by step, drawn from a seed: what users, nodes and the engine do to it. */
 import assert from 'node:assert';
-import type { Ip, Mac } from '../../../../src/model/addresses.js';
+import type { Cidr, Ip, Mac } from '../../../../src/model/addresses.js';
 import { schedulers } from '../../../../src/model/balancing.js';
 import type { ServiceId, TaskId } from '../../../../src/model/ids.js';
 import type { Desired } from '../../../../src/dataplane/plan/node.js';
@@ -66,7 +66,10 @@ export function changed({ state, sandboxes }: Joined, next: () => number): Joine
       const others = desired.state.publishedPorts.filter((one) => one.publishedPort !== publishedPort);
       const serviceId = pick(['api', 'web']) as ServiceId;
       const protocol = pick(['tcp', 'udp'] as const);
-      setPorts(next() < 0.3 ? others : [...others, { serviceId, protocol, publishedPort, targetPort: 80 }]);
+      const limits =
+        next() < 0.15 ? pick([{ interfaces: ['eth0'] }, { cidrs: ['172.17.0.0/16' as Cidr] }]) : {};
+      const port = { serviceId, protocol, publishedPort, targetPort: 80, ...limits };
+      setPorts(next() < 0.3 ? others : [...others, port]);
     },
     () => setSandbox(),
     () => setSandbox(),
