@@ -37,17 +37,17 @@ async function countRules(world: World, node: string): Promise<number> {
     .filter((row) => /^(-A|\d+:|filter )/.test(row)).length;
 }
 
-/** While the administrator of node 1 has a rule in his chain. */
-async function withRule(world: World, rule: string, during: () => Promise<void>): Promise<void> {
-  const iptables = (verb: string): Promise<string> =>
-    world.cluster.run('node1', 'iptables', verb, 'SKEP-USER', ...rule.split(' '));
+/** While the administrator of node 1 has a rule in his chain. `ebpf` must have read it: packets do not pass the chain else. */
+export async function withRule(world: World, rule: string, during: () => Promise<void>): Promise<void> {
+  const iptables = async (verb: string): Promise<void> => {
+    await world.cluster.run('node1', 'iptables', verb, 'SKEP-USER', ...rule.split(' '));
+    if (world.engine === 'ebpf') await world.cluster.restart(1);
+  };
   await iptables('-A');
   try {
-    await world.cluster.restart(1);
     await during();
   } finally {
     await iptables('-D');
-    await world.cluster.restart(1);
   }
 }
 
@@ -111,7 +111,6 @@ export const ingressChecks: readonly Check[] = [
   },
   {
     name: `${manyPorts} ports of one service are programmed at once, without one rule more`,
-    verified: true,
     run: async (world) => {
       const before = await countRules(world, 'node1');
       const shape = { manyPorts };
@@ -161,7 +160,6 @@ export const ingressChecks: readonly Check[] = [
   },
   {
     name: 'what the administrator drops reaches no task, and everything else does',
-    verified: true,
     run: async (world) => {
       const { client } = world;
       const web = { host: vtepOf(1), port: ports.web };

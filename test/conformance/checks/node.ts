@@ -4,6 +4,7 @@ import type { Check } from '../check.js';
 import { answered, assertClient, assertEven, assertRefused } from '../check.js';
 import type { World } from '../world.js';
 import { nodes, ports } from '../world.js';
+import { withRule } from './ingress.js';
 import assert from 'node:assert';
 
 /** TCP and UDP from one namespace to one address, seen by tasks as from `client`; null: as from whomever. */
@@ -85,20 +86,12 @@ export const nodeChecks: readonly Check[] = [
   {
     // Its packet was tracked on its bridge before anything of ours saw it: the bridge's masquerading must pass it over.
     name: 'a local container calls a port by its own node while the administrator has rules there',
-    run: async (world) => {
-      const iptables = (verb: string): Promise<string> =>
-        world.cluster.run('node1', 'iptables', verb, ...'SKEP-USER -s 203.0.113.0/24 -j DROP'.split(' '));
-      await iptables('-A');
-      try {
-        await world.cluster.restart(1);
+    run: (world) =>
+      withRule(world, '-s 203.0.113.0/24 -j DROP', async () => {
         const answers = await world.peer('boxed').many({ host: vtepOf(1), port: ports.web }, 12);
         assertEven(answers);
         assertClient(answers, '172.17.1.2');
-      } finally {
-        await iptables('-D');
-        await world.cluster.restart(1);
-      }
-    },
+      }),
   },
   {
     name: 'a local container calls a port through another node',

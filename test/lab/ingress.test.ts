@@ -1,0 +1,152 @@
+/**
+ * Publishing as its users ask for it, with the stock docker CLI in a two-node lab: ports chosen for them, ranges, a target
+ * published twice, ports of the node itself (`mode=host`), and labels that limit where ports listen. What packets make of
+ * it is the conformance list's.
+ */
+import { beforeAll, expect, test } from 'vitest';
+import { clientAddress } from '../../src/lab/layout.js';
+import { initSwarm } from '../../src/lab/swarm.js';
+import { observeTasks } from '../../src/lab/tasks.js';
+import { eventually, TestLab } from '../support/lab.js';
+
+const cluster = new TestLab({ name: 'published', nodes: 2 });
+const nodes = ['node1', 'node2'] as const;
+const manager = 'node1';
+const deadlineMs = 60_000;
+const addressOf = (node: string): string => `192.168.60.${node.slice('node'.length)}`;
+
+beforeAll(() => initSwarm(cluster.lab, 1, () => undefined), 60_000);
+
+const docker = (words: string): Promise<string> => cluster.docker(manager, words, deadlineMs);
+const create = (words: string): Promise<string> =>
+  docker(`service create --no-resolve-image ${words} skep/whoami:lab`);
+const image = (words: string): string[] =>
+  `docker service create --detach --no-resolve-image ${words} skep/whoami:lab`.split(' ');
+
+/** What a call of a port gives: `HOSTNAME CLIENT ADDRESS`, or curl's exit code (7: refused). */
+async function call(host: string, port: number, from = 'client'): Promise<string> {
+  const argv = ['curl', '-sS', '-m', '3', `http://${host}:${port}/`];
+  const { exitCode, stdout } =
+    from === 'client' ? await cluster.lab.client(argv) : await cluster.lab.exec(from, argv);
+  return exitCode === 0 ? stdout.trim() : `exit ${exitCode}`;
+}
+const refused = 'exit 7';
+const answersTo = (client: string): RegExp => new RegExp(`^[0-9a-f]{12} ${client.replaceAll('.', '\\.')} `);
+
+const portsOf = async (service: string): Promise<string> =>
+  docker(`service ls --filter name=${service} --format {{.Ports}}`);
+
+async function expectRefused(argv: readonly string[], words: string | RegExp): Promise<void> {
+  const { exitCode, stderr } = await cluster.lab.exec(manager, argv, { deadlineMs });
+  expect({ argv, failed: exitCode !== 0 }).toEqual({ argv, failed: true });
+  expect(stderr).toMatch(words);
+}
+
+test('ports chosen by the swarm, a range, one target twice, UDP and SCTP', async () => {
+  await create(
+    '--name web --replicas 2 -p 80 -p 8010-8012:80-82 -p 8020:80 -p 8021:80 -p 5300:53/udp -p 9000:90/sctp',
+  );
+  const listed = new Set((await portsOf('web')).split(', '));
+  expect(listed).toEqual(
+    new Set([
+      '*:8010-8012->80-82/tcp',
+      '*:8020-8021->80/tcp',
+      '*:30000->80/tcp',
+      '*:5300->53/udp',
+      '*:9000->90/sctp',
+    ]),
+  );
+  for (const node of nodes)
+    for (const port of [30_000, 8010, 8020, 8021])
+      expect(await call(addressOf(node), port), `${node}:${port}`).toMatch(answersTo(clientAddress));
+  // Another service gets the next one; an update keeps what a service has.
+  await create('--name next --detach -p 80');
+  expect(await portsOf('next')).toBe('*:30001->80/tcp');
+  await docker('service rm next');
+  await docker('service update --detach --publish-add 81 web');
+  expect(await portsOf('web')).toContain('*:30000-30001->80-81/tcp');
+  await expectRefused(
+    image('--name other -p 8011:80'),
+    /port '8011' is already in use by service 'web' \(\w{25}\) as an ingress port/,
+  );
+});
+
+test('mode=host: each node answers for its own task, the engine chooses what is left open, a number once a node', async () => {
+  const host = (published: string): string => `--publish mode=host,target=80${published}`;
+  await create(
+    `--name agent --mode global ${host(',published=8090')} ${host(',published=8091')} ${host('')}`,
+  );
+  const tasks = await observeTasks(cluster.lab, manager, 'agent');
+  expect(tasks.map(({ nodeName }) => nodeName).sort()).toEqual([...nodes]);
+  const rows = await docker('service ps --format {{.Node}}={{.Ports}} agent');
+  for (const { nodeName, containerId } of tasks) {
+    const row = rows.split('\n').find((text) => text.startsWith(`${nodeName}=`)) ?? '';
+    expect(row).toContain('*:8090->80/tcp');
+    expect(row).toContain('*:8091->80/tcp');
+    const chosen = [...row.matchAll(/\*:(\d+)->80\/tcp/g)].map(([, port]) => Number(port));
+    const other = chosen.find((port) => port !== 8090 && port !== 8091) ?? 0;
+    expect(other).toBeGreaterThan(1024);
+    for (const port of [8090, 8091, other])
+      expect(await call(addressOf(nodeName), port)).toMatch(new RegExp(`^${containerId.slice(0, 12)} `));
+  }
+  // Not the mesh's: no port of the service is listed.
+  expect(await portsOf('agent')).toBe('');
+
+  await expectRefused(
+    image('--name other -p 8090:80'),
+    /port '8090' is already in use by service 'agent' \(\w{25}\) as a host-published port/,
+  );
+  await expectRefused(
+    image(`--name other ${host(',published=8020')}`),
+    /port '8020' is already in use by service 'web' \(\w{25}\) as an ingress port/,
+  );
+  await create(`--detach --name second ${host(',published=8090')}`);
+  await eventually(
+    'the second one finds no node',
+    deadlineMs,
+    () => docker('service ps --no-trunc --format {{.CurrentState}}:{{.Error}} second'),
+    (text) =>
+      expect(text).toMatch(/^Pending .*"no suitable node \(host-mode port already in use on 2 nodes\)"/),
+  );
+  await docker('service rm agent');
+  await eventually(
+    'the second one runs when the number is free',
+    deadlineMs,
+    () => observeTasks(cluster.lab, manager, 'second'),
+    (found) => expect(found).toHaveLength(1),
+  );
+  await docker('service rm second');
+});
+
+test('labels limit where ports listen, without a task being replaced', async () => {
+  const before = (await observeTasks(cluster.lab, manager, 'web')).map(({ id }) => id).sort();
+  const becomes = (label: string, check: () => Promise<void>): Promise<unknown> =>
+    docker(`service update --detach ${label} web`).then(() =>
+      eventually(
+        label,
+        deadlineMs,
+        () => check(),
+        () => undefined,
+      ),
+    );
+  const outside = (): Promise<string> => call(addressOf('node2'), 8020);
+  const inside = (): Promise<string> => call('127.0.0.1', 8020, 'node2');
+  await becomes('--label-add skep.publish.cidrs=127.0.0.0/8', async () => {
+    expect(await outside()).toBe(refused);
+    expect(await inside()).toMatch(/^[0-9a-f]{12} /);
+  });
+  await becomes('--label-rm skep.publish.cidrs --label-add skep.publish.interfaces=eth0', async () => {
+    expect(await outside()).toMatch(answersTo(clientAddress));
+    expect(await inside()).toBe(refused);
+  });
+  for (const node of nodes) expect(await cluster.run(node, ['skep', 'verify'])).not.toBe('');
+  await becomes('--label-rm skep.publish.interfaces', async () => {
+    expect(await outside()).toMatch(answersTo(clientAddress));
+    expect(await inside()).toMatch(/^[0-9a-f]{12} /);
+  });
+  expect((await observeTasks(cluster.lab, manager, 'web')).map(({ id }) => id).sort()).toEqual(before);
+  await expectRefused(
+    'docker service update --detach --label-add skep.publish.cidrs=everywhere web'.split(' '),
+    'invalid label skep.publish.cidrs="everywhere": must be 1 to 64 networks or addresses with commas between',
+  );
+});
