@@ -171,11 +171,15 @@ const toService = (item: AssignmentItems['service']): OverlayService => ({
   affinityS: item.affinityS || null,
 });
 
-const toPublishedPort = (item: AssignmentItems['publishedPort']): PublishedPort => ({
-  serviceId: item.serviceId as ServiceId,
-  protocol: item.protocol as PublishedPort['protocol'],
-  publishedPort: item.publishedPort,
-  targetPort: item.targetPort,
-  ...(item.interfaces.length > 0 && { interfaces: item.interfaces }),
-  ...(item.cidrs.length > 0 && { cidrs: item.cidrs as readonly Cidr[] }),
-});
+/** A removal has the key's fields alone. */
+function toPublishedPort(item: AssignmentItems['publishedPort']): PublishedPort {
+  const { interfaces = [], cidrs = [] } = item;
+  return {
+    serviceId: item.serviceId as ServiceId,
+    protocol: item.protocol as PublishedPort['protocol'],
+    publishedPort: item.publishedPort,
+    targetPort: item.targetPort,
+    ...(interfaces.length > 0 && { interfaces }),
+    ...(cidrs.length > 0 && { cidrs: cidrs as readonly Cidr[] }),
+  };
+}
