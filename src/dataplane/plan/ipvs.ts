@@ -21,6 +21,13 @@ import { nodeAliasCidr } from '../state.js';
 import type { PublishLimits } from '../../model/publishing.js';
 import type { BalancerPlan } from './balancing.js';
 import { acceptReplies, chainOfAdmin, jump, jumpToAdmin } from './firewall.js';
+import {
+  acceptMirrored,
+  markMirrored,
+  mirroredElement,
+  planHostLoopback,
+  planMirror,
+} from './ipvs-loopback.js';
 import type { BalancedFrontend } from './load-balancer.js';
 import { balancedPorts, balancedVips, flowIdleLimits } from './load-balancer.js';
 import {
@@ -28,6 +35,7 @@ import {
   anyMarkOfOurs,
   bridgeName,
   deviceSet,
+  loopbackSet,
   portSet,
   transitRulePriority,
   transitTable,
@@ -53,18 +61,28 @@ export const ipvsPlan: BalancerPlan = {
   planOverlay: (state, overlay) => {
     const servers = balancedVips(overlay).flatMap(dress);
     return [
-      ...(overlay.ingress ? planTransit(state, overlay) : []),
+      ...(overlay.ingress ? [...planTransit(state, overlay), ...planMirror(overlay)] : []),
       ...(servers.length > 0 ? [...balancerSettings, ...overlayChains(), ...servers] : []),
     ];
   },
   planHost: (state, ingress) => {
     const ports = balancedPorts(state, ingress);
-    const devices = new Set(ports.flatMap(({ limits }) => limits.interfaces));
+    const devices = [...new Set(ports.flatMap(({ limits }) => limits.interfaces))].sort();
     const byAddress = ports.some(({ limits }) => limits.interfaces.length === 0 && limits.cidrs.length > 0);
     return [
       ...balancerSettings,
-      ...hostChains(state.aliasRange, { devices: [...devices].sort(), byAddress }),
-      ...ports.flatMap(dress),
+      ...hostChains(state.aliasRange, { devices, byAddress }),
+      ...planHostLoopback(ingress, [
+        ...publishedProtocols.map(({ protocol, match }) => ({
+          protocol: `-p ${protocol} `,
+          set: portSet(protocol),
+          fields: match,
+        })),
+        ...[...(byAddress ? [addressSet] : []), ...(devices.includes('lo') ? [deviceSet('lo')] : [])].map(
+          (set) => ({ protocol: '', set, fields: 'dst,dst' }) as const,
+        ),
+      ]),
+      ...ports.flatMap((port) => [...dress(port), ...mirroredEntries(port, ingress)]),
     ];
   },
 };
@@ -134,6 +152,16 @@ function setEntries(frontend: Frontend, limits: PublishLimits): Pick<IpSetEntry,
   return sets.flatMap((set) =>
     [...new Set(networks)].map((network) => ({ set, element: `${network},${protocol}:${port}` })),
   );
+}
+
+/** A limited port that listens on the loopback network is known by more than its port when its calls come back mirrored. */
+function mirroredEntries({ server, open, limits }: BalancedFrontend, { own }: Overlay): KernelObject[] {
+  const { mark, frontend } = server;
+  if (!open || frontend.kind === 'vip' || frontend.limitedBy === undefined) return [];
+  if (limits.interfaces.length > 0 && !limits.interfaces.includes('lo')) return [];
+  if (limits.cidrs.length > 0 && !limits.cidrs.some((cidr) => cidrsOverlap(cidr, loopbackNetwork))) return [];
+  const element = mirroredElement(own.address, frontend.protocol, frontend.port);
+  return [{ kind: 'ipsetEntry', set: loopbackSet, element, mark }];
 }
 
 /** A network as elements of sets have it. Calls of the loopback network are allowed or not as a whole. */
@@ -214,7 +242,11 @@ export function hostChains(
     })),
   ];
   return [
-    ...limits.map(({ set }): IpSet => ({ kind: 'ipset', name: set, type: 'hash:net,port' })),
+    ...[...limits.map(({ set }) => set), ...(limits.length > 0 ? [loopbackSet] : [])].map((name): IpSet => ({
+      kind: 'ipset',
+      name,
+      type: 'hash:net,port',
+    })),
     ...publishedProtocols.map(({ protocol, type }): IpSet => ({
       kind: 'ipset',
       name: portSet(protocol),
@@ -224,7 +256,7 @@ export function hostChains(
       kind: 'chain',
       table: 'mangle',
       name: 'SKEP-INGRESS',
-      // A loopback address cannot be the source of a packet that leaves the node: see docs for 127.0.0.1.
+      // A loopback address cannot be the source of a packet that leaves the node: see ipvs-loopback.ts.
       rules: [
         '-d 127.0.0.0/8 -j RETURN',
         ...publishedProtocols.map(
@@ -234,6 +266,7 @@ export function hostChains(
         ...limits.map(
           ({ by, set }) => `${by}-m addrtype --dst-type LOCAL -j SET --map-set ${set} dst,dst --map-mark`,
         ),
+        ...(limits.length > 0 ? [markMirrored] : []),
       ],
     },
     chainOfAdmin,
@@ -241,7 +274,7 @@ export function hostChains(
       kind: 'chain',
       table: 'filter',
       name: 'SKEP-INPUT',
-      rules: [jumpToAdmin, `-m mark --mark ${anyMarkOfOurs} -j ACCEPT`, replies],
+      rules: [jumpToAdmin, `-m mark --mark ${anyMarkOfOurs} -j ACCEPT`, replies, acceptMirrored],
     },
     { kind: 'chain', table: 'filter', name: 'SKEP-FORWARD', rules: [jumpToAdmin, replies] },
     jump('mangle', 'PREROUTING', 'SKEP-INGRESS'),

@@ -21,6 +21,10 @@ export const vipSet = 'skep-vip';
 /** Of published ports that listen on some addresses only, and of those that listen on this device only: (address, port) -> mark. */
 export const addressSet = 'skep-addresses';
 export const deviceSet = (device: string): string => `skep-if-${device}`;
+/** Of limited ports that listen on the loopback network, as their calls come back from the mirror: see ipvs-loopback.ts. */
+export const loopbackSet = 'skep-loopback';
+/** As whom `ipvs` lets tasks see a node's own calls of 127.0.0.1. Link-local: it is on no network, and never leaves the tunnel. */
+export const mirrorAddress = '169.254.94.94' as Ip;
 export const isOurSet = (name: string): boolean => name.startsWith('skep-');
 export const isOurChain = (name: string): boolean => name.startsWith('SKEP-');
 /** The administrator's chain, ahead of our accepts: made by us, never filled or emptied by us. */

@@ -144,6 +144,7 @@ export const ingressChecks: readonly Check[] = [
     run: async (world) => {
       await assertOpen(world, 'boxed', '172.17.1.1', ports.byAddress);
       await assertOpen(world, 'node1', '172.17.1.1', ports.byAddress);
+      for (const host of ['127.0.0.1', '127.0.0.2']) await assertOpen(world, 'node1', host, ports.byAddress);
       for (const from of ['client', 'boxed', 'node1'])
         await assertClosed(world, from, vtepOf(1), ports.byAddress);
     },

@@ -37,6 +37,7 @@ COMMIT
 -A SKEP-INPUT -j SKEP-USER
 -A SKEP-INPUT -m mark --mark 0x5e000000/0xff000000 -j ACCEPT
 -A SKEP-INPUT -s 240.0.0.0/4 -i sk-ingress -j ACCEPT
+-A SKEP-INPUT -s 169.254.94.94/32 -i sk-ingress -j ACCEPT
 -A SKEP-USER -s 192.0.2.0/24 -j DROP
 COMMIT
 `;

@@ -211,9 +211,41 @@ describe('ipvsPlan', () => {
   });
   test('replies go to the node of their alias: a rule and a table per peer', () => {
     const cluster: ClusterOf = { ingress: true };
-    expect(lines(ipvsPlan.planOverlay(stateOf(1, cluster), overlayOf(1, cluster, ingressId), []))).toEqual([
+    const planned = lines(ipvsPlan.planOverlay(stateOf(1, cluster), overlayOf(1, cluster, ingressId), []));
+    expect(planned.filter((text) => !/^(chain|jump)/.test(text))).toEqual([
       'route 0x5e0000fc 0.0.0.0/0 via 10.0.0.252 dev br0',
       'rule 94 from 240.63.0.0/18 lookup 0x5e0000fc',
+    ]);
+  });
+
+  test("calls of 127.0.0.1 go to the mirror and come back as the mirror's, nothing else is tracked there", () => {
+    const cluster: ClusterOf = { ingress: true };
+    const [state, ingress] = [stateOf(1, cluster), overlayOf(1, cluster, ingressId)];
+    const about = (objects: readonly KernelObject[]): string[] =>
+      lines(objects).filter((text) => / (nat|raw) |169\.254\.94\.94|route_localnet/.test(text));
+    expect(about(ipvsPlan.planOverlay(state, ingress, []))).toEqual([
+      'chain raw SKEP-RAW [-s 10.0.0.251/32 -d 169.254.94.94/32 -j ACCEPT; -j CT --notrack]',
+      'chain nat SKEP-MIRROR [-s 10.0.0.251/32 -d 169.254.94.94/32 -j DNAT --to-destination 10.0.0.251]',
+      'chain nat SKEP-MIRRORED [-s 10.0.0.251/32 -d 10.0.0.251/32 -o br0 -j SNAT --to-source 169.254.94.94]',
+      'jump raw PREROUTING SKEP-RAW first',
+      'jump nat PREROUTING SKEP-MIRROR first',
+      'jump nat POSTROUTING SKEP-MIRRORED first',
+    ]);
+    const to = '-j DNAT --to-destination 169.254.94.94';
+    const set = '-d 127.0.0.0/8 -p';
+    expect(about(ipvsPlan.planHost(state, ingress, 1450, hostOf(1)))).toEqual([
+      expect.stringContaining('chain filter SKEP-INPUT'),
+      'sysctl net/ipv4/conf/sk-ingress/route_localnet = 1',
+      'neighbour sk-ingress 169.254.94.94 06:42:0a:00:00:fb',
+      'route main 169.254.94.94/32 dev sk-ingress',
+      'chain raw SKEP-RAW [-d 127.0.0.0/8 -i sk-ingress -j DROP]',
+      `chain nat SKEP-OUTPUT [${set} tcp -m set --match-set skep-tcp dst ${to}; ` +
+        `${set} udp -m set --match-set skep-udp dst ${to}; ` +
+        `${set} sctp -m set --match-set skep-sctp dst,dst ${to}]`,
+      'chain nat SKEP-POSTROUTING [-s 127.0.0.0/8 -o sk-ingress -j SNAT --to-source 10.0.0.251]',
+      'jump raw PREROUTING SKEP-RAW first',
+      'jump nat OUTPUT SKEP-OUTPUT first',
+      'jump nat POSTROUTING SKEP-POSTROUTING first',
     ]);
   });
 });
@@ -376,6 +408,7 @@ describe('where published ports listen', () => {
       );
 
   const map = '-m addrtype --dst-type LOCAL -j SET --map-set';
+  const mirrored = '-s 169.254.94.94/32 -i sk-ingress -j SET --map-set skep-loopback dst,dst --map-mark';
   test.each<[name: string, limits: ClusterOf['limits'], ipvs: string[], ebpf: string[]]>([
     ['everywhere', {}, [], []],
     [
@@ -383,7 +416,8 @@ describe('where published ports listen', () => {
       { cidrs: ['198.51.100.7/32' as Cidr] },
       [
         'ipset skep-addresses hash:net,port',
-        `chain mangle SKEP-INGRESS [… ${map} skep-addresses dst,dst --map-mark]`,
+        'ipset skep-loopback hash:net,port',
+        `chain mangle SKEP-INGRESS [… ${map} skep-addresses dst,dst --map-mark; ${mirrored}]`,
         'ipset-entry skep-addresses 198.51.100.7,tcp:8080 0x5e001f90',
       ],
       [
@@ -396,10 +430,12 @@ describe('where published ports listen', () => {
       { cidrs: ['0.0.0.0/0' as Cidr] },
       [
         'ipset skep-addresses hash:net,port',
-        `chain mangle SKEP-INGRESS [… ${map} skep-addresses dst,dst --map-mark]`,
+        'ipset skep-loopback hash:net,port',
+        `chain mangle SKEP-INGRESS [… ${map} skep-addresses dst,dst --map-mark; ${mirrored}]`,
         'ipset-entry skep-addresses 0.0.0.0/1,tcp:8080 0x5e001f90',
         'ipset-entry skep-addresses 128.0.0.0/1,tcp:8080 0x5e001f90',
         'ipset-entry skep-addresses 127.0.0.0/8,tcp:8080 0x5e001f90',
+        'ipset-entry skep-loopback 10.0.0.251,tcp:8080 0x5e001f90',
       ],
       [
         'listener 0x5e001f90 dev any address 192.168.50.1',
@@ -417,13 +453,15 @@ describe('where published ports listen', () => {
         'ipset skep-if-absent hash:net,port',
         'ipset skep-if-eth0 hash:net,port',
         'ipset skep-if-lo hash:net,port',
+        'ipset skep-loopback hash:net,port',
         `chain mangle SKEP-INGRESS [… -i absent ${map} skep-if-absent dst,dst --map-mark; ` +
-          `-i eth0 ${map} skep-if-eth0 dst,dst --map-mark; -o lo ${map} skep-if-lo dst,dst --map-mark]`,
+          `-i eth0 ${map} skep-if-eth0 dst,dst --map-mark; -o lo ${map} skep-if-lo dst,dst --map-mark; ${mirrored}]`,
         ...['lo', 'absent', 'eth0'].flatMap((device) =>
           ['0.0.0.0/1', '128.0.0.0/1'].map(
             (network) => `ipset-entry skep-if-${device} ${network},tcp:8080 0x5e001f90`,
           ),
         ),
+        'ipset-entry skep-loopback 10.0.0.251,tcp:8080 0x5e001f90',
       ],
       [
         'listener 0x5e001f90 dev lo address any',
@@ -436,7 +474,8 @@ describe('where published ports listen', () => {
       { interfaces: ['eth0'], cidrs: ['192.168.0.0/16' as Cidr] },
       [
         'ipset skep-if-eth0 hash:net,port',
-        `chain mangle SKEP-INGRESS [… -i eth0 ${map} skep-if-eth0 dst,dst --map-mark]`,
+        'ipset skep-loopback hash:net,port',
+        `chain mangle SKEP-INGRESS [… -i eth0 ${map} skep-if-eth0 dst,dst --map-mark; ${mirrored}]`,
         'ipset-entry skep-if-eth0 192.168.0.0/16,tcp:8080 0x5e001f90',
       ],
       [
