@@ -12,7 +12,7 @@ import type { DispatcherClient } from '../rpc/clients.js';
 
 /** A little more than a manager takes for its answer (dispatcher/task-barrier.ts). */
 export const silentWaitMs = 5_000;
-/** For nodes that are at work but slow, such as one on an overloaded host. */
+/** For a task that drains: nodes that are at work but slow, such as one on an overloaded host, may still balance to it. */
 export const barrierWaitMs = 20_000;
 /** Between two questions, or two looks at the dataplane, after one has failed. */
 const retryMs = 250;
@@ -64,10 +64,12 @@ export class TaskBarrier {
   async wait(taskId: TaskId, drained: boolean, signal: AbortSignal): Promise<void> {
     const { clock, log } = this.options;
     const startedMs = clock.nowMs();
+    // Who does not know of a task that starts sends it nothing: one broken node must not keep tasks from starting for long.
+    const waitMs = drained ? barrierWaitMs : silentWaitMs;
     let answeredMs = startedMs;
     while (!signal.aborted) {
       const nowMs = clock.nowMs();
-      const leftMs = Math.min(startedMs + barrierWaitMs, answeredMs + silentWaitMs) - nowMs;
+      const leftMs = Math.min(startedMs + waitMs, answeredMs + silentWaitMs) - nowMs;
       if (leftMs <= 0)
         return log.warn({ task: taskId }, 'not waiting any longer for nodes to know of the task');
       const late = new AbortController();
@@ -89,7 +91,9 @@ export class TaskBarrier {
       await this.#waiters.until(() => this.#session !== undefined, over);
       const { client, sessionId } = this.#session ?? {};
       if (!client || sessionId === undefined) return 'none';
-      const { missing, atWork } = await client.awaitAcknowledged({ sessionId, taskId, drained });
+      // The call has a deadline of its own, later than this one may be.
+      const asked = client.awaitAcknowledged({ sessionId, taskId, drained });
+      const { missing, atWork } = await Promise.race([asked, aborted(over)]);
       if (atWork) return 'at work';
       if (missing.length > 0) log.warn({ task: taskId, missing }, 'going on without nodes that are cut off');
       return 'done';
@@ -101,4 +105,12 @@ export class TaskBarrier {
       return 'none';
     }
   }
+}
+
+/** Rejects with the signal's reason. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason as Error);
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+  });
 }

@@ -67,6 +67,9 @@ test('nodes that are slow are waited for, and not for ever', async () => {
   const given = timed(barrier.wait('t1' as TaskId, true, never));
   await vi.advanceTimersByTimeAsync(60_000);
   expect(given.ms).toBe(barrierWaitMs);
+  const start = timed(barrier.wait('t1' as TaskId, false, never));
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(start.ms).toBe(silentWaitMs);
 });
 
 test('a wait that is called off ends with the reason', async () => {
