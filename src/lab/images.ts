@@ -28,7 +28,7 @@ export interface ImageArchive {
   readonly changes: readonly string[];
 }
 
-interface ImageSource {
+export interface ImageSource {
   readonly names: readonly string[];
   readonly changes: readonly string[];
   /** Programs copied with the libraries they load. */
@@ -90,7 +90,8 @@ export async function ensureImages(): Promise<ImageArchive[]> {
   return archives;
 }
 
-async function ensureImage(source: ImageSource): Promise<ImageArchive> {
+/** One archive. Throws as {@link ensureImages}. */
+export async function ensureImage(source: ImageSource): Promise<ImageArchive> {
   const { names, changes, programs, files } = source;
   for (const program of [busybox, ...programs])
     if (!existsSync(program))

@@ -1,0 +1,233 @@
+/**
+ * No request is lost whatever happens to tasks: rolling updates, scale-downs, drains of nodes, a removal, all under a mixed load
+ * through every node, with and without tasks. Each thing has services of its own, so that they can happen side by side; what a
+ * user may not do (stop the last task of a service without another) does not happen.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { ensureImage, importScript } from '../../src/lab/images.js';
+import { checkout } from '../../src/lab/lab.js';
+import type { MixedReport } from '../../src/lab/mixed-load.js';
+import { joinCommand } from '../../src/lab/swarm.js';
+import { TestLab, eventually } from '../support/lab.js';
+
+const lab = new TestLab({ name: 'test-drain', nodes: 3 });
+const manager = 'node1';
+const nodes = ['node1', 'node2', 'node3'];
+/** Its tasks never move: the services whose updates are under test must not be drained as well. */
+const settled = 'node.hostname==node1';
+const image = 'skep/graceful:test';
+const perSecond = { new: 110, kept: 110, streams: 4 };
+
+interface Wanted {
+  readonly name: string;
+  readonly replicas: number | 'global';
+  readonly constraint?: string;
+  /** Its tasks are only stopped under load, so nobody has to know when a new one is ready; checks cost what many requests do. */
+  readonly unchecked?: true;
+}
+const updated = Array.from({ length: 10 }, (_, i): Wanted => ({
+  name: `updated${i}`,
+  replicas: 2,
+  constraint: settled,
+}));
+const solos = ['solo', 'alone'].map((name): Wanted => ({ name, replicas: 1, constraint: settled }));
+const shrinking: Wanted = { name: 'shrinking', replicas: 11, constraint: settled, unchecked: true };
+const everywhere: Wanted = { name: 'everywhere', replicas: 'global' };
+const moving: Wanted = { name: 'moving', replicas: 3 };
+const removed: Wanted = { name: 'removed', replicas: 2, constraint: settled, unchecked: true };
+const services = [...updated, ...solos, shrinking, everywhere, moving, removed];
+const portOf = (name: string): number => 8000 + services.findIndex((service) => service.name === name);
+
+const startedMs = performance.now();
+const timeline: string[] = [];
+/** What was done when, for whoever has to explain a failure. */
+const note = (what: string): unknown =>
+  timeline.push(`${((performance.now() - startedMs) / 1000).toFixed(1)} s: ${what}`);
+
+const docker = (words: string, deadlineMs?: number): Promise<string> =>
+  lab.docker(manager, words, deadlineMs);
+
+async function create({ name, replicas, constraint, unchecked }: Wanted): Promise<void> {
+  const healthy = 'wget -q -O /dev/null http://127.0.0.1/';
+  const checks = [
+    '--health-cmd',
+    healthy,
+    ...'--health-interval 5s --health-timeout 20s --health-retries 10'.split(' '),
+  ];
+  await lab.run(manager, [
+    ...'docker service create --detach --no-resolve-image --name'.split(' '),
+    name,
+    ...(replicas === 'global' ? ['--mode', 'global'] : ['--replicas', String(replicas)]),
+    ...(constraint === undefined ? [] : ['--constraint', constraint]),
+    ...['--publish', `${portOf(name)}:80`],
+    ...(unchecked ? [] : checks),
+    ...'--stop-grace-period 60s --update-monitor 1s'.split(' '),
+    image,
+  ]);
+}
+
+/** Running and wanted tasks of every service. */
+const replicas = async (): Promise<Record<string, string>> => {
+  const rows = (await docker('service ls --format {{.Name}}={{.Replicas}}')).split('\n');
+  return Object.fromEntries(rows.map((row) => row.split('=') as [string, string]));
+};
+
+/** States of all updates, asked for once a second for whoever waits: each call of the CLI costs as much as many requests. */
+class UpdateStates {
+  #current: Promise<Record<string, string>> | undefined;
+
+  async next(): Promise<Record<string, string>> {
+    this.#current ??= (async () => {
+      await delay(1_000);
+      this.#current = undefined;
+      const names = [...updated, ...solos].map(({ name }) => name);
+      const format = '{{.Spec.Name}}={{with .UpdateStatus}}{{.State}}{{end}}';
+      const argv = ['docker', 'service', 'inspect', '--format', format, ...names];
+      const rows = await lab.run(manager, argv);
+      return Object.fromEntries(rows.split('\n').map((row) => row.split('=') as [string, string]));
+    })();
+    return this.#current;
+  }
+}
+const updateStates = new UpdateStates();
+
+async function update(name: string, order: 'stop-first' | 'start-first'): Promise<void> {
+  note(`${name}: ${order} update`);
+  await docker(`service update --detach --no-resolve-image --force --update-order ${order} ${name}`);
+  await eventually(`${order} update of ${name}`, 150_000, () => updateStates.next(), (states) => expect(states[name]).toBe('completed')); // prettier-ignore
+  note(`${name}: updated`);
+}
+
+async function shrink(): Promise<void> {
+  for (let count = Number(shrinking.replicas) - 1; count >= 1; count--) {
+    note(`scale ${shrinking.name} to ${count}`);
+    await docker(`service scale --detach ${shrinking.name}=${count}`);
+    await delay(4_000);
+  }
+}
+
+/** Of the tasks that are to run: those that drain are not among them. */
+const everywhereStates = async (): Promise<string[]> =>
+  (
+    await docker(`service ps --filter desired-state=running --format {{.CurrentState}} ${everywhere.name}`)
+  ).split('\n');
+
+/** Five drains: each takes a serving task of `everywhere` from its node, and those of `moving` that are there to another. */
+async function drainNodes(): Promise<void> {
+  for (const node of ['node2', 'node3', 'node2', 'node3', 'node2']) {
+    await eventually('a task on every node', 60_000, everywhereStates, (states) =>
+      expect(states.map((state) => state.split(' ')[0])).toEqual(nodes.map(() => 'Running')),
+    );
+    note(`drain ${node}`);
+    await docker(`node update --availability drain ${node}`);
+    await eventually(`${node} has nothing to run`, 20_000, () => docker(`node ps ${node} --filter desired-state=running -q`), (ids) => expect(ids).toBe('')); // prettier-ignore
+    await docker(`node update --availability active ${node}`);
+    note(`${node} is active again`);
+  }
+}
+
+class MixedLoad {
+  readonly #child;
+  readonly #lines: string[] = [];
+  readonly #heard = new Set<() => void>();
+
+  constructor() {
+    const targets = services.map(
+      ({ name }) => `${name}=${nodes.map((_, i) => `http://192.168.60.${i + 1}:${portOf(name)}/`).join(',')}`,
+    );
+    const rates = [perSecond.new, perSecond.kept, perSecond.streams].map(String);
+    const program = [process.execPath, join(checkout, 'dist/lab/mixed-load.js'), ...rates, ...targets];
+    const [command = '', ...args] = lab.lab.clientCommand(program);
+    this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    createInterface({ input: this.#child.stdout }).on('line', (line) => {
+      this.#lines.push(line);
+      for (const hear of this.#heard) hear();
+    });
+  }
+
+  /** No more requests to the service; its streams go on. */
+  async leave(name: string): Promise<void> {
+    this.#child.stdin.write(`leave ${name}\n`);
+    await eventually(`left ${name}`, 10_000, async () => this.#lines, (lines) => expect(lines).toContain(`left ${name}`)); // prettier-ignore
+  }
+
+  async end(): Promise<MixedReport> {
+    const ended = once(this.#child, 'close');
+    this.#child.stdin.end();
+    await ended;
+    return JSON.parse(this.#lines.at(-1) ?? '') as MixedReport;
+  }
+
+  stop(): void {
+    this.#child.kill('SIGKILL');
+  }
+}
+
+test('updates, scale-downs, drains and a removal under load: no request fails', async () => {
+  const archive = await ensureImage({
+    names: [image],
+    changes: ['CMD ["/usr/bin/node", "/server.mjs"]', 'ENV PATH=/bin:/usr/bin'],
+    programs: [process.execPath],
+    files: {
+      'server.mjs': readFileSync(join(import.meta.dirname, '../support/graceful-server.mjs'), 'utf8'),
+    },
+  });
+  const load = async (node: string): Promise<string> =>
+    lab.run(node, ['sh', '-c', importScript([archive])], 120_000);
+  await Promise.all(nodes.map(load));
+  await docker('swarm init --advertise-addr 192.168.60.1');
+  for (const node of nodes.slice(1)) await lab.run(node, await joinCommand(lab.lab, manager, 'worker'));
+  for (const service of services) await create(service);
+  note('services created');
+  await eventually('all tasks run', 120_000, replicas, (found) => {
+    for (const { name, replicas: wanted } of services) {
+      const count = wanted === 'global' ? nodes.length : wanted;
+      expect({ name, found: found[name] }).toEqual({ name, found: `${count}/${count}` });
+    }
+  });
+
+  note('load');
+  const loadStartedMs = performance.now();
+  const mixed = new MixedLoad();
+  const disrupt = async (): Promise<void> => {
+    await delay(3_000);
+    const stopFirst = updated.map(({ name }) => update(name, 'stop-first'));
+    const startFirst = solos.map(async ({ name }) => {
+      for (let i = 0; i < 5; i++) await update(name, 'start-first');
+    });
+    await Promise.all([...stopFirst, ...startFirst, shrink(), drainNodes()]);
+    await mixed.leave(removed.name);
+    note(`rm ${removed.name}`);
+    await docker(`service rm ${removed.name}`);
+  };
+  try {
+    const [done] = await Promise.allSettled([disrupt()]);
+    const { answered, failures, ms } = await mixed.end();
+    const offsetMs = loadStartedMs - startedMs;
+    const explained = failures.map(
+      ({ kind, url, atMs, failedMs, reason }) =>
+        `${reason}: ${kind} ${url} from ${((offsetMs + atMs) / 1000).toFixed(1)} s to ${((offsetMs + failedMs) / 1000).toFixed(1)} s`,
+    );
+    const counts: Record<string, number> = {};
+    for (const { kind, url, reason } of failures) {
+      const what = `${kind} ${url}: ${reason}`;
+      counts[what] = (counts[what] ?? 0) + 1;
+    }
+    const failed = done.status === 'rejected' || failures.length > 0;
+    if (failed)
+      console.log([...timeline, ...explained.slice(0, 50), JSON.stringify(counts, null, 1)].join('\n'));
+    console.log(JSON.stringify({ answered, ms, failures: failures.length }));
+    expect(explained).toEqual([]);
+    if (done.status === 'rejected') throw done.reason;
+    expect((answered.new + answered.kept + answered.stream) / (ms / 1000)).toBeGreaterThanOrEqual(200);
+    expect(answered.stream).toBeGreaterThanOrEqual(100);
+  } finally {
+    mixed.stop();
+  }
+}, 300_000);
