@@ -52,7 +52,7 @@ function fillBox(kernel: ModelKernel): void {
   kernel.put(`sandbox ${box}`, kernelRule, ...eths);
 }
 const eths = legs.slice(0, 2).flatMap(({ mac, address }, index): KernelObject[] => [
-  { kind: 'link', name: `eth${index}`, type: 'veth', mac, up: true },
+  { kind: 'link', name: `eth${index}`, type: 'veth', mac, mtu: 1450, up: true },
   { kind: 'address', device: `eth${index}`, address, prefixLength: 24 },
 ]);
 
