@@ -102,7 +102,7 @@ async function program(state: NodeNetworkState, isPresent = true): Promise<strin
   const scope = { kind: 'sandbox', path: container.path } as const;
   const endpoints = isPresent ? [sandboxOf(mynetId, part, container.path)] : [];
   const links = await kernel.observe(scope, [], true);
-  const plan = planSandboxScope(state, container.path, endpoints, links.objects, 1500);
+  const plan = planSandboxScope(state, container.path, endpoints, links.objects, 1550);
   const ops = planOps(plan, (await kernel.observe(scope, [], true, true)).objects);
   await kernel.apply(scope, ops);
   return ops.map(opLine);

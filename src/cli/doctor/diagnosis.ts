@@ -120,6 +120,11 @@ export const checks = {
     why: "Swarm's own ports and networks would collide with Skep's",
     mend: ['run docker -H unix:///var/run/docker.sock swarm leave --force'],
   },
+  routes: {
+    title: 'routes clear of overlays',
+    why: 'containers on an overlay cannot reach what lies behind a route into its subnet',
+    mend: [],
+  },
   etcd: {
     title: 'etcd binary',
     why: 'keeps the state of the cluster on managers',

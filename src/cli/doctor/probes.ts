@@ -8,7 +8,11 @@ import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { readHostRoutes } from '../../controlplane/agent/host-routes.js';
 import { engineClient } from '../../dataplane/plugin/engine.js';
+import { cidrsOverlap } from '../../model/addresses.js';
+import type { HostRoute } from '../../model/host-routes.js';
+import { routeText } from '../../model/host-routes.js';
 import type { BpfFindings } from './bpf-probe.js';
 import type { CheckName, Finding, Findings } from './diagnosis.js';
 
@@ -93,7 +97,7 @@ export const kernelHasModules = (): Promise<boolean> =>
     () => false,
   );
 
-type EngineCheck = 'engine' | 'engineSwarm' | 'etcd';
+type EngineCheck = 'engine' | 'engineSwarm' | 'etcd' | 'routes';
 type BpfCheck = 'bpf' | 'clsact';
 
 /** In a process with namespaces of its own: what it mounts, loads and attaches ends with it. */
@@ -117,7 +121,7 @@ const hasScheduler = (name: string): Promise<Finding> =>
     `modprobe -q ip_vs_${name}; test -d /sys/module/ip_vs_${name} || grep -qw ip_vs_${name}_init /proc/kallsyms`,
   );
 
-async function probeEngine(engine: string): Promise<Pick<Findings, 'engine' | 'engineSwarm'>> {
+async function probeEngine(engine: string): Promise<Pick<Findings, Exclude<EngineCheck, 'etcd'>>> {
   try {
     const docker = engineClient(engine);
     const { Version } = await docker.version();
@@ -126,11 +130,39 @@ async function probeEngine(engine: string): Promise<Pick<Findings, 'engine' | 'e
     return {
       engine: isSupportedEngine(Version) ? ok(Version) : missing(`${Version} is too old`),
       engineSwarm: state === 'inactive' ? ok() : missing(`it is ${state}`),
+      routes: routesFinding(await readHostRoutes(), await overlaysOf(docker)),
     };
   } catch (err) {
     const why = `${engine} does not answer: ${messageOf(err)}`;
-    return { engine: missing(why), engineSwarm: unknown('the engine does not answer') };
+    return {
+      engine: missing(why),
+      engineSwarm: unknown('the engine does not answer'),
+      routes: unknown('the engine does not answer'),
+    };
   }
+}
+
+/** Overlays that this node takes part in: the engine has a network of driver `skep` for each that a container uses. */
+async function overlaysOf(docker: ReturnType<typeof engineClient>): Promise<readonly OverlaySubnet[]> {
+  const networks = await docker.listNetworks({ filters: { driver: ['skep'] } });
+  return networks.flatMap(({ Name, IPAM }) =>
+    (IPAM?.Config ?? []).flatMap(({ Subnet }) => (Subnet ? [{ name: Name, subnet: Subnet }] : [])),
+  );
+}
+
+interface OverlaySubnet {
+  readonly name: string;
+  readonly subnet: string;
+}
+
+/** Which overlays cover a route of this host. */
+export function routesFinding(routes: readonly HostRoute[], overlays: readonly OverlaySubnet[]): Finding {
+  const covered = overlays.flatMap(({ name, subnet }) =>
+    routes
+      .filter(({ destination }) => cidrsOverlap(destination, subnet))
+      .map((route) => `${subnet} of network ${name} overlaps ${routeText(route)}`),
+  );
+  return covered.length === 0 ? ok() : missing(covered.join(', '));
 }
 
 /** 20.10 is the first with what the driver relies on. */

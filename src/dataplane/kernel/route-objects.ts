@@ -3,7 +3,6 @@
  * objects, and one op at a time. Names become indices here; an index is looked up anew after any failure, as a
  * device may have been made again under its name.
  */
-import { isIPv4 } from 'node:net';
 import type { Ip, Mac } from '../../model/addresses.js';
 import { cidrContains, normalizeCidr } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
@@ -276,7 +275,7 @@ function toLink(link: NetlinkLink, name: (index: number | null) => string): Link
     up: link.up,
     master: name(master),
     ...(link.mac ? { mac: link.mac } : {}),
-    ...(vxlan?.local && isIPv4(vxlan.local)
+    ...(vxlan?.local
       ? {
           vxlan: {
             vni: vxlan.vni as Vni,

@@ -8,7 +8,7 @@
  * the host's own namespace: a reply to this very node (or to a container behind it) that came in through another node
  * would be taken there for a packet of the node's own and be reset.
  */
-import { parseCidr } from '../../model/addresses.js';
+import { addressBits, familyOf, parseCidr } from '../../model/addresses.js';
 import type { SandboxEndpoint } from '../sandbox.js';
 import { containerEndName, portName } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
@@ -42,7 +42,7 @@ export function planOverlay(
     ...overlay.services.flatMap(({ vip }): KernelObject[] =>
       vip === undefined || overlay.ingress
         ? []
-        : [{ kind: 'address', device: bridgeName, address: vip, prefixLength: 32 }],
+        : [{ kind: 'address', device: bridgeName, address: vip, prefixLength: addressBits(familyOf(vip)) }],
     ),
     ...planNeighbors(overlay, sandboxes, state.nodeId),
     ...balancing.planOverlay(state, overlay, sandboxes),

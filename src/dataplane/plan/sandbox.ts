@@ -13,7 +13,7 @@
  * fails when it finds done what it is about to do.
  */
 import type { Cidr, Ip } from '../../model/addresses.js';
-import { cidrContains, parseCidr } from '../../model/addresses.js';
+import { addressBits, cidrContains, familyOf, parseCidr } from '../../model/addresses.js';
 import type { SandboxEndpoint } from '../sandbox.js';
 import { containerEndName } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
@@ -178,13 +178,14 @@ function planOwnVip(leg: Leg): KernelObject[] {
   const service = serviceOf(leg);
   const vip = overlay.services.find(({ id }) => id === service)?.vip;
   if (vip === undefined) return [];
-  const vipCidr = `${vip}/32` as Cidr;
+  const prefixLength = addressBits(familyOf(vip));
+  const vipCidr = `${vip}/${prefixLength}` as Cidr;
   return [
     ...replySysctls(device),
     // The VIP is held, not owned: neither answered for nor announced, that is the bridge's to do.
     { kind: 'sysctl', path: 'net/ipv4/conf/all/arp_ignore', value: '1' },
     { kind: 'sysctl', path: 'net/ipv4/conf/all/arp_announce', value: '2' },
-    { kind: 'address', device: 'lo', address: vip, prefixLength: 32 },
+    { kind: 'address', device: 'lo', address: vip, prefixLength },
     {
       kind: 'route',
       table: vipTable,
@@ -271,8 +272,8 @@ export function ownsInSandbox(
       case 'address':
         return (
           object.device === 'lo' &&
-          object.prefixLength === 32 &&
-          (routed.has(`${object.address}/32` as Cidr) ||
+          object.prefixLength === addressBits(familyOf(object.address)) &&
+          (routed.has(`${object.address}/${object.prefixLength}` as Cidr) ||
             overlays.some(({ subnet }) => cidrContains(subnet, object.address)))
         );
       default:

@@ -2,8 +2,9 @@ import assert from 'node:assert';
 import { test } from 'vitest';
 import type { Balancer, CheckName, Finding, Findings } from '../../../../src/cli/doctor/diagnosis.js';
 import { balancerOf, checks, diagnose } from '../../../../src/cli/doctor/diagnosis.js';
-import { isSupportedEngine } from '../../../../src/cli/doctor/probes.js';
+import { isSupportedEngine, routesFinding } from '../../../../src/cli/doctor/probes.js';
 import { statusLines } from '../../../../src/cli/verify.js';
+import type { Cidr } from '../../../../src/model/addresses.js';
 
 /** Everything there, but for what is named. */
 function findings(exceptions: Partial<Record<CheckName, Finding['result']>>): Findings {
@@ -126,4 +127,17 @@ test('statusLines', () => {
     lines.map((line) => line.split(/ {2,}/)[1]),
     ['ipvs', '3', 'none', '2 operations', 'none'],
   );
+});
+
+test('an overlay over a route of this host is told with both', () => {
+  const routes = [
+    { destination: '10.0.0.0/8' as Cidr, device: 'tun0' },
+    { destination: '192.0.2.0/24' as Cidr, device: 'eth0' },
+  ];
+  const found = (subnet: string): Finding => routesFinding(routes, [{ name: 'mynet', subnet }]);
+  assert.deepEqual(found('172.30.0.0/24'), { result: 'ok', detail: '' });
+  assert.deepEqual(found('10.0.1.0/24'), {
+    result: 'missing',
+    detail: '10.0.1.0/24 of network mynet overlaps 10.0.0.0/8 dev tun0',
+  });
 });
