@@ -84,8 +84,12 @@ export const connectNetwork: Handler = async (context, request) => {
   const control = context.control.attachments();
   const sent = jsonOf(body);
   const target = control && sent !== undefined ? await swarmTarget(context, request, argument) : undefined;
+  // How a container's names are resolved depends on all of its networks.
   if (!control || sent === undefined || target === undefined)
-    return passThrough(engine.socketPath, request.http, request.reply, { body });
+    return passThrough(engine.socketPath, request.http, request.reply, {
+      body,
+      beforeReply: () => settled(context),
+    });
 
   const { container, endpoint } = connectionOf(sent);
   const wanted = wantedEndpoint(argument, endpoint);

@@ -221,7 +221,7 @@ describe('connect', () => {
 
   test('to a network of the engine’s own nothing is changed', async () => {
     await connect('mine');
-    expect(done).toEqual(['engine POST /networks/mine/connect']);
+    expect(done).toEqual(['engine POST /networks/mine/connect', 'settle']);
     expect(engineBody).toEqual({ Container: 'box' });
   });
 
