@@ -41,6 +41,7 @@ function state(): NodeNetworkState {
 }
 
 beforeAll(async () => {
+  undo.defer(() => rmSync(pins, { recursive: true, force: true }));
   cluster = await MeshCluster.create({
     name,
     nodes: [1],
@@ -54,7 +55,6 @@ beforeAll(async () => {
         netnsPath: overlayPath,
       })),
   });
-  undo.defer(() => rmSync(pins, { recursive: true, force: true }));
   undo.use(cluster);
   await cluster.program(state);
   await cluster.startContainers();
