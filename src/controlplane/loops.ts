@@ -7,6 +7,7 @@ import type { Clock } from '../runtime/clock.js';
 import type { Log } from '../runtime/log.js';
 import { Trigger, runLoop } from '../runtime/loop.js';
 import { planAllocations } from './allocator/allocator.js';
+import { planKeys } from './encryption/rotation.js';
 import { planEnforcement } from './orchestrator/constraint-enforcer.js';
 import { planServices } from './orchestrator/orchestrator.js';
 import { planReaping } from './orchestrator/reaper.js';
@@ -42,6 +43,7 @@ export const controlLoops = (random: RandomSource): readonly ControlLoop[] => [
   // Swarm's: 50 ms after the last commit, at latest after 1 s.
   { name: 'scheduler', plan: planScheduling, quietMs: 50, quietMsMax: 1000 },
   { name: 'constraint enforcer', plan: planEnforcement, quietMs: 50, quietMsMax: 500 },
+  { name: 'keys', plan: (view, nowMs) => planKeys(view, nowMs, random), quietMs: 10, quietMsMax: 100 },
   // Swarm's task reaper batches for 250 ms.
   { name: 'reaper', plan: planReaping, quietMs: 250, quietMsMax: 250 },
 ];

@@ -14,7 +14,7 @@ import type { ReadLogs } from './task-logs.js';
 import { tlsInfo } from './ca/certificates.js';
 import { rotateJoinToken } from './ca/join-token.js';
 import { Engine } from './dockerd/client.js';
-import { BalancerName, lastKnown } from './node/balancer-name.js';
+import { FactsOfDataplane, lastKnown } from './node/dataplane-facts.js';
 import { HostParts } from './node/parts.js';
 import { SwarmNode } from './node/swarm-node.js';
 
@@ -28,14 +28,14 @@ async function main(stop: AbortSignal): Promise<void> {
   const random = (size: number): Uint8Array => randomBytes(size);
 
   const dataplane = new DataplaneClient(join(runDir, 'dataplane.sock'));
-  const balancer = new BalancerName({ status: (signal) => dataplane.status(signal), clock: systemClock });
+  const facts = new FactsOfDataplane({ status: (signal) => dataplane.status(signal), clock: systemClock });
 
   const parts = new HostParts({
     swarmDir: join(env['SKEP_STATE_DIR'] ?? '/var/lib/skep', 'swarm'),
     runDir,
     engine: new Engine(engineAddress),
     dataplane,
-    balancer: lastKnown(balancer.now),
+    facts: lastKnown(facts.now),
     clock: systemClock,
     random,
     log,
@@ -49,7 +49,7 @@ async function main(stop: AbortSignal): Promise<void> {
     control: node,
     engineSocket,
     readLogs,
-    balancer: balancer.now,
+    balancer: facts.balancer,
     log,
     clock: systemClock,
     random,

@@ -74,11 +74,20 @@ export interface NameService {
   retry(): boolean;
 }
 
+/** Encryption as the kernel and this node have it. */
+export interface Encryption {
+  /** Whether the kernel has ESP. */
+  has(): Promise<boolean>;
+  /** Of the keys that this node sends with. */
+  epoch(): number;
+}
+
 export interface DaemonOptions {
   readonly network: NodeNetwork;
   readonly programmer: Programmer;
   readonly balancer: Balancer;
   readonly names: NameService;
+  readonly encryption: Encryption;
   readonly docker: Docker;
   readonly clock: Clock;
   readonly log: Log;
@@ -130,7 +139,7 @@ export class Daemon {
 
   /** The agent's and the command's calls. */
   get rpcMethods(): DataplaneMethods {
-    const { network, programmer } = this.options;
+    const { network, programmer, encryption } = this.options;
     return {
       setState: (state) => network.setState(state),
       changeState: (change) => network.changeState(change),
@@ -142,7 +151,12 @@ export class Daemon {
         await Promise.all(endpointIds.map((endpointId) => programmer.waitSandbox(endpointId, signal)));
         return programmed;
       },
-      status: () => ({ ...programmer.status(), desiredRevision: network.state?.revision ?? 0 }),
+      status: async () => ({
+        ...programmer.status(),
+        desiredRevision: network.state?.revision ?? 0,
+        esp: await encryption.has(),
+        espEpoch: encryption.epoch(),
+      }),
       verify: async (repair, signal) => {
         if (!network.known)
           throw new SkepError('failedPrecondition', 'a damaged file leaves open what this node should have');

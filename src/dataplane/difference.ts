@@ -9,7 +9,7 @@ import { line } from './plan/objects.js';
 export const differenceOps = ['add', 'change', 'remake', 'delete', 'unknown'] as const;
 
 export interface Difference {
-  /** `host`, `overlay <VNI>`, or `sandbox <path>`. */
+  /** `host`, `esp` (IPsec, in the host's namespace), `overlay <VNI>`, or `sandbox <path>`. */
   readonly scope: string;
   readonly op: (typeof differenceOps)[number];
   /** The object as it should be (with `delete`: as it is), and what it is now where it is to be changed. */

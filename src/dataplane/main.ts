@@ -19,13 +19,15 @@ import { Daemon } from './daemon.js';
 import { Forwarder, hostUpstreams } from './dns/forwarder.js';
 import { DnsServer } from './dns/server.js';
 import type { BalancedScope } from './kernel/linux-kernel.js';
+import { EspSenderStore } from './esp-sender.js';
+import { EspCapability } from './kernel/esp-probe.js';
 import { LinuxKernel } from './kernel/linux-kernel.js';
 import { NodeNetwork } from './node-network.js';
 import { engineClient } from './plugin/engine.js';
 import { createPluginServer } from './plugin/server.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { createDataplaneServer, listenOnSocket } from './rpc/server.js';
-import { openEngineTableFile } from './state-file.js';
+import { openEngineTableFile, openEspSenderFile } from './state-file.js';
 import { StateLog } from './state-log.js';
 import { claimNamespace, openSocket, privateUmask } from './unix-sockets.js';
 
@@ -67,13 +69,26 @@ async function main(stop: AbortSignal): Promise<void> {
   });
   using kernel = new LinuxKernel({ engine, names: dns });
   await makeWay(kernel, pinDirectory);
-  const reconciler = new Reconciler({ kernel, clock: systemClock, log: log.child({ part: 'reconcile' }) });
+  const espSender = await EspSenderStore.load(
+    openEspSenderFile(join(stateDir, 'esp.json')),
+    bootId,
+    systemClock,
+    (err) => log.error({ err }, 'cannot read which keys this node has sent with: it begins later ones'),
+  );
+  const espCapability = new EspCapability(systemClock, log);
+  const reconciler = new Reconciler({
+    kernel,
+    clock: systemClock,
+    log: log.child({ part: 'reconcile' }),
+    espSender,
+  });
   const docker = engineClient(env['SKEP_ENGINE'] ?? 'unix:///var/run/docker.sock');
   const daemon = new Daemon({
     network,
     programmer: reconciler,
     balancer: balancerOf(kernel),
     names: nameServiceOf(dns),
+    encryption: { has: () => espCapability.has(), epoch: () => espSender.current.epoch },
     docker,
     clock: systemClock,
     log,

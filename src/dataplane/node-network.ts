@@ -123,6 +123,8 @@ export class NodeNetwork {
   async changeState(message: unknown): Promise<void> {
     await this.#write(async () => {
       const held = this.#state;
+      if (held?.encryptionKeys === null && held.overlays.some(({ encrypted }) => encrypted))
+        throw new SkepError('failedPrecondition', 'the state held is without its keys: the whole is needed');
       const { change, state } = this.#changes.parse(message, held);
       if (held === null || change.revision === held.revision) return;
       await this.stateLog.append(change, state);

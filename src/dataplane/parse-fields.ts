@@ -71,6 +71,20 @@ export class Fields {
       : refuse(this.at(key), `expected true or false, got ${show(value)}`);
   }
 
+  /** Absent and null mean "not given". */
+  optionalBoolean(key: string): boolean | undefined {
+    const value = this.raw(key);
+    return value === undefined || value === null ? undefined : this.boolean(key);
+  }
+
+  /** What must not be shown is not part of the refusal. */
+  octets(key: string, length: number): Uint8Array {
+    const value = this.raw(key);
+    return value instanceof Uint8Array && value.length === length
+      ? value
+      : refuse(this.at(key), `expected ${length} octets`);
+  }
+
   integer(key: string, min: number, max: number): number {
     const value = this.raw(key);
     if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < min || value > max)

@@ -17,15 +17,27 @@ import {
   mtuBytesMin,
   vniMax,
 } from '../model/network-laws.js';
+import { SecretBytes } from '../model/secret-bytes.js';
 import { endpointKey, inOrder, serviceKey } from './state-change.js';
 import { publishedPortKey } from './state.js';
-import type { Endpoint, NodeNetworkState, Overlay, OverlayService, Peer, PublishedPort } from './state.js';
+import type {
+  EncryptionKey,
+  Endpoint,
+  NodeNetworkState,
+  Overlay,
+  OverlayService,
+  Peer,
+  PublishedPort,
+} from './state.js';
 
 const portMax = 65_535;
+/** Of a cluster's key; longer than those derived from it. */
+export const encryptionKeyBytes = 32;
 
 /** Message of proto/dataplane.proto: as the value, but proto3 has no absent text or number, so a dnsrr service's VIP is '',
  * no affinity and no MTU are 0. */
-export type NodeNetworkStateMessage = Omit<NodeNetworkState, 'overlays'> & {
+export type NodeNetworkStateMessage = Omit<NodeNetworkState, 'overlays' | 'encryptionKeys'> & {
+  readonly encryptionKeys: readonly (Omit<EncryptionKey, 'key'> & { readonly key: Buffer })[];
   readonly overlays: readonly (Omit<Overlay, 'services' | 'underlayMtuBytes'> & {
     readonly underlayMtuBytes: number;
     readonly services: readonly ServiceMessage[];
@@ -46,6 +58,7 @@ export function parseNodeNetworkState(value: unknown): NodeNetworkState {
     'aliasRange',
     'overlays',
     'publishedPorts',
+    'encryptionKeys',
   ]);
   const nodeId = fields.id('nodeId') as NodeId;
   const vtep = fields.ip('vtep');
@@ -73,6 +86,7 @@ export function parseNodeNetworkState(value: unknown): NodeNetworkState {
     aliasRange: parseAliasRange(fields),
     overlays,
     publishedPorts: inOrder(publishedPorts, publishedPortKey),
+    encryptionKeys: parseEncryptionKeys(fields),
   };
 }
 
@@ -84,6 +98,7 @@ export const toStateMessage = (state: NodeNetworkState): NodeNetworkStateMessage
     underlayMtuBytes: overlay.underlayMtuBytes ?? 0,
     services: overlay.services.map(toServiceMessage),
   })),
+  encryptionKeys: (state.encryptionKeys ?? []).map((item) => ({ ...item, key: item.key.reveal() })),
 });
 
 export const toServiceMessage = (service: OverlayService): ServiceMessage => ({
@@ -91,6 +106,21 @@ export const toServiceMessage = (service: OverlayService): ServiceMessage => ({
   vip: service.vip ?? '',
   affinityS: service.affinityS ?? 0,
 });
+
+/** Null where there are none to be had, in a file. */
+function parseEncryptionKeys(fields: Fields): EncryptionKey[] | null {
+  if (fields.raw('encryptionKeys') === undefined) return null;
+  const sequences = new Unique<number>();
+  const senders = new Unique<boolean>();
+  return fields.list('encryptionKeys', (item, path) => {
+    const read = new Fields(item, path, ['sequence', 'sends', 'key']);
+    const sequence = read.integer('sequence', 1, 2 ** 32 - 1);
+    sequences.take(sequence, `${path}.sequence`);
+    const sends = read.boolean('sends');
+    if (sends) senders.take(sends, `${path}.sends`);
+    return { sequence, sends, key: new SecretBytes(read.octets('key', encryptionKeyBytes)) };
+  });
+}
 
 function parseAliasRange(fields: Fields): Cidr {
   const range = fields.cidr('aliasRange');
@@ -120,6 +150,7 @@ function parseOverlay(value: unknown, path: string, nodeId: NodeId, vtep: Ip): O
     'endpoints',
     'services',
     'underlayMtuBytes',
+    'encrypted',
   ]);
   const subnet = fields.cidr('subnet');
   const gateway = inSubnet(subnet, fields.ip('gateway'), fields.at('gateway'));
@@ -147,6 +178,7 @@ function parseOverlay(value: unknown, path: string, nodeId: NodeId, vtep: Ip): O
     gateway,
     ingress,
     internal: fields.boolean('internal'),
+    encrypted: fields.optionalBoolean('encrypted') ?? false,
     own,
     peers: fields.list('peers', (item, itemPath) => {
       const peer = parsePeer(item, itemPath, owners);
@@ -189,10 +221,11 @@ function takeAddressAndMac(fields: Fields, owners: Owners): { address: Ip; mac: 
 }
 
 function parsePeer(value: unknown, path: string, owners: Owners): Peer {
-  const fields = new Fields(value, path, ['nodeId', 'vtep', 'address', 'mac']);
+  const fields = new Fields(value, path, ['nodeId', 'vtep', 'address', 'mac', 'espEpoch']);
   return {
     nodeId: fields.id('nodeId') as NodeId,
     vtep: fields.ip('vtep'),
+    espEpoch: fields.optionalInteger('espEpoch', 1, 2 ** 32 - 1) ?? 0,
     ...takeAddressAndMac(fields, owners),
   };
 }

@@ -17,6 +17,9 @@ export function shareState(held: NodeNetworkState | null, next: NodeNetworkState
       next.overlays.map((overlay) => shareOverlay(overlays.get(overlay.id), overlay)),
     ),
     publishedPorts: shareItems(held.publishedPorts, next.publishedPorts, publishedPortKey),
+    encryptionKeys:
+      next.encryptionKeys &&
+      shareItems(held.encryptionKeys ?? [], next.encryptionKeys, ({ sequence }) => String(sequence)),
   };
   return isDeepStrictEqual(held, shared) ? held : shared;
 }

@@ -1,6 +1,7 @@
 /**
  * The files under <state dir>/dataplane that let skep-dataplane restore the kernel with nobody to ask: state.json with its log
- * (the last NodeNetworkState, see state-log.ts) and endpoints.json (what the engine told us through the plugin). Values are
+ * (the last NodeNetworkState but for its keys, see state-log.ts), endpoints.json (what the engine told us through the plugin)
+ * and esp.json (which keys this node has sent with). Values are
  * written whole and atomically, 0600. A damaged file is an error the caller must answer by touching nothing: what the kernel
  * holds is then worth more than what the file says.
  */
@@ -9,6 +10,7 @@ import { OutsideError, SkepError } from '../model/errors.js';
 import type { NetworkId } from '../model/ids.js';
 import { writeFileAtomic } from '../runtime/atomic-file.js';
 import { Fields, Unique } from './parse-fields.js';
+import type { EspDirection, EspSender } from './plan/esp.js';
 import type { SandboxEndpoint } from './sandbox.js';
 
 /** The file exists and cannot be believed. */
@@ -85,6 +87,31 @@ export interface EngineTable {
   readonly networks: readonly EngineNetwork[];
   readonly endpoints: readonly EngineEndpoint[];
 }
+
+/** What this node has sent ESP with, and in which boot of its kernel. */
+export interface EspSenderOfBoot extends EspSender {
+  readonly bootId: string;
+}
+
+export type EspSenderFile = ValueFile<EspSenderOfBoot>;
+
+/** esp.json. */
+export const openEspSenderFile = (path: string): EspSenderFile =>
+  new ValueFile(
+    path,
+    (fields): EspSenderOfBoot => ({
+      bootId: fields.string('bootId'),
+      epoch: fields.integer('epoch', 1, 2 ** 32 - 1),
+      made: fields.list('made', (item, itemPath): EspDirection => {
+        const direction = new Fields(item, itemPath, ['sequence', 'destination']);
+        return {
+          sequence: direction.integer('sequence', 1, 2 ** 32 - 1),
+          destination: direction.ip('destination'),
+        };
+      }),
+    }),
+    (sender) => sender,
+  );
 
 export type EngineTableFile = ValueFile<EngineTable>;
 

@@ -35,7 +35,8 @@ export class StateLog {
     this.#value = new ValueFile(
       path,
       (fields) => parseNodeNetworkState(fields.raw('state')),
-      (state) => ({ revision: state.revision, state }),
+      // Without the keys of encrypted overlays: those are had from a manager, and till then from the kernel.
+      ({ encryptionKeys: _, ...state }) => ({ revision: state.revision, state }),
     );
   }
 

@@ -9,6 +9,7 @@ import { addressBits, familyOf, hostPart, ipToNumber, numberToIp, parseCidr } fr
 import type { Scheduler } from '../model/balancing.js';
 import { aliasPartBits, hostPartBitsMax } from '../model/network-laws.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../model/ids.js';
+import type { SecretBytes } from '../model/secret-bytes.js';
 
 export interface NodeNetworkState {
   /** Manager's store revision that this value reflects. Never goes back within one cluster. */
@@ -21,6 +22,20 @@ export interface NodeNetworkState {
   readonly aliasRange: Cidr;
   readonly overlays: readonly Overlay[];
   readonly publishedPorts: readonly PublishedPort[];
+  /**
+   * Keys of encrypted overlays, none of them where the manager withholds them. Never on disk: null in a state that was read
+   * from there, and what the kernel holds then stands.
+   */
+  readonly encryptionKeys: readonly EncryptionKey[] | null;
+}
+
+/** A key of the cluster, which those of each pair of nodes are derived from. All keys given receive. */
+export interface EncryptionKey {
+  /** Counts the keys of a cluster, from 1. */
+  readonly sequence: number;
+  /** The one that nodes send with. */
+  readonly sends: boolean;
+  readonly key: SecretBytes;
 }
 
 /** One overlay network on this node. */
@@ -32,6 +47,8 @@ export interface Overlay {
   readonly gateway: Ip;
   readonly ingress: boolean;
   readonly internal: boolean;
+  /** Its VXLAN packets leave and enter nodes as ESP only. */
+  readonly encrypted: boolean;
   /** This node's own address there: the bridge's, the DNS server's and, on ingress, the way back of the mesh. */
   readonly own: { readonly address: Ip; readonly mac: Mac };
   /** The other nodes that take part. */
@@ -48,6 +65,8 @@ export interface Peer {
   readonly vtep: Ip;
   readonly address: Ip;
   readonly mac: Mac;
+  /** Of the keys that it sends with, see plan/esp.ts; 0: not known. */
+  readonly espEpoch: number;
 }
 
 export interface Endpoint {

@@ -33,9 +33,17 @@ const labelPrefix = 'skep.lb.';
 
 /** An engine's labels (`key=value`) with the balancer's among them; undefined: as they are. */
 export const withBalancer = (labels: readonly string[], balancer: string | undefined): readonly string[] =>
-  balancer === undefined
+  withEngineLabel(labels, balancerLabel, balancer);
+
+/** An engine's labels (`key=value`) with one of Skep's own; undefined: as they are. */
+export const withEngineLabel = (
+  labels: readonly string[],
+  name: string,
+  value: string | undefined,
+): readonly string[] =>
+  value === undefined
     ? labels
-    : [...labels.filter((label) => !label.startsWith(`${balancerLabel}=`)), `${balancerLabel}=${balancer}`];
+    : [...labels.filter((label) => !label.startsWith(`${name}=`)), `${name}=${value}`];
 
 interface LabelLaw {
   /** Undefined: the text means nothing. */

@@ -46,6 +46,25 @@ export interface Cluster extends Meta {
   readonly subnetSize: number;
   /** VXLAN's UDP port. */
   readonly dataPathPort: number;
+  /** Absent until there is an encrypted network. */
+  readonly encryption?: ClusterEncryption;
+}
+
+/** Keys of encrypted networks: made by the leader, sealed at rest like everything in the store. */
+export interface ClusterEncryption {
+  /** Oldest first; empty while there is no encrypted network. All of them are received with. */
+  readonly keys: readonly ClusterKey[];
+  /** Sequence number of the key that nodes send with. */
+  readonly sends: number;
+  /** When that began. */
+  readonly sendsSinceMs: number;
+}
+
+export interface ClusterKey {
+  /** Counts the cluster's keys, from 1; never given twice. */
+  readonly sequence: number;
+  /** Base64 of 32 octets. */
+  readonly key: string;
 }
 
 export type NodeRole = 'worker' | 'manager';
@@ -93,6 +112,8 @@ export interface Node extends Meta {
   };
   /** Where peers send VXLAN to. Set when the node registers. */
   readonly dataPathAddr?: Ip;
+  /** Of the keys that the node sends ESP with (dataplane/plan/esp.ts). Absent: it never said. */
+  readonly espEpoch?: number;
   /** This node's own address on each overlay it takes part in (always on ingress), by the allocator. */
   readonly attachments: readonly NodeAttachment[];
 }

@@ -31,7 +31,7 @@ let swarmDir: string;
 
 const newAgent = (): Agent =>
   startAgent({
-    balancer: async () => undefined,
+    facts: async () => undefined,
     nodeId,
     engine: dockerd.engine,
     dataplane: { setState: async () => undefined, waitProgrammed: async () => undefined },

@@ -102,6 +102,7 @@ function start() {
         await waiters.until(() => !held.has(taskId), signal);
       },
     },
+    hasEsp: () => true,
     clock: systemClock,
     log,
   });

@@ -23,6 +23,7 @@ const noNetwork: TaskNetwork = {
   endpointsProgrammed: async () => undefined,
   sandboxProgrammed: none,
   drained: none,
+  requireEsp: none,
 };
 
 /** A worker and its events, as the agent wires them, and what it reported. */

@@ -97,10 +97,16 @@ function stateOf(self: number, tasks: readonly Task[]): NodeNetworkState {
       gateway: '10.0.1.1' as Ip,
       ingress: false,
       internal: false,
+      encrypted: false,
       own: own(self, network),
       peers: nodes
         .filter((node) => node !== self)
-        .map((node) => ({ nodeId: `node${node}` as NodeId, vtep: vteps[node] as Ip, ...own(node, network) })),
+        .map((node) => ({
+          nodeId: `node${node}` as NodeId,
+          vtep: vteps[node] as Ip,
+          ...own(node, network),
+          espEpoch: 0,
+        })),
       endpoints: tasks
         .filter((task) => task.network === network)
         .map((task) => ({
@@ -119,6 +125,7 @@ function stateOf(self: number, tasks: readonly Task[]): NodeNetworkState {
       underlayMtuBytes: null,
     })),
     publishedPorts: [],
+    encryptionKeys: [],
   };
 }
 

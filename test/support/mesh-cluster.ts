@@ -16,7 +16,8 @@ import type { DnsServer } from '../../src/dataplane/dns/server.js';
 import { LinuxKernel } from '../../src/dataplane/kernel/linux-kernel.js';
 import type { Desired } from '../../src/dataplane/plan/node.js';
 import { native } from '../../src/dataplane/native.js';
-import { Reconciler } from '../../src/dataplane/reconcile/reconciler.js';
+import type { EspSenderRecord } from '../../src/dataplane/reconcile/reconciler.js';
+import { Reconciler, unkeptSender } from '../../src/dataplane/reconcile/reconciler.js';
 import type { SandboxEndpoint } from '../../src/dataplane/sandbox.js';
 import { containerEndName } from '../../src/dataplane/sandbox.js';
 import type { NodeNetworkState } from '../../src/dataplane/state.js';
@@ -61,6 +62,8 @@ export class MeshCluster implements AsyncDisposable {
   readonly #daemons = new Map<number, Daemon>();
   readonly #desired = new Map<number, Desired>();
   readonly #names = new Map<number, DnsServer>();
+  /** What a node's daemons keep on disk. */
+  readonly #espSenders = new Map<number, EspSenderRecord>();
   readonly #undo = new CleanupStack();
 
   private constructor(private readonly options: MeshClusterOptions) {}
@@ -258,10 +261,13 @@ export class MeshCluster implements AsyncDisposable {
   #start(node: number): void {
     const kernel = this.#open(node);
     const log = pino({ level: process.env['SKEP_LOG'] ?? 'silent' }).child({ node });
+    const espSender = this.#espSenders.get(node) ?? unkeptSender(Date.now());
+    this.#espSenders.set(node, espSender);
     const reconciler = new Reconciler({
       kernel,
       clock: systemClock,
       log,
+      espSender,
       // Looks that nothing asks for cost seconds in a slow guest; a daemon's first pass and `verify` look at everything.
       resyncMs: 3_600_000,
       freshMs: 3_600_000,

@@ -9,7 +9,7 @@ import ts from 'typescript';
 const root = join(import.meta.dirname, '../..');
 const sources = [
   ...['src/model', 'src/runtime', 'src/dataplane'],
-  ...['test/conformance', 'test/support', 'test/unit/dataplane/plan'],
+  ...['test/conformance', 'test/support', 'test/uml/guest', 'test/unit/dataplane/plan'],
   'bench/engines',
 ];
 

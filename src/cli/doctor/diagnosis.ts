@@ -110,6 +110,12 @@ export const checks = {
     why: 'lead containers to the name service, and keep one that floods from the others',
     mend: ['kernel', 'module xt_limit', 'module xt_nat'],
   },
+  esp: {
+    title: 'ESP with AES-GCM (esp4)',
+    why: 'encrypted networks need it',
+    mend: ['kernel', 'module esp4'],
+    optional: true,
+  },
   engine: {
     title: 'Docker Engine 20.10 or later',
     why: 'runs the containers',
@@ -138,6 +144,8 @@ export const checks = {
     readonly mend: readonly Remedy[];
     /** The balancer engine that needs it; absent: all hosts do. */
     readonly engine?: EngineName;
+    /** Without it a host is sound, and only some of what users may ask for is refused there. */
+    readonly optional?: true;
   }
 >;
 
@@ -174,16 +182,22 @@ const sayings: Readonly<Record<Balancer['from'], string>> = {
 
 const engineOf = (name: CheckName): EngineName | undefined =>
   (checks[name] as { readonly engine?: EngineName }).engine;
+const isOptional = (name: CheckName): boolean => 'optional' in checks[name];
 
 /** @param hasModules whether the running kernel can load modules; else a missing capability needs another kernel */
 export function diagnose(findings: Findings, hasModules: boolean, balancer: Balancer): Diagnosis {
   const names = Object.keys(checks) as CheckName[];
   const width = Math.max(...names.map((name) => checks[name].title.length));
-  const isNeeded = (name: CheckName): boolean => (engineOf(name) ?? balancer.name) === balancer.name;
+  const isNeeded = (name: CheckName): boolean =>
+    (engineOf(name) ?? balancer.name) === balancer.name && !isOptional(name);
   const bad = names.filter((name) => findings[name].result !== 'ok' && isNeeded(name));
   const lines = names.map((name) => {
     const { result, detail } = findings[name];
     const { title, why } = checks[name];
+    if (result !== 'ok' && isOptional(name)) {
+      const mend = optionalMend(name, hasModules);
+      return `unneeded ${title.padEnd(width)}  ${result}, but ${why}; to have it: ${mend}`;
+    }
     if (result !== 'ok' && !isNeeded(name))
       return `unneeded ${title.padEnd(width)}  ${result}, and only the engine ${engineOf(name)} needs it`;
     const rest = result === 'ok' ? detail : [why, detail].filter(Boolean).join('; ');
@@ -195,6 +209,14 @@ export function diagnose(findings: Findings, hasModules: boolean, balancer: Bala
     command: mendingCommand(bad, findings, hasModules),
   };
 }
+
+/** What would bring an optional check, in the words of {@link mendingCommand}. */
+const optionalMend = (name: CheckName, hasModules: boolean): string => {
+  const modules = (checks[name].mend as readonly Remedy[]).flatMap((remedy) =>
+    remedy.startsWith('module ') ? [remedy.slice('module '.length)] : [],
+  );
+  return hasModules ? `modprobe -a ${modules.join(' ')}` : 'a kernel that has it';
+};
 
 function mendingCommand(bad: readonly CheckName[], findings: Findings, hasModules: boolean): string | null {
   if (findings.root.result !== 'ok') return 'sudo skep doctor';

@@ -45,6 +45,11 @@ export async function probeHost(engine: string): Promise<Findings> {
     ipSetHashIp: () => needing('ipset', 'ipset create skep-probe hash:ip skbinfo'),
     ipSetBitmapPort: () => needing('ipset', 'ipset create skep-probe bitmap:port range 1-65535 skbinfo'),
     ipSetHashNetPort: () => needing('ipset', 'ipset create skep-probe hash:net,port skbinfo'),
+    esp: () =>
+      needing(
+        'ip',
+        `ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 256 mode transport aead 'rfc4106(gcm(aes))' 0x${'0'.repeat(40)} 128`,
+      ),
     iptablesRestore: () => command('iptables-restore'),
     xtSet: async () => {
       const set = await needing('ipset', 'true');

@@ -1,5 +1,6 @@
 /** A node's agent, wired: the session with the managers, the worker with its tasks, the network handed to the dataplane. */
 import type { ChannelCredentials, ChannelOptions } from '@grpc/grpc-js';
+import { espLabel } from '../../model/encryption.js';
 import type { NodeId, RandomSource } from '../../model/ids.js';
 import { atLeast } from '../../model/task-state.js';
 import type { Clock } from '../../runtime/clock.js';
@@ -12,6 +13,7 @@ import { readHostRoutes } from './host-routes.js';
 import { NetworkAttachments } from './attachments.js';
 import { LocalNetworks } from './local-networks.js';
 import { engineTaskLogs, LogPublisher } from './log-publisher.js';
+import type { DataplaneFacts } from './node-description.js';
 import { describeNode } from './node-description.js';
 import type { Dataplane } from './node-network.js';
 import { NodeNetwork } from './node-network.js';
@@ -26,8 +28,8 @@ export interface AgentOptions {
   readonly nodeId: NodeId;
   readonly engine: Engine;
   readonly dataplane: Dataplane;
-  /** Name of the balancer engine; undefined: not known (yet). */
-  readonly balancer: () => Promise<string | undefined>;
+  /** What the dataplane says of this host; undefined: not known (yet). */
+  readonly facts: () => Promise<DataplaneFacts | undefined>;
   /** Asked for before each session. */
   readonly credentials: () => ChannelCredentials;
   /** Over the defaults of rpc/clients.ts, e.g. the server name to expect. */
@@ -62,23 +64,24 @@ export interface Agent {
 }
 
 export function startAgent(options: AgentOptions): Agent {
-  const { nodeId, engine, dataplane, balancer, clock } = options;
+  const { nodeId, engine, dataplane, facts, clock } = options;
   const log = options.log.child({ part: 'agent' });
   const common = { clock, log };
   const stop = new AbortController();
 
   const events = new ContainerEvents(engine, common);
+  let description: WireNodeDescription | undefined;
+  // Assignments come only within a session, and a session begins with a description.
+  const hasEsp = (): boolean => description?.engineLabels[espLabel] !== 'false';
   const barrier = new TaskBarrier({
     programmedPast: (revision, signal) => network.programmedPast(revision, signal),
     ...common,
   });
-  const network: NodeNetwork = new NodeNetwork({ dataplane, barrier, ...common });
+  const network: NodeNetwork = new NodeNetwork({ dataplane, barrier, hasEsp, ...common });
   const localNetworks = new LocalNetworks(engine, log);
   const reporter = new StatusReporter(common);
-  let description: WireNodeDescription | undefined;
   const describe = async (): Promise<WireNodeDescription> =>
-    (description = describeNode(await engine.info(), await readHostRoutes(), await balancer()));
-  // Assignments come only within a session, and a session begins with a description.
+    (description = describeNode(await engine.info(), await readHostRoutes(), await facts()));
   const node = () => ({
     id: nodeId,
     hostname: description?.hostname ?? '',

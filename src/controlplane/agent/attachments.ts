@@ -49,7 +49,7 @@ export interface AttachmentCalls {
 export interface NetworkAttachmentsOptions {
   readonly engine: Pick<Engine, 'container' | 'connectedContainers' | 'listNetworks' | 'disconnectNetwork'>;
   readonly events: Pick<ContainerEvents, 'watchAll'>;
-  readonly network: Pick<NodeNetwork, 'overlays' | 'knownOverlays'>;
+  readonly network: Pick<NodeNetwork, 'overlays' | 'knownOverlays' | 'requireEsp'>;
   readonly localNetworks: Pick<LocalNetworks, 'hold' | 'release' | 'ensure'>;
   /** The host's nameservers, as the engine reads them; by default from its files. */
   readonly hostNameservers?: () => Promise<readonly string[]>;
@@ -131,6 +131,7 @@ export class NetworkAttachments implements AttachControl {
       const overlays = await network.overlays([networkId], attachWaitMs, limit);
       const overlay = overlays?.get(networkId);
       if (!overlay) throw new SkepError('deadlineExceeded', waitedInVain);
+      network.requireEsp(overlay);
       const engineNetworkId = await localNetworks.ensure(overlay);
       const { ownAddress } = overlay;
       return { attachmentId: held, networkId, networkName, address, ownAddress, engineNetworkId };

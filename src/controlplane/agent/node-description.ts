@@ -1,19 +1,31 @@
 /** This host as it describes itself to the managers. Pure. */
-import { withBalancer } from '../../model/balancing.js';
+import { withBalancer, withEngineLabel } from '../../model/balancing.js';
+import { espLabel } from '../../model/encryption.js';
 import type { HostRoute } from '../../model/host-routes.js';
 import type { EngineInfo } from '../dockerd/client.js';
 import type { WireNodeDescription } from '../rpc/messages.js';
 
+/** What this host's dataplane says of it. */
+export interface DataplaneFacts {
+  /** Name of the balancer engine. */
+  readonly balancer: string;
+  /** Whether the kernel can encrypt networks. */
+  readonly esp: boolean;
+  /** Of the keys that this node sends with. */
+  readonly espEpoch: number;
+}
+
 /**
  * From the engine's `/info`. Labels and plugins are ordered, so that equal hosts give equal values.
  * @param routes see host-routes.ts
- * @param balancer name of the balancer engine, which the engine's labels then tell; undefined: not known
+ * @param facts of the dataplane, which the engine's labels then tell; undefined: not known
  */
 export function describeNode(
   info: EngineInfo,
   routes: readonly HostRoute[],
-  balancer?: string,
+  facts?: DataplaneFacts,
 ): WireNodeDescription {
+  const labels = withBalancer(info.Labels ?? [], facts?.balancer);
   const plugins = (['Log', 'Network', 'Volume'] as const).flatMap((type) =>
     [...(info.Plugins?.[type] ?? [])].sort().map((name) => ({ type, name })),
   );
@@ -25,12 +37,13 @@ export function describeNode(
     memoryBytes: info.MemTotal,
     engineVersion: info.ServerVersion,
     engineLabels: Object.fromEntries(
-      withBalancer(info.Labels ?? [], balancer)
+      withEngineLabel(labels, espLabel, facts && String(facts.esp))
         .map(splitLabel)
         .sort(),
     ),
     plugins,
     routes,
+    espEpoch: facts?.espEpoch ?? 0,
   };
 }
 

@@ -4,7 +4,8 @@
  * endpoint to be programmed, its endpoint to have stopped serving.
  */
 import type { TaskId } from '../../model/ids.js';
-import { OutsideError } from '../../model/errors.js';
+import { isEncrypted, refusalWithoutEsp } from '../../model/encryption.js';
+import { OutsideError, SkepError } from '../../model/errors.js';
 import { shareState } from '../../dataplane/share-state.js';
 import type { NodeNetworkState } from '../../dataplane/state.js';
 import type { Clock } from '../../runtime/clock.js';
@@ -34,6 +35,8 @@ export interface TaskNetwork {
     waitMs: number,
     signal: AbortSignal,
   ): Promise<ReadonlyMap<string, AssignmentItems['overlay']> | null>;
+  /** Throws `failedPrecondition`, for good, where this node's kernel cannot have the network. */
+  requireEsp(overlay: AssignmentItems['overlay']): void;
   /** Resolves once the task's endpoints on `networkIds` are programmed in this node's kernel, and in those of all nodes that answer. */
   endpointsProgrammed(taskId: TaskId, networkIds: readonly string[], signal: AbortSignal): Promise<void>;
   /** Resolves once the running task's sandboxes are programmed. */
@@ -45,6 +48,8 @@ export interface TaskNetwork {
 export interface NodeNetworkOptions {
   readonly dataplane: Dataplane;
   readonly barrier: Pick<TaskBarrier, 'wait'>;
+  /** Whether this node's kernel can encrypt networks. */
+  readonly hasEsp: () => boolean;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -81,7 +86,7 @@ export class NodeNetwork implements TaskNetwork {
     const before = this.#state;
     const changed = before && changes && changeNodeNetworkState(before, changes, this.#revision);
     if (changed) return changed;
-    const state = assembleNodeNetworkState(this.#assignments, this.#revision);
+    const state = assembleNodeNetworkState(this.#programmable(), this.#revision);
     return state && shareState(before ?? null, state);
   }
 
@@ -93,6 +98,20 @@ export class NodeNetwork implements TaskNetwork {
     if (this.#state !== undefined) return;
     this.#recalled = new Map(overlays.map((overlay) => [overlay.id, overlay]));
     this.#waiters.check();
+  }
+
+  /** Without the encrypted networks where they cannot be had: the tasks on them are refused, and the rest goes on. */
+  #programmable(): Assignments {
+    if (this.options.hasEsp()) return this.#assignments;
+    return new Map(
+      [...this.#assignments].filter(([, { kind, item }]) => kind !== 'overlay' || !isEncrypted(item)),
+    );
+  }
+
+  /** Throws `failedPrecondition`, for good, where this node's kernel cannot have the network. */
+  requireEsp(overlay: AssignmentItems['overlay']): void {
+    if (isEncrypted(overlay) && !this.options.hasEsp())
+      throw new SkepError('failedPrecondition', refusalWithoutEsp(overlay.name));
   }
 
   /** Overlays this node takes part in, by id. */

@@ -4,8 +4,11 @@ import type { Scheduler } from '../../model/balancing.js';
 import { defaultScheduler, defaultWeight } from '../../model/balancing.js';
 import { defaultAliasRange } from '../../model/network-laws.js';
 import { mtuOption } from '../../model/network-options.js';
+import { isEncrypted } from '../../model/encryption.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../model/ids.js';
+import { SecretBytes } from '../../model/secret-bytes.js';
 import type {
+  EncryptionKey,
   Endpoint,
   NodeNetworkState,
   Overlay,
@@ -47,6 +50,7 @@ export function assembleNodeNetworkState(
     gateway: item.gateway as Ip,
     ingress: item.ingress,
     internal: item.internal,
+    encrypted: isEncrypted(item),
     own: { address: item.ownAddress as Ip, mac: item.ownMac as Mac },
     peers: ordered((peers.get(item.id) ?? []).map(toPeer), ({ nodeId }) => nodeId),
     endpoints: ordered((endpoints.get(item.id) ?? []).map(toEndpoint), ({ taskId }) => taskId),
@@ -62,6 +66,9 @@ export function assembleNodeNetworkState(
     aliasRange,
     overlays: ordered(overlays, ({ id }) => id),
     publishedPorts: ordered(ports, publishedPortKey),
+    encryptionKeys: itemsOf(all, 'encryptionKey')
+      .map(toEncryptionKey)
+      .sort((a, b) => a.sequence - b.sequence),
   };
 }
 
@@ -141,11 +148,12 @@ function groupByOverlay<T extends { readonly overlayId: string }>(items: readonl
 const ordered = <T>(items: readonly T[], key: (item: T) => string): T[] =>
   [...items].sort((a, b) => (key(a) < key(b) ? -1 : 1));
 
-const toPeer = ({ nodeId, vtep, address, mac }: AssignmentItems['peer']): Peer => ({
+const toPeer = ({ nodeId, vtep, address, mac, espEpoch }: AssignmentItems['peer']): Peer => ({
   nodeId: nodeId as NodeId,
   vtep: vtep as Ip,
   address: address as Ip,
   mac: mac as Mac,
+  espEpoch,
 });
 
 const toEndpoint = (item: AssignmentItems['endpoint']): Endpoint => ({
@@ -183,3 +191,9 @@ function toPublishedPort(item: AssignmentItems['publishedPort']): PublishedPort 
     ...(cidrs.length > 0 && { cidrs: cidrs as readonly Cidr[] }),
   };
 }
+
+const toEncryptionKey = ({ sequence, key, sends }: AssignmentItems['encryptionKey']): EncryptionKey => ({
+  sequence,
+  sends,
+  key: new SecretBytes(Buffer.from(key, 'base64')),
+});

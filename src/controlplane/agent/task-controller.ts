@@ -160,6 +160,7 @@ export class ContainerController implements TaskController {
           'failedPrecondition',
           'node is missing network attachments, ip addresses may be exhausted',
         );
+      this.parts.network.requireEsp(overlay);
       return { attachment, overlay };
     });
   }

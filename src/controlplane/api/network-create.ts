@@ -218,8 +218,6 @@ function validateIpam(sent: SentNetwork, configs: readonly IpamConfig[]): void {
   if (configs.length > 1) notYet('several subnets');
   if (sent.configOnly || sent.configFrom !== '')
     notYet('network configurations (--config-only, --config-from)');
-  if (Object.hasOwn(sent.options, 'encrypted') && sent.options['encrypted'] !== 'false')
-    notYet('encrypted tunnels');
 }
 
 /**

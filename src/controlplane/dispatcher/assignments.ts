@@ -8,6 +8,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { serviceBalancing, taskWeight } from '../../model/balancing.js';
 import { shortContainerId } from '../../model/attachments.js';
+import { isEncrypted } from '../../model/encryption.js';
 import type { NetworkId, NodeId } from '../../model/ids.js';
 import type { Network, Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
@@ -31,7 +32,8 @@ export function sharedAssignments(view: View): SharedAssignments {
   for (const node of view.list('node')) {
     if (!node.dataPathAddr) continue; // never registered: nobody can send to it
     for (const { networkId: overlayId, address, mac } of node.attachments) {
-      const item = { overlayId, nodeId: node.id, vtep: node.dataPathAddr, address, mac };
+      const espEpoch = node.espEpoch ?? 0;
+      const item = { overlayId, nodeId: node.id, vtep: node.dataPathAddr, address, mac, espEpoch };
       byNetwork.get(overlayId)?.push({ kind: 'peer', item });
     }
   }
@@ -120,8 +122,18 @@ export function assignmentsFor(
     for (const assignment of shared.byNetwork.get(networkId) ?? [])
       if (assignment.kind !== 'peer' || assignment.item.nodeId !== nodeId) add(assignment);
     if (network.spec.ingress) shared.publishedPorts.forEach(add);
+    if (isEncrypted(network.spec)) encryptionKeys(view).forEach(add);
   }
   return assignments;
+}
+
+/** For those only who take part in an encrypted network. */
+function encryptionKeys(view: View): Assignment[] {
+  const { keys = [], sends } = view.cluster().encryption ?? {};
+  return keys.map(({ sequence, key }) => ({
+    kind: 'encryptionKey',
+    item: { sequence, key, sends: sequence === sends },
+  }));
 }
 
 const overlayAssignment = (

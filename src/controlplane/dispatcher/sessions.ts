@@ -164,6 +164,8 @@ export class Sessions {
       tx.update('node', {
         ...node,
         description: toDescription(wire, tlsInfo),
+        // 0: its dataplane is away for a moment, and still sends with the same keys.
+        ...(wire.espEpoch === 0 ? {} : { espEpoch: wire.espEpoch }),
         status: { state: 'ready', message: '', addr },
         ...(vtep === '' ? {} : { dataPathAddr: parseIp(vtep) }),
       });

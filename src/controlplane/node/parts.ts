@@ -16,6 +16,7 @@ import type { Log } from '../../runtime/log.js';
 import type { DataplaneClient } from '../../dataplane/rpc/client.js';
 import { startAgent } from '../agent/agent.js';
 import { readHostRoutes } from '../agent/host-routes.js';
+import type { DataplaneFacts } from '../agent/node-description.js';
 import { describeNode } from '../agent/node-description.js';
 import { createCsr, createRootCa, issueNodeCertificate, tlsInfo } from '../ca/certificates.js';
 import { NodeServerCredentials, nodeClientSecurity, peerOf } from '../ca/credentials.js';
@@ -42,8 +43,8 @@ export interface PartsOptions {
   readonly runDir: string;
   readonly engine: Engine;
   readonly dataplane: DataplaneClient;
-  /** Name of the balancer engine; undefined: not known (yet). */
-  readonly balancer: () => Promise<string | undefined>;
+  /** What the dataplane says of this host; undefined: not known (yet). */
+  readonly facts: () => Promise<DataplaneFacts | undefined>;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly log: Log;
@@ -76,11 +77,11 @@ export class HostParts implements NodeParts {
   }
 
   async describe(): Promise<NodeDescription> {
-    const { engine, balancer } = this.options;
+    const { engine, facts } = this.options;
     const { hostname, architecture, os, ...rest } = describeNode(
       await engine.info(),
       await readHostRoutes(),
-      await balancer(),
+      await facts(),
     );
     const root = await loadIdentity(this.#certificates);
     return {
@@ -215,14 +216,14 @@ export class HostParts implements NodeParts {
   }
 
   async startAgent(membership: MembershipFile): Promise<RunningAgent> {
-    const { engine, dataplane, balancer, clock, random, log } = this.options;
+    const { engine, dataplane, facts, clock, random, log } = this.options;
     const identity = await this.#identity();
     let security = nodeClientSecurity(identity);
     const agent = startAgent({
       nodeId: membership.nodeId,
       engine,
       dataplane,
-      balancer,
+      facts,
       credentials: () => security.credentials,
       channelOptions: security.options,
       managers: membership.managers,

@@ -28,6 +28,8 @@ export interface AssignmentItems {
     readonly vtep: string;
     readonly address: string;
     readonly mac: string;
+    /** 0: not known. */
+    readonly espEpoch: number;
   };
   endpoint: {
     readonly overlayId: string;
@@ -61,6 +63,12 @@ export interface AssignmentItems {
     /** Where it listens; empty: everywhere. */
     readonly interfaces: readonly string[];
     readonly cidrs: readonly string[];
+  };
+  encryptionKey: {
+    readonly sequence: number;
+    /** Base64. */
+    readonly key: string;
+    readonly sends: boolean;
   };
 }
 export type AssignmentKind = keyof AssignmentItems;
@@ -102,6 +110,8 @@ export function assignmentKey({ kind, item }: Assignment): string {
       return `service/${item.overlayId}/${item.serviceId}`;
     case 'publishedPort':
       return `port/${item.protocol}/${item.publishedPort}`;
+    case 'encryptionKey':
+      return `encryption-key/${item.sequence}`;
   }
 }
 
@@ -175,5 +185,7 @@ function keyFields({ kind, item }: Assignment): object {
       return { overlayId: item.overlayId, serviceId: item.serviceId };
     case 'publishedPort':
       return { protocol: item.protocol, publishedPort: item.publishedPort };
+    case 'encryptionKey':
+      return { sequence: item.sequence };
   }
 }

@@ -25,6 +25,8 @@ export interface WireNodeDescription {
   readonly engineLabels: Readonly<Record<string, string>>;
   readonly plugins: readonly { readonly type: string; readonly name: string }[];
   readonly routes: readonly { readonly destination: string; readonly device: string }[];
+  /** 0: not known now. */
+  readonly espEpoch: number;
 }
 export interface SessionRequest {
   readonly description: WireNodeDescription | null;

@@ -10,6 +10,7 @@ import { Draft } from '../plan.js';
 import type { Plan } from '../plan.js';
 import type { View } from '../store/store.js';
 import { chooseNode, failuresMax } from './choice.js';
+import { preferEsp, usesEncryption } from './encryption.js';
 import { explain, failingFilter } from './filters.js';
 import { NodeLoad } from './node-load.js';
 
@@ -78,11 +79,12 @@ function placeGroup(
   failureLimit: number,
 ): void {
   const all = [...loads.values()];
+  const encrypted = usesEncryption(draft.view, group[0]);
   for (const task of group) {
     if (!draft.fits(1)) return;
     const judged = all.map((load) => ({ load, failing: failingFilter(task, load) }));
     const passing = judged.flatMap(({ load, failing }) => (failing ? [] : [load]));
-    const chosen = chooseNode(task, passing, all, failureLimit);
+    const chosen = chooseNode(task, encrypted ? preferEsp(passing) : passing, all, failureLimit);
     if (chosen) {
       chosen.place(task);
       draft.update('task', {

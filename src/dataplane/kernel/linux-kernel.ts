@@ -15,11 +15,13 @@ import { native } from '../native.js';
 import { isErrno } from '../netlink/netlink-error.js';
 import type { RouteEvent, RouteTopic } from '../netlink/route.js';
 import { RouteNetlink, subscribeRoute } from '../netlink/route.js';
+import { subscribeXfrm } from '../netlink/xfrm.js';
 import type { Op } from '../plan/diff.js';
 import { hostLinkName, overlayNamespace, overlayNamespacePrefix } from '../plan/names.js';
 import type { Scope } from '../plan/node.js';
 import { scopeName } from '../plan/node.js';
 import type { Link } from '../plan/objects.js';
+import { EspObjects } from './esp-objects.js';
 import { errnoOf, KernelError, toKernelError } from './kernel-error.js';
 import type { Kernel, Observation, Quiet, SandboxNames } from './kernel.js';
 import { NamespaceKernel } from './namespace-kernel.js';
@@ -37,9 +39,11 @@ export interface LinuxKernelOptions {
 }
 
 /** A scope in which something may be balanced. */
-export type BalancedScope = Exclude<Scope, { readonly kind: 'sandbox' }>;
+export type BalancedScope = Exclude<NamespaceScope, { readonly kind: 'sandbox' }>;
+/** A scope that is a namespace with all that is in it. */
+type NamespaceScope = Exclude<Scope, { readonly kind: 'esp' }>;
 
-const topics: Readonly<Record<Scope['kind'], readonly RouteTopic[]>> = {
+const topics: Readonly<Record<NamespaceScope['kind'], readonly RouteTopic[]>> = {
   host: ['link', 'address', 'neighbour', 'route', 'rule'],
   overlay: ['link', 'address', 'neighbour', 'route', 'rule'],
   sandbox: ['link', 'address', 'route', 'rule'],
@@ -51,6 +55,7 @@ export class LinuxKernel implements Kernel, Disposable {
   readonly #directory: string;
   readonly #names: SandboxNames | null;
   readonly #namespaces = new Map<string, NamespaceKernel>();
+  readonly #esp: EspObjects;
   #host: RouteNetlink | null = null;
 
   constructor({
@@ -63,6 +68,7 @@ export class LinuxKernel implements Kernel, Disposable {
     this.#names = names ?? null;
     this.#hostNetns = hostNetns;
     this.#directory = netnsDirectory;
+    this.#esp = new EspObjects(hostNetns);
   }
 
   /** Path of an overlay's namespace, e.g. for the DNS server's sockets. */
@@ -76,6 +82,8 @@ export class LinuxKernel implements Kernel, Disposable {
     fresh: boolean,
     chains = scope.kind !== 'sandbox',
   ): Promise<Observation> {
+    if (scope.kind === 'esp')
+      return { exists: true, objects: await this.#esp.observe(), balancingUnavailable: null };
     const found = await this.#namespace(scope).observe(sysctls, fresh, chains);
     if (scope.kind !== 'sandbox' || !found.exists || this.#names === null) return found;
     return { ...found, namesAnswered: this.#names.openSandbox(scope.path) };
@@ -86,6 +94,7 @@ export class LinuxKernel implements Kernel, Disposable {
   }
 
   async apply(scope: Scope, ops: readonly Op[]): Promise<void> {
+    if (scope.kind === 'esp') return this.#esp.apply(ops);
     const [first, ...rest] = ops;
     if (first?.object.kind === 'namespace' && first.op === 'add' && scope.kind === 'overlay') {
       await mkdir(this.#directory, { recursive: true });
@@ -160,12 +169,13 @@ export class LinuxKernel implements Kernel, Disposable {
 
   watch(scope: Scope, onChange: () => void): Disposable | null {
     try {
+      if (scope.kind === 'esp') return subscribeXfrm(this.#hostNetns, onChange);
       const filters = this.engine.name === 'ebpf' && scope.kind !== 'sandbox' ? (['filter'] as const) : [];
       return subscribeRoute(this.#path(scope), [...topics[scope.kind], ...filters], (event) => {
         if (scope.kind !== 'host' || this.#concernsHost(event)) onChange();
       });
     } catch (err) {
-      if (isErrno(err, 'ENOENT', 'EINVAL')) return null;
+      if (isErrno(err, 'ENOENT', 'EINVAL', 'EPROTONOSUPPORT')) return null;
       throw new KernelError(`watch ${scopeName(scope)}`, errnoOf(err), { cause: err });
     }
   }
@@ -179,6 +189,7 @@ export class LinuxKernel implements Kernel, Disposable {
   }
 
   forget(scope: Scope): void {
+    if (scope.kind === 'esp') return this.#esp[Symbol.dispose]();
     const name = scopeName(scope);
     if (scope.kind === 'sandbox') this.#names?.closeSandbox(scope.path);
     this.#namespaces.get(name)?.[Symbol.dispose]();
@@ -189,11 +200,12 @@ export class LinuxKernel implements Kernel, Disposable {
   [Symbol.dispose](): void {
     for (const namespace of this.#namespaces.values()) namespace[Symbol.dispose]();
     this.#namespaces.clear();
+    this.#esp[Symbol.dispose]();
     this.#host?.[Symbol.dispose]();
     this.#host = null;
   }
 
-  #path(scope: Scope): string | null {
+  #path(scope: NamespaceScope): string | null {
     switch (scope.kind) {
       case 'host':
         return this.#hostNetns;
@@ -204,7 +216,7 @@ export class LinuxKernel implements Kernel, Disposable {
     }
   }
 
-  #namespace(scope: Scope): NamespaceKernel {
+  #namespace(scope: NamespaceScope): NamespaceKernel {
     const name = scopeName(scope);
     const known = this.#namespaces.get(name);
     if (known) return known;
@@ -221,7 +233,7 @@ export class LinuxKernel implements Kernel, Disposable {
    * Links of an overlay are made by a request in the host's namespace that names the overlay's as their destination: so a
    * pair's other end stays in the host, and a VXLAN device keeps its UDP socket there.
    */
-  #factory(scope: Scope): LinkFactory {
+  #factory(scope: NamespaceScope): LinkFactory {
     const make = async (use: (netnsFd: number) => Promise<void>): Promise<void> => {
       const path = this.#path(scope);
       if (path === null) throw new KernelError('make a link in the host', 'EINVAL');

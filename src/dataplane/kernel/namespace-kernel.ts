@@ -4,7 +4,7 @@
  */
 import type { Op } from '../plan/diff.js';
 import { applyToImage, opLine } from '../plan/diff.js';
-import type { Filter, KernelObject, ObjectKind } from '../plan/objects.js';
+import type { EspPolicy, EspState, Filter, KernelObject, ObjectKind } from '../plan/objects.js';
 import { line } from '../plan/objects.js';
 import { OutsideError } from '../../model/errors.js';
 import type { Vni } from '../../model/ids.js';
@@ -22,7 +22,8 @@ import { Sysctls } from './sysctls.js';
 
 type Adapter = 'route' | 'sysctl' | 'ipset' | 'iptables' | 'table' | 'filter' | 'namespace';
 
-const adapterOf: Readonly<Record<ObjectKind, Adapter>> = {
+/** Of a namespace's objects; those of IPsec have an adapter of their own. */
+const adapters: Readonly<Record<Exclude<ObjectKind, (EspState | EspPolicy)['kind']>, Adapter>> = {
   namespace: 'namespace',
   link: 'route',
   address: 'route',
@@ -44,6 +45,11 @@ const adapterOf: Readonly<Record<ObjectKind, Adapter>> = {
   mesh: 'table',
   filter: 'filter',
 };
+
+function adapterOf({ kind }: KernelObject): Adapter {
+  if (kind === 'espState' || kind === 'espPolicy') throw new KernelError(`put ${kind} here`, 'EINVAL');
+  return adapters[kind];
+}
 
 /** What balances in a namespace. */
 export interface Balancing {
@@ -178,7 +184,7 @@ export class NamespaceKernel implements Disposable {
       if (first === undefined) continue;
       const what = run.length === 1 ? opLine(first) : `${opLine(first)} and ${run.length - 1} more`;
       try {
-        await this.#applyRun(adapterOf[first.object.kind], run);
+        await this.#applyRun(adapterOf(first.object), run);
       } catch (err) {
         throw toKernelError(what, err);
       }
@@ -269,7 +275,7 @@ function runsByAdapter(ops: readonly Op[]): Op[][] {
   const runs: Op[][] = [];
   for (const op of ops) {
     const last = runs.at(-1);
-    if (last?.[0] && adapterOf[last[0].object.kind] === adapterOf[op.object.kind]) last.push(op);
+    if (last?.[0] && adapterOf(last[0].object) === adapterOf(op.object)) last.push(op);
     else runs.push([op]);
   }
   return runs;

@@ -327,3 +327,24 @@ export const IPVS_STATS_ATTR_INBPS = 9;
 export const IPVS_STATS_ATTR_OUTBPS = 10;
 export const IPVS_INFO_ATTR_VERSION = 1;
 export const IPVS_INFO_ATTR_CONN_TAB_SIZE = 2;
+
+/* linux/netlink.h, linux/xfrm.h, linux/in.h: IPsec */
+export const NETLINK_XFRM = 6;
+export const IPPROTO_ESP = 50;
+export const XFRM_MSG_NEWSA = 0x10;
+export const XFRM_MSG_DELSA = 0x11;
+export const XFRM_MSG_GETSA = 0x12;
+export const XFRM_MSG_NEWPOLICY = 0x13;
+export const XFRM_MSG_DELPOLICY = 0x14;
+export const XFRM_MSG_GETPOLICY = 0x15;
+export const XFRM_MSG_UPDPOLICY = 0x19;
+export const XFRMNLGRP_SA = 3;
+export const XFRMNLGRP_POLICY = 4;
+export const XFRMA_TMPL = 5;
+export const XFRMA_ALG_AEAD = 18;
+export const XFRMA_REPLAY_ESN_VAL = 23;
+export const XFRM_MODE_TRANSPORT = 0;
+export const XFRM_POLICY_IN = 0;
+export const XFRM_POLICY_OUT = 1;
+export const XFRM_POLICY_ALLOW = 0;
+export const XFRM_POLICY_BLOCK = 1;

@@ -35,6 +35,8 @@ export type Stage = (typeof stages)[number];
 /** Order of putting; removal runs backwards. An FDB entry precedes the neighbour entry that makes traffic begin. */
 const rank: Readonly<Record<ObjectKind, number>> = {
   namespace: 0,
+  espPolicy: 0,
+  espState: 0.5,
   link: 1,
   sysctl: 2,
   address: 3,
@@ -69,6 +71,9 @@ function rankOf(object: KernelObject): number {
   if (object.kind === 'address' && object.device === 'lo') return rank.route + 0.5;
   // What takes new flows is put before what stops taking them, so that a service whose only task is replaced always has somebody.
   if (object.kind === 'realServer' && object.weight === 0) return rank.realServer + 0.5;
+  // What shuts comes before the keys, what sends with one after it: a rotation finds all its states made.
+  if (object.kind === 'espPolicy' && object.direction === 'out' && object.action.kind === 'protect')
+    return rank.espState + 0.25;
   return rank[object.kind];
 }
 

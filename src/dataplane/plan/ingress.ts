@@ -80,6 +80,8 @@ export function ownsInHost(object: KernelObject): boolean {
     case 'sysctl':
     case 'fdb':
     case 'ipvsTimeouts': // read wherever IPVS is, never made
+    case 'espState': // a scope of their own
+    case 'espPolicy':
       return false;
   }
 }

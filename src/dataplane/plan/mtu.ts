@@ -2,6 +2,7 @@
 import { familyOf } from '../../model/addresses.js';
 import type { Family } from '../../model/addresses.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
+import { espMtuBytes } from './esp.js';
 
 /** Outer Ethernet 14, IP 20 or 40, UDP 8, VXLAN 8. */
 export const vxlanOverheadBytes = (family: Family): number => 14 + (family === 4 ? 20 : 40) + 8 + 8;
@@ -13,6 +14,9 @@ export const vxlanOverheadBytes = (family: Family): number => 14 + (family === 4
  */
 export const overlayMtuBytes = (
   state: Pick<NodeNetworkState, 'vtep'>,
-  overlay: Pick<Overlay, 'underlayMtuBytes'>,
+  overlay: Pick<Overlay, 'underlayMtuBytes' | 'encrypted'>,
   underlayMtuBytes: number,
-): number => (overlay.underlayMtuBytes ?? underlayMtuBytes) - vxlanOverheadBytes(familyOf(state.vtep));
+): number => {
+  const mtuBytes = (overlay.underlayMtuBytes ?? underlayMtuBytes) - vxlanOverheadBytes(familyOf(state.vtep));
+  return overlay.encrypted ? espMtuBytes(mtuBytes) : mtuBytes;
+};

@@ -43,6 +43,20 @@ export const udpVipBit = 0x01000000;
 export const nameAddress = '127.0.0.94' as Ip;
 export const namePort = 94;
 
+/**
+ * UDP port of encrypted overlays' VXLAN, next to that of the others: so the port alone tells which packets must be ESP, and no
+ * packet needs a mark.
+ */
+export const encryptedPort = (dataPathPort: number): number => dataPathPort + 1;
+/** Of our IPsec policies; strangers' that concern the same packets come later. */
+export const espPolicyPriority = 94;
+/** Of states that receive. */
+export const espReceiveReqid = (markPrefix | 0x800000) >>> 0;
+/** Of the states that send with one key in one epoch of this node. */
+export const espSendReqid = (sequence: number, epoch: number): number =>
+  (markPrefix | ((sequence & 0x7ff) << 12) | (epoch & 0xfff)) >>> 0;
+export const isOurReqid = (reqid: number): boolean => isOurMark(reqid);
+
 /** Tables in a container: the way to a VIP past `lo`, and the way back of the mesh. */
 export const vipTable = 24099;
 export const aliasTable = 24100;

@@ -24,13 +24,16 @@ export interface Desired {
 /** A namespace that we program. */
 export type Scope =
   | { readonly kind: 'host' }
+  /** The protection of encrypted overlays, in the host's namespace too. */
+  | { readonly kind: 'esp' }
   | { readonly kind: 'overlay'; readonly vni: Vni }
   | { readonly kind: 'sandbox'; readonly path: string };
 
 export function scopeName(scope: Scope): string {
   switch (scope.kind) {
     case 'host':
-      return 'host';
+    case 'esp':
+      return scope.kind;
     case 'overlay':
       return `overlay ${scope.vni}`;
     case 'sandbox':
@@ -73,6 +76,13 @@ export const planOverlayScope = (
     balancing,
   ),
   owns: ownsInOverlay,
+});
+
+/** Only what is ours is observed there. */
+export const espScopePlan = (objects: readonly KernelObject[]): ScopePlan => ({
+  scope: { kind: 'esp' },
+  objects,
+  owns: () => true,
 });
 
 /** @param observed what the host's namespace holds; [] before it was read */

@@ -6,6 +6,7 @@
 import type { Cidr, Ip, Mac } from '../../model/addresses.js';
 import type { Scheduler } from '../../model/balancing.js';
 import type { Vni } from '../../model/ids.js';
+import type { SecretBytes } from '../../model/secret-bytes.js';
 
 /** rtnetlink protocol number of every route and rule of ours. */
 export const routeProtocol = 94;
@@ -248,6 +249,34 @@ export interface Mesh {
   readonly throughChains: boolean;
 }
 
+/** Where one node's ESP packets to another are made, or read: one key, one direction. In the host's namespace. */
+export interface EspState {
+  readonly kind: 'espState';
+  readonly source: Ip;
+  readonly destination: Ip;
+  /** What the receiver finds the state by. */
+  readonly spi: number;
+  /** Of ours, see names.ts: what {@link EspPolicy} asks for. */
+  readonly reqid: number;
+  /** Only desired: keys are never read back. */
+  readonly keyAndSalt?: SecretBytes;
+  /** Only observed: packets sent by it. */
+  readonly sent?: number;
+}
+
+/** What becomes of UDP to the port of encrypted overlays. */
+export interface EspPolicy {
+  readonly kind: 'espPolicy';
+  readonly direction: 'in' | 'out';
+  /** Null: any. */
+  readonly source: Ip | null;
+  readonly destination: Ip | null;
+  readonly port: number;
+  readonly priority: number;
+  /** Only by ESP, with a state of that reqid; or not at all. */
+  readonly action: { readonly kind: 'protect'; readonly reqid: number } | { readonly kind: 'block' };
+}
+
 export type KernelObject =
   | Namespace
   | Sysctl
@@ -268,7 +297,9 @@ export type KernelObject =
   | LocalAddress
   | Listener
   | AliasNode
-  | Mesh;
+  | Mesh
+  | EspState
+  | EspPolicy;
 
 export type ObjectKind = KernelObject['kind'];
 
@@ -317,6 +348,10 @@ export function identity(object: KernelObject): string {
       return `alias-node ${object.part}`;
     case 'mesh':
       return 'mesh';
+    case 'espState':
+      return `esp-state ${object.destination} spi ${markName(object.spi)}`;
+    case 'espPolicy':
+      return `esp-policy ${object.direction} from ${object.source ?? 'any'} to ${object.destination ?? 'any'} udp ${object.port}`;
   }
 }
 
@@ -383,6 +418,12 @@ function describe(object: KernelObject): string {
       const { ownAddress, ownMac, device, mtu, aliasRange, throughChains } = object;
       return `${aliasRange} own ${ownAddress} ${ownMac} dev ${device} mtu ${mtu}${throughChains ? ' through chains' : ''}`;
     }
+    case 'espState':
+      return `from ${object.source} reqid ${markName(object.reqid)}`;
+    case 'espPolicy': {
+      const { action, priority } = object;
+      return `${action.kind}${action.kind === 'protect' ? ` reqid ${markName(action.reqid)}` : ''} priority ${priority}`;
+    }
     case 'namespace':
     case 'address':
     case 'rule':
@@ -393,7 +434,7 @@ function describe(object: KernelObject): string {
 }
 
 /** How an object is made, and when. */
-const notCompared = new Set(['peer', 'end', 'ifPresent']);
+const notCompared = new Set(['peer', 'end', 'ifPresent', 'keyAndSalt']);
 
 /** True when `observed` has every attribute that `desired` names. */
 export function satisfies(observed: KernelObject, desired: KernelObject): boolean {
@@ -408,7 +449,8 @@ export const mustBeRemade = (observed: KernelObject, desired: KernelObject): boo
     ((desired.type !== undefined && observed.type !== desired.type) ||
       (desired.vxlan !== undefined && !equal(observed.vxlan, desired.vxlan)))) ||
   (observed.kind === 'ipset' && desired.kind === 'ipset' && observed.type !== desired.type) ||
-  (observed.kind === 'rule' && desired.kind === 'rule');
+  (observed.kind === 'rule' && desired.kind === 'rule') ||
+  (observed.kind === 'espState' && desired.kind === 'espState');
 
 /** Equality of plain values: JSON-like, key order aside. */
 function equal(a: unknown, b: unknown): boolean {

@@ -13,7 +13,7 @@ import type { SandboxEndpoint } from '../sandbox.js';
 import { containerEndName, portName } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
 import type { BalancerPlan } from './balancing.js';
-import { bridgeMac, bridgeName, hostLinkName, hostPortName, vxlanName } from './names.js';
+import { bridgeMac, bridgeName, encryptedPort, hostLinkName, hostPortName, vxlanName } from './names.js';
 import { planNeighbors } from './neighbors.js';
 import type { KernelObject, Link } from './objects.js';
 import { routeProtocol } from './objects.js';
@@ -81,7 +81,12 @@ function planLinks(
       kind: 'link',
       name: vxlanName,
       type: 'vxlan',
-      vxlan: { vni: overlay.vni, port: state.dataPathPort, local: state.vtep, learning: false },
+      vxlan: {
+        vni: overlay.vni,
+        port: overlay.encrypted ? encryptedPort(state.dataPathPort) : state.dataPathPort,
+        local: state.vtep,
+        learning: false,
+      },
       mtu,
       up: true,
       master: bridgeName,
@@ -103,6 +108,8 @@ export function ownsInOverlay(object: KernelObject): boolean {
   switch (object.kind) {
     case 'namespace':
     case 'sysctl':
+    case 'espState':
+    case 'espPolicy':
       return false; // a namespace that is no longer wanted goes as a whole
     case 'ipvsTimeouts': // read wherever IPVS is, never made
       return false;

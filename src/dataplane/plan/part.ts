@@ -37,7 +37,7 @@ export interface PartialChange {
 /** Null when the values differ in what everything hangs on. */
 export function partialChange(before: Desired, after: Desired): PartialChange | null {
   if (before.state === null || after.state === null) return null;
-  if (!isDeepStrictEqual(headOfState(before.state), headOfState(after.state))) return null;
+  if (!isDeepStrictEqual(headOfPlans(before.state), headOfPlans(after.state))) return null;
   const known = new Map(before.state.overlays.map((overlay) => [overlay.id, overlay]));
   const others = new Set(before.state.overlays.map(({ id }) => id));
   const pairs: OverlayPair[] = [];
@@ -148,6 +148,8 @@ const pairOf = (before: Overlay, after: Overlay): OverlayPair => ({
 
 const both = <T>({ gone, come }: Difference<T>): readonly T[] => [...gone, ...come];
 
+/** Without the keys of encrypted overlays: only their protection hangs on them, and it looks for itself (see esp.ts). */
+const headOfPlans = (state: NodeNetworkState): object => ({ ...headOfState(state), encryptionKeys: null });
 const headOf = (overlay: Overlay): Overlay => ({ ...withoutItems(overlay), peers: [] });
 
 /**

@@ -10,8 +10,11 @@ import type { NodeNetworkState } from '../state.js';
 import type { Kernel, Observation } from '../kernel/kernel.js';
 import type { Op, Stage } from '../plan/diff.js';
 import { byStage, diff } from '../plan/diff.js';
+import type { EspSender } from '../plan/esp.js';
+import { espInputs, planEsp } from '../plan/esp.js';
 import type { Desired, Scope, ScopePlan } from '../plan/node.js';
 import {
+  espScopePlan,
   planHostScope,
   planOps,
   planOverlayScope,
@@ -37,6 +40,13 @@ export interface Target {
 /** Nothing; the ops that lead from one plan to the other; or something of which only a look tells what is to be done. */
 export type TargetChange = 'none' | 'look' | ScopeWork;
 
+/** What the protection of encrypted overlays is planned from, beside the state and the kernel. */
+export interface EspLook {
+  readonly sender: EspSender;
+  /** The last try failed: what the sender names may not have been made. */
+  readonly retrying: boolean;
+}
+
 /** What is to be done in one namespace. */
 export interface ScopeWork {
   readonly scope: Scope;
@@ -54,6 +64,8 @@ export interface ScopeWork {
   readonly present: readonly SandboxEndpoint[];
   /** What the kernel lacks for the balancing stages; the rest is programmed all the same. */
   readonly unavailable: OutsideError | null;
+  /** Only of scope `esp`: to be kept before anything is applied. */
+  readonly sender?: EspSender;
   error: OutsideError | null;
 }
 
@@ -76,11 +88,14 @@ export class NodePass {
   readonly #change: PartialChange | null;
   /** MTU that the last pass has planned with. */
   readonly #lastMtu: Promise<number> | undefined;
+  /** What the last pass has planned the protection of encrypted overlays from. */
+  readonly #lastEspInputs: string | null;
 
   /** @param last the last pass, where it came to its end */
   constructor(
     private readonly kernel: Kernel,
     private readonly desired: Desired,
+    private readonly espLook: EspLook,
     /** Chains and sets are read, too; see Kernel.observe. */
     private readonly fresh: Freshness,
     /** Per container, by its path: what {@link joinedInterfaces} last gave. Kept from pass to pass. */
@@ -89,13 +104,32 @@ export class NodePass {
   ) {
     this.#change = last && partialChange(last.desired, desired);
     this.#lastMtu = last === null ? undefined : last.#mtu;
+    this.#lastEspInputs = last && espInputs(last.desired.state);
   }
 
   #isFresh(scope: Scope): boolean {
     return this.fresh === 'all' || (this.fresh === 'host' && scope.kind === 'host');
   }
 
-  async overlays(): Promise<Target[]> {
+  /** States and policies of IPsec: observed and made before the overlays that rely on them. */
+  esp(): Target {
+    const { state } = this.desired;
+    const scope: Scope = { kind: 'esp' };
+    return this.#target(
+      scope,
+      () => (this.#lastEspInputs === espInputs(state) ? 'none' : 'look'),
+      async () => {
+        const observation = await this.kernel.observe(scope, [], false);
+        const { sender, retrying } = this.espLook;
+        const plan = planEsp(state, sender, observation.objects, retrying);
+        // What is planned otherwise because states were lost is repaired drift, and no new plan.
+        return { ...this.#work(espScopePlan(plan.objects), '', observation), sender: plan.sender };
+      },
+    );
+  }
+
+  /** @param unprotected why {@link esp} could not be brought about: encrypted overlays are then left as they are */
+  async overlays(unprotected: OutsideError | null = null): Promise<Target[]> {
     const { state, sandboxes } = this.desired;
     if (state === null) return [];
     const mtu = await this.#underlayMtuBytes();
@@ -108,13 +142,19 @@ export class NodePass {
         desired.state.overlays
           .filter(({ id }) => id === overlay.id)
           .flatMap((some) => planOverlayScope(desired, some, mtu, balancing).objects);
+      const isShut = overlay.encrypted && unprotected !== null;
       return this.#target(
         scope,
         () => {
           if (change === null || change.others.has(overlay.id)) return 'look';
-          return this.#difference(scope, part(change.before), part(change.after), present);
+          const found = this.#difference(scope, part(change.before), part(change.after), present);
+          return isShut && found !== 'none' ? 'look' : found;
         },
         async () => {
+          if (isShut)
+            throw new OutsideError(`network ${overlay.name} is encrypted: ${unprotected.message}`, true, {
+              cause: unprotected,
+            });
           const plan = planOverlayScope({ state, sandboxes }, overlay, mtu, balancing);
           return { ...(await this.#look(plan)), present: present() };
         },
@@ -180,7 +220,12 @@ export class NodePass {
 
   async observeAll(): Promise<ScopeWork[]> {
     const works: ScopeWork[] = [];
-    for (const target of [...(await this.overlays()), await this.host(), ...(await this.sandboxes())])
+    for (const target of [
+      this.esp(),
+      ...(await this.overlays()),
+      await this.host(),
+      ...(await this.sandboxes()),
+    ])
       works.push(await target.observe());
     return works;
   }

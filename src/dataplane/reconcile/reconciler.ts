@@ -26,10 +26,11 @@ import type { Difference } from '../difference.js';
 import { differenceOf } from '../difference.js';
 import type { Stage } from '../plan/diff.js';
 import { opLine, stages } from '../plan/diff.js';
+import type { EspSender } from '../plan/esp.js';
 import type { Desired } from '../plan/node.js';
 import { scopeName } from '../plan/node.js';
 import { NodePass } from './node-pass.js';
-import type { ScopeWork, Target } from './node-pass.js';
+import type { EspLook, ScopeWork, Target } from './node-pass.js';
 import { ScopeRecord } from './scope-record.js';
 
 export interface ReconcilerOptions {
@@ -43,6 +44,26 @@ export interface ReconcilerOptions {
   /** Shortest time between two passes: bursts of notifications become one. */
   readonly gapMs?: number;
   readonly retryMsMax?: number;
+  /** Absent: kept for as long as this reconciler lives. */
+  readonly espSender?: EspSenderRecord;
+}
+
+/** What this node has sent ESP with, kept beyond the process. */
+export interface EspSenderRecord {
+  readonly current: EspSender;
+  /** Resolves once it is on disk. */
+  save(sender: EspSender): Promise<void>;
+}
+
+/** Forgotten with the process. By the clock: what it made before must not be made again. */
+export function unkeptSender(nowMs: number): EspSenderRecord {
+  let current: EspSender = { epoch: Math.floor(nowMs / 1000), made: [] };
+  return {
+    get current() {
+      return current;
+    },
+    save: async (sender) => void (current = sender),
+  };
 }
 
 /** How often an interface that the engine has yet to move is looked for, should no notification tell. */
@@ -81,6 +102,7 @@ export class Reconciler {
   readonly #freshMs: number;
   readonly #gapMs: number;
   readonly #retryMsMax: number;
+  readonly #espSender: EspSenderRecord;
   readonly #trigger = new Trigger();
   readonly #waiters = new Waiters();
   readonly #records = new Map<string, ScopeRecord>();
@@ -99,7 +121,8 @@ export class Reconciler {
   #freshDueMs = 0;
   #queue: Promise<unknown> = Promise.resolve();
 
-  constructor({ kernel, clock, log, resyncMs, freshMs, gapMs, retryMsMax }: ReconcilerOptions) {
+  constructor(options: ReconcilerOptions) {
+    const { kernel, clock, log, resyncMs, freshMs, gapMs, retryMsMax, espSender } = options;
     this.#kernel = kernel;
     this.#clock = clock;
     this.#log = log;
@@ -107,11 +130,17 @@ export class Reconciler {
     this.#freshMs = freshMs ?? 60_000;
     this.#gapMs = gapMs ?? 20;
     this.#retryMsMax = retryMsMax ?? 5_000;
+    this.#espSender = espSender ?? unkeptSender(clock.nowMs());
   }
 
   /** Revision of the newest state that host and overlays were brought to; 0 before the first. */
   get programmedRevision(): number {
     return this.#programmedRevision;
+  }
+
+  /** Of the keys that this node sends ESP with. */
+  get espEpoch(): number {
+    return this.#espSender.current.epoch;
   }
 
   /** Replaces the desired value; programming follows at once where {@link run} is running. */
@@ -253,7 +282,7 @@ export class Reconciler {
 
   async #differences(): Promise<Difference[]> {
     if (this.#desired === null) return [];
-    const pass = new NodePass(this.#kernel, this.#desired, 'all', this.#joined);
+    const pass = new NodePass(this.#kernel, this.#desired, this.#espLook(), 'all', this.#joined);
     const works = await pass.observeAll();
     const stale = await pass.staleOverlays();
     for (const { name, ops } of works) if (ops.length > 0) this.#suspect(name);
@@ -289,13 +318,28 @@ export class Reconciler {
     }
     if (freshAll) this.#freshDueMs = nowMs + this.#freshMs;
     const freshness = freshAll ? 'all' : resync ? 'host' : 'none';
-    const pass = new NodePass(this.#kernel, desired, freshness, this.#joined, this.#lastPass);
+    const pass = new NodePass(
+      this.#kernel,
+      desired,
+      this.#espLook(),
+      freshness,
+      this.#joined,
+      this.#lastPass,
+    );
     this.#lastPass = null;
     const works: ScopeWork[] = [];
     /** Those whose plan is that of the last pass. */
     const unchanged = new Set<ScopeWork>();
     let opCount = 0;
 
+    // Before any overlay that relies on it stands, and taken away after the last one is gone.
+    const esp = pass.esp();
+    const { work: protection, isChange } = await this.#workOf(esp, nowMs);
+    if (protection) {
+      if (!isChange) unchanged.add(protection);
+      opCount += await this.#protect(protection);
+    }
+    const { error: unprotected = null } = protection ?? this.#records.get(esp.name) ?? {};
     // Overlays first: the host's half of ingress is made together with ingress's own.
     const reach = async (target: Target): Promise<void> => {
       const { work, isChange } = await this.#workOf(target, nowMs);
@@ -304,7 +348,7 @@ export class Reconciler {
       if (!isChange) unchanged.add(work);
       opCount += await this.#applyStage(work, 'reach');
     };
-    for (const target of await pass.overlays()) await reach(target);
+    for (const target of await pass.overlays(unprotected)) await reach(target);
     await reach(await pass.host());
     for (const target of await pass.sandboxes()) await reach(target);
 
@@ -313,7 +357,13 @@ export class Reconciler {
       for (const work of order) opCount += await this.#applyStage(work, stage);
     }
     for (const work of works) this.#settle(work, unchanged.has(work), nowMs);
+    const failuresBefore = pass.errors.length;
     opCount += await this.#removeStale(pass);
+    if (protection) {
+      if (pass.errors.length === failuresBefore) opCount += await this.#applyStage(protection, 'unreach');
+      else protection.error ??= new OutsideError('overlays that are no longer wanted still stand', true);
+      this.#settle(protection, unchanged.has(protection), nowMs);
+    }
     opCount += await this.#clearAbandoned(pass, nowMs);
     if (desired.state === null) await this.#release(pass);
     this.#conclude(desired, pass, nowMs);
@@ -321,6 +371,21 @@ export class Reconciler {
     if (opCount > 0)
       this.#log.info({ ops: opCount, revision: desired.state?.revision ?? null }, 'kernel programmed');
     return this.#nextMs();
+  }
+
+  /** Makes states and policies; a sender that could not be kept makes none. */
+  async #protect(work: ScopeWork): Promise<number> {
+    try {
+      if (work.sender && work.sender !== this.#espSender.current) await this.#espSender.save(work.sender);
+    } catch (err) {
+      work.error ??= outside(err);
+    }
+    return this.#applyStage(work, 'reach');
+  }
+
+  #espLook(): EspLook {
+    const error = this.#records.get('esp')?.error ?? null;
+    return { sender: this.#espSender.current, retrying: error !== null };
   }
 
   /** Applies one stage of one namespace. A failure keeps later puts of that namespace from being tried, not the removals. */

@@ -22,6 +22,10 @@ export interface DataplaneStatus {
   readonly driftRepairs: number;
   /** What balances here, `ipvs` or `ebpf`; '' while that is not known. */
   readonly engine: string;
+  /** Whether the kernel has what encrypted overlays need. */
+  readonly esp: boolean;
+  /** Of the keys that this node sends ESP with. */
+  readonly espEpoch: number;
 }
 
 export interface VerifyReply {

@@ -21,7 +21,7 @@ export interface DataplaneMethods {
   clearState(): Promise<void>;
   /** Resolves with the programmed revision. */
   waitProgrammed(revision: number, taskId: TaskId | null, signal: AbortSignal): Promise<number>;
-  status(): DataplaneStatus;
+  status(): Promise<DataplaneStatus> | DataplaneStatus;
   verify(repair: boolean, signal: AbortSignal): Promise<VerifyReply>;
   /** @param from null: whoever calls */
   trace(service: string, from: string | null, signal: AbortSignal): Promise<TraceReply>;

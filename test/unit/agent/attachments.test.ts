@@ -132,7 +132,11 @@ class Node {
         return { [Symbol.dispose]: () => undefined };
       },
     },
-    network: { overlays: async () => this.overlays, knownOverlays: () => this.overlays },
+    network: {
+      overlays: async () => this.overlays,
+      knownOverlays: () => this.overlays,
+      requireEsp: () => undefined,
+    },
     localNetworks: {
       hold: () => undefined,
       release: async (id) => void this.released.push(id),

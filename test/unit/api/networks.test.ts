@@ -135,11 +135,6 @@ describe('create refuses', () => {
       403,
       'Ingress network can only be global scope network',
     ],
-    [
-      overlay('enc', { Options: { encrypted: '' } }),
-      501,
-      'encrypted tunnels are not supported on overlay networks yet',
-    ],
     [overlay('x', options(vniOptionName, 'bogus')), 500, 'invalid vxlan id value "bogus" passed'],
     [overlay('x', options(vniOptionName, '7000,')), 500, 'invalid vxlan id value "" passed'],
     [overlay('x', options(vniOptionName, '16777216')), 500, 'invalid vxlan id value "16777216" passed'],
@@ -239,6 +234,16 @@ describe('create refuses', () => {
     expect(reply.status).toBe(500);
     expect(reply.text).toContain('This node is not a swarm manager. Use');
   });
+});
+
+test.each([
+  ['enc', {}],
+  ['enc-open', { Attachable: true }],
+])('an encrypted network is made and says that it is encrypted: %s', async (name, over) => {
+  const body = { Name: name, Driver: 'overlay', Options: { encrypted: '' }, ...over };
+  expect((await api.call('POST', '/networks/create', body)).status).toBe(201);
+  const { json } = await api.call('GET', `/networks/${name}`);
+  expect((json as { Options: Record<string, string> }).Options).toMatchObject({ encrypted: '' });
 });
 
 test('what is not the swarm’s is created by the engine', async () => {

@@ -20,6 +20,7 @@ import type { TaskState } from '../../../src/model/task-state.js';
 import { taskStates } from '../../../src/model/task-state.js';
 import {
   attachment,
+  cluster,
   network,
   node,
   seededNumbers,
@@ -178,6 +179,50 @@ describe('assignmentsFor', () => {
     const known = keys(assignmentsFor(view, 'n3' as NodeId));
     expect(known.filter((key) => key.includes('mynet') || key.startsWith('task/'))).toEqual([]);
     expect(assignmentsFor(view, 'stranger' as NodeId).size).toBe(0);
+  });
+
+  test('keys go to nodes of an encrypted network, and to no other', async () => {
+    const encrypted = overlay('mynet', '10.0.1');
+    const store = await storeOf({
+      cluster: [
+        {
+          ...cluster(),
+          encryption: {
+            keys: [
+              { sequence: 4, key: 'b2xk' },
+              { sequence: 5, key: 'bmV3' },
+            ],
+            sends: 5,
+            sendsSinceMs: 0,
+          },
+        },
+      ],
+      node: [
+        member('n1', 11, ['ingress', 'mynet']),
+        member('n2', 12, ['mynet'], { espEpoch: 7 }),
+        member('n3', 13, ['ingress']),
+      ],
+      network: [
+        overlay('ingress', '10.0.0', true),
+        { ...encrypted, spec: { ...encrypted.spec, driverOptions: { encrypted: '' } } },
+      ],
+    });
+    const told = assignmentsFor(store.view(), 'n1' as NodeId);
+    const state = assembleNodeNetworkState(told, 1);
+    expect(state?.overlays.map((one) => [one.id, one.encrypted])).toEqual([
+      ['ingress', false],
+      ['mynet', true],
+    ]);
+    expect(state?.overlays[1]?.peers.map(({ espEpoch }) => espEpoch)).toEqual([7]);
+    expect(
+      state?.encryptionKeys?.map(({ sequence, sends, key }) => [sequence, sends, key.reveal().toString()]),
+    ).toEqual([
+      [4, false, 'old'],
+      [5, true, 'new'],
+    ]);
+    expect(keys(assignmentsFor(store.view(), 'n3' as NodeId)).filter((key) => key.includes('key'))).toEqual(
+      [],
+    );
   });
 
   test('serving is observed running, meant to run, on a node that is not down', async () => {

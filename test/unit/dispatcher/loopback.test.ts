@@ -59,6 +59,7 @@ const description: WireNodeDescription = {
   engineLabels: { a: 'b' },
   plugins: [{ type: 'Volume', name: 'local' }],
   routes: [{ destination: '192.0.2.0/24', device: 'eth0' }],
+  espEpoch: 5,
 };
 
 const cleanups: (() => unknown)[] = [];

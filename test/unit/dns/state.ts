@@ -46,6 +46,7 @@ export function overlay(name: string, vni: number, base: string, content: Partia
     ingress: false,
     internal: false,
     underlayMtuBytes: null,
+    encrypted: false,
     own: { address: ip(`${base}.250`), mac: '02:00:00:00:00:fa' as Mac },
     peers: [],
     endpoints: [],
@@ -62,4 +63,5 @@ export const state = (...overlays: Overlay[]): NodeNetworkState => ({
   aliasRange: '240.0.0.0/4' as Cidr,
   overlays,
   publishedPorts: [],
+  encryptionKeys: [],
 });

@@ -8,6 +8,7 @@ import type { NodeOptions } from '../../support/cluster-objects.js';
 import {
   FakeTime,
   attachment,
+  network,
   node,
   service,
   storeOf,
@@ -47,6 +48,37 @@ describe('placing', () => {
       timestampMs: 9000,
       appliedAtMs: 9000,
     });
+  });
+
+  test('tasks on encrypted networks go where the kernel has ESP, and anywhere where none has', async () => {
+    const base = network('enc');
+    const enc = { ...base, spec: { ...base.spec, driverOptions: { encrypted: '' } } };
+    const leg = {
+      networkId: enc.id,
+      address: '10.0.1.5',
+      prefixLength: 24,
+      mac: '02:00:00:00:00:01',
+      aliases: [],
+    };
+    const tasks = pending(2).map((one) => ({
+      ...one,
+      networks: [leg as unknown as Task['networks'][number]],
+    }));
+    const saying = (id: string, esp: string): Node => {
+      const one = node(id);
+      const { description } = one;
+      if (!description) throw new Error('a node with a description');
+      const engine = { ...description.engine, labels: { 'skep.esp': esp } };
+      return { ...one, description: { ...description, engine } };
+    };
+    const placed = async (...on: readonly Node[]): Promise<(string | undefined)[]> => {
+      const store = await storeOf({ node: on, service: [web], network: [enc], task: tasks }, time);
+      await applyPlanner(store, planScheduling, time.nowMs);
+      return placement(store, tasks);
+    };
+    expect(await placed(saying('a', 'false'), saying('b', 'true'))).toEqual(['b', 'b']);
+    expect(await placed(saying('a', 'false'), node('c'))).toEqual(['c', 'c']);
+    expect(await placed(saying('a', 'false'))).toEqual(['a', 'a']);
   });
 
   test('fills the least loaded of the service first, then by all tasks', async () => {

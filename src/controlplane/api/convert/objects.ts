@@ -104,7 +104,7 @@ export const tlsInfo = struct<TlsInfo>('TLSInfo', {
 });
 
 /** The cluster object with what its certificate says of itself. */
-export interface ClusterView extends Omit<Cluster, 'rootCa' | 'joinTokens'> {
+export interface ClusterView extends Omit<Cluster, 'rootCa' | 'joinTokens' | 'encryption'> {
   readonly tlsInfo: TlsInfo;
   /** Only in `GET /swarm`. */
   readonly joinTokens?: Cluster['joinTokens'];
@@ -230,6 +230,7 @@ export const node = struct<Node>('Node', {
   ),
   role: hidden('worker'),
   dataPathAddr: hidden(undefined),
+  espEpoch: hidden(undefined),
   attachments: hidden([]),
 });
 

@@ -122,6 +122,8 @@ test('statusLines', () => {
     lastError: '',
     driftRepairs: 2,
     engine: 'ipvs',
+    esp: true,
+    espEpoch: 1,
   });
   assert.deepEqual(
     lines.map((line) => line.split(/ {2,}/)[1]),

@@ -2,6 +2,7 @@
 import type { Cidr, Ip, Mac } from '../../../../src/model/addresses.js';
 import type { Scheduler } from '../../../../src/model/balancing.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../../../src/model/ids.js';
+import { SecretBytes } from '../../../../src/model/secret-bytes.js';
 import type { ebpfPlan } from '../../../../src/dataplane/plan/ebpf.js';
 import type { KernelObject } from '../../../../src/dataplane/plan/objects.js';
 import type { SandboxEndpoint } from '../../../../src/dataplane/sandbox.js';
@@ -40,6 +41,12 @@ export interface ClusterOf {
   readonly mynet?: boolean;
   /** Of every overlay, by its option. */
   readonly underlayMtuBytes?: number;
+  /** Sequence numbers of the keys: given, `mynet` is encrypted. */
+  readonly keys?: readonly number[];
+  /** Which of them nodes send with; absent: none. */
+  readonly sends?: number;
+  /** By node; 1 where absent. */
+  readonly epochs?: Readonly<Record<number, number>>;
 }
 
 export const mynetId = 'mynet' as NetworkId;
@@ -72,6 +79,7 @@ export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
       aliases: [],
       nameservers: [],
     }));
+  const epochOf = (node: number): number => cluster.epochs?.[node] ?? 1;
   const peers = (address: (part: number) => Ip, mac: (part: number) => Mac): Overlay['peers'] =>
     nodes
       .filter((node) => node !== self)
@@ -80,6 +88,7 @@ export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
         vtep: vtepOf(node),
         address: address(ownPart(node)),
         mac: mac(ownPart(node)),
+        espEpoch: epochOf(node),
       }));
   const mynet: Overlay = {
     id: mynetId,
@@ -89,6 +98,7 @@ export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
     gateway: mynetAddress(1),
     ingress: false,
     internal: false,
+    encrypted: cluster.keys !== undefined,
     own: { address: mynetAddress(ownPart(self)), mac: mynetMac(ownPart(self)) },
     peers: peers(mynetAddress, mynetMac),
     endpoints: endpoints(mynetAddress, mynetMac),
@@ -110,6 +120,7 @@ export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
     subnet: '10.0.0.0/24' as Cidr,
     gateway: ingressAddress(1),
     ingress: true,
+    encrypted: false,
     own: { address: ingressAddress(ownPart(self)), mac: ingressMac(ownPart(self)) },
     peers: peers(ingressAddress, ingressMac),
     endpoints: endpoints(ingressAddress, ingressMac).filter(({ serviceId }) => serviceId === 'web'),
@@ -128,6 +139,11 @@ export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
       publishedPort: Number(publishedPort),
       targetPort,
       ...cluster.limits,
+    })),
+    encryptionKeys: (cluster.keys ?? []).map((sequence) => ({
+      sequence,
+      sends: sequence === cluster.sends,
+      key: new SecretBytes(Buffer.alloc(32, sequence)),
     })),
   };
 }

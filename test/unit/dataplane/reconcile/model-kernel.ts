@@ -22,7 +22,10 @@ export const engines: Readonly<Record<EngineName, Kernel['engine']>> = {
 
 export class ModelKernel implements Kernel {
   readonly engine: Kernel['engine'];
-  readonly namespaces = new Map<string, KernelObject[]>([['host', hostOf(1)]]);
+  readonly namespaces = new Map<string, KernelObject[]>([
+    ['host', hostOf(1)],
+    ['esp', []],
+  ]);
   /** `scope: op` of everything done, in order. */
   readonly applied: string[] = [];
   observed = 0;

@@ -14,9 +14,9 @@ import type { NodeNetworkState } from '../../../../src/dataplane/state.js';
 import { OutsideError, SkepError } from '../../../../src/model/errors.js';
 import type { Ip, Mac } from '../../../../src/model/addresses.js';
 import type { NodeId, ServiceId, TaskId, Vni } from '../../../../src/model/ids.js';
-import { stateValue } from '../state/state-value.js';
+import { stateValueWithKeys } from '../state/state-value.js';
 
-const state = parseNodeNetworkState(stateValue());
+const state = parseNodeNetworkState(stateValueWithKeys());
 const counted = (connections: number, drops: Record<string, number>) => ({
   connections,
   packets: 2 ** 40,
@@ -99,6 +99,8 @@ beforeEach(async () => {
       lastError: 'x',
       driftRepairs: 3,
       engine: 'ebpf',
+      esp: true,
+      espEpoch: 7,
     }),
     verify: async (repair) => ({ ...verified, repaired: repair ? 2 : 0, equal: repair }),
     trace: async (service, from) => {

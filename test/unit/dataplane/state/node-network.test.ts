@@ -10,7 +10,7 @@ import { DamagedFileError, openEngineTableFile } from '../../../../src/dataplane
 import { StateLog } from '../../../../src/dataplane/state-log.js';
 import type { Ip, Mac } from '../../../../src/model/addresses.js';
 import type { NetworkId } from '../../../../src/model/ids.js';
-import { stateValue } from './state-value.js';
+import { stateValue, stateValueWithKeys } from './state-value.js';
 
 let directory: string;
 beforeEach(async () => {
@@ -113,4 +113,28 @@ test('waitFor answers on the change that brings it, and gives up with the signal
   const never = network.waitFor(() => undefined, stop.signal);
   stop.abort(new Error('enough'));
   await assert.rejects(never, /enough/);
+});
+
+test('keys of encrypted overlays are on no disk, and what lacks them asks for the whole', async () => {
+  const value = stateValueWithKeys();
+  const overlays = value.overlays.map((overlay) => ({ ...overlay, encrypted: true }));
+  const state = parseNodeNetworkState({ ...value, overlays });
+  const { network } = await load();
+  await network.setState(state);
+  assert.equal(network.state?.encryptionKeys?.length, 2);
+  const text = await readFile(statePath(), 'utf8');
+  for (const { key } of state.encryptionKeys ?? [])
+    for (const form of ['hex', 'base64', 'latin1'] as const)
+      assert.ok(!text.includes(key.reveal().toString(form)), 'no key on disk');
+
+  const { network: again } = await load();
+  assert.deepEqual(again.state, { ...state, encryptionKeys: null });
+  const change = {
+    ...{ nodeId: state.nodeId, baseRevision: state.revision, revision: state.revision + 1 },
+    ...{ overlays: [], publishedPorts: [], removedPorts: [] },
+  };
+  await network.changeState(change);
+  await assert.rejects(again.changeState(change), { kind: 'failedPrecondition' });
+  await again.setState({ ...state, revision: state.revision + 1 });
+  assert.equal(again.state?.encryptionKeys?.length, 2);
 });

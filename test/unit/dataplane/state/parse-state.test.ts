@@ -3,16 +3,21 @@ import { test } from 'vitest';
 import { parseNodeNetworkState, toStateMessage } from '../../../../src/dataplane/parse-state.js';
 import { SkepError } from '../../../../src/model/errors.js';
 import type { StateValue } from './state-value.js';
-import { stateValue } from './state-value.js';
+import { stateValue, stateValueWithKeys } from './state-value.js';
 
 test('parseNodeNetworkState: reads a message, an empty VIP is none, and the reverse gives the message again', () => {
-  const state = parseNodeNetworkState(stateValue());
+  const state = parseNodeNetworkState(stateValueWithKeys());
   const [web, rr] = state.overlays[0]?.services ?? [];
   assert.equal(web?.vip, '10.0.1.4');
   assert.ok(rr && !('vip' in rr));
   assert.deepEqual([web?.scheduler, web?.affinityS, rr.scheduler, rr.affinityS], ['mh', 300, 'rr', null]);
-  assert.deepEqual(toStateMessage(state), stateValue());
-  assert.deepEqual(parseNodeNetworkState(JSON.parse(JSON.stringify(state))), state, 'as it is on disk');
+  assert.deepEqual(toStateMessage(state), stateValueWithKeys());
+  const { encryptionKeys: _, ...kept } = state;
+  assert.deepEqual(
+    parseNodeNetworkState(JSON.parse(JSON.stringify(kept))),
+    { ...state, encryptionKeys: null },
+    'as it is on disk',
+  );
 });
 
 test('an endpoint as it was written before containers could be attached has no further names', () => {
@@ -205,3 +210,27 @@ test('parseNodeNetworkState: one port may be published on two protocols, two ove
   value.overlays.push({ ...structuredClone(overlay(value)), id: 'net2', vni: 5000 });
   parseNodeNetworkState(value);
 });
+
+const refusedKeys: [
+  name: string,
+  change: (value: ReturnType<typeof stateValueWithKeys>) => unknown,
+  message: RegExp,
+][] = [
+  [
+    'a key given twice',
+    (v) => v.encryptionKeys.push({ ...v.encryptionKeys[1]! }),
+    /^encryptionKeys\[2\]\.sequence: 5 is already taken/,
+  ],
+  ['two keys to send with', (v) => (v.encryptionKeys[1]!.sends = true), /^encryptionKeys\[1\]\.sends: /],
+  [
+    'a key that is too short, without showing it',
+    (v) => (v.encryptionKeys[0]!.key = Buffer.from('secret')),
+    /^encryptionKeys\[0\]\.key: expected 32 octets$/,
+  ],
+];
+for (const [name, change, message] of refusedKeys)
+  test(`parseNodeNetworkState refuses ${name}`, () => {
+    const value = stateValueWithKeys();
+    change(value);
+    assert.throws(() => parseNodeNetworkState(value), { kind: 'invalidArgument', message });
+  });

@@ -18,8 +18,11 @@ import { stateValue } from './state-value.js';
 
 const seed = Number(process.env['SKEP_SEED'] ?? 20_262);
 const overTheWire = (value: object): unknown => JSON.parse(JSON.stringify(value)) as unknown;
-const parsed = (state: NodeNetworkState): NodeNetworkState =>
-  parseNodeNetworkState(overTheWire(toStateMessage(state)));
+/** As it comes, but for the keys, which have no text and are on no disk. */
+const parsed = (state: NodeNetworkState): NodeNetworkState => {
+  const { encryptionKeys: _, ...message } = toStateMessage(state);
+  return parseNodeNetworkState(overTheWire(message));
+};
 
 /** A walk's states, each sharing what is alike with the one before. */
 function* walk(next: () => number, steps: number): Generator<NodeNetworkState> {

@@ -14,8 +14,11 @@ export const stateValue = () => ({
       gateway: '10.0.1.1',
       ingress: false,
       internal: false,
+      encrypted: false,
       own: { address: '10.0.1.2', mac: '02:00:0a:00:01:02' },
-      peers: [{ nodeId: 'node2', vtep: '192.0.2.2', address: '10.0.1.3', mac: '02:00:0a:00:01:03' }],
+      peers: [
+        { nodeId: 'node2', vtep: '192.0.2.2', address: '10.0.1.3', mac: '02:00:0a:00:01:03', espEpoch: 4 },
+      ],
       endpoints: [
         {
           taskId: 'task1',
@@ -53,3 +56,12 @@ export const stateValue = () => ({
 });
 
 export type StateValue = ReturnType<typeof stateValue>;
+
+/** The same with the keys of encrypted overlays. */
+export const stateValueWithKeys = () => ({
+  ...stateValue(),
+  encryptionKeys: [
+    { sequence: 4, sends: true, key: Buffer.alloc(32, 4) },
+    { sequence: 5, sends: false, key: Buffer.alloc(32, 5) },
+  ],
+});

@@ -1,16 +1,18 @@
 /** Who balances here, asked sparingly of a dataplane that may be away. */
 import { expect, test } from 'vitest';
 import { describeNode } from '../../../src/controlplane/agent/node-description.js';
-import { BalancerName, lastKnown } from '../../../src/controlplane/node/balancer-name.js';
+import { FactsOfDataplane, lastKnown } from '../../../src/controlplane/node/dataplane-facts.js';
 import { OutsideError } from '../../../src/model/errors.js';
 import { satisfiesConstraints } from '../../../src/model/constraint.js';
 import { FakeTime, node } from '../../support/cluster-objects.js';
 
+const says = (engine: string) => ({ engine, esp: true, espEpoch: 3 });
+
 class FakeDataplane {
   readonly time = new FakeTime();
   asked = 0;
-  answer: () => Promise<{ engine: string }> = async () => ({ engine: 'ebpf' });
-  readonly name = new BalancerName({
+  answer: () => Promise<{ engine: string; esp: boolean; espEpoch: number }> = async () => says('ebpf');
+  readonly facts = new FactsOfDataplane({
     status: () => ((this.asked += 1), this.answer()),
     clock: { nowMs: this.time.nowMs, sleep: () => Promise.reject(new Error('nobody sleeps here')) },
   });
@@ -18,28 +20,31 @@ class FakeDataplane {
 
 test('is asked once in ten seconds, by however many', async () => {
   const dataplane = new FakeDataplane();
-  expect(await Promise.all([dataplane.name.now(), dataplane.name.now()])).toEqual(['ebpf', 'ebpf']);
+  expect(await Promise.all([dataplane.facts.balancer(), dataplane.facts.balancer()])).toEqual([
+    'ebpf',
+    'ebpf',
+  ]);
   dataplane.time.ms += 9_999;
-  await dataplane.name.now();
+  await dataplane.facts.balancer();
   expect(dataplane.asked).toBe(1);
-  dataplane.answer = async () => ({ engine: 'ipvs' });
+  dataplane.answer = async () => says('ipvs');
   dataplane.time.ms += 1;
-  expect([await dataplane.name.now(), dataplane.asked]).toEqual(['ipvs', 2]);
+  expect([await dataplane.facts.balancer(), dataplane.asked]).toEqual(['ipvs', 2]);
 });
 
 test('is unknown while the dataplane is away or does not know; the node keeps what it last was', async () => {
   const dataplane = new FakeDataplane();
-  const kept = lastKnown(dataplane.name.now);
+  const kept = lastKnown(dataplane.facts.balancer);
   const heard: (string | undefined)[] = [];
   const answers: FakeDataplane['answer'][] = [
     () => Promise.reject(new OutsideError('away', true)),
-    async () => ({ engine: 'ebpf' }),
-    async () => ({ engine: '' }),
+    async () => says('ebpf'),
+    async () => says(''),
   ];
   for (const answer of answers) {
     dataplane.answer = answer;
     dataplane.time.ms += 10_000;
-    heard.push(await dataplane.name.now(), await kept());
+    heard.push(await dataplane.facts.balancer(), await kept());
   }
   expect(heard).toEqual([undefined, undefined, 'ebpf', 'ebpf', undefined, 'ebpf']);
 });
@@ -47,7 +52,7 @@ test('is unknown while the dataplane is away or does not know; the node keeps wh
 test('a bug is not hidden', async () => {
   const dataplane = new FakeDataplane();
   dataplane.answer = () => Promise.reject(new TypeError('bug'));
-  await expect(dataplane.name.now()).rejects.toThrow('bug');
+  await expect(dataplane.facts.balancer()).rejects.toThrow('bug');
 });
 
 test('stands among the engine labels of the node, where constraints find it', () => {
@@ -60,8 +65,8 @@ test('stands among the engine labels of the node, where constraints find it', ()
     ServerVersion: '20.10.24',
     Labels: ['zone=a'],
   };
-  const { engineLabels } = describeNode(info, [], 'ebpf');
-  expect(engineLabels).toEqual({ 'skep.balancer': 'ebpf', zone: 'a' });
+  const { engineLabels } = describeNode(info, [], { balancer: 'ebpf', esp: false, espEpoch: 3 });
+  expect(engineLabels).toEqual({ 'skep.balancer': 'ebpf', 'skep.esp': 'false', zone: 'a' });
   const base = node('n1');
   if (!base.description) throw new Error('a node with a description');
   const { description } = base;
