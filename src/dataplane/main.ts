@@ -76,6 +76,8 @@ async function main(stop: AbortSignal): Promise<void> {
     (err) => log.error({ err }, 'cannot read which keys this node has sent with: it begins later ones'),
   );
   const espCapability = new EspCapability(systemClock, log);
+  // Asked before anybody waits for the answer: modules may have to be loaded for it.
+  void espCapability.has();
   const reconciler = new Reconciler({
     kernel,
     clock: systemClock,

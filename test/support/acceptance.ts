@@ -5,6 +5,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { tryEsp } from '../../src/dataplane/kernel/esp-probe.js';
 import type { EngineName } from '../../src/dataplane/plan/balancing.js';
 import type { LoadReport } from '../../src/lab/http-load.js';
 import type { Kernel } from '../../src/lab/kernels.js';
@@ -124,6 +125,28 @@ async function expectRefused(node: string, argv: readonly string[], words: strin
   });
 }
 
+/** Three tasks on three nodes hear each other over an encrypted network. */
+async function expectSealed(): Promise<void> {
+  const tasks = await eventually(
+    'three running tasks of sealed',
+    convergeDeadlineMs,
+    () => observeTasks(cluster.lab, manager, 'sealed'),
+    (running) => expect(running).toHaveLength(3),
+  );
+  const [first] = tasks;
+  if (!first) throw new Error('no task of sealed');
+  expect(await inTask(first, 'ip link show eth0')).toContain('mtu 1416');
+  const urls = Array.from({ length: 9 }, () => 'http://sealed/').join(' ');
+  const answers = (await inTask(first, `timeout 30 wget -q -O - ${urls}`)).split('\n');
+  const hosts = new Set(answers.map((answer) => answer.split(' ')[0]));
+  expect(hosts.size).toBe(3);
+  for (const node of nodes) {
+    const states = await cluster.run(node, ['ip', '-s', 'xfrm', 'state']);
+    expect(states).toContain('proto esp');
+    await expectVerified(node);
+  }
+}
+
 const localNodeState = (node: string): Promise<string> =>
   cluster.docker(node, 'info --format {{.Swarm.LocalNodeState}}');
 
@@ -138,10 +161,11 @@ const createWeb = (options = ''): Promise<string> =>
 /** Registers the tests; call it once, at the top of a test file. */
 export function acceptance({ kernel, engine }: AcceptanceOptions): void {
   cluster = new TestLab({ name: `test-${engine}`, nodes: 3, kernel });
-  describe(`from docker swarm init to a page through the routing mesh of ${engine}`, () => sessionOf(engine));
+  describe(`from docker swarm init to a page through the routing mesh of ${engine}`, () =>
+    sessionOf(engine, kernel));
 }
 
-function sessionOf(engine: EngineName): void {
+function sessionOf(engine: EngineName, kernel: Kernel): void {
   /** What the control plane refuses has nothing to do with engines: proven once, where it takes seconds. */
   const testOnce = (name: string, prove: () => Promise<void>): void => {
     if (engine === 'ebpf') test(name, prove);
@@ -420,6 +444,47 @@ function sessionOf(engine: EngineName): void {
       );
     },
   );
+
+  test('3b. an encrypted network carries what its tasks say, or is refused with the reason where the kernel cannot', async () => {
+    await cluster.docker(manager, 'network create -d overlay --opt encrypted sealed');
+    const label = '{{index .Description.Engine.Labels "skep.esp"}}';
+    const here = tryEsp().then(
+      () => 'true',
+      () => 'false',
+    );
+    const hasEsp = kernel === 'host' ? await here : 'true';
+    await eventually(
+      'the node says whether its kernel has ESP',
+      60_000,
+      () => cluster.run(manager, ['docker', 'node', 'inspect', '--format', label, 'self']),
+      (said) => expect(said).toBe(hasEsp),
+    );
+    const options = '--detach --name sealed --network sealed --replicas 3 --restart-condition none';
+    await cluster.docker(manager, `service create ${options} skep/whoami:lab`);
+    try {
+      if (hasEsp === 'true') await expectSealed();
+      else
+        await eventually(
+          'three tasks that are refused',
+          60_000,
+          () => cluster.docker(manager, 'service ps --no-trunc --format {{.CurrentState}}|{{.Error}} sealed'),
+          (rows) => {
+            expect(
+              rows.match(/^Rejected .*encrypted network sealed: this node's kernel has no ESP/gm),
+            ).toHaveLength(3);
+          },
+        );
+    } finally {
+      await cluster.docker(manager, 'service rm sealed');
+    }
+    await eventually(
+      'the network is gone',
+      60_000,
+      () => cluster.lab.exec(manager, ['docker', 'network', 'rm', 'sealed']),
+      ({ exitCode }) => expect(exitCode).toBe(0),
+    );
+    for (const node of nodes) await expectVerified(node);
+  });
 
   test('4. a killed container is replaced, and calls to the VIP fail no longer than the detection takes', async () => {
     const [victim, ...others] = await webRuns(3);
