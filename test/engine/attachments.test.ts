@@ -47,7 +47,7 @@ let api: ApiServer;
 
 const newAgent = (): Agent =>
   startAgent({
-    balancer: async () => undefined,
+    facts: async () => undefined,
     nodeId,
     engine: dockerd.engine,
     dataplane: { setState: async () => undefined, waitProgrammed: async () => undefined },
