@@ -55,7 +55,7 @@ export interface Kernel {
    * process only where something did change. Rejects with KernelError.
    */
   refresh(scope: Scope, quiet: Quiet): Promise<boolean>;
-  /** Calls back when something in the namespace changed. Null when there is no such namespace (yet). */
+  /** Calls back when something in the namespace changed by somebody else's doing, or may have. Null when there is no such namespace (yet). */
   watch(scope: Scope, onChange: () => void): Disposable | null;
   /** Closes what is kept open for a scope that is no longer wanted. */
   forget(scope: Scope): void;

@@ -171,7 +171,9 @@ export class LinuxKernel implements Kernel, Disposable {
     try {
       if (scope.kind === 'esp') return subscribeXfrm(this.#hostNetns, onChange);
       const filters = this.engine.name === 'ebpf' && scope.kind !== 'sandbox' ? (['filter'] as const) : [];
+      const name = scopeName(scope);
       return subscribeRoute(this.#path(scope), [...topics[scope.kind], ...filters], (event) => {
+        if (this.#namespaces.get(name)?.isOfNoConcern(event)) return;
         if (scope.kind !== 'host' || this.#concernsHost(event)) onChange();
       });
     } catch (err) {

@@ -5,7 +5,8 @@
 import type { Op } from '../plan/diff.js';
 import { applyToImage, opLine } from '../plan/diff.js';
 import type { EspPolicy, EspState, Filter, KernelObject, ObjectKind } from '../plan/objects.js';
-import { line } from '../plan/objects.js';
+import { line, routeProtocol } from '../plan/objects.js';
+import type { RouteEvent } from '../netlink/route.js';
 import { OutsideError } from '../../model/errors.js';
 import type { Vni } from '../../model/ids.js';
 import type { BalancerEngine, BalancerOp, BalancerTable } from '../balancer/engine.js';
@@ -108,6 +109,13 @@ export class NamespaceKernel implements Disposable {
     return this.#route?.lastIndexOf(name);
   }
 
+  /** Whether a notification asks for no look: it tells of what we did ourselves, or of what is never observed here. */
+  isOfNoConcern(event: RouteEvent): boolean {
+    const isContainer = this.balancing === null;
+    if (event.object === 'route' && !isContainer && event.route.protocol !== routeProtocol) return true;
+    return this.#route?.isEcho(event) ?? false;
+  }
+
   /** The engine's table here. Rejects as BalancerEngine.open does. */
   table(): Promise<BalancerTable> {
     if (this.balancing === null) throw new KernelError('balance in a container', 'EINVAL');
@@ -206,11 +214,11 @@ export class NamespaceKernel implements Disposable {
       case 'route':
       case 'filter':
       case 'sysctl':
-        for (const op of run) {
-          try {
-            await this.#applyOne(op);
-          } catch (err) {
-            throw toKernelError(opLine(op), err);
+        for (const together of independentOps(run)) {
+          const results = await Promise.allSettled(together.map((op) => this.#applyOne(op)));
+          for (const [index, result] of results.entries()) {
+            const op = together[index];
+            if (result.status === 'rejected') throw toKernelError(op ? opLine(op) : adapter, result.reason);
           }
         }
         return;
@@ -268,6 +276,29 @@ export class NamespaceKernel implements Disposable {
     const route = this.#openRoute();
     return (this.#filters ??= new Filters(route.tc, route, this.balancing.engine));
   }
+}
+
+/** Kinds of which thousands may be put, each without regard to the others. */
+const independentKinds: ReadonlySet<ObjectKind> = new Set<ObjectKind>(['fdb', 'neighbour', 'route']);
+const togetherMax = 256;
+
+/** Keeps order; neighbours of one of those kinds, of which all are put or all removed, are done together. */
+function independentOps(ops: readonly Op[]): Op[][] {
+  const groups: Op[][] = [];
+  for (const op of ops) {
+    const last = groups.at(-1);
+    const first = last?.[0];
+    const together =
+      first !== undefined &&
+      first.object.kind === op.object.kind &&
+      (first.op === 'delete') === (op.op === 'delete') &&
+      independentKinds.has(op.object.kind) &&
+      last !== undefined &&
+      last.length < togetherMax;
+    if (together) last.push(op);
+    else groups.push([op]);
+  }
+  return groups;
 }
 
 /** Keeps order; neighbours of one adapter go together. */

@@ -10,11 +10,13 @@ import { isErrno } from '../netlink/netlink-error.js';
 import type { Link as NetlinkLink } from '../netlink/links.js';
 import type { Route as NetlinkRoute } from '../netlink/routes.js';
 import type { LinkIndices } from '../balancer/engine.js';
+import type { RouteEvent } from '../netlink/route.js';
 import { RouteNetlink } from '../netlink/route.js';
 import type { TrafficControl } from '../netlink/tc.js';
 import type { Op } from '../plan/diff.js';
 import type { Address, FdbEntry, KernelObject, Link, Neighbour, Route, Rule } from '../plan/objects.js';
 import { identity, mainTable, routeProtocol } from '../plan/objects.js';
+import { echoKey, Echoes, routeText } from './echoes.js';
 import { KernelError } from './kernel-error.js';
 
 /** Kinds that this adapter reads and writes. */
@@ -33,6 +35,7 @@ export interface LinkFactory {
 export class RouteObjects implements LinkIndices, Disposable {
   readonly #netlink: RouteNetlink;
   #indices = new Map<string, number>();
+  readonly #echoes = new Echoes();
 
   /** Throws Error with `code` ENOENT when there is no such namespace. */
   constructor(
@@ -132,6 +135,13 @@ export class RouteObjects implements LinkIndices, Disposable {
     ];
   }
 
+  /** Whether a notification tells of what {@link apply} has done or is doing, and of nothing more. */
+  isEcho(event: RouteEvent): boolean {
+    return this.#echoes.isEcho(event, (link) =>
+      toLink(link, (index) => [...this.#indices].find(([, one]) => one === index)?.[0] ?? ''),
+    );
+  }
+
   /** Rejects with NetlinkError. */
   async apply(op: Op & { readonly object: RouteObject }): Promise<void> {
     try {
@@ -151,28 +161,31 @@ export class RouteObjects implements LinkIndices, Disposable {
         return this.#putLink(object);
       case 'address': {
         const { address, prefixLength } = object;
-        return alreadySo(
-          addresses.add({ index: await this.#index(object.device), address, prefixLength }),
-          'EEXIST',
-        );
+        const index = await this.#index(object.device);
+        this.#echoes.expect(echoKey.address(index, address, prefixLength), '');
+        return alreadySo(addresses.add({ index, address, prefixLength }), 'EEXIST');
       }
       case 'fdb': {
         const { mac, vtep } = object;
         const index = await this.#index(object.device);
+        this.#echoes.expect(echoKey.fdb(index, mac, vtep === null ? 'master' : 'self'), vtep ?? '');
         return fdb.replace(
           vtep === null
             ? { index, mac, table: 'master', state: 'static' }
             : { index, mac, table: 'self', state: 'permanent', dst: vtep },
         );
       }
-      case 'neighbour':
-        return neighbours.replace({
-          index: await this.#index(object.device),
-          address: object.address,
-          mac: object.mac,
-        });
-      case 'route':
-        return routes.replace({ ...(await this.#route(object)), onlink: object.via !== null });
+      case 'neighbour': {
+        const { address, mac } = object;
+        const index = await this.#index(object.device);
+        this.#echoes.expect(echoKey.neighbour(index, address), mac);
+        return neighbours.replace({ index, address, mac });
+      }
+      case 'route': {
+        const route = await this.#route(object);
+        this.#echoes.expect(echoKey.route(route.table, route.destination), routeText(route));
+        return routes.replace({ ...route, onlink: object.via !== null });
+      }
       case 'rule':
         return alreadySo(rules.add(netlinkRule(object)), 'EEXIST');
     }
@@ -186,9 +199,11 @@ export class RouteObjects implements LinkIndices, Disposable {
     if (index === null) return;
     switch (object.kind) {
       case 'link':
+        this.#echoes.expectLinkGone(object.name);
         this.#indices.delete(object.name);
         return alreadySo(links.remove(index), 'ENODEV');
       case 'address':
+        this.#echoes.expect(echoKey.address(index, object.address, object.prefixLength), null);
         return alreadySo(
           addresses.remove({ index, address: object.address, prefixLength: object.prefixLength }),
           'EADDRNOTAVAIL',
@@ -196,6 +211,7 @@ export class RouteObjects implements LinkIndices, Disposable {
         );
       case 'fdb': {
         const { mac, vtep } = object;
+        this.#echoes.expect(echoKey.fdb(index, mac, vtep === null ? 'master' : 'self'), null);
         return alreadySo(
           fdb.remove(
             vtep === null ? { index, mac, table: 'master' } : { index, mac, table: 'self', dst: vtep },
@@ -205,8 +221,10 @@ export class RouteObjects implements LinkIndices, Disposable {
         );
       }
       case 'neighbour':
+        this.#echoes.expect(echoKey.neighbour(index, object.address), null);
         return alreadySo(neighbours.remove({ index, address: object.address }), 'ENOENT', 'ENODEV');
       case 'route':
+        this.#echoes.expect(echoKey.route(object.table, object.destination), null);
         return alreadySo(routes.remove(await this.#route(object)), 'ESRCH', 'ENODEV');
       case 'rule':
         return alreadySo(rules.remove(netlinkRule(object)), 'ENOENT');
@@ -235,6 +253,7 @@ export class RouteObjects implements LinkIndices, Disposable {
       if (present === null) throw new KernelError(`make ${identity(link)}`, 'ENODEV');
     }
     this.#indices.set(link.name, present.index);
+    this.#echoes.expectLink(link);
     const master = link.master === undefined ? undefined : await this.#index(link.master);
     if (master !== undefined && present.master !== master) await links.change(present.index, { master });
     // A bridge that was not given its MAC takes the lowest of its ports'.

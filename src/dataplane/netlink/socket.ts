@@ -1,6 +1,7 @@
 /**
- * Request and reply over a netlink socket that lives in one network namespace. One request is under way at a time, the
- * others wait in order: the kernel answers while it takes the request, so waiting costs one turn of the event loop.
+ * Request and reply over a netlink socket that lives in one network namespace. One dump or up to {@link togetherMax} requests
+ * are under way at a time, in one datagram; the others wait in order. The kernel answers while it takes them, so waiting
+ * costs one turn of the event loop, which those who wait together share.
  * What must stay true: every request settles (ack, errno, lost reply, deadline, or closing of the socket), replies are
  * matched by sequence number, and the descriptor is closed exactly once.
  */
@@ -26,6 +27,8 @@ const dumpAttemptsMax = 8;
 /** The kernel answers within microseconds; module loading behind a request can take seconds. */
 const deadlineMs = 15_000;
 const waitingMax = 65_536;
+/** Whose acks fit into the receive buffer with much to spare. */
+const togetherMax = 64;
 
 interface Exchange {
   readonly request: NetlinkRequest;
@@ -41,7 +44,8 @@ export class NetlinkSocket implements Disposable {
   readonly #fd: number;
   readonly #poll: { stop(): void };
   readonly #waiting: Exchange[] = [];
-  #current: Exchange | null = null;
+  /** Under way, by sequence number. */
+  readonly #current = new Map<number, Exchange>();
   #timer: NodeJS.Timeout | null = null;
   #sequence = 0;
   #closed = false;
@@ -76,9 +80,9 @@ export class NetlinkSocket implements Disposable {
     this.#closed = true;
     this.#poll.stop();
     if (this.#timer) clearTimeout(this.#timer);
-    for (const exchange of [this.#current, ...this.#waiting.splice(0)])
-      exchange?.reject(new NetlinkError(exchange.request.type, 'ECANCELED', 'the socket was closed'));
-    this.#current = null;
+    for (const exchange of [...this.#current.values(), ...this.#waiting.splice(0)])
+      exchange.reject(new NetlinkError(exchange.request.type, 'ECANCELED', 'the socket was closed'));
+    this.#current.clear();
   }
 
   #enqueue(request: NetlinkRequest, dump: boolean): Promise<NetlinkMessage[]> {
@@ -87,49 +91,49 @@ export class NetlinkSocket implements Disposable {
       if (this.#waiting.length >= waitingMax)
         return reject(new NetlinkError(request.type, 'EBUSY', 'too many requests are waiting'));
       this.#waiting.push({ request, dump, resolve, reject, replies: [], interrupted: false, attempts: 0 });
-      if (!this.#current) this.#next();
+      if (this.#current.size === 0) this.#next();
     });
   }
 
   #next(): void {
-    const exchange = this.#waiting.shift() ?? null;
-    this.#current = exchange;
-    if (exchange) this.#send(exchange);
+    const [first] = this.#waiting;
+    if (first === undefined) return;
+    let count = 1;
+    if (!first.dump) while (count < togetherMax && this.#waiting[count]?.dump === false) count += 1;
+    this.#send(this.#waiting.splice(0, count));
   }
 
-  #send(exchange: Exchange): void {
-    this.#sequence = (this.#sequence + 1) >>> 0 || 1; // 0 is that of notifications
-    exchange.attempts += 1;
-    exchange.replies.length = 0;
-    exchange.interrupted = false;
-    const { type, flags, payload } = exchange.request;
-    this.#timer = setTimeout(
-      () => this.#settle(new NetlinkError(type, 'ETIMEDOUT', 'no answer from the kernel')),
-      deadlineMs,
-    );
-    const mode = exchange.dump ? NLM_F_DUMP : NLM_F_ACK;
+  #send(exchanges: readonly Exchange[]): void {
+    const messages = exchanges.map((exchange) => {
+      this.#sequence = (this.#sequence + 1) >>> 0 || 1; // 0 is that of notifications
+      exchange.attempts += 1;
+      exchange.replies.length = 0;
+      exchange.interrupted = false;
+      this.#current.set(this.#sequence, exchange);
+      const { type, flags, payload } = exchange.request;
+      const mode = exchange.dump ? NLM_F_DUMP : NLM_F_ACK;
+      return formatMessage({ type, flags: flags | mode, payload }, this.#sequence);
+    });
+    this.#timer = setTimeout(() => this.#fail('ETIMEDOUT', 'no answer from the kernel'), deadlineMs);
     try {
-      native().send(this.#fd, formatMessage({ type, flags: flags | mode, payload }, this.#sequence));
+      native().send(this.#fd, messages.length === 1 ? (messages[0] as Buffer) : Buffer.concat(messages));
     } catch (cause) {
-      this.#settle(new NetlinkError(type, (cause as NodeJS.ErrnoException).code ?? 'EIO', null, { cause }));
+      this.#fail((cause as NodeJS.ErrnoException).code ?? 'EIO', null, cause);
     }
   }
 
   #receive(datagram: Buffer | null, error: NodeJS.ErrnoException | null): void {
-    if (error) {
-      const type = this.#current?.request.type ?? 0;
-      // The reply may be what was lost.
-      this.#settle(new NetlinkError(type, error.code ?? 'EIO', 'a reply was lost', { cause: error }));
-      return;
-    }
+    // The reply may be what was lost.
+    if (error) return this.#fail(error.code ?? 'EIO', 'a reply was lost', error);
     assert(datagram);
     for (const message of parseMessages(datagram)) this.#take(message);
   }
 
   #take(message: NetlinkMessage): void {
-    const exchange = this.#current;
+    const { sequence } = message;
+    const exchange = this.#current.get(sequence);
     // An answer to a request given up on at its deadline.
-    if (!exchange || message.sequence !== this.#sequence) return;
+    if (!exchange) return;
     if (message.flags & NLM_F_DUMP_INTR) exchange.interrupted = true;
     const { type } = exchange.request;
     switch (message.type) {
@@ -137,31 +141,38 @@ export class NetlinkSocket implements Disposable {
         return;
       case NLMSG_ERROR: {
         const ack = parseAcknowledgement(message);
-        return this.#settle(ack.errno === 0 ? null : NetlinkError.from(type, ack));
+        return this.#settle(sequence, exchange, ack.errno === 0 ? null : NetlinkError.from(type, ack));
       }
       case NLMSG_DONE: {
         const done = parseDone(message);
-        if (done.errno !== 0) return this.#settle(NetlinkError.from(type, done));
-        if (!exchange.interrupted) return this.#settle(null);
-        if (exchange.attempts >= dumpAttemptsMax)
-          return this.#settle(new NetlinkError(type, 'EINTR', 'the dump was interrupted each time'));
+        if (done.errno !== 0) return this.#settle(sequence, exchange, NetlinkError.from(type, done));
+        if (!exchange.interrupted) return this.#settle(sequence, exchange, null);
+        if (exchange.attempts >= dumpAttemptsMax) {
+          const err = new NetlinkError(type, 'EINTR', 'the dump was interrupted each time');
+          return this.#settle(sequence, exchange, err);
+        }
         if (this.#timer) clearTimeout(this.#timer);
-        return this.#send(exchange);
+        this.#current.delete(sequence);
+        return this.#send([exchange]);
       }
       default:
         exchange.replies.push(message);
     }
   }
 
-  #settle(err: Error | null): void {
-    const exchange = this.#current;
+  /** All that are under way. */
+  #fail(code: string, text: string | null, cause?: unknown): void {
+    for (const [sequence, exchange] of [...this.#current])
+      this.#settle(sequence, exchange, new NetlinkError(exchange.request.type, code, text, { cause }));
+  }
+
+  #settle(sequence: number, exchange: Exchange, err: Error | null): void {
+    this.#current.delete(sequence);
+    if (err) exchange.reject(err);
+    else exchange.resolve(exchange.replies);
+    if (this.#current.size > 0) return;
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
-    this.#current = null;
-    if (exchange) {
-      if (err) exchange.reject(err);
-      else exchange.resolve(exchange.replies);
-    }
     this.#next();
   }
 }

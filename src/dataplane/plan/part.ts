@@ -153,8 +153,8 @@ const headOfPlans = (state: NodeNetworkState): object => ({ ...headOfState(state
 const headOf = (overlay: Overlay): Overlay => ({ ...withoutItems(overlay), peers: [] });
 
 /**
- * Both sides with all of the services that differ, of every endpoint that a peer's coming or going concerns, and of one service
- * more that is alike on both: as long as there is such a one, what hangs on there being any is alike, too.
+ * Both sides with all of the services that differ, with every endpoint that a peer's coming or going concerns, and with one
+ * endpoint and its service more that are alike on both: as long as there is such a one, so is what hangs on there being any.
  */
 function restrict(
   pair: OverlayPair,
@@ -166,36 +166,61 @@ function restrict(
   const moved = both(sandboxes).filter(({ overlayId }) => overlayId === after.id);
   const isAlike = before === after && moved.length === 0 && !(after.ingress && portsDiffer);
   if (isAlike) return { before: withoutItems(before), after: withoutItems(after) };
-  const serviceIds = new Set(services);
-  const witness = services.size > 0 ? witnessIn(after, services) : null;
-  if (witness !== null) serviceIds.add(witness);
-  const lone = new Set<Endpoint>(both(pair.endpoints));
+  const { gone, come } = pair.endpoints;
+  const byService = endpointsByService(pair);
   const nodes = new Set<NodeId>(both(pair.peers).map(({ nodeId }) => nodeId));
   // Nobody sees to it that what the engine told of is nobody else's in the state.
-  const isMoved = (endpoint: Endpoint): boolean =>
-    moved.some(({ address, mac }) => address === endpoint.address || mac === endpoint.mac);
-  const isIn = (endpoint: Endpoint): boolean =>
-    serviceIds.has(endpoint.serviceId) ||
-    lone.has(endpoint) ||
+  const isTouched = (endpoint: Endpoint): boolean =>
     nodes.has(endpoint.nodeId) ||
-    isMoved(endpoint);
-  const side = (overlay: Overlay): Overlay => ({
+    moved.some(({ address, mac }) => address === endpoint.address || mac === endpoint.mac);
+  const alike = new Set([
+    ...[...services].flatMap((id) => [...(byService.get(id) ?? [])]),
+    ...(nodes.size + moved.length > 0 ? after.endpoints.filter(isTouched) : []),
+  ]);
+  for (const endpoint of come) alike.delete(endpoint);
+  const witness =
+    services.size > 0
+      ? after.services.find(
+          ({ id, vip }) => vip !== undefined && !services.has(id) && byService.get(id)?.size,
+        )
+      : undefined;
+  const [one] = witness ? (byService.get(witness.id) ?? []) : [];
+  if (one) alike.add(one);
+  const side = (overlay: Overlay, differing: readonly Endpoint[]): Overlay => ({
     ...overlay,
-    endpoints: overlay.endpoints.filter(isIn),
-    services: overlay.services.filter(({ id }) => serviceIds.has(id)),
+    endpoints: [...alike, ...differing],
+    services: overlay.services.filter((service) => services.has(service.id) || service === witness),
   });
-  return { before: side(before), after: side(after) };
+  return { before: side(before, gone), after: side(after, come) };
 }
 
-/** A service with a VIP and an endpoint that is not one of `services`; null: there is none. */
-function witnessIn(overlay: Overlay, services: ReadonlySet<ServiceId>): ServiceId | null {
-  const seen = new Set<ServiceId>();
-  for (const { serviceId } of overlay.endpoints) {
-    if (serviceId === '' || services.has(serviceId) || seen.has(serviceId)) continue;
-    seen.add(serviceId);
-    if (overlay.services.some(({ id, vip }) => id === serviceId && vip !== undefined)) return serviceId;
+type ByService = Map<ServiceId, Set<Endpoint>>;
+
+/** Of lists of endpoints that were asked for last: each change takes along that of before. */
+const known = new WeakMap<readonly Endpoint[], ByService>();
+
+/** The endpoints of the later side by service. Costs the change, where the earlier side was a later one before. */
+function endpointsByService({ before, after, endpoints: { gone, come } }: OverlayPair): ByService {
+  const byService = known.get(after.endpoints) ?? known.get(before.endpoints) ?? grouped(before.endpoints);
+  if (!known.has(after.endpoints)) {
+    known.delete(before.endpoints);
+    for (const endpoint of gone) byService.get(endpoint.serviceId)?.delete(endpoint);
+    for (const endpoint of come) addTo(byService, endpoint);
+    known.set(after.endpoints, byService);
   }
-  return null;
+  return byService;
+}
+
+function grouped(endpoints: readonly Endpoint[]): ByService {
+  const groups: ByService = new Map();
+  for (const endpoint of endpoints) addTo(groups, endpoint);
+  return groups;
+}
+
+function addTo(groups: ByService, endpoint: Endpoint): void {
+  const group = groups.get(endpoint.serviceId);
+  if (group) group.add(endpoint);
+  else groups.set(endpoint.serviceId, new Set([endpoint]));
 }
 
 /** Whether a sandbox has the address or the MAC of an endpoint in the part. */

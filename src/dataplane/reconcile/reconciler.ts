@@ -10,7 +10,7 @@
  * never trusted for longer than until the next look for what the kernel holds; no notification is lost, whenever it comes; a
  * namespace that fails is looked at again, with backoff, and holds up nobody else. The process may die at any op: the
  * next one's first pass looks at everything.
- * Cost of a change: what it touches. Of a look: all that the namespace holds; at each that notified, once more {@link recheckMs}
+ * Cost of a change: what it touches. Of a look: all that the namespace holds; at each that notified, once more `recheckMs`
  * after a change of our own, at all every `resyncMs`.
  */
 import { AssertionError } from 'node:assert';
@@ -41,6 +41,8 @@ export interface ReconcilerOptions {
   readonly resyncMs?: number;
   /** Longest time without a look that takes nothing for granted, chains and sets included. */
   readonly freshMs?: number;
+  /** After ops of ours during which a namespace notified: what somebody else did meanwhile cannot be told from our own. */
+  readonly recheckMs?: number;
   /** Shortest time between two passes: bursts of notifications become one. */
   readonly gapMs?: number;
   readonly retryMsMax?: number;
@@ -73,11 +75,6 @@ const awaitedMs = 500;
  * after this was disconnected, and what we have in it must go.
  */
 const abandonedMs = 1_000;
-/**
- * When a namespace is looked at again after ops of ours during which it notified: what somebody else did meanwhile cannot be
- * told from our own.
- */
-const recheckMs = 1_500;
 /** Somebody else's flush of our chains is repaired within a second, and so asked for as often; */
 const chainsMs = 250;
 /** all else that changes without a word is within five. */
@@ -100,6 +97,7 @@ export class Reconciler {
   readonly #log: Log;
   readonly #resyncMs: number;
   readonly #freshMs: number;
+  readonly #recheckMs: number;
   readonly #gapMs: number;
   readonly #retryMsMax: number;
   readonly #espSender: EspSenderRecord;
@@ -122,12 +120,13 @@ export class Reconciler {
   #queue: Promise<unknown> = Promise.resolve();
 
   constructor(options: ReconcilerOptions) {
-    const { kernel, clock, log, resyncMs, freshMs, gapMs, retryMsMax, espSender } = options;
+    const { kernel, clock, log, resyncMs, freshMs, recheckMs, gapMs, retryMsMax, espSender } = options;
     this.#kernel = kernel;
     this.#clock = clock;
     this.#log = log;
     this.#resyncMs = resyncMs ?? 10_000;
     this.#freshMs = freshMs ?? 60_000;
+    this.#recheckMs = recheckMs ?? 1_500;
     this.#gapMs = gapMs ?? 20;
     this.#retryMsMax = retryMsMax ?? 5_000;
     this.#espSender = espSender ?? unkeptSender(clock.nowMs());
@@ -460,7 +459,7 @@ export class Reconciler {
       record.programmed = !remade;
       record.planKey = work.planKey ?? record.planKey;
       if (!work.complete) record.lookAgain(nowMs + awaitedMs);
-      else if (record.notified) record.lookAgain(nowMs + recheckMs);
+      else if (record.notified) record.lookAgain(nowMs + this.#recheckMs);
     }
     record.notified = false;
     // What was opened in a namespace that is gone is of no use in the next of that name.
