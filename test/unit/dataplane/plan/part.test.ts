@@ -74,7 +74,7 @@ for (const engine of engineNames)
   }, 20_000); // thousands of plans
 
 describe('partialChange', () => {
-  test('has of five thousand endpoints the ones of the service that differs, and of one more', () => {
+  test('has of five thousand endpoints those of the service that differs, and one of another', () => {
     const state = stateOf(1, { ingress: true, tasks: [], vips: {} });
     const overlays = state.overlays.map((overlay) => ({
       ...overlay,
@@ -112,7 +112,7 @@ describe('partialChange', () => {
     ]);
     expect(sizes).toEqual([
       [ingressId, 0, 0],
-      [mynetId, 20, 2],
+      [mynetId, 11, 2],
     ]);
   });
 
