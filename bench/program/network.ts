@@ -49,6 +49,7 @@ export function networkOf({ services: count, endpoints: each }: NetworkSize, rev
     vtep,
     dataPathPort: 4789,
     aliasRange: defaultAliasRange,
+    encryptionKeys: [],
     overlays: [
       overlayOf(
         { id: 'ingress', base: 0x0a000000n, prefixLength: 18, network: 0, vni: 4096 },
@@ -96,10 +97,12 @@ function overlayOf(
     ingress: isIngress,
     internal: false,
     underlayMtuBytes: null,
+    encrypted: false,
     own: place(2),
     peers: otherNodes.map((peer, index) => ({
       nodeId: peer,
       vtep: `192.168.50.${index + 2}` as Ip,
+      espEpoch: 0,
       ...place(3 + index),
     })),
     endpoints: services
