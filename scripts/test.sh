@@ -11,8 +11,7 @@ export CI=true
 stages=(
   static+unit
   sim,kernel,conformance
-  uml+qemu
-  lab-uml+lab,engine
+  uml,lab-uml,engine+qemu,lab
 )
 
 logs=$(mktemp -d)
