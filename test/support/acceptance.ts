@@ -415,7 +415,7 @@ function sessionOf(engine: EngineName, kernel: Kernel): void {
       const [[sideProbe], pair] = await Promise.all([running('sideprobe', 1), running('pair', 2)]);
       if (!sideProbe) throw new Error('no probe on side');
       const format = '{{range .Endpoint.VirtualIPs}}{{.NetworkID}}={{.Addr}},{{end}}';
-      const vips = await cluster.docker(manager, `service inspect -f ${format} pair`);
+      const vips = await cluster.run(manager, ['docker', 'service', 'inspect', '-f', format, 'pair']);
       for (const [from, network, names, others] of [
         [probe, 'mynet', ['pair'], ['sidekick']],
         [sideProbe, 'side', ['pair', 'sidekick'], ['web', 'probe']],
