@@ -77,7 +77,7 @@ describe('files', () => {
 // --- The conformance list -----------------------------------------------------------------------------------------
 const runConformance = (): Promise<GuestRun> =>
   runInVirtualMachine(
-    `SKEP_MODULES=/ SKEP_ENGINE=ebpf SKEP_FLOWS=300 ` +
+    `SKEP_MODULES=/ SKEP_ENGINE=ebpf SKEP_FLOWS=300 SKEP_SLOWNESS=10 ` +
       `node --enable-source-maps ${program.path('test/conformance/guest.ts')} >$SKEP_GUEST_REPORTS`,
     deadlineMs,
   );
