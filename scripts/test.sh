@@ -11,7 +11,8 @@ export CI=true
 stages=(
   static+unit
   sim,kernel,conformance
-  uml,lab-uml,engine+qemu,lab
+  uml+qemu
+  lab-uml+lab,engine
 )
 
 logs=$(mktemp -d)
