@@ -91,6 +91,8 @@ static __always_inline int mesh_reply(struct __sk_buff *skb)
                          .scope = packet.protocol};
   bool established;
   struct flow *reply = find_flow(&key, &established);
+  /* Another CPU may have moved it to the other tier between the two look-ups, and a reset would end a flow that lives. */
+  if (!reply) reply = find_flow(&key, &established);
   if (!reply || !(reply->flags & FLOW_REPLY))
     /* To the node itself: perhaps it called the alias. Else the flow has ended, and the client would not know this source. */
     return packet.destination == settings->own_address ? TC_ACT_OK : answer_with_reset(skb, &packet);
