@@ -54,8 +54,12 @@ export class EbpfTable {
   #held: Held | null = null;
   #readMs = 0;
   #readFor: 'observe' | 'refresh' = 'observe';
-  /** The last reading was not of what had been read and written before. */
-  #foundChanged = false;
+  readonly #scopes = new Set<number>();
+  /**
+   * Scopes that have not been read since a reading was not of what had been read and written before. Whoever it was made for,
+   * the change may be in any of them, and the next reading finds nothing new.
+   */
+  readonly #changed = new Set<number>();
   /** Scopes that the last reading served. */
   readonly #served = new Set<number>();
   /** Plan objects of scopes, as long as nothing changes. */
@@ -79,9 +83,13 @@ export class EbpfTable {
   /** @param links of the host's namespace */
   view(vni: Vni | null, links: LinkIndices): BalancerTable {
     const scope = vni ?? hostVni;
+    this.#scopes.add(scope);
     return {
       observe: (fresh) => this.#observe(scope, links, fresh),
-      refresh: async () => this.#readAgain(scope, 'refresh'),
+      refresh: async () => {
+        this.#readAgain(scope, 'refresh');
+        return this.#changed.has(scope);
+      },
       apply: (ops) => this.#apply(scope, links, ops),
       counters: async () => this.#counters(scope),
       flows: async (limit) => readFlows(this.#maps, this.#holding().image, scope, limit, this.#monotonicNs()),
@@ -105,11 +113,14 @@ export class EbpfTable {
       [],
       new Map(),
     );
+    this.#scopes.delete(vni);
+    this.#changed.delete(vni);
   }
 
   async #observe(vni: number, links: LinkIndices, fresh: boolean): Promise<readonly BalancerObject[]> {
     if (fresh) this.#readAgain(vni, 'observe');
     const { image, mesh } = this.#holding();
+    this.#changed.delete(vni);
     let objects = this.#objects.get(vni);
     if (objects === undefined) {
       objects = [...image.scope(vni).values()].flatMap((record) => [
@@ -193,8 +204,8 @@ export class EbpfTable {
     return this.#held;
   }
 
-  /** True when the maps hold anything else than was last read and written. A reading for one purpose does not serve the other. */
-  #readAgain(vni: number, purpose: 'observe' | 'refresh'): boolean {
+  /** A reading for one purpose does not serve the other. */
+  #readAgain(vni: number, purpose: 'observe' | 'refresh'): void {
     const recent = this.#readFor === purpose && this.#clock.nowMs() - this.#readMs < sharedReadingMs;
     if (this.#held !== null && !(recent && !this.#served.has(vni))) {
       try {
@@ -209,14 +220,14 @@ export class EbpfTable {
     }
     this.#holding();
     this.#served.add(vni);
-    return this.#foundChanged;
   }
 
   #isRead(changed: boolean): void {
     this.#readMs = this.#clock.nowMs();
-    this.#foundChanged = changed;
     this.#served.clear();
-    if (changed) this.#objects.clear();
+    if (!changed) return;
+    this.#objects.clear();
+    for (const scope of this.#scopes) this.#changed.add(scope);
   }
 
   #forgetAll(): void {

@@ -37,6 +37,31 @@ beforeEach(() => {
   table = newTable();
 });
 
+test.each(['asked', 'looked'])(
+  'a stranger’s change is told to its scope although another has %s before, long ago',
+  async (before) => {
+    await converge(balanced(port(80), 1));
+    const wanted = balanced(vip(9), 3);
+    await converge(wanted, 5000);
+    nowMs += 5_000;
+    const [, object] = wanted;
+    assert.ok(object);
+    await newTable()
+      .view(5000 as Vni, links)
+      .apply([{ op: 'delete', object }]);
+    const missing = async (): Promise<number> =>
+      diff(wanted, await view(5000).observe(false), () => true).length;
+    assert.equal(await missing(), 0);
+    if (before === 'asked') await view().refresh();
+    else await view().observe(true);
+    nowMs += 5_000;
+    assert.equal(await view(5000).refresh(), true);
+    assert.ok((await missing()) > 0);
+    nowMs += 5_000;
+    assert.equal(await view(5000).refresh(), false);
+  },
+);
+
 /** Index of the real server that is this task, as programs know it. */
 function indexOf(task: number): number {
   const { bytes } = structs.realServer;
