@@ -6,6 +6,9 @@ import { isFailure } from './peer.js';
 import type { World } from './world.js';
 import { webTasks } from './world.js';
 
+/** How many times slower this kernel's processor is than a real one: of limits in time, on an emulated one. */
+export const slowness = Number(process.env['SKEP_SLOWNESS'] ?? 1);
+
 export interface Check {
   /** What holds when it passes. */
   readonly name: string;

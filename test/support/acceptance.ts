@@ -502,14 +502,12 @@ function sessionOf(engine: EngineName, kernel: Kernel): void {
       );
     };
     await someCalls(20);
-    const killedMs = Date.now();
     await cluster.docker(victim.nodeName, `kill ${victim.containerId}`);
     const isReplaced = (tasks: readonly RunningTask[]): void => {
       expect(tasks).toHaveLength(3);
       expect(tasks.map(({ containerId }) => containerId)).not.toContain(victim.containerId);
     };
-    const after = await eventually('the killed task is replaced', 30_000, webTasks, isReplaced);
-    expect(Date.now() - killedMs).toBeLessThan(30_000);
+    const after = await eventually('the killed task is replaced', convergeDeadlineMs, webTasks, isReplaced);
     expect(after.map(({ containerId }) => containerId)).toEqual(
       expect.arrayContaining(others.map(({ containerId }) => containerId)),
     );

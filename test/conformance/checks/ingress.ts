@@ -4,14 +4,11 @@ import type { EngineName } from '../../../src/dataplane/plan/balancing.js';
 import { publishedPortMark } from '../../../src/dataplane/state.js';
 import { vtepOf } from '../../unit/dataplane/plan/network-state.js';
 import type { Check } from '../check.js';
-import { answered, assertClient, assertEven, assertOneTask, assertRefused } from '../check.js';
+import { answered, assertClient, assertEven, assertOneTask, assertRefused, slowness } from '../check.js';
 import type { Flood } from '../peer.js';
 import { isFailure } from '../peer.js';
 import type { World } from '../world.js';
 import { clientAddress, manyPortsFirst, ports, webTasks } from '../world.js';
-
-/** How many times slower this kernel's processor is than a real one: of limits in time, on an emulated one. */
-const slowness = Number(process.env['SKEP_SLOWNESS'] ?? 1);
 
 /** Flows of the checks that count them: fewer where a guest's processor takes a minute for ten thousand. */
 const floodFlows = (engine: EngineName): number =>

@@ -6,7 +6,7 @@ import { loadPrograms } from '../../../src/dataplane/ebpf/bpf.js';
 import type { BalancedScope } from '../../../src/dataplane/kernel/linux-kernel.js';
 import { mynetVni, vtepOf } from '../../unit/dataplane/plan/network-state.js';
 import type { Check } from '../check.js';
-import { answered, assertEven, assertRefused, countByTask } from '../check.js';
+import { answered, assertEven, assertRefused, countByTask, slowness } from '../check.js';
 import type { Connection, Identity, Peer, StreamTarget } from '../peer.js';
 import { isFailure } from '../peer.js';
 import type { World } from '../world.js';
@@ -162,21 +162,27 @@ export const lifecycleChecks: readonly Check[] = [
           perSecond,
         ),
       ];
-      // Start-first: with each step one task has come and takes new flows, the one before drains, and the one before that is gone.
-      for (let step = 0; step < 50; step += 1) {
-        const [gone = 0, draining = 0, serving = 0] = [0, 1, 2].map(
-          (turn) => webParts[(step + turn) % webParts.length],
-        );
-        await world.program({ gone: [gone], draining: [draining] }, [1, 3]);
-        for (const stream of streams)
-          await until(`c${serving} has the stream`, async () =>
-            (await stream.task()) === `c${serving}` ? true : undefined,
+      const reports = [];
+      try {
+        // Start-first: with each step one task has come and takes new flows, the one before drains, and the one before that is
+        // gone.
+        for (let step = 0; step < 50; step += 1) {
+          const [gone = 0, draining = 0, serving = 0] = [0, 1, 2].map(
+            (turn) => webParts[(step + turn) % webParts.length],
           );
+          await world.program({ gone: [gone], draining: [draining] }, [1, 3]);
+          for (const stream of streams)
+            await until(`c${serving} has the stream`, async () =>
+              (await stream.task()) === `c${serving}` ? true : undefined,
+            );
+        }
+      } finally {
+        // Whatever came of it: the next check counts packets.
+        for (const stream of streams) reports.push(await stream.stop());
       }
-      for (const stream of streams) {
-        const { sent, answered: count, blackMs } = await stream.stop();
+      for (const { sent, answered: count, blackMs } of reports) {
         assert(sent >= 100 && count > sent / 2, `too little to tell: ${sent} datagrams`);
-        assert(blackMs <= 200, `black for ${blackMs} ms; ${count} of ${sent} were answered`);
+        assert(blackMs <= 200 * slowness, `black for ${blackMs} ms; ${count} of ${sent} were answered`);
       }
     },
   },
