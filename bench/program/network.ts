@@ -2,7 +2,7 @@
 import type { Cidr, Ip, Mac } from '../../src/model/addresses.js';
 import { numberToIp } from '../../src/model/addresses.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../src/model/ids.js';
-import { applyStateChange } from '../../src/dataplane/state-change.js';
+import { applyStateChange, endpointKey, itemAt } from '../../src/dataplane/state-change.js';
 import type {
   Endpoint,
   NodeNetworkState,
@@ -147,7 +147,7 @@ export function withOneChange(
     baseRevision: state.revision,
     revision: state.revision + 1,
     overlays: state.overlays.map(({ id, endpoints: held }) => {
-      const isThere = held.some((endpoint) => endpoint.taskId === taskId);
+      const isThere = itemAt(held, endpointKey, taskId) !== undefined;
       const endpoint = { ...whole(id), ...(id === 'mynet' ? placeInMynet(services) : {}) };
       return {
         id,

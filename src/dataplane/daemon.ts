@@ -22,6 +22,7 @@ import { SandboxWatch } from './plugin/sandbox-watch.js';
 import type { PluginMethods } from './plugin/server.js';
 import type { TraceReply } from './rpc/definition.js';
 import type { DataplaneMethods } from './rpc/server.js';
+import { endpointKey, itemAt } from './state-change.js';
 import type { NodeNetworkState } from './state.js';
 import { serviceFrontends, traceClient, traceService } from './trace.js';
 
@@ -306,16 +307,16 @@ const balances = (state: NodeNetworkState | null): boolean =>
 
 /** Ids of the task's endpoints on this node; undefined while the engine has not joined all of them. */
 function sandboxesOf({ state, endpoints }: NodeNetwork, taskId: TaskId): string[] | undefined {
-  const legs = (state?.overlays ?? []).flatMap((overlay) =>
-    overlay.endpoints
-      .filter((endpoint) => endpoint.taskId === taskId && endpoint.nodeId === state?.nodeId)
-      .map((endpoint) =>
-        endpoints.find(
-          (one) =>
-            one.overlayId === overlay.id && one.address === endpoint.address && one.mac === endpoint.mac,
-        ),
+  const legs = (state?.overlays ?? []).flatMap((overlay) => {
+    const leg = itemAt(overlay.endpoints, endpointKey, taskId);
+    if (leg?.nodeId !== state?.nodeId) return [];
+    return [
+      endpoints.find(
+        ({ overlayId, address, mac }) =>
+          overlayId === overlay.id && address === leg?.address && mac === leg.mac,
       ),
-  );
+    ];
+  });
   const joined = legs.flatMap((leg) => (leg?.sandboxKey ? [leg.endpointId] : []));
   return joined.length === legs.length ? joined : undefined;
 }

@@ -18,7 +18,8 @@ import {
   vniMax,
 } from '../model/network-laws.js';
 import { SecretBytes } from '../model/secret-bytes.js';
-import { endpointKey, inOrder, serviceKey } from './state-change.js';
+import { KeyedList } from './keyed-list.js';
+import { endpointKey, serviceKey } from './state-change.js';
 import { publishedPortKey } from './state.js';
 import type {
   EncryptionKey,
@@ -36,10 +37,15 @@ export const encryptionKeyBytes = 32;
 
 /** Message of proto/dataplane.proto: as the value, but proto3 has no absent text or number, so a dnsrr service's VIP is '',
  * no affinity and no MTU are 0. */
-export type NodeNetworkStateMessage = Omit<NodeNetworkState, 'overlays' | 'encryptionKeys'> & {
+export type NodeNetworkStateMessage = Omit<
+  NodeNetworkState,
+  'overlays' | 'publishedPorts' | 'encryptionKeys'
+> & {
+  readonly publishedPorts: readonly PublishedPort[];
   readonly encryptionKeys: readonly (Omit<EncryptionKey, 'key'> & { readonly key: Buffer })[];
-  readonly overlays: readonly (Omit<Overlay, 'services' | 'underlayMtuBytes'> & {
+  readonly overlays: readonly (Omit<Overlay, 'endpoints' | 'services' | 'underlayMtuBytes'> & {
     readonly underlayMtuBytes: number;
+    readonly endpoints: readonly Endpoint[];
     readonly services: readonly ServiceMessage[];
   })[];
 };
@@ -85,7 +91,7 @@ export function parseNodeNetworkState(value: unknown): NodeNetworkState {
     dataPathPort: fields.integer('dataPathPort', 1, portMax),
     aliasRange: parseAliasRange(fields),
     overlays,
-    publishedPorts: inOrder(publishedPorts, publishedPortKey),
+    publishedPorts: KeyedList.of(publishedPorts, publishedPortKey),
     encryptionKeys: parseEncryptionKeys(fields),
   };
 }
@@ -96,8 +102,10 @@ export const toStateMessage = (state: NodeNetworkState): NodeNetworkStateMessage
   overlays: state.overlays.map((overlay) => ({
     ...overlay,
     underlayMtuBytes: overlay.underlayMtuBytes ?? 0,
+    endpoints: [...overlay.endpoints],
     services: overlay.services.map(toServiceMessage),
   })),
+  publishedPorts: [...state.publishedPorts],
   encryptionKeys: (state.encryptionKeys ?? []).map((item) => ({ ...item, key: item.key.reveal() })),
 });
 
@@ -186,7 +194,7 @@ function parseOverlay(value: unknown, path: string, nodeId: NodeId, vtep: Ip): O
       if (peer.vtep === vtep) refuse(`${itemPath}.vtep`, `${vtep} is this node's own`);
       return peer;
     }),
-    endpoints: inOrder(
+    endpoints: KeyedList.of(
       fields.list('endpoints', (item, itemPath) => {
         const endpoint = parseEndpoint(item, itemPath, owners);
         taskIds.take(endpoint.taskId, `${itemPath}.taskId`);
@@ -194,7 +202,7 @@ function parseOverlay(value: unknown, path: string, nodeId: NodeId, vtep: Ip): O
       }),
       endpointKey,
     ),
-    services: inOrder(
+    services: KeyedList.of(
       fields.list('services', (item, itemPath) => {
         const service = parseService(item, itemPath, owners);
         serviceIds.take(service.id, `${itemPath}.id`);

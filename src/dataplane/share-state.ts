@@ -1,8 +1,11 @@
 /**
  * Gives a state the parts of an older one that are equal by content, so that what differs between two values is found by
- * identity ({@link difference}) and costs no look at what is alike. Pure; the result equals `next`.
+ * identity (keyed-list.ts) and costs no look at what is alike. Pure; the result equals `next`.
  */
 import { isDeepStrictEqual } from 'node:util';
+import type { Items } from './keyed-list.js';
+import { KeyedList } from './keyed-list.js';
+import { endpointKey, serviceKey } from './state-change.js';
 import { publishedPortKey } from './state.js';
 import type { NodeNetworkState, Overlay } from './state.js';
 
@@ -16,7 +19,7 @@ export function shareState(held: NodeNetworkState | null, next: NodeNetworkState
       held.overlays,
       next.overlays.map((overlay) => shareOverlay(overlays.get(overlay.id), overlay)),
     ),
-    publishedPorts: shareItems(held.publishedPorts, next.publishedPorts, publishedPortKey),
+    publishedPorts: shareKeyed(held.publishedPorts, next.publishedPorts, publishedPortKey),
     encryptionKeys:
       next.encryptionKeys &&
       shareItems(held.encryptionKeys ?? [], next.encryptionKeys, ({ sequence }) => String(sequence)),
@@ -29,10 +32,16 @@ function shareOverlay(held: Overlay | undefined, next: Overlay): Overlay {
   const shared: Overlay = {
     ...next,
     peers: shareItems(held.peers, next.peers, ({ nodeId }) => nodeId),
-    endpoints: shareItems(held.endpoints, next.endpoints, ({ taskId }) => taskId),
-    services: shareItems(held.services, next.services, ({ id }) => id),
+    endpoints: shareKeyed(held.endpoints, next.endpoints, endpointKey),
+    services: shareKeyed(held.services, next.services, serviceKey),
   };
   return isDeepStrictEqual(held, shared) ? held : shared;
+}
+
+function shareKeyed<T>(held: Items<T>, next: Items<T>, key: (item: T) => string): Items<T> {
+  const items = [...held];
+  const shared = shareItems(items, [...next], key);
+  return shared === items ? held : KeyedList.of(shared, key);
 }
 
 function shareItems<T>(held: readonly T[], next: readonly T[], key: (item: T) => string): readonly T[] {
@@ -51,24 +60,3 @@ function shareItems<T>(held: readonly T[], next: readonly T[], key: (item: T) =>
 
 const shareList = <T>(held: readonly T[], next: readonly T[]): readonly T[] =>
   held.length === next.length && next.every((item, index) => item === held[index]) ? held : next;
-
-/** What one list has and the other has not, by identity. */
-export interface Difference<T> {
-  readonly gone: readonly T[];
-  readonly come: readonly T[];
-}
-
-/** Cost: a look at each item's identity, and a set of what lies between the first and the last that differ. */
-export function difference<T>(before: readonly T[], after: readonly T[]): Difference<T> {
-  if (before === after) return { gone: [], come: [] };
-  let first = 0;
-  while (first < before.length && first < after.length && before[first] === after[first]) first += 1;
-  let [beforeEnd, afterEnd] = [before.length, after.length];
-  while (beforeEnd > first && afterEnd > first && before[beforeEnd - 1] === after[afterEnd - 1]) {
-    beforeEnd -= 1;
-    afterEnd -= 1;
-  }
-  const gone = new Set(before.slice(first, beforeEnd));
-  const come = after.slice(first, afterEnd).filter((item) => !gone.delete(item));
-  return { gone: [...gone], come };
-}

@@ -5,7 +5,8 @@
 import assert from 'node:assert';
 import { isDeepStrictEqual } from 'node:util';
 import type { NetworkId, NodeId } from '../model/ids.js';
-import { difference } from './share-state.js';
+import type { Items } from './keyed-list.js';
+import { difference, KeyedList } from './keyed-list.js';
 import type { Endpoint, NodeNetworkState, Overlay, OverlayService, PublishedPort } from './state.js';
 import { publishedPortKey } from './state.js';
 
@@ -36,7 +37,7 @@ export const serviceKey = ({ id }: OverlayService): string => id;
 
 /**
  * What leads from `before` to `after`; null when they differ in more than a change can say. What is alike is found by identity:
- * see {@link shareState}.
+ * see share-state.ts.
  */
 export function changeBetween(before: NodeNetworkState, after: NodeNetworkState): StateChange | null {
   if (!isDeepStrictEqual(headOfState(before), headOfState(after))) return null;
@@ -105,23 +106,13 @@ export const headOfState = (state: NodeNetworkState): NodeNetworkState => ({
 /** An overlay as such, with its peers. */
 export const withoutItems = (overlay: Overlay): Overlay => ({ ...overlay, endpoints: [], services: [] });
 
-/** The item of that key in a list that is ordered by it. */
-export function itemAt<T>(items: readonly T[], keyOf: (item: T) => string, key: string): T | undefined {
-  const item = items[placeOf(items, keyOf, key)];
-  return item !== undefined && keyOf(item) === key ? item : undefined;
-}
-
-/** The list ordered by key, itself if it is so already. */
-export function inOrder<T>(items: readonly T[], keyOf: (item: T) => string): readonly T[] {
-  for (let i = 1; i < items.length; i++)
-    if (keyOf(items[i - 1] as T) > keyOf(items[i] as T))
-      return [...items].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
-  return items;
-}
+/** The item of that key. Costs a look-up in a list that knows its keys. */
+export const itemAt = <T>(items: Items<T>, keyOf: (item: T) => string, key: string): T | undefined =>
+  KeyedList.of(items, keyOf).get(key);
 
 function itemsBetween<T>(
-  before: readonly T[],
-  after: readonly T[],
+  before: Items<T>,
+  after: Items<T>,
   keyOf: (item: T) => string,
 ): { put: readonly T[]; removed: readonly string[] } {
   const { gone, come } = difference(before, after);
@@ -129,35 +120,9 @@ function itemsBetween<T>(
   return { put: come, removed: gone.map(keyOf).filter((key) => !put.has(key)) };
 }
 
-function withItems<T>(
-  items: readonly T[],
+const withItems = <T>(
+  items: Items<T>,
   keyOf: (item: T) => string,
   put: readonly T[],
   removed: readonly string[],
-): readonly T[] {
-  if (put.length === 0 && removed.length === 0) return items;
-  const changed = [...items];
-  for (const item of put) {
-    const key = keyOf(item);
-    const place = placeOf(changed, keyOf, key);
-    const there = changed[place];
-    changed.splice(place, there !== undefined && keyOf(there) === key ? 1 : 0, item);
-  }
-  for (const key of removed) {
-    const place = placeOf(changed, keyOf, key);
-    const there = changed[place];
-    if (there !== undefined && keyOf(there) === key) changed.splice(place, 1);
-  }
-  return changed;
-}
-
-/** Of the first item whose key is not less. */
-function placeOf<T>(items: readonly T[], keyOf: (item: T) => string, key: string): number {
-  let [from, to] = [0, items.length];
-  while (from < to) {
-    const middle = (from + to) >> 1;
-    if (keyOf(items[middle] as T) < key) from = middle + 1;
-    else to = middle;
-  }
-  return from;
-}
+): Items<T> => (put.length + removed.length === 0 ? items : KeyedList.of(items, keyOf).with(put, removed));

@@ -10,6 +10,7 @@ import type { Scheduler } from '../model/balancing.js';
 import { aliasPartBits, hostPartBitsMax } from '../model/network-laws.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../model/ids.js';
 import type { SecretBytes } from '../model/secret-bytes.js';
+import type { Items } from './keyed-list.js';
 
 export interface NodeNetworkState {
   /** Manager's store revision that this value reflects. Never goes back within one cluster. */
@@ -21,7 +22,8 @@ export interface NodeNetworkState {
   /** The /4 that mesh aliases are cut from, see {@link aliasAddress}. */
   readonly aliasRange: Cidr;
   readonly overlays: readonly Overlay[];
-  readonly publishedPorts: readonly PublishedPort[];
+  /** Ordered by {@link publishedPortKey}. */
+  readonly publishedPorts: Items<PublishedPort>;
   /**
    * Keys of encrypted overlays, none of them where the manager withholds them. Never on disk: null in a state that was read
    * from there, and what the kernel holds then stands.
@@ -54,8 +56,8 @@ export interface Overlay {
   /** The other nodes that take part. */
   readonly peers: readonly Peer[];
   /** All endpoints of the network in the cluster, local ones included (nodeId says). Ordered by task, services by id. */
-  readonly endpoints: readonly Endpoint[];
-  readonly services: readonly OverlayService[];
+  readonly endpoints: Items<Endpoint>;
+  readonly services: Items<OverlayService>;
   /** What the user says the underlay carries in one packet; null: as much as the device that holds the VTEP. */
   readonly underlayMtuBytes: number | null;
 }

@@ -151,7 +151,7 @@ export interface ServiceFrontends {
  */
 export function serviceFrontends(state: NodeNetworkState, wanted: string): ServiceFrontends {
   const named = state.overlays
-    .flatMap(({ services }) => services)
+    .flatMap(({ services }) => [...services])
     .find(({ id, name }) => id === wanted || name === wanted);
   const asPort = state.publishedPorts.filter(
     ({ publishedPort, protocol }) =>
@@ -171,7 +171,7 @@ export function serviceFrontends(state: NodeNetworkState, wanted: string): Servi
       (port) => port.serviceId === serviceId,
     ),
   };
-  const services = state.overlays.flatMap((overlay) => overlay.services);
+  const services = state.overlays.flatMap((overlay) => [...overlay.services]);
   return {
     serviceId,
     name: services.find(({ id }) => id === serviceId)?.name ?? serviceId,

@@ -56,6 +56,8 @@ export interface NodeNetworkOptions {
 
 export class NodeNetwork implements TaskNetwork {
   #assignments: Assignments = new Map<string, Assignment>();
+  /** Those among the assignments, by id. */
+  #overlays: ReadonlyMap<string, AssignmentItems['overlay']> = new Map();
   #revision = 0;
   /** Overlays of an earlier life, until a manager says which there are. */
   #recalled: ReadonlyMap<string, AssignmentItems['overlay']> | null = null;
@@ -75,6 +77,8 @@ export class NodeNetwork implements TaskNetwork {
   set(assignments: Assignments, revision: number, changes: readonly AssignmentChange[] | null = null): void {
     this.#recalled = null;
     this.#assignments = assignments;
+    if (changes?.every(({ assignment }) => assignment.kind !== 'overlay') !== true)
+      this.#overlays = new Map(itemsOf(assignments.values(), 'overlay').map((item) => [item.id, item]));
     this.#revision = revision;
     this.#state = this.#stateAfter(changes);
     this.#push.fire();
@@ -116,8 +120,7 @@ export class NodeNetwork implements TaskNetwork {
 
   /** Overlays this node takes part in, by id. */
   knownOverlays(): ReadonlyMap<string, AssignmentItems['overlay']> {
-    if (this.#recalled !== null) return this.#recalled;
-    return new Map(itemsOf(this.#assignments.values(), 'overlay').map((item) => [item.id, item]));
+    return this.#recalled ?? this.#overlays;
   }
 
   /** Hands states over until the signal aborts. */

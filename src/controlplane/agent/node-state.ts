@@ -7,6 +7,7 @@ import { mtuOption } from '../../model/network-options.js';
 import { isEncrypted } from '../../model/encryption.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../model/ids.js';
 import { SecretBytes } from '../../model/secret-bytes.js';
+import { KeyedList } from '../../dataplane/keyed-list.js';
 import type {
   EncryptionKey,
   Endpoint,
@@ -17,7 +18,7 @@ import type {
   PublishedPort,
 } from '../../dataplane/state.js';
 import { publishedPortKey } from '../../dataplane/state.js';
-import { applyStateChange } from '../../dataplane/state-change.js';
+import { applyStateChange, endpointKey, serviceKey } from '../../dataplane/state-change.js';
 import type { OverlayChange, StateChange } from '../../dataplane/state-change.js';
 import type {
   Assignment,
@@ -53,8 +54,8 @@ export function assembleNodeNetworkState(
     encrypted: isEncrypted(item),
     own: { address: item.ownAddress as Ip, mac: item.ownMac as Mac },
     peers: ordered((peers.get(item.id) ?? []).map(toPeer), ({ nodeId }) => nodeId),
-    endpoints: ordered((endpoints.get(item.id) ?? []).map(toEndpoint), ({ taskId }) => taskId),
-    services: ordered((services.get(item.id) ?? []).map(toService), ({ id }) => id),
+    endpoints: KeyedList.of((endpoints.get(item.id) ?? []).map(toEndpoint), endpointKey),
+    services: KeyedList.of((services.get(item.id) ?? []).map(toService), serviceKey),
     underlayMtuBytes: mtuOption(item.driverOptions),
   }));
   const ports = itemsOf(all, 'publishedPort').map(toPublishedPort);
@@ -65,7 +66,7 @@ export function assembleNodeNetworkState(
     dataPathPort: node.dataPathPort,
     aliasRange,
     overlays: ordered(overlays, ({ id }) => id),
-    publishedPorts: ordered(ports, publishedPortKey),
+    publishedPorts: KeyedList.of(ports, publishedPortKey),
     encryptionKeys: itemsOf(all, 'encryptionKey')
       .map(toEncryptionKey)
       .sort((a, b) => a.sequence - b.sequence),

@@ -13,14 +13,18 @@ import type { Task } from '../../model/objects.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
-import type { Assignment, AssignmentChange, WireAssignmentsMessage } from '../rpc/assignment.js';
+import type {
+  Assignment,
+  AssignmentChange,
+  AssignmentsMessage,
+  WireAssignmentsMessage,
+} from '../rpc/assignment.js';
 import { applyChanges, parseMessage } from '../rpc/assignment.js';
 import { DispatcherClient, rpcTimeoutMs } from '../rpc/clients.js';
 import type { ManagerAddress, SessionMessage, WireNodeDescription } from '../rpc/messages.js';
 import { fromServiceError } from '../rpc/status.js';
 import type { AttachmentCalls } from './attachments.js';
 import type { LogPublisher } from './log-publisher.js';
-import { itemsOf } from './node-state.js';
 import type { StatusReporter } from './status-reporter.js';
 import type { TaskBarrier } from './task-barrier.js';
 import type { Worker } from './worker.js';
@@ -185,6 +189,7 @@ export class AgentSession {
     const { network, worker, attachments } = this.options;
     let known = new Map<string, Assignment>();
     let tasks: readonly Task[] = [];
+    const byId = new Map<string, Task>();
     let sequence = 0;
     for await (const wire of client.assignments({ sessionId }, signal)) {
       const message = parseMessage(wire as WireAssignmentsMessage);
@@ -194,9 +199,8 @@ export class AgentSession {
       known = applyChanges(known, message.changes, message.complete);
       // Network first: a new task looks whether its overlays are known.
       network.set(known, message.revision, message.complete ? null : message.changes);
-      const tasksChanged =
-        message.complete || message.changes.some(({ assignment }) => assignment.kind === 'task');
-      if (tasksChanged) tasks = itemsOf(known.values(), 'task').map(({ task }) => task);
+      const tasksChanged = followTasks(byId, message);
+      if (tasksChanged) tasks = [...byId.values()];
       // Attachments hold their networks before the worker sweeps what nobody holds.
       attachments.set(tasks, message.revision);
       if (tasksChanged)
@@ -225,6 +229,23 @@ export class AgentSession {
     }
     return this.#description;
   }
+}
+
+/** Keeps up the node's tasks by id; true when there may be others now. */
+function followTasks(
+  tasks: Map<string, Task>,
+  { complete, changes }: Pick<AssignmentsMessage, 'complete' | 'changes'>,
+): boolean {
+  if (complete) tasks.clear();
+  let changed = complete;
+  for (const { remove, assignment } of changes) {
+    if (assignment.kind !== 'task') continue;
+    changed = true;
+    const { id, task } = assignment.item;
+    if (remove) tasks.delete(id);
+    else tasks.set(id, task);
+  }
+  return changed;
 }
 
 class DescriptionChanged extends Error {

@@ -11,7 +11,9 @@
 import type { Ip } from '../../model/addresses.js';
 import { cidrContains, familyOf, ipToNumber, numberToIp } from '../../model/addresses.js';
 import type { NetworkId, ServiceId, TaskId } from '../../model/ids.js';
+import { difference } from '../keyed-list.js';
 import type { Endpoint, NodeNetworkState, Overlay, OverlayService } from '../state.js';
+import { endpointKey, serviceKey, withoutItems } from '../state-change.js';
 
 /**
  * Seconds a client may keep an answer. Short, because a dnsrr service's answer is its set of tasks and nothing takes a
@@ -47,28 +49,55 @@ export type Resolution =
   /** Not ours, and the asker's networks are all internal: nothing of it leaves the node. */
   | { readonly kind: 'isolated' };
 
-/** The names of one overlay. */
+/** The names of one overlay, kept up with it: what it has become costs what has changed. */
 export class OverlayNames {
   /** By name and alias, in lower case; several services may share an alias, which then means all of them. */
   readonly #services = new Map<string, OverlayService[]>();
-  readonly #serving = new Map<ServiceId, Ip[]>();
+  readonly #serving = new Map<ServiceId, Endpoint[]>();
   /** By name and alias, in lower case, those that do not serve included. */
   readonly #endpoints = new Map<string, Endpoint[]>();
   readonly #byAddress = new Map<Ip, Endpoint>();
   readonly #tasks = new Set<TaskId>();
   readonly #vips = new Map<Ip, OverlayService>();
-  /** What follows a name of this network when it is given in full. */
-  readonly suffix: string;
+  #overlay: Overlay;
 
-  constructor(readonly overlay: Overlay) {
-    this.suffix = `.${overlay.name.toLowerCase()}`;
-    for (const service of overlay.services) {
-      for (const name of namesOf(service)) push(this.#services, name, service);
+  constructor(overlay: Overlay) {
+    this.#overlay = withoutItems(overlay);
+    this.follow(overlay);
+  }
+
+  get overlay(): Overlay {
+    return this.#overlay;
+  }
+
+  /** What follows a name of this network when it is given in full. */
+  get suffix(): string {
+    return `.${this.#overlay.name.toLowerCase()}`;
+  }
+
+  /** Answers from `overlay`, a later value of the same, from now on. */
+  follow(overlay: Overlay): void {
+    const services = difference(this.#overlay.services, overlay.services);
+    const endpoints = difference(this.#overlay.endpoints, overlay.endpoints);
+    this.#overlay = overlay;
+    // What has gone first: others may have its names and addresses now.
+    for (const service of services.gone) {
+      for (const name of namesOf(service)) take(this.#services, name, service);
+      if (service.vip !== undefined) this.#vips.delete(service.vip);
+    }
+    for (const endpoint of endpoints.gone) {
+      for (const name of namesOf(endpoint)) take(this.#endpoints, name, endpoint);
+      take(this.#serving, endpoint.serviceId, endpoint);
+      this.#byAddress.delete(endpoint.address);
+      this.#tasks.delete(endpoint.taskId);
+    }
+    for (const service of services.come) {
+      for (const name of namesOf(service)) put(this.#services, name, service, serviceKey);
       if (service.vip !== undefined) this.#vips.set(service.vip, service);
     }
-    for (const endpoint of overlay.endpoints) {
-      for (const name of namesOf(endpoint)) push(this.#endpoints, name, endpoint);
-      if (endpoint.serving) push(this.#serving, endpoint.serviceId, endpoint.address);
+    for (const endpoint of endpoints.come) {
+      for (const name of namesOf(endpoint)) put(this.#endpoints, name, endpoint, endpointKey);
+      if (endpoint.serving) put(this.#serving, endpoint.serviceId, endpoint, endpointKey);
       this.#byAddress.set(endpoint.address, endpoint);
       this.#tasks.add(endpoint.taskId);
     }
@@ -78,14 +107,17 @@ export class OverlayNames {
   lookUp(name: string): readonly Ip[] | null {
     // A service may be called `tasks.x` for all Swarm cares; the service's own name wins.
     const services = this.#services.get(name);
-    if (services)
-      return distinct(services.flatMap(({ id, vip }) => (vip ? [vip] : (this.#serving.get(id) ?? []))));
+    if (services) return distinct(services.flatMap(({ id, vip }) => (vip ? [vip] : this.#servingOf(id))));
     const behind = name.startsWith('tasks.') ? this.#services.get(name.slice('tasks.'.length)) : undefined;
-    if (behind) return distinct(behind.flatMap(({ id }) => this.#serving.get(id) ?? []));
+    if (behind) return distinct(behind.flatMap(({ id }) => this.#servingOf(id)));
     const endpoints = this.#endpoints.get(name);
     return endpoints
       ? distinct(endpoints.filter(({ serving }) => serving).map(({ address }) => address))
       : null;
+  }
+
+  #servingOf(id: ServiceId): Ip[] {
+    return (this.#serving.get(id) ?? []).map(({ address }) => address);
   }
 
   /** The name of an address, with the network's name behind it as Docker gives it; null when it has none. */
@@ -106,14 +138,24 @@ export class OverlayNames {
 
 /** All names of one state, each overlay's read when it is first asked for: a question costs the same whatever there is. */
 export class NameIndex {
-  readonly #overlays: ReadonlyMap<NetworkId, Overlay>;
+  #overlays: ReadonlyMap<NetworkId, Overlay> = new Map();
   readonly #names = new Map<NetworkId, OverlayNames>();
 
   constructor(state: NodeNetworkState) {
+    this.follow(state);
+  }
+
+  /** Answers from `state` from now on. Costs what has changed in the overlays that somebody has asked of. */
+  follow(state: NodeNetworkState): void {
     const byName = [...state.overlays].sort(
       (a, b) => Number(a.internal) - Number(b.internal) || (a.name < b.name ? -1 : 1),
     );
     this.#overlays = new Map(byName.map((overlay) => [overlay.id, overlay]));
+    for (const [id, names] of this.#names) {
+      const overlay = this.#overlays.get(id);
+      if (overlay) names.follow(overlay);
+      else this.#names.delete(id);
+    }
   }
 
   /** A container, by the networks that the engine has given it a leg on. */
@@ -201,10 +243,19 @@ const namesOf = ({
   readonly aliases: readonly string[];
 }): Set<string> => new Set([name, ...aliases].map((one) => one.toLowerCase()));
 
-function push<K, V>(to: Map<K, V[]>, key: K, value: V): void {
-  const held = to.get(key);
-  if (held) held.push(value);
-  else to.set(key, [value]);
+/** In the order that the state has them in. */
+function put<K, V>(to: Map<K, V[]>, name: K, value: V, keyOf: (value: V) => string): void {
+  const held = to.get(name) ?? [];
+  let place = held.length;
+  while (place > 0 && keyOf(held[place - 1] as V) > keyOf(value)) place -= 1;
+  held.splice(place, 0, value);
+  to.set(name, held);
+}
+
+function take<K, V>(from: Map<K, V[]>, name: K, value: V): void {
+  const left = (from.get(name) ?? []).filter((one) => one !== value);
+  if (left.length > 0) from.set(name, left);
+  else from.delete(name);
 }
 
 const distinct = (addresses: readonly Ip[]): Ip[] => [...new Set(addresses)];

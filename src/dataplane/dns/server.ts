@@ -81,7 +81,8 @@ export class DnsServer implements Disposable {
    * @param endpoints containers' legs, by which it is known what each may see
    */
   setNetwork(state: NodeNetworkState | null, endpoints: readonly SandboxEndpoint[]): void {
-    this.#names = state && new NameIndex(state);
+    if (state !== null && this.#names !== null) this.#names.follow(state);
+    else this.#names = state && new NameIndex(state);
     this.#endpoints = endpoints;
     this.#askers.clear();
     const wanted = new Map(state?.overlays.map((overlay) => [overlay.id, overlay]));

@@ -11,10 +11,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { NetworkId, NodeId, ServiceId } from '../../model/ids.js';
 import type { SandboxEndpoint } from '../sandbox.js';
-import { headOfState, withoutItems } from '../state-change.js';
-import { difference } from '../share-state.js';
-import type { Difference } from '../share-state.js';
-import type { Endpoint, NodeNetworkState, Overlay } from '../state.js';
+import type { Difference, Items } from '../keyed-list.js';
+import { difference } from '../keyed-list.js';
+import { headOfState, itemAt, serviceKey, withoutItems } from '../state-change.js';
+import type { Endpoint, NodeNetworkState, Overlay, OverlayService, PublishedPort } from '../state.js';
 import type { Op } from './diff.js';
 import type { Desired } from './node.js';
 import type { KernelObject, ObjectKind } from './objects.js';
@@ -59,17 +59,17 @@ export function partialChange(before: Desired, after: Desired): PartialChange | 
   services.delete('' as ServiceId);
   const portsDiffer = both(ports).length > 0;
   const parts = pairs.map((pair) => restrict(pair, services, sandboxes, portsDiffer));
-  const inPart = ({ serviceId }: { readonly serviceId: ServiceId }): boolean => services.has(serviceId);
+  const alikePorts =
+    services.size > 0
+      ? alikeOf(before.state.publishedPorts, after.state.publishedPorts, ports, services)
+      : [];
   const joined = (
     state: NodeNetworkState,
     overlays: readonly Overlay[],
+    differing: readonly PublishedPort[],
     some: readonly SandboxEndpoint[],
   ): Joined => ({
-    state: {
-      ...state,
-      overlays,
-      publishedPorts: services.size > 0 ? state.publishedPorts.filter(inPart) : [],
-    },
+    state: { ...state, overlays, publishedPorts: [...alikePorts, ...differing] },
     sandboxes: some,
   });
   const touching = sandboxesTouching(parts);
@@ -77,6 +77,7 @@ export function partialChange(before: Desired, after: Desired): PartialChange | 
     before: joined(
       before.state,
       parts.map((part) => part.before),
+      ports.gone,
       [
         ...sandboxes.gone,
         ...before.sandboxes.filter((one) => touching(one) && !sandboxes.gone.includes(one)),
@@ -85,6 +86,7 @@ export function partialChange(before: Desired, after: Desired): PartialChange | 
     after: joined(
       after.state,
       parts.map((part) => part.after),
+      ports.come,
       [...sandboxes.come, ...after.sandboxes.filter((one) => touching(one) && !sandboxes.come.includes(one))],
     ),
     others,
@@ -134,7 +136,7 @@ interface OverlayPair {
   readonly before: Overlay;
   readonly after: Overlay;
   readonly endpoints: Difference<Endpoint>;
-  readonly services: Difference<Overlay['services'][number]>;
+  readonly services: Difference<OverlayService>;
   readonly peers: Difference<Overlay['peers'][number]>;
 }
 
@@ -167,14 +169,14 @@ function restrict(
   const isAlike = before === after && moved.length === 0 && !(after.ingress && portsDiffer);
   if (isAlike) return { before: withoutItems(before), after: withoutItems(after) };
   const { gone, come } = pair.endpoints;
-  const byService = endpointsByService(pair);
+  const byService = groupedByService(before.endpoints, after.endpoints, pair.endpoints);
   const nodes = new Set<NodeId>(both(pair.peers).map(({ nodeId }) => nodeId));
   // Nobody sees to it that what the engine told of is nobody else's in the state.
   const isTouched = (endpoint: Endpoint): boolean =>
     nodes.has(endpoint.nodeId) ||
     moved.some(({ address, mac }) => address === endpoint.address || mac === endpoint.mac);
   const alike = new Set([
-    ...[...services].flatMap((id) => [...(byService.get(id) ?? [])]),
+    ...alikeOf(before.endpoints, after.endpoints, pair.endpoints, services),
     ...(nodes.size + moved.length > 0 ? after.endpoints.filter(isTouched) : []),
   ]);
   for (const endpoint of come) alike.delete(endpoint);
@@ -189,38 +191,61 @@ function restrict(
   const side = (overlay: Overlay, differing: readonly Endpoint[]): Overlay => ({
     ...overlay,
     endpoints: [...alike, ...differing],
-    services: overlay.services.filter((service) => services.has(service.id) || service === witness),
+    services: [
+      ...[...services].flatMap((id) => itemAt(overlay.services, serviceKey, id) ?? []),
+      ...(witness ? [witness] : []),
+    ],
   });
   return { before: side(before, gone), after: side(after, come) };
 }
 
-type ByService = Map<ServiceId, Set<Endpoint>>;
+interface OfService {
+  readonly serviceId: ServiceId;
+}
+type ByService<T> = Map<ServiceId, Set<T>>;
 
-/** Of lists of endpoints that were asked for last: each change takes along that of before. */
-const known = new WeakMap<readonly Endpoint[], ByService>();
+/** Of the services' items those that are in both lists. */
+function alikeOf<T extends OfService>(
+  before: Items<T>,
+  after: Items<T>,
+  differing: Difference<T>,
+  services: ReadonlySet<ServiceId>,
+): T[] {
+  const byService = groupedByService(before, after, differing);
+  const come = new Set(differing.come);
+  return [...services].flatMap((id) => [...(byService.get(id) ?? [])].filter((item) => !come.has(item)));
+}
 
-/** The endpoints of the later side by service. Costs the change, where the earlier side was a later one before. */
-function endpointsByService({ before, after, endpoints: { gone, come } }: OverlayPair): ByService {
-  const byService = known.get(after.endpoints) ?? known.get(before.endpoints) ?? grouped(before.endpoints);
-  if (!known.has(after.endpoints)) {
-    known.delete(before.endpoints);
-    for (const endpoint of gone) byService.get(endpoint.serviceId)?.delete(endpoint);
-    for (const endpoint of come) addTo(byService, endpoint);
-    known.set(after.endpoints, byService);
+/** Of lists that were asked for last: each change takes along that of before. */
+const known = new WeakMap<Items<OfService>, ByService<OfService>>();
+
+/** The items of the later list by service. Costs the change, where the earlier list was a later one before. */
+function groupedByService<T extends OfService>(
+  before: Items<T>,
+  after: Items<T>,
+  { gone, come }: Difference<T>,
+): ByService<T> {
+  const held = known.get(after) ?? known.get(before);
+  const byService = (held as ByService<T> | undefined) ?? grouped(before);
+  if (!known.has(after)) {
+    known.delete(before);
+    for (const item of gone) byService.get(item.serviceId)?.delete(item);
+    for (const item of come) addTo(byService, item);
+    known.set(after, byService);
   }
   return byService;
 }
 
-function grouped(endpoints: readonly Endpoint[]): ByService {
-  const groups: ByService = new Map();
-  for (const endpoint of endpoints) addTo(groups, endpoint);
+function grouped<T extends OfService>(items: Items<T>): ByService<T> {
+  const groups: ByService<T> = new Map();
+  for (const item of items) addTo(groups, item);
   return groups;
 }
 
-function addTo(groups: ByService, endpoint: Endpoint): void {
-  const group = groups.get(endpoint.serviceId);
-  if (group) group.add(endpoint);
-  else groups.set(endpoint.serviceId, new Set([endpoint]));
+function addTo<T extends OfService>(groups: ByService<T>, item: T): void {
+  const group = groups.get(item.serviceId);
+  if (group) group.add(item);
+  else groups.set(item.serviceId, new Set([item]));
 }
 
 /** Whether a sandbox has the address or the MAC of an endpoint in the part. */

@@ -66,7 +66,7 @@ test('an IPv6 overlay over an IPv6 underlay, from the store to the plan', async 
   expect(parseNodeNetworkState(toStateMessage(state))).toEqual(state);
   const [overlay] = state.overlays;
   if (!overlay) throw new Error('no overlay');
-  expect([overlay.subnet, overlay.gateway, overlay.services[0]?.vip]).toEqual([
+  expect([overlay.subnet, overlay.gateway, [...overlay.services][0]?.vip]).toEqual([
     'fd00:b::/64',
     'fd00:b::1',
     'fd00:b::2',

@@ -4,6 +4,7 @@ import type { Cidr, Ip, Mac } from '../../../../src/model/addresses.js';
 import { schedulers } from '../../../../src/model/balancing.js';
 import type { ServiceId, TaskId } from '../../../../src/model/ids.js';
 import type { Desired } from '../../../../src/dataplane/plan/node.js';
+import { KeyedList } from '../../../../src/dataplane/keyed-list.js';
 import type { SandboxEndpoint } from '../../../../src/dataplane/sandbox.js';
 import type {
   Endpoint,
@@ -12,6 +13,8 @@ import type {
   OverlayService,
   PublishedPort,
 } from '../../../../src/dataplane/state.js';
+import { publishedPortKey } from '../../../../src/dataplane/state.js';
+import { endpointKey, serviceKey } from '../../../../src/dataplane/state-change.js';
 import type { TaskOf } from './network-state.js';
 import { ingressId, sandboxOf, stateOf } from './network-state.js';
 
@@ -43,7 +46,8 @@ export function changed({ state, sandboxes }: Joined, next: () => number): Joine
     desired = { ...desired, state: { ...desired.state, overlays } };
   };
   const setPorts = (publishedPorts: readonly PublishedPort[]): void => {
-    desired = { ...desired, state: { ...desired.state, publishedPorts } };
+    const ports = KeyedList.of(publishedPorts, publishedPortKey);
+    desired = { ...desired, state: { ...desired.state, publishedPorts: ports } };
   };
   const steps: readonly (() => void)[] = [
     () =>
@@ -53,13 +57,19 @@ export function changed({ state, sandboxes }: Joined, next: () => number): Joine
     () =>
       setOverlay((overlay) => ({
         ...overlay,
-        endpoints: overlay.endpoints.filter((one) => one !== pick(overlay.endpoints)),
+        endpoints: KeyedList.of(
+          overlay.endpoints.filter((one) => one !== pick([...overlay.endpoints])),
+          endpointKey,
+        ),
       })),
     () => setOverlay((overlay) => withService(overlay, pick(['api', 'db', 'web', 'www']), next)),
     () =>
       setOverlay((overlay) => ({
         ...overlay,
-        services: overlay.services.filter((one) => one !== pick(overlay.services)),
+        services: KeyedList.of(
+          overlay.services.filter((one) => one !== pick([...overlay.services])),
+          serviceKey,
+        ),
       })),
     () => {
       const publishedPort = 8080 + below(4);
@@ -101,12 +111,26 @@ export function changed({ state, sandboxes }: Joined, next: () => number): Joine
   return desired;
 }
 
+/** Equal to the state and the same in nothing. */
+export const copyOf = (state: NodeNetworkState): NodeNetworkState => ({
+  ...structuredClone({ ...state, overlays: [], publishedPorts: [] }),
+  overlays: state.overlays.map((overlay) => ({
+    ...structuredClone({ ...overlay, endpoints: [], services: [] }),
+    endpoints: KeyedList.of(structuredClone([...overlay.endpoints]), endpointKey),
+    services: KeyedList.of(structuredClone([...overlay.services]), serviceKey),
+  })),
+  publishedPorts: KeyedList.of(structuredClone([...state.publishedPorts]), publishedPortKey),
+});
+
 /** Where a walk begins: `mynet`, ingress and nobody there. */
-export const emptyNetwork = (): Joined => ({ state: stateOf(1, { ingress: true, vips: {} }), sandboxes: [] });
+export const emptyNetwork = (): Joined => ({
+  state: copyOf(stateOf(1, { ingress: true, vips: {} })),
+  sandboxes: [],
+});
 
 /** A task's endpoint on `mynet`. */
 export function endpointOf(task: TaskOf): Endpoint {
-  const endpoint = stateOf(1, { tasks: [task] }).overlays[0]?.endpoints[0];
+  const [endpoint] = stateOf(1, { tasks: [task] }).overlays[0]?.endpoints ?? [];
   assert(endpoint);
   return endpoint;
 }
@@ -128,8 +152,7 @@ function withEndpoint(
     address,
     mac: (next() < 0.1 ? mac.replace(/^02/, '06') : mac) as Mac,
   };
-  const others = overlay.endpoints.filter((one) => one !== known);
-  return { ...overlay, endpoints: [...others, endpoint].sort((a, b) => (a.taskId < b.taskId ? -1 : 1)) };
+  return { ...overlay, endpoints: KeyedList.of(overlay.endpoints, endpointKey).with([endpoint], []) };
 }
 
 function withService(overlay: Overlay, name: string, next: () => number): Overlay {
@@ -142,6 +165,5 @@ function withService(overlay: Overlay, name: string, next: () => number): Overla
     scheduler: schedulers[Math.floor(next() * schedulers.length)] ?? 'rr',
     affinityS: next() < 0.3 ? 60 : null,
   };
-  const others = overlay.services.filter(({ id }) => id !== service.id);
-  return { ...overlay, services: [...others, service].sort((a, b) => (a.id < b.id ? -1 : 1)) };
+  return { ...overlay, services: KeyedList.of(overlay.services, serviceKey).with([service], []) };
 }

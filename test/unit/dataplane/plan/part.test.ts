@@ -5,10 +5,11 @@ import { diff, opLine } from '../../../../src/dataplane/plan/diff.js';
 import { planHostScope, planOverlayScope, planSandboxScope } from '../../../../src/dataplane/plan/node.js';
 import type { KernelObject, Link } from '../../../../src/dataplane/plan/objects.js';
 import { isOfOneItem, partialChange } from '../../../../src/dataplane/plan/part.js';
-import { difference, shareState } from '../../../../src/dataplane/share-state.js';
+import { difference } from '../../../../src/dataplane/keyed-list.js';
+import { shareState } from '../../../../src/dataplane/share-state.js';
 import { engines } from '../reconcile/model-kernel.js';
 import type { Joined } from './changing-network.js';
-import { changed, emptyNetwork, endpointOf, random } from './changing-network.js';
+import { changed, copyOf, emptyNetwork, endpointOf, random } from './changing-network.js';
 import { ingressId, mynetId, stateOf } from './network-state.js';
 
 const seed = Number(process.env['SKEP_SEED'] ?? 20_260);
@@ -131,10 +132,10 @@ describe('shareState', () => {
     let { state: held } = emptyNetwork();
     for (let step = 0; step < 200; step++) {
       const { state } = changed({ state: held, sandboxes: [] }, next);
-      const apart = structuredClone(state);
+      const apart = copyOf(state);
       const shared = shareState(held, apart);
       expect(shared).toEqual(apart);
-      expect(shareState(shared, structuredClone(apart))).toBe(shared);
+      expect(shareState(shared, copyOf(apart))).toBe(shared);
       for (const overlay of shared.overlays) {
         const was = held.overlays.find(({ id }) => id === overlay.id);
         if (was === undefined) continue;

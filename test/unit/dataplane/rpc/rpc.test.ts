@@ -5,12 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Server } from '@grpc/grpc-js';
 import { afterEach, beforeEach, test } from 'vitest';
+import { KeyedList } from '../../../../src/dataplane/keyed-list.js';
 import { parseNodeNetworkState } from '../../../../src/dataplane/parse-state.js';
 import { DataplaneClient } from '../../../../src/dataplane/rpc/client.js';
 import type { TraceReply } from '../../../../src/dataplane/rpc/definition.js';
 import type { DataplaneMethods } from '../../../../src/dataplane/rpc/server.js';
 import { createDataplaneServer, listenOnSocket } from '../../../../src/dataplane/rpc/server.js';
-import type { NodeNetworkState } from '../../../../src/dataplane/state.js';
+import type { NodeNetworkState, OverlayService } from '../../../../src/dataplane/state.js';
+import { serviceKey } from '../../../../src/dataplane/state-change.js';
 import { OutsideError, SkepError } from '../../../../src/model/errors.js';
 import type { Ip, Mac } from '../../../../src/model/addresses.js';
 import type { NodeId, ServiceId, TaskId, Vni } from '../../../../src/model/ids.js';
@@ -139,7 +141,7 @@ test('of a state that was taken only the change is said; the whole again when th
   const later = (revision: number): NodeNetworkState => ({
     ...state,
     revision,
-    overlays: [{ ...overlay, services: [] }],
+    overlays: [{ ...overlay, services: KeyedList.of<OverlayService>([], serviceKey) }],
   });
   await client.setState(state);
   await client.setState(later(11));

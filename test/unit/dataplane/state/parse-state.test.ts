@@ -197,7 +197,7 @@ test('parseNodeNetworkState: where ports listen is kept, and is absent where it 
   const parsed = (more: object) => {
     const value = stateValue();
     Object.assign(value.publishedPorts[0]!, more);
-    return parseNodeNetworkState(value).publishedPorts[0];
+    return [...parseNodeNetworkState(value).publishedPorts][0];
   };
   assert.deepEqual(parsed(limits), { ...stateValue().publishedPorts[0], ...limits });
   // As a message without them comes in.

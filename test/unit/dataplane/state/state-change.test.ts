@@ -53,7 +53,8 @@ function changeOf(
   };
 }
 const held = parseNodeNetworkState(stateValue());
-const [task1, task2] = held.overlays[0]?.endpoints as [Endpoint, Endpoint];
+const [task1, task2] = held.overlays[0]?.endpoints.map((one) => one) as [Endpoint, Endpoint];
+const [web] = held.overlays[0]?.services ?? [];
 
 describe('a change', () => {
   test(`between two states makes the later one of the earlier, also when it was read (seed ${seed})`, () => {
@@ -110,8 +111,7 @@ describe('a change', () => {
         .filter(() => next() < 0.7)
         .map((taskId) => ({ ...task1, taskId, address: pick(addresses), mac: pick(macs) }) as Endpoint);
       const put = new Set(endpoints.map(({ taskId }) => taskId as string));
-      const services =
-        next() < 0.3 ? [{ ...held.overlays[0]?.services[0], vip: pick(addresses) } as never] : [];
+      const services = next() < 0.3 ? [{ ...web, vip: pick(addresses) } as never] : [];
       const removedServices = services.length === 0 && next() < 0.1 ? ['web'] : [];
       const removedEndpoints = tasks.filter((taskId) => !put.has(taskId));
       const change = changeOf(state, { endpoints, removedEndpoints, services, removedServices });
