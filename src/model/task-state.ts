@@ -28,3 +28,5 @@ export const isTerminal = (state: TaskState): boolean => taskStates[state] > tas
 export const atMost = (state: TaskState, limit: TaskState): boolean => taskStates[state] <= taskStates[limit];
 export const atLeast = (state: TaskState, limit: TaskState): boolean =>
   taskStates[state] >= taskStates[limit];
+/** A node has the task, and it has not ended. */
+export const mayRun = (state: TaskState): boolean => atLeast(state, 'assigned') && atMost(state, 'running');

@@ -5,17 +5,16 @@
  */
 import { SkepError, controlApiError } from '../../model/errors.js';
 import type { Network } from '../../model/objects.js';
-import { atMost } from '../../model/task-state.js';
 import type { View } from '../store/store.js';
 import type { ApiContext, Handler } from './context.js';
 import { networkResource } from './convert/objects.js';
 import { Filters, parseFilters } from './filters.js';
 import { findSwarmNetworks, isInstance, overlayIdOption } from './network-lookup.js';
 import type { EngineNetwork } from './network-lookup.js';
+import { untilReleased, userOfNetwork } from './network-use.js';
 import { passThrough } from './passthrough.js';
 import type { ApiRequest } from './request.js';
 import { parseBool } from './request.js';
-import { attachedNetworks, needsIngress } from './service-validation.js';
 
 const filterKeys = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'];
 
@@ -61,7 +60,7 @@ const swarmSubject = (view: View, network: Network): Subject => ({
   driver: network.allocation ? network.spec.driver : '',
   scope: 'swarm',
   labels: network.spec.labels,
-  inUse: userOf(view, network) !== undefined,
+  inUse: userOfNetwork(view, network) !== undefined,
 });
 
 /** An instance as the overlay it stands for; the engine's own id would mean nothing elsewhere. */
@@ -226,25 +225,6 @@ const instanceOf = async (
 ): Promise<EngineNetwork | undefined> =>
   (await instances(context, request)).find((each) => overlayIdOf(each) === id);
 
-/** What keeps a network from being removed, in swarmkit's words. */
-function userOf(view: View, { id, spec }: Network): string | undefined {
-  if (spec.ingress) {
-    const service = view.list('service').find((each) => needsIngress(each.spec));
-    return service && `ingress network cannot be removed because service ${service.id} depends on it`;
-  }
-  const service = view.list('service').find((each) => attachedNetworks(each.spec).includes(id));
-  if (service) return `network ${id} is in use by service ${service.id}`;
-  const task = view
-    .list('task')
-    .find(
-      ({ desiredState, status, networks }) =>
-        atMost(desiredState, 'running') &&
-        atMost(status.state, 'running') &&
-        networks.some(({ networkId }) => networkId === id),
-    );
-  return task && `network ${id} is in use by task ${task.id}`;
-}
-
 export const removeNetwork: Handler = async (context, request) => {
   const found = await find(context, request, request.param(0));
   if (found.kind === 'local') return passThrough(context.engine.socketPath, request.http, request.reply);
@@ -255,11 +235,12 @@ export const removeNetwork: Handler = async (context, request) => {
       'permissionDenied',
       'Cannot remove a multi-host network from a worker node. Please remove the network from a manager node.',
     );
+  await untilReleased(store, found.network.id, context.clock, request.signal);
   await store.update((tx) => {
     const network = tx.get('network', found.network.id);
     if (!network) throw missing(request.param(0));
-    const user = userOf(tx, network);
-    if (user !== undefined) throw controlApiError('failedPrecondition', user);
+    const user = userOfNetwork(tx, network);
+    if (user) throw controlApiError('failedPrecondition', user.refusal);
     tx.delete('network', network.id);
   });
   request.empty(204);
@@ -299,7 +280,7 @@ export const pruneNetworks: Handler = async (context, request) => {
                 new Filters(new Map([['label', [label]]])).labels('label', network.spec.labels),
               ) &&
             network.createdAtMs <= until &&
-            userOf(tx, network) === undefined,
+            userOfNetwork(tx, network) === undefined,
         )
         // As many as one transaction is sure to take; what is left goes with the next prune.
         .slice(0, 100);

@@ -13,11 +13,11 @@ import type { NetworkId, NodeId } from '../../model/ids.js';
 import type { Network, Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
 import { publishLimits } from '../../model/publishing.js';
-import { atLeast, atMost } from '../../model/task-state.js';
+import { atLeast, atMost, mayRun } from '../../model/task-state.js';
 import type { Assignment, AssignmentChange, AssignmentKind, Assignments } from '../rpc/assignment.js';
 import { assignmentKey } from '../rpc/assignment.js';
 import type { View } from '../store/store.js';
-import { mayRun, servedServices } from './served-services.js';
+import { servedServices } from './served-services.js';
 
 /** Per network what all its nodes have to know (each ignores itself among the peers), and the published ports. */
 export interface SharedAssignments {
@@ -60,7 +60,7 @@ export function sharedAssignments(view: View): SharedAssignments {
  */
 function addEndpoints(byNetwork: ReadonlyMap<NetworkId, Assignment[]>, task: Task, view: View): void {
   const { nodeId, status } = task;
-  if (!nodeId || !mayRun(task)) return;
+  if (!nodeId || !mayRun(status.state)) return;
   const node = view.get('node', nodeId);
   const serving = isServing(task, view);
   // The service's present labels, not those that the task was made with: a weight changes without a new task.

@@ -6,7 +6,7 @@
 import type { NetworkId, ServiceId } from '../../model/ids.js';
 import type { AllocatedPort, Service, Task } from '../../model/objects.js';
 import type { Labels } from '../../model/service-spec.js';
-import { atLeast, atMost } from '../../model/task-state.js';
+import { mayRun } from '../../model/task-state.js';
 import type { View } from '../store/store.js';
 
 export interface ServedNetwork {
@@ -44,7 +44,8 @@ export function servedServices(view: View): readonly ServedService[] {
       for (const name of [spec.name, ...aliases]) taken.add(nameKey(overlayId, name));
     }
   }
-  for (const task of view.list('task')) if (task.endpoint && mayRun(task)) addLeft(services, taken, task);
+  for (const task of view.list('task'))
+    if (task.endpoint && mayRun(task.status.state)) addLeft(services, taken, task);
   return [...services.values()];
 }
 
@@ -91,10 +92,6 @@ function networksOf(service: Service): ServedNetwork[] {
     vip: vips.get(overlayId) ?? '',
   }));
 }
-
-/** A node has it, and it has not ended. */
-export const mayRun = ({ status }: Task): boolean =>
-  atLeast(status.state, 'assigned') && atMost(status.state, 'running');
 
 const isOfMesh = ({ publishMode }: AllocatedPort): boolean => publishMode === 'ingress';
 const portKey = ({ protocol, publishedPort }: AllocatedPort): string => `port ${protocol}/${publishedPort}`;

@@ -24,6 +24,7 @@ import { SkepError } from '../../../src/model/errors.js';
 import type { ClusterId, NetworkId, NodeId, TaskId, Vni } from '../../../src/model/ids.js';
 import type { NodeDescription, Service, Task } from '../../../src/model/objects.js';
 import { systemClock } from '../../../src/runtime/clock.js';
+import type { Clock } from '../../../src/runtime/clock.js';
 
 export const nodeId = 'nodeaaaaaaaaaaaaaaaaaaaaa' as NodeId;
 export const ingressId = 'ingressaaaaaaaaaaaaaaaaaa' as NetworkId;
@@ -177,6 +178,8 @@ const inactive: Membership = {
 export class Harness implements AsyncDisposable {
   readonly store = new MemoryStore();
   readonly control = new FakeControl(this.store);
+  /** The server's; tests of long waits shorten its sleep. */
+  sleep: Clock['sleep'] = (delayMs, signal) => systemClock.sleep(delayMs, signal);
   /** As skep-dataplane names it; undefined: it does not answer. */
   balancer: string | undefined;
   engineVersion = {
@@ -214,7 +217,7 @@ export class Harness implements AsyncDisposable {
       readLogs: (...all) => harness.lines(...all),
       balancer: async () => harness.balancer,
       log: pino({ enabled: false }),
-      clock: systemClock,
+      clock: { nowMs: () => systemClock.nowMs(), sleep: (...all) => harness.sleep(...all) },
       random: (size) => randomBytes(size),
       describeRoot: () => description.tlsInfo,
       rotateToken: (token) => `${token.slice(0, token.lastIndexOf('-'))}-rotated`,

@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { NetworkId, ServiceId, TaskId, Vni } from '../../../src/model/ids.js';
+import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../../src/model/ids.js';
+import type { Task } from '../../../src/model/objects.js';
 import type { Cidr, Ip } from '../../../src/model/addresses.js';
 import { mtuOptionName, vniOptionName } from '../../../src/model/network-options.js';
 import { Collector, Harness, filters, ingressId, nodeId, taskOf } from './harness.js';
@@ -415,56 +416,111 @@ describe('on a manager', () => {
     expect((await api.call('GET', `/networks/${id}`)).json).toMatchObject({ Id: id });
   });
 
+  const refusal = (text: string): unknown[] => [
+    400,
+    { message: `rpc error: code = FailedPrecondition desc = ${text}` },
+  ];
+  const remove = async (name: string): Promise<unknown[]> => {
+    const { status, json } = await api.call('DELETE', `/networks/${name}`);
+    return [status, json];
+  };
+  /** A task of the service on the network. */
+  const startTask = (service: string, id: string, change: Partial<Task> = {}): Promise<void> =>
+    api.store.update((tx) => {
+      const leg = { networkId: id as NetworkId, address: '10.0.1.2' as Ip, prefixLength: 24 };
+      const networks = [{ ...leg, mac: '' as never, aliases: [] }];
+      tx.create('task', taskOf(tx.get('service', service as ServiceId)!, 'task1', { networks, ...change }));
+    });
+  const changeTask = (change: (task: Task) => Partial<Task>): Promise<void> =>
+    api.store.update((tx) => {
+      const task = tx.get('task', 'task1' as TaskId)!;
+      tx.update('task', { ...task, ...change(task) });
+    });
+  const removeService = (id: string): Promise<void> => api.store.update((tx) => tx.delete('service', id));
+  const onMynet = { TaskTemplate: { ContainerSpec: { Image: 'b' }, Networks: [{ Target: 'mynet' }] } };
+
   test('one in use is not removed; a free one is', async () => {
     withNetworks(bridge);
     const id = await api.createNetwork('mynet');
-    const service = await api.createService({
-      Name: 'web',
-      TaskTemplate: { ContainerSpec: { Image: 'b' }, Networks: [{ Target: 'mynet' }] },
-    });
-    const remove = async (name = 'mynet'): Promise<unknown[]> => {
-      const { status, json } = await api.call('DELETE', `/networks/${name}`);
-      return [status, json];
-    };
-    expect(await remove()).toEqual([
-      400,
-      {
-        message: `rpc error: code = FailedPrecondition desc = network ${id} is in use by service ${service}`,
-      },
-    ]);
-    await api.store.update((tx) => {
-      const task = taskOf(tx.get('service', service as ServiceId)!, 'task1', {
-        networks: [
-          {
-            networkId: id as NetworkId,
-            address: '10.0.1.2' as Ip,
-            prefixLength: 24,
-            mac: '' as never,
-            aliases: [],
-          },
-        ],
-      });
-      tx.create('task', task);
-      tx.delete('service', service);
-    });
-    expect(await remove()).toEqual([
-      400,
-      { message: `rpc error: code = FailedPrecondition desc = network ${id} is in use by task task1` },
-    ]);
-    await api.store.update((tx) =>
-      tx.update('task', { ...tx.get('task', 'task1' as TaskId)!, desiredState: 'remove' }),
-    );
-    expect(await remove()).toEqual([204, undefined]);
+    const service = await api.createService({ Name: 'web', ...onMynet });
+    expect(await remove('mynet')).toEqual(refusal(`network ${id} is in use by service ${service}`));
+    await removeService(service);
+    expect(await remove('mynet')).toEqual([204, undefined]);
     expect(api.store.view().get('network', id as NetworkId)).toBeUndefined();
 
     const published = await api.createService({ Name: 'p', EndpointSpec: { Ports: [{ TargetPort: 80 }] } });
-    expect(await remove('ingress')).toEqual([
-      400,
-      {
-        message: `rpc error: code = FailedPrecondition desc = ingress network cannot be removed because service ${published} depends on it`,
-      },
-    ]);
+    expect(await remove('ingress')).toEqual(
+      refusal(`ingress network cannot be removed because service ${published} depends on it`),
+    );
     expect((await remove('bridge'))[0]).toBe(204);
+  });
+
+  test('a task that a service is to have keeps its network, though the service is on another by now', async () => {
+    withNetworks(bridge);
+    const id = await api.createNetwork('mynet');
+    await startTask(await api.createService({ Name: 'web' }), id);
+    expect(await remove('mynet')).toEqual(refusal(`network ${id} is in use by task task1`));
+  });
+
+  /** Those who keep a network until they have ended: the task, whether its service is removed, and on what network it is. */
+  const leaving: [what: string, change: Partial<Task>, service: 'stays' | 'goes', network: string][] = [
+    ['its service was removed', {}, 'goes', 'mynet'],
+    ['it is to be removed', { desiredState: 'remove' }, 'goes', 'mynet'],
+    ['another one replaces it', { desiredState: 'shutdown' }, 'stays', 'mynet'],
+    ['it is on ingress and to be removed', { desiredState: 'remove' }, 'goes', 'ingress'],
+    ['it is on ingress, and its service publishes nothing any more', {}, 'stays', 'ingress'],
+  ];
+
+  test.each(leaving)('the removal waits for a task that stops: %s', async (_what, change, fate, name) => {
+    withNetworks(bridge);
+    const id = name === 'ingress' ? ingressId : await api.createNetwork(name);
+    const service = await api.createService({ Name: 'web' });
+    await startTask(service, id, change);
+    if (fate === 'goes') await removeService(service);
+    let isOver = false;
+    const removal = remove(name).finally(() => (isOver = true));
+    // The flows that it is given time to finish need the network all that time.
+    await changeTask(() => ({ desiredState: 'remove' }));
+    expect(await api.call('GET', `/networks/${name}`)).toMatchObject({ status: 200 });
+    expect((await api.call('POST', '/networks/prune')).json).toEqual({ NetworksDeleted: ['local1'] });
+    expect(isOver).toBe(false);
+    await changeTask(({ status }) => ({ status: { ...status, state: 'shutdown' } }));
+    expect(await removal).toEqual([204, undefined]);
+    expect(api.store.view().get('network', id as NetworkId)).toBeUndefined();
+  });
+
+  test.each(leaving)('one that does not stop in time is named: %s', async (_what, change, fate, name) => {
+    withNetworks(bridge);
+    const id = name === 'ingress' ? ingressId : await api.createNetwork(name);
+    const service = await api.createService({ Name: 'web' });
+    await startTask(service, id, change);
+    if (fate === 'goes') await removeService(service);
+    api.sleep = async () => undefined;
+    expect(await remove(name)).toEqual(refusal(`network ${id} is in use by task task1`));
+  });
+
+  test.each<[what: string, change: Partial<Task>]>([
+    ['it has ended', { status: { timestampMs: 0, appliedAtMs: 0, state: 'failed', message: '' } }],
+    ['no node has it yet', { status: { timestampMs: 0, appliedAtMs: 0, state: 'pending', message: '' } }],
+    ['its node is gone', { nodeId: 'nodebbbbbbbbbbbbbbbbbbbbb' as NodeId }],
+  ])('a task does not keep a network: %s', async (_what, change) => {
+    withNetworks(bridge);
+    const id = await api.createNetwork('mynet');
+    const service = await api.createService({ Name: 'web' });
+    await startTask(service, id, { desiredState: 'remove', ...change });
+    await removeService(service);
+    expect(await remove('mynet')).toEqual([204, undefined]);
+  });
+
+  test('nobody waits for what runs on a node that is down', async () => {
+    withNetworks(bridge);
+    const id = await api.createNetwork('mynet');
+    await startTask(await api.createService({ Name: 'web' }), id, { desiredState: 'remove' });
+    await api.store.update((tx) => {
+      const node = tx.get('node', nodeId)!;
+      tx.update('node', { ...node, status: { ...node.status, state: 'down' } });
+    });
+    expect(await remove('mynet')).toEqual([204, undefined]);
   });
 
   test('prune removes what nothing uses', async () => {
