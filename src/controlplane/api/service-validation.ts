@@ -4,6 +4,7 @@
  */
 import { cidrsOverlap } from '../../model/addresses.js';
 import { faultOfServiceLabels } from '../../model/balancing.js';
+import { faultOfAliases } from '../../model/dns-names.js';
 import { faultOfPublishLabels } from '../../model/publishing.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import type { ErrorKind } from '../../model/errors.js';
@@ -45,6 +46,11 @@ export function validateServiceSpec(spec: ServiceSpec): void {
   const fault = faultOfServiceLabels(spec.labels) ?? faultOfPublishLabels(spec.labels);
   if (fault !== undefined) refuse(fault);
   validateTaskSpec(spec.taskTemplate);
+  for (const { target, aliases } of [...(spec.taskTemplate.networks ?? []), ...(spec.networks ?? [])]) {
+    // Swarm stores any; no name server could be asked for such, and no node would take it for a name.
+    const wrong = faultOfAliases(target, aliases);
+    if (wrong !== undefined) refuse(wrong);
+  }
   validateMode(spec);
   for (const config of [spec.updateConfig, spec.rollbackConfig]) if (config) validateUpdateConfig(config);
   if (spec.endpointSpec) validateEndpointSpec(spec.endpointSpec);

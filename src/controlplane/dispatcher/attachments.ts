@@ -7,6 +7,7 @@
 import type { Ip } from '../../model/addresses.js';
 import { isIp, parseIp } from '../../model/addresses.js';
 import { attachedNetwork, attachmentTask, isAttachment } from '../../model/attachments.js';
+import { faultOfAliases } from '../../model/dns-names.js';
 import { SkepError } from '../../model/errors.js';
 import type { NetworkId, NodeId, TaskId } from '../../model/ids.js';
 import { isId } from '../../model/ids.js';
@@ -33,7 +34,7 @@ export interface AttachmentsOptions {
 }
 
 /** What a node may say of one container: it becomes part of what every node of the network has to know. */
-const namesMax = 64;
+const nameserversMax = 64;
 const nameLengthMax = 255;
 const containerIdPattern = /^([0-9a-f]{64})?$/;
 
@@ -112,11 +113,13 @@ function readRequest(request: AttachNetworkRequest): {
   };
   if (!isId(attachmentId)) refuse(`invalid attachment id ${JSON.stringify(attachmentId)}`);
   if (!containerIdPattern.test(containerId)) refuse(`invalid container id ${JSON.stringify(containerId)}`);
-  for (const name of [...aliases, ...(containerName === '' ? [] : [containerName])])
-    if (!isName(name)) refuse(`invalid name ${JSON.stringify(name)} of a container on a network`);
-  if (aliases.length > namesMax) refuse(`a container has at most ${namesMax} aliases on a network`);
+  if (containerName !== '' && !isName(containerName))
+    refuse(`invalid name ${JSON.stringify(containerName)} of a container on a network`);
+  const wrong = faultOfAliases(request.network, aliases);
+  if (wrong !== undefined) refuse(wrong);
   if (address !== '' && !isIp(address)) refuse(`invalid IP address: ${address}`);
-  if (nameservers.length > namesMax || !nameservers.every(isIp)) refuse('invalid nameservers of a container');
+  if (nameservers.length > nameserversMax || !nameservers.every(isIp))
+    refuse('invalid nameservers of a container');
   return {
     wanted: address === '' ? undefined : parseIp(address),
     spec: { containerId, containerName, nameservers },

@@ -145,6 +145,24 @@ describe('create refuses', () => {
       400,
       `${invalid}invalid label skep.publish.cidrs="10.0.0.1/8": must be 1 to 64 networks or addresses with commas between, such as 10.0.0.0/8,192.0.2.1`,
     ],
+    ...[
+      ['', '""'],
+      ['a b', '"a b"'],
+      ['a..b', '"a..b"'],
+      ['a.', '"a."'],
+      ['bücher', '"bücher"'],
+      ['x'.repeat(64), `"${'x'.repeat(64)}"`],
+      ['x.'.repeat(127), `"${'x.'.repeat(126)}x"`],
+    ].map(([alias, shown]): [unknown, number, string] => [
+      { Name: 'a', ...template({}, { Networks: [{ Target: ingressId, Aliases: ['good', alias] }] }) },
+      400,
+      `${invalid}invalid alias ${shown} on network ${ingressId}: must be printable ASCII, 1 to 63 characters between dots and 253 or fewer in all`,
+    ]),
+    [
+      { Name: 'a', ...template(), Networks: [{ Target: ingressId, Aliases: Array(65).fill('a') }] },
+      400,
+      `${invalid}65 aliases on network ${ingressId}: must be 64 or fewer`,
+    ],
     [{ Name: 'a', ...template({}, { Networks: [{ Target: 'nope' }] }) }, 500, 'network nope not found'],
     [
       { Name: 'a', ...template({}, { Networks: [{ Target: 'ingress' }] }) },
