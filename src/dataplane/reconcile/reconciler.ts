@@ -234,7 +234,7 @@ export class Reconciler {
       // Between two namespaces a pass may run.
       await this.#alone(async () => {
         try {
-          if (await this.#kernel.refresh(scope, quiet)) this.#suspect(name);
+          if (await this.#kernel.refresh(scope, quiet)) this.#changed(name);
         } catch (err) {
           this.#log.debug({ scope: name, err: outside(err) }, 'cannot look for silent changes');
           this.#suspect(name);
@@ -296,13 +296,24 @@ export class Reconciler {
     ];
   }
 
-  /** A namespace may not be as it was left: the next pass looks. */
+  /** A namespace may not be as it was left: the next pass looks, unless it is waiting for its next try. */
   #suspect(name: string): void {
     const record = this.#records.get(name);
     if (record === undefined) return;
     record.dirty = true;
     if (record.error === null) record.retryAtMs = 0;
     this.#trigger.fire();
+  }
+
+  /**
+   * Somebody changed a namespace: the next pass looks. Where it waited for its next try, that is now: what failed may be
+   * mended, and what was changed must not wait for it.
+   */
+  #changed(name: string): void {
+    const record = this.#records.get(name);
+    if (record === undefined) return;
+    record.retryAtMs = 0;
+    this.#suspect(name);
   }
 
   async #pass(): Promise<number> {
@@ -419,8 +430,9 @@ export class Reconciler {
     // What fails is not tried again before its time, by a change neither.
     if (change === 'look' || (isChange && record.error !== null)) record.programmed = false;
     if (record.isDue(nowMs)) {
-      // What is told of from here on, this look may have missed.
+      // What is told of from here on, this look may have missed; what nobody listened for, no look has seen.
       record.dirty = false;
+      this.#listen(record, target);
       return { work: await target.observe(), isChange };
     }
     return { work: isChange && change !== 'look' && record.error === null ? change : null, isChange };
@@ -447,7 +459,9 @@ export class Reconciler {
     if (work.error) {
       if (!samePlan) record.programmed = false;
       record.failures += 1;
-      record.retryAtMs = nowMs + backoffMs(record.failures, this.#retryMsMax);
+      const waitMs = backoffMs(record.failures, this.#retryMsMax);
+      // Told of since the look: by somebody else, or for what another namespace was given. At once would be without end.
+      record.retryAtMs = nowMs + (record.dirty ? Math.min(waitMs, this.#recheckMs) : waitMs);
       this.#log.warn(
         { scope: work.name, failures: record.failures, err: work.error },
         'not programmed, will retry',
@@ -464,13 +478,18 @@ export class Reconciler {
     record.notified = false;
     // What was opened in a namespace that is gone is of no use in the next of that name.
     if (!work.exists) this.#forget(record);
-    record.watch ??= this.#kernel.watch(work.scope, () => {
-      if (record.applying) {
-        record.notified = true;
-        return;
-      }
-      record.retryAtMs = 0;
-      this.#suspect(work.name);
+    else if (record.watch === null) {
+      this.#listen(record, work);
+      // It was made by this pass, and nobody listened while it was.
+      if (work.error === null) record.lookAgain(nowMs + this.#recheckMs);
+    }
+  }
+
+  /** Sees to it that changes of the namespace are heard of, once there is one. */
+  #listen(record: ScopeRecord, { scope, name }: Pick<Target, 'scope' | 'name'>): void {
+    record.watch ??= this.#kernel.watch(scope, () => {
+      if (record.applying) record.notified = true;
+      else this.#changed(name);
     });
   }
 

@@ -472,6 +472,81 @@ describe('reconciler', () => {
     expect(reconciler.status().driftRepairs).toBe(1);
   });
 
+  test.each(['told of', 'found'] as const)(
+    'a change that is %s while a namespace waits for its next try does not wait with it',
+    async (how) => {
+      const { kernel, reconciler, clock } = await programmed();
+      kernel.broken.add('host');
+      kernel.remove('host', 'neighbour sk-ingress 10.0.0.4');
+      kernel.listeners.get('host')?.();
+      for (let failures = 0; failures < 8; failures++) {
+        await reconciler.pass();
+        clock.now += 10_000;
+      }
+      const waitMs = await reconciler.pass();
+      expect(waitMs).toBe(5_000);
+      kernel.broken.clear();
+      kernel.remove('host', 'sysctl net/ipv4/ip_forward');
+      if (how === 'told of') kernel.listeners.get('host')?.();
+      else {
+        kernel.changedQuietly.add('host');
+        await reconciler.refresh('all');
+      }
+      await reconciler.pass();
+      expect(await reconciler.verify()).toEqual([]);
+    },
+  );
+
+  test('what is told of while a namespace fails is tried again soon, but not at once', async () => {
+    const { kernel, reconciler, clock } = await programmed();
+    kernel.broken.add('host');
+    kernel.remove('host', 'neighbour sk-ingress 10.0.0.4');
+    kernel.listeners.get('host')?.();
+    let waitMs = 0;
+    for (let failures = 0; failures < 8; failures++) {
+      kernel.onceObserved = (name) => {
+        if (name === 'host') kernel.listeners.get(name)?.();
+      };
+      waitMs = await reconciler.pass();
+      clock.now += waitMs;
+    }
+    expect(waitMs).toBe(1_500);
+  });
+
+  test('what changes between the first look at a namespace and the end of its pass is not missed', async () => {
+    const kernel = new ModelKernel();
+    fillBox(kernel);
+    const before = make(kernel).reconciler;
+    before.setDesired(desired());
+    await before.pass();
+    await before.pass();
+    kernel.listeners.clear();
+    // A daemon that was killed starts again: all is right, until somebody changes something it has just seen.
+    const { reconciler, clock } = make(kernel);
+    reconciler.setDesired(desired());
+    kernel.onceObserved = (name) => {
+      if (name !== 'overlay 4097') return;
+      kernel.remove(name, 'neighbour br0 10.0.1.4');
+      kernel.listeners.get(name)?.();
+      delete kernel.onceObserved;
+    };
+    clock.now += await reconciler.pass();
+    await reconciler.pass();
+    expect(await reconciler.verify()).toEqual([]);
+    expect(clock.now - 1_000_000).toBeLessThan(2_000);
+  });
+
+  test('a namespace that a pass has made is looked at once more, as nobody listened while it was', async () => {
+    const { kernel, reconciler, clock } = await programmed();
+    kernel.remove('overlay 4097', 'neighbour br0 10.0.1.4');
+    const waitMs = await reconciler.pass();
+    expect(waitMs).toBeLessThanOrEqual(2_000);
+    clock.now += waitMs;
+    await reconciler.pass();
+    expect(await reconciler.verify()).toEqual([]);
+    expect(await reconciler.pass()).toBeGreaterThan(5_000);
+  });
+
   test('tells of a VTEP address that no device holds', async () => {
     const kernel = new ModelKernel();
     kernel.mtuBytes = null;
