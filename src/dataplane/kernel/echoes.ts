@@ -4,7 +4,7 @@
  * object, it is somebody else's doing, also while ours is under way. So what we do makes nobody look at a whole namespace.
  */
 import type { RouteEvent } from '../netlink/route.js';
-import type { Link } from '../plan/objects.js';
+import type { BridgePort, Link } from '../plan/objects.js';
 import { satisfies } from '../plan/objects.js';
 
 /** The kernel tells within milliseconds; what was expected for longer is forgotten. */
@@ -12,6 +12,7 @@ const rememberedMs = 5_000;
 
 /** What is told apart from others: forwarding entries, neighbours, routes and addresses by the kernel's own keys. */
 export const echoKey = {
+  link: (index: number): string => `link ${index}`,
   fdb: (index: number, mac: string, table: 'self' | 'master'): string => `fdb ${index} ${mac} ${table}`,
   neighbour: (index: number, address: string): string => `neighbour ${index} ${address}`,
   route: (table: number, destination: string): string => `route ${table} ${destination}`,
@@ -26,6 +27,9 @@ export const routeText = (route: {
   readonly gateway: string | null;
   readonly source: string | null;
 }): string => `${route.type} ${route.outIndex} ${route.gateway} ${route.source}`;
+
+const isPortAsPut = (port: BridgePort, put: Link): boolean =>
+  Object.entries(put.bridgePort ?? {}).every(([name, value]) => port[name as keyof BridgePort] === value);
 
 export class Echoes {
   /** By key: what the object then is beyond its key, null when it is gone. Two ages, of which the older is forgotten whole. */
@@ -47,13 +51,21 @@ export class Echoes {
     this.#links.set(link.name, link);
   }
 
-  expectLinkGone(name: string): void {
+  /** @param index of the link that is removed: one that is made of that name after it has another */
+  expectLinkGone(name: string, index: number): void {
     this.#links.delete(name);
-    this.expect(`link ${name}`, null);
+    this.expect(echoKey.link(index), null);
   }
 
-  /** @param toLink the link that a notification is about, as plan objects have it */
-  isEcho(event: RouteEvent, toLink: (link: (RouteEvent & { object: 'link' })['link']) => Link): boolean {
+  /**
+   * @param toLink the link that a notification is about, as plan objects have it
+   * @param nameOf the link of that index, as last seen
+   */
+  isEcho(
+    event: RouteEvent,
+    toLink: (link: (RouteEvent & { object: 'link' })['link']) => Link,
+    nameOf: (index: number) => string | undefined,
+  ): boolean {
     switch (event.object) {
       case 'fdb': {
         const { index, mac, table, dst } = event.entry;
@@ -75,10 +87,14 @@ export class Echoes {
         return this.#is(echoKey.address(index, address, prefixLength), event.removed ? null : '');
       }
       case 'link': {
-        const { name } = event.link;
-        if (event.removed) return this.#is(`link ${name}`, null);
+        const { name, index } = event.link;
+        if (event.removed) return this.#is(echoKey.link(index), null);
         const put = this.#links.get(name);
         return put !== undefined && satisfies(toLink(event.link), put);
+      }
+      case 'port': {
+        const put = this.#links.get(nameOf(event.index) ?? '');
+        return put !== undefined && isPortAsPut(event.port, put);
       }
       case 'rule':
       case 'filter':

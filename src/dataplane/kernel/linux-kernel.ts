@@ -182,9 +182,9 @@ export class LinuxKernel implements Kernel, Disposable {
     }
   }
 
-  /** In the host, neighbour events tell of each ARP answer of strangers, and of what their bridges learn. */
+  /** In the host, neighbour events tell of each ARP answer of strangers, and of what their bridges learn; ours are elsewhere. */
   #concernsHost(event: RouteEvent): boolean {
-    if (event.object === 'fdb') return false;
+    if (event.object === 'fdb' || event.object === 'port') return false;
     if (event.object !== 'neighbour') return true;
     const index = this.#namespaces.get(scopeName({ kind: 'host' }))?.lastIndexOf(hostLinkName);
     return event.neighbour.index === index;

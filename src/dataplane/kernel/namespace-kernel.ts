@@ -112,7 +112,11 @@ export class NamespaceKernel implements Disposable {
   /** Whether a notification asks for no look: it tells of what we did ourselves, or of what is never observed here. */
   isOfNoConcern(event: RouteEvent): boolean {
     const isContainer = this.balancing === null;
-    if (event.object === 'route' && !isContainer && event.route.protocol !== routeProtocol) return true;
+    // Another's route is none of ours, unless it took the place of one.
+    if (event.object === 'route' && !isContainer && event.route.protocol !== routeProtocol && !event.replaces)
+      return true;
+    // Bridges in containers are their own.
+    if (event.object === 'port' && isContainer) return true;
     return this.#route?.isEcho(event) ?? false;
   }
 

@@ -137,9 +137,9 @@ export class RouteObjects implements LinkIndices, Disposable {
 
   /** Whether a notification tells of what {@link apply} has done or is doing, and of nothing more. */
   isEcho(event: RouteEvent): boolean {
-    return this.#echoes.isEcho(event, (link) =>
-      toLink(link, (index) => [...this.#indices].find(([, one]) => one === index)?.[0] ?? ''),
-    );
+    const nameOf = (index: number | null): string | undefined =>
+      [...this.#indices].find(([, one]) => one === index)?.[0];
+    return this.#echoes.isEcho(event, (link) => toLink(link, (index) => nameOf(index) ?? ''), nameOf);
   }
 
   /** Rejects with NetlinkError. */
@@ -199,7 +199,7 @@ export class RouteObjects implements LinkIndices, Disposable {
     if (index === null) return;
     switch (object.kind) {
       case 'link':
-        this.#echoes.expectLinkGone(object.name);
+        this.#echoes.expectLinkGone(object.name, index);
         this.#indices.delete(object.name);
         return alreadySo(links.remove(index), 'ENODEV');
       case 'address':

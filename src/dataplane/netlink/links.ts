@@ -169,6 +169,12 @@ export function parseLink(message: NetlinkMessage): Link {
   };
 }
 
+/** Of a notification in the bridge's own family; null where it tells nothing of a port. */
+export function parsePortChange({ payload }: NetlinkMessage): { index: number; port: BridgePort } | null {
+  const data = new Attributes(payload.subarray(headerBytes)).nested(c.IFLA_PROTINFO);
+  return data ? { index: payload.readInt32LE(4), port: parsePort(data) } : null;
+}
+
 const parseVxlan = (data: Attributes): VxlanInfo => ({
   vni: data.u32(c.IFLA_VXLAN_ID) ?? 0,
   port: data.be16(c.IFLA_VXLAN_PORT) ?? 0,

@@ -2,8 +2,8 @@
 import { parseAddress, Addresses } from './addresses.js';
 import type { LinkAddress } from './addresses.js';
 import * as c from './constants.js';
-import { Links, parseLink } from './links.js';
-import type { Link } from './links.js';
+import { Links, parseLink, parsePortChange } from './links.js';
+import type { BridgePort, Link } from './links.js';
 import type { NetlinkMessage } from './message.js';
 import { Fdb, Neighbours, parseFdbEntry, parseNeighbour } from './neighbours.js';
 import type { FdbEntry, Neighbour } from './neighbours.js';
@@ -57,10 +57,13 @@ export type RouteTopic = keyof typeof topicGroups;
 /** One change. `removed` is false for an object made or changed. */
 export type RouteEvent =
   | { readonly object: 'link'; readonly removed: boolean; readonly link: Link }
+  /** What a bridge keeps of a port, told where that changes and where the link itself does not. */
+  | { readonly object: 'port'; readonly removed: false; readonly index: number; readonly port: BridgePort }
   | { readonly object: 'address'; readonly removed: boolean; readonly address: LinkAddress }
   | { readonly object: 'neighbour'; readonly removed: boolean; readonly neighbour: Neighbour }
   | { readonly object: 'fdb'; readonly removed: boolean; readonly entry: FdbEntry }
-  | { readonly object: 'route'; readonly removed: boolean; readonly route: Route }
+  /** `replaces`: it took the place of another to the same destination, which is gone without a word of its own. */
+  | { readonly object: 'route'; readonly removed: boolean; readonly replaces: boolean; readonly route: Route }
   | { readonly object: 'rule'; readonly removed: boolean; readonly rule: Rule }
   /** Handle 0: all filters of that priority. */
   | { readonly object: 'filter'; readonly removed: boolean; readonly place: FilterPlace }
@@ -94,7 +97,10 @@ export function parseRouteEvent(message: NetlinkMessage): RouteEvent | null {
     case c.RTM_NEWLINK:
     case c.RTM_DELLINK:
       // The bridge reports its ports in a family of its own; such a message lacks most of the link.
-      if (message.payload.readUInt8(0) !== c.AF_UNSPEC) return null;
+      if (message.payload.readUInt8(0) !== c.AF_UNSPEC) {
+        const change = message.type === c.RTM_NEWLINK ? parsePortChange(message) : null;
+        return change && { object: 'port', removed: false, ...change };
+      }
       return { object: 'link', removed: message.type === c.RTM_DELLINK, link: parseLink(message) };
     case c.RTM_NEWADDR:
     case c.RTM_DELADDR: {
@@ -112,7 +118,8 @@ export function parseRouteEvent(message: NetlinkMessage): RouteEvent | null {
     case c.RTM_NEWROUTE:
     case c.RTM_DELROUTE: {
       const route = parseRoute(message);
-      return route && { object: 'route', removed: message.type === c.RTM_DELROUTE, route };
+      const replaces = (message.flags & c.NLM_F_REPLACE) !== 0;
+      return route && { object: 'route', removed: message.type === c.RTM_DELROUTE, replaces, route };
     }
     case c.RTM_NEWRULE:
     case c.RTM_DELRULE: {

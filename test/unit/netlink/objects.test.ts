@@ -205,7 +205,7 @@ describe('notifications', () => {
     [c.RTM_DELADDR, recorded.addresses.v6, { object: 'address', removed: true }],
     [c.RTM_NEWNEIGH, recorded.neighbours.permanent, { object: 'neighbour', removed: false }],
     [c.RTM_DELNEIGH, recorded.fdb.vxlan, { object: 'fdb', removed: true }],
-    [c.RTM_NEWROUTE, recorded.routes.onlink, { object: 'route', removed: false }],
+    [c.RTM_NEWROUTE, recorded.routes.onlink, { object: 'route', removed: false, replaces: false }],
     [c.RTM_DELRULE, recorded.rules.mark, { object: 'rule', removed: true }],
   ])('message type %d', (type, payload, expected) => {
     expect(parseRouteEvent(message(payload, type))).toMatchObject(expected);
@@ -215,6 +215,21 @@ describe('notifications', () => {
     const payload = Buffer.from(recorded.links.vxlanPort);
     payload.writeUInt8(c.AF_BRIDGE, 0);
     expect(parseRouteEvent(message(payload, c.RTM_NEWLINK))).toBeNull();
+  });
+
+  test('but tells what the bridge keeps of it', () => {
+    const { payload } = formatPortChange(3, { learning: true, neighSuppress: false, unicastFlood: true });
+    expect(parseRouteEvent(message(payload, c.RTM_NEWLINK))).toMatchObject({
+      object: 'port',
+      index: 3,
+      port: { learning: true, neighSuppress: false, unicastFlood: true },
+    });
+    expect(parseRouteEvent(message(payload, c.RTM_DELLINK))).toBeNull();
+  });
+
+  test('a route that took another’s place says so', () => {
+    const replacing = { ...message(recorded.routes.onlink, c.RTM_NEWROUTE), flags: c.NLM_F_REPLACE };
+    expect(parseRouteEvent(replacing)).toMatchObject({ object: 'route', replaces: true });
   });
 });
 

@@ -30,7 +30,11 @@ const routed = (over: object = {}, removed = false): RouteEvent =>
 const address = (removed = false): RouteEvent =>
   ({ object: 'address', removed, address: { index: 2, address: '10.0.1.9', prefixLength: 32 } }) as never;
 const link = (over: object = {}, removed = false): RouteEvent =>
-  ({ object: 'link', removed, link: { name: 'sk1', up: true, mtu: 1450, ...over } }) as never;
+  ({ object: 'link', removed, link: { index: 7, name: 'sk1', up: true, mtu: 1450, ...over } }) as never;
+const bridgePort = { learning: false, neighSuppress: true, unicastFlood: false };
+const port = (over: object = {}, index = 7): RouteEvent =>
+  ({ object: 'port', removed: false, index, port: { ...bridgePort, hairpin: false, ...over } }) as never;
+const nameOf = (index: number): string | undefined => ({ 7: 'sk1' })[index];
 
 const put = (echoes: Echoes): void => {
   echoes.expect(echoKey.fdb(3, mac, 'self'), '192.0.2.2');
@@ -39,12 +43,18 @@ const put = (echoes: Echoes): void => {
   echoes.expect(echoKey.address(2, '10.0.1.9', 32), '');
   echoes.expectLink({ kind: 'link', name: 'sk1', up: true, mtu: 1450 });
 };
+const putPort = (echoes: Echoes): void =>
+  echoes.expectLink({ kind: 'link', name: 'sk1', up: true, mtu: 1450, bridgePort });
+const remade = (echoes: Echoes): void => {
+  echoes.expectLinkGone('sk1', 6);
+  put(echoes);
+};
 const removed = (echoes: Echoes): void => {
   echoes.expect(echoKey.fdb(3, mac, 'self'), null);
   echoes.expect(echoKey.neighbour(2, '10.0.1.4'), null);
   echoes.expect(echoKey.route(254, '240.0.0.3/32'), null);
   echoes.expect(echoKey.address(2, '10.0.1.9', 32), null);
-  echoes.expectLinkGone('sk1');
+  echoes.expectLinkGone('sk1', 7);
 };
 const gone = (event: RouteEvent): RouteEvent => ({ ...event, removed: true }) as never;
 
@@ -73,6 +83,11 @@ const cases: [name: string, done: (echoes: Echoes) => void, event: RouteEvent, i
   ['one that somebody removed', put, link({}, true), false],
   ['one that we removed', removed, link({}, true), true],
   ['one that came back', removed, link(), false],
+  ['one that we made anew', remade, link({ index: 6 }, true), true],
+  ['one that somebody removed after we made it anew', remade, link({}, true), false],
+  ['a port as we put it', putPort, port(), true],
+  ['one that somebody lets learn', putPort, port({ learning: true }), false],
+  ['one that is no port of ours', putPort, port({}, 8), false],
   ['a link of nobody we know', put, link({ name: 'eth0' }), false],
   ['that messages were lost', put, { object: 'lost' }, false],
 ];
@@ -80,8 +95,8 @@ test.each(cases)('%s', (_name, done, event, isEcho) => {
   const echoes = new Echoes(() => 0);
   done(echoes);
   const toLink = (of: object): Link => ({ kind: 'link', ...of }) as Link;
-  expect(echoes.isEcho(event, toLink)).toBe(isEcho);
-  expect(new Echoes(() => 0).isEcho(event, toLink), 'nothing was done').toBe(false);
+  expect(echoes.isEcho(event, toLink, nameOf)).toBe(isEcho);
+  expect(new Echoes(() => 0).isEcho(event, toLink, nameOf), 'nothing was done').toBe(false);
 });
 
 test('what was expected is forgotten some seconds later', () => {
@@ -91,9 +106,9 @@ test('what was expected is forgotten some seconds later', () => {
   nowMs = 100_000;
   put(echoes);
   nowMs += 4_000;
-  expect(echoes.isEcho(fdb(), toLink)).toBe(true);
+  expect(echoes.isEcho(fdb(), toLink, nameOf)).toBe(true);
   nowMs += 4_000;
-  expect(echoes.isEcho(fdb(), toLink)).toBe(true);
+  expect(echoes.isEcho(fdb(), toLink, nameOf)).toBe(true);
   nowMs += 10_000;
-  expect(echoes.isEcho(fdb(), toLink)).toBe(false);
+  expect(echoes.isEcho(fdb(), toLink, nameOf)).toBe(false);
 });
