@@ -50,8 +50,8 @@ export interface Kernel {
   /** MTU in bytes of the host's device that holds the address, null when none does. */
   underlayMtu(vtep: Ip): Promise<number | null>;
   /**
-   * Compares what changes without a notification (rules, sets, kernel parameters, the balancer's tables) with what was last
-   * read and since written: true where somebody else has changed it. The next {@link Kernel.observe} then shows it. Takes a
+   * Compares what changes without a notification (rules, sets, kernel parameters, the balancer's tables, which namespace has
+   * the name) with what was last read and since written: true where somebody else has changed it. The next {@link Kernel.observe} then shows it. Takes a
    * process only where something did change. Rejects with KernelError.
    */
   refresh(scope: Scope, quiet: Quiet): Promise<boolean>;

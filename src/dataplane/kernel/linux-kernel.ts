@@ -90,7 +90,13 @@ export class LinuxKernel implements Kernel, Disposable {
   }
 
   async refresh(scope: Scope, quiet: Quiet): Promise<boolean> {
-    return (await this.#namespaces.get(scopeName(scope))?.refresh(quiet)) ?? false;
+    const namespace = this.#namespaces.get(scopeName(scope));
+    if (!namespace) return false;
+    if (namespace.isStillThere()) return namespace.refresh(quiet);
+    // A container's is the engine's: what it has there goes with it.
+    if (scope.kind === 'overlay') await namespace.strip();
+    this.forget(scope);
+    return true;
   }
 
   async apply(scope: Scope, ops: readonly Op[]): Promise<void> {

@@ -2,6 +2,7 @@
  * One namespace: all adapters over it, opened on first use and closed together. Ops are done in order; runs of chains and
  * jumps, of ipset entries, and of virtual and real servers are handed over whole.
  */
+import { statSync } from 'node:fs';
 import type { Op } from '../plan/diff.js';
 import { applyToImage, opLine } from '../plan/diff.js';
 import type { EspPolicy, EspState, Filter, KernelObject, ObjectKind } from '../plan/objects.js';
@@ -66,6 +67,8 @@ export class NamespaceKernel implements Disposable {
   /** Chains and sets as last read and since written; null: they must be read. */
   #chains: readonly KernelObject[] | null = null;
   #route: RouteObjects | null = null;
+  /** Of the file that the namespace was opened by. */
+  #inode: number | null = null;
   #netfilter: Netfilter | null = null;
   #filters: Filters | null = null;
   #table: Promise<BalancerTable> | null = null;
@@ -97,6 +100,23 @@ export class NamespaceKernel implements Disposable {
     this.#netfilter = null;
     this.#filters = null;
     this.#table = null;
+  }
+
+  /** False: another namespace, or none, has the path that this one was opened by; what is open is of no more use. */
+  isStillThere(): boolean {
+    return this.netns === null || this.#route === null || inodeOf(this.netns) === this.#inode;
+  }
+
+  /**
+   * Takes links of ours out of a namespace that has lost its name. They would live on in it for as long as anybody has it
+   * open, and stand in the way of their successors. Rejects with KernelError.
+   */
+  async strip(): Promise<void> {
+    try {
+      await this.#route?.removeTunnelsAndPairs();
+    } catch (err) {
+      throw toKernelError('strip a namespace without a name', err);
+    }
   }
 
   /** The namespace was just made: there is nothing in it to be read. */
@@ -272,7 +292,11 @@ export class NamespaceKernel implements Disposable {
   }
 
   #openRoute(): RouteObjects {
-    return (this.#route ??= new RouteObjects(this.netns, this.factory));
+    if (this.#route === null) {
+      this.#inode = this.netns === null ? null : inodeOf(this.netns);
+      this.#route = new RouteObjects(this.netns, this.factory);
+    }
+    return this.#route;
   }
 
   #openFilters(): Filters {
@@ -281,6 +305,9 @@ export class NamespaceKernel implements Disposable {
     return (this.#filters ??= new Filters(route.tc, route, this.balancing.engine));
   }
 }
+
+/** Null: there is no such file. */
+const inodeOf = (path: string): number | null => statSync(path, { throwIfNoEntry: false })?.ino ?? null;
 
 /** Kinds of which thousands may be put, each without regard to the others. */
 const independentKinds: ReadonlySet<ObjectKind> = new Set<ObjectKind>(['fdb', 'neighbour', 'route']);

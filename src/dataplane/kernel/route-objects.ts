@@ -135,6 +135,12 @@ export class RouteObjects implements LinkIndices, Disposable {
     ];
   }
 
+  /** Removes what has another end, or a socket, in the host's namespace. Rejects with NetlinkError. */
+  async removeTunnelsAndPairs(): Promise<void> {
+    for (const { kind, index } of await this.#netlink.links.list())
+      if (kind === 'veth' || kind === 'vxlan') await alreadySo(this.#netlink.links.remove(index), 'ENODEV');
+  }
+
   /** Whether a notification tells of what {@link apply} has done or is doing, and of nothing more. */
   isEcho(event: RouteEvent): boolean {
     const nameOf = (index: number | null): string | undefined =>

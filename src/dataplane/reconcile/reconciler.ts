@@ -478,7 +478,9 @@ export class Reconciler {
     record.notified = false;
     // What was opened in a namespace that is gone is of no use in the next of that name.
     if (!work.exists) this.#forget(record);
-    else if (record.watch === null) {
+    // Whoever listened in one of that name before hears nothing of it.
+    if (work.ops.some(({ object }) => object.kind === 'namespace')) this.#stopListening(record);
+    if (work.exists && record.watch === null) {
       this.#listen(record, work);
       // It was made by this pass, and nobody listened while it was.
       if (work.error === null) record.lookAgain(nowMs + this.#recheckMs);
@@ -571,9 +573,13 @@ export class Reconciler {
     );
   }
 
-  #forget(record: ScopeRecord): void {
+  #stopListening(record: ScopeRecord): void {
     record.watch?.[Symbol.dispose]();
     record.watch = null;
+  }
+
+  #forget(record: ScopeRecord): void {
+    this.#stopListening(record);
     if (record.scope) this.#kernel.forget(record.scope);
   }
 

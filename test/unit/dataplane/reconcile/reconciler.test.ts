@@ -547,6 +547,22 @@ describe('reconciler', () => {
     expect(await reconciler.pass()).toBeGreaterThan(5_000);
   });
 
+  test('makes an overlay’s namespace again that somebody removed, and listens there', async () => {
+    const { kernel, reconciler } = await programmed();
+    const name = 'overlay 4097';
+    const old = kernel.listeners.get(name);
+    kernel.namespaces.delete(name);
+    kernel.changedQuietly.add(name);
+    await reconciler.refresh('chains');
+    await reconciler.pass();
+    expect(await reconciler.verify()).toEqual([]);
+    expect(kernel.listeners.get(name)).not.toBe(old);
+    kernel.remove(name, 'neighbour br0 10.0.1.4');
+    kernel.listeners.get(name)?.();
+    await reconciler.pass();
+    expect(await reconciler.verify()).toEqual([]);
+  });
+
   test('tells of a VTEP address that no device holds', async () => {
     const kernel = new ModelKernel();
     kernel.mtuBytes = null;
