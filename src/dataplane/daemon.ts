@@ -22,6 +22,7 @@ import { SandboxWatch } from './plugin/sandbox-watch.js';
 import type { PluginMethods } from './plugin/server.js';
 import type { TraceReply } from './rpc/definition.js';
 import type { DataplaneMethods } from './rpc/server.js';
+import type { SandboxEndpoint } from './sandbox.js';
 import { endpointKey, itemAt } from './state-change.js';
 import type { NodeNetworkState } from './state.js';
 import { serviceFrontends, traceClient, traceService } from './trace.js';
@@ -70,9 +71,9 @@ export interface Balancer {
 /** Answers names on the overlays from the state: the DNS server. */
 export interface NameService {
   /** What to answer from, and the containers that may ask. State null: nothing is answered. */
-  setNetwork(desired: DesiredNetwork): void;
+  setNetwork(state: NodeNetworkState | null, sandboxes: readonly SandboxEndpoint[]): void;
   /** Opens what is not open yet, for an overlay's namespace comes and goes with the programming; true once all is. */
-  retry(): boolean;
+  retry(): Promise<boolean>;
 }
 
 /** Encryption as the kernel and this node have it. */
@@ -215,7 +216,7 @@ export class Daemon {
 
   #publish(): void {
     const { network, programmer, names, log } = this.options;
-    names.setNetwork(network.desired);
+    names.setNetwork(network.state, network.desired.sandboxes);
     this.#namesTrigger.fire();
     if (!network.known) {
       log.warn(
@@ -239,7 +240,7 @@ export class Daemon {
         gapMs: 20,
         retryMsMax: namesLookMs,
       },
-      () => (names.retry() ? namesLookMs : namesRetryMs),
+      async () => ((await names.retry()) ? namesLookMs : namesRetryMs),
       signal,
     );
   }

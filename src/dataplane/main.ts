@@ -14,10 +14,9 @@ import { chooseEngine, parseEngineChoice } from './balancer/choose.js';
 import { hasIpvs } from './balancer/ipvs.js';
 import { removeLeftovers } from './balancer/leftovers.js';
 import { hasPins, openPinnedTables, removeAllPins } from './balancer/pinned-tables.js';
-import type { Balancer, NameService } from './daemon.js';
+import type { Balancer } from './daemon.js';
 import { Daemon } from './daemon.js';
-import { Forwarder, hostUpstreams } from './dns/forwarder.js';
-import { DnsServer } from './dns/server.js';
+import { NameThread } from './dns/thread.js';
 import type { BalancedScope } from './kernel/linux-kernel.js';
 import { EspSenderStore } from './esp-sender.js';
 import { EspCapability } from './kernel/esp-probe.js';
@@ -63,11 +62,11 @@ async function main(stop: AbortSignal): Promise<void> {
     onNeither: (err) => log.error({ err }, 'this kernel has neither IPVS nor BPF: nothing will be balanced'),
   });
   log.info({ engine: engine.name }, 'balancer engine chosen');
-  using dns = new DnsServer({
-    log: log.child({ part: 'dns' }),
-    forwarder: new Forwarder(hostUpstreams(systemClock), systemClock),
-  });
-  using kernel = new LinuxKernel({ engine, names: dns });
+  await using names = new NameThread(
+    { netnsDirectory: '/run/netns', resolvConf: '/etc/resolv.conf', logName: name },
+    onBug,
+  );
+  using kernel = new LinuxKernel({ engine, names });
   await makeWay(kernel, pinDirectory);
   const espSender = await EspSenderStore.load(
     openEspSenderFile(join(stateDir, 'esp.json')),
@@ -89,7 +88,7 @@ async function main(stop: AbortSignal): Promise<void> {
     network,
     programmer: reconciler,
     balancer: balancerOf(kernel),
-    names: nameServiceOf(dns),
+    names,
     encryption: { has: () => espCapability.has(), epoch: () => espSender.current.epoch },
     docker,
     clock: systemClock,
@@ -132,14 +131,6 @@ const balancerOf = (kernel: LinuxKernel): Balancer => ({
   counters: async (vni) => (await kernel.table(balancedScope(vni))).counters(),
   flows: async (vni, limit) => (await kernel.table(balancedScope(vni))).flows(limit),
   expireFlows: () => kernel.engine.expireFlows(),
-});
-
-const nameServiceOf = (dns: DnsServer): NameService => ({
-  setNetwork: ({ state, sandboxes }) => dns.setNetwork(state, sandboxes),
-  retry: () => {
-    dns.retry();
-    return dns.status().every(({ listening }) => listening);
-  },
 });
 
 const listenHttp = (server: HttpServer, path: string): Promise<void> =>

@@ -13,6 +13,7 @@ import type { BalancerEngine } from '../../src/dataplane/balancer/engine.js';
 import { ipvsEngine } from '../../src/dataplane/balancer/ipvs.js';
 import { differenceLine } from '../../src/dataplane/difference.js';
 import type { DnsServer } from '../../src/dataplane/dns/server.js';
+import type { NameThread } from '../../src/dataplane/dns/thread.js';
 import { LinuxKernel } from '../../src/dataplane/kernel/linux-kernel.js';
 import type { Desired } from '../../src/dataplane/plan/node.js';
 import { native } from '../../src/dataplane/native.js';
@@ -43,7 +44,7 @@ export interface MeshClusterOptions {
   /** What balances on a node, opened anew for each daemon and closed with it; `ipvs` by default. */
   readonly openEngine?: (node: number) => BalancerEngine;
   /** Answers names in the overlays and containers of a node; asked for once a node. Absent: nobody does. */
-  readonly openNames?: (node: number, overlayPath: (vni: number) => string) => DnsServer;
+  readonly openNames?: (node: number, netnsDirectory: string) => DnsServer | NameThread;
   /** Without the engine's bridges on the nodes, whose address translation makes the host track connections. */
   readonly bare?: true;
 }
@@ -61,7 +62,7 @@ interface Daemon {
 export class MeshCluster implements AsyncDisposable {
   readonly #daemons = new Map<number, Daemon>();
   readonly #desired = new Map<number, Desired>();
-  readonly #names = new Map<number, DnsServer>();
+  readonly #names = new Map<number, DnsServer | NameThread>();
   /** What a node's daemons keep on disk. */
   readonly #espSenders = new Map<number, EspSenderRecord>();
   readonly #undo = new CleanupStack();
@@ -152,7 +153,7 @@ export class MeshCluster implements AsyncDisposable {
     await reconciler.pass();
     const { lastError } = reconciler.status();
     if (lastError !== '') throw new Error(`node${node}: ${lastError}`);
-    this.#names.get(node)?.retry();
+    await this.#names.get(node)?.retry();
   }
 
   /** Moves the containers' ends of their veth pairs in, as the engine does, and programs the inside. */
@@ -236,7 +237,7 @@ export class MeshCluster implements AsyncDisposable {
     for (const node of this.nodes) {
       await mkdir(this.#overlays(node), { recursive: true });
       this.#undo.defer(() => this.#removeOverlays(node));
-      const names = this.options.openNames?.(node, (vni) => this.overlayPath(node, vni));
+      const names = this.options.openNames?.(node, this.#overlays(node));
       if (names) this.#names.set(node, this.#undo.use(names));
       this.#start(node);
       this.#undo.defer(() => this.#leave(node));

@@ -9,6 +9,7 @@ import type { BalancerEngine } from '../../src/dataplane/balancer/engine.js';
 import { Forwarder } from '../../src/dataplane/dns/forwarder.js';
 import { DnsServer } from '../../src/dataplane/dns/server.js';
 import type { EngineName } from '../../src/dataplane/plan/balancing.js';
+import { overlayNamespace } from '../../src/dataplane/plan/names.js';
 import { line } from '../../src/dataplane/plan/objects.js';
 import type { NodeNetworkState, PublishedPort } from '../../src/dataplane/state.js';
 import { systemClock } from '../../src/runtime/clock.js';
@@ -241,11 +242,11 @@ export async function describePacketWalk({ engine, name, openEngine }: PacketWal
     containers: containers.filter(({ node }) => node === 1),
     outsiders: {},
     openEngine,
-    openNames: (_node, netnsPath) =>
+    openNames: (_node, netnsDirectory) =>
       new DnsServer({
         log: createLog('packet-walk'),
         forwarder: new Forwarder(() => [], systemClock),
-        netnsPath,
+        netnsPath: (vni) => join(netnsDirectory, overlayNamespace(vni)),
       }),
   });
   await cluster.program(state);

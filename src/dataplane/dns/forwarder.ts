@@ -40,15 +40,18 @@ export function parseResolvConf(text: string): Upstream[] {
     .map((address) => ({ address, port: 53 }));
 }
 
-/** Reads /etc/resolv.conf, at most every few seconds; an unreadable file is an empty one. */
-export function hostUpstreams(clock: Clock): () => readonly Upstream[] {
+/**
+ * Reads the host's resolvers, at most every few seconds; an unreadable file is an empty one.
+ * @param path of a resolv.conf(5)
+ */
+export function hostUpstreams(clock: Clock, path: string): () => readonly Upstream[] {
   let read: { readonly atMs: number; readonly upstreams: readonly Upstream[] } | null = null;
   return () => {
     const nowMs = clock.nowMs();
     if (!read || nowMs - read.atMs > resolvConfMaxAgeMs || nowMs < read.atMs) {
       let text = '';
       try {
-        text = readFileSync('/etc/resolv.conf', 'utf8');
+        text = readFileSync(path, 'utf8');
       } catch {
         // The answer is SERVFAIL until the host has resolvers again.
       }

@@ -1,6 +1,6 @@
 /**
- * Service discovery: a question and who asks, answered from one NodeNetworkState. Pure, and always of one whole state: the
- * caller hands over the names of the state that it holds at that moment. A name is looked up as it is in all networks of the
+ * Service discovery: a question and who asks, answered from the names of one state (names.ts). Pure, and always of one whole
+ * state: that which the names are of at that moment. A name is looked up as it is in all networks of the
  * asker, internal ones last and else by their names, as the engine orders them, then with the last labels taken for a network's name; the first
  * that knows it answers. The ingress network has no names (as in Swarm: services meet there by published port only).
  *
@@ -10,10 +10,8 @@
  */
 import type { Ip } from '../../model/addresses.js';
 import { cidrContains, familyOf, ipToNumber, numberToIp } from '../../model/addresses.js';
-import type { NetworkId, ServiceId, TaskId } from '../../model/ids.js';
-import { difference } from '../keyed-list.js';
-import type { Endpoint, NodeNetworkState, Overlay, OverlayService } from '../state.js';
-import { endpointKey, serviceKey, withoutItems } from '../state-change.js';
+import type { Overlay } from '../state.js';
+import type { Asker, OverlayNames } from './names.js';
 
 /**
  * Seconds a client may keep an answer. Short, because a dnsrr service's answer is its set of tasks and nothing takes a
@@ -26,11 +24,6 @@ export interface DnsQuestion {
   readonly name: string;
   /** `A`, `AAAA`, `PTR`…; anything else of a known name is answered empty. */
   readonly type: string;
-}
-
-/** Who asks: the networks it has a leg on, in the order in which they are looked through. */
-export interface Asker {
-  readonly networks: readonly OverlayNames[];
 }
 
 export interface DnsRecord {
@@ -48,151 +41,6 @@ export type Resolution =
   | { readonly kind: 'forward' }
   /** Not ours, and the asker's networks are all internal: nothing of it leaves the node. */
   | { readonly kind: 'isolated' };
-
-/** The names of one overlay, kept up with it: what it has become costs what has changed. */
-export class OverlayNames {
-  /** By name and alias, in lower case; several services may share an alias, which then means all of them. */
-  readonly #services = new Map<string, OverlayService[]>();
-  readonly #serving = new Map<ServiceId, Endpoint[]>();
-  /** By name and alias, in lower case, those that do not serve included. */
-  readonly #endpoints = new Map<string, Endpoint[]>();
-  readonly #byAddress = new Map<Ip, Endpoint>();
-  readonly #tasks = new Set<TaskId>();
-  readonly #vips = new Map<Ip, OverlayService>();
-  #overlay: Overlay;
-
-  constructor(overlay: Overlay) {
-    this.#overlay = withoutItems(overlay);
-    this.follow(overlay);
-  }
-
-  get overlay(): Overlay {
-    return this.#overlay;
-  }
-
-  /** What follows a name of this network when it is given in full. */
-  get suffix(): string {
-    return `.${this.#overlay.name.toLowerCase()}`;
-  }
-
-  /** Answers from `overlay`, a later value of the same, from now on. */
-  follow(overlay: Overlay): void {
-    const services = difference(this.#overlay.services, overlay.services);
-    const endpoints = difference(this.#overlay.endpoints, overlay.endpoints);
-    this.#overlay = overlay;
-    // What has gone first: others may have its names and addresses now.
-    for (const service of services.gone) {
-      for (const name of namesOf(service)) take(this.#services, name, service);
-      if (service.vip !== undefined) this.#vips.delete(service.vip);
-    }
-    for (const endpoint of endpoints.gone) {
-      for (const name of namesOf(endpoint)) take(this.#endpoints, name, endpoint);
-      take(this.#serving, endpoint.serviceId, endpoint);
-      this.#byAddress.delete(endpoint.address);
-      this.#tasks.delete(endpoint.taskId);
-    }
-    for (const service of services.come) {
-      for (const name of namesOf(service)) put(this.#services, name, service, serviceKey);
-      if (service.vip !== undefined) this.#vips.set(service.vip, service);
-    }
-    for (const endpoint of endpoints.come) {
-      for (const name of namesOf(endpoint)) put(this.#endpoints, name, endpoint, endpointKey);
-      if (endpoint.serving) put(this.#serving, endpoint.serviceId, endpoint, endpointKey);
-      this.#byAddress.set(endpoint.address, endpoint);
-      this.#tasks.add(endpoint.taskId);
-    }
-  }
-
-  /** The addresses of a name in lower case; null when nobody has that name. */
-  lookUp(name: string): readonly Ip[] | null {
-    // A service may be called `tasks.x` for all Swarm cares; the service's own name wins.
-    const services = this.#services.get(name);
-    if (services) return distinct(services.flatMap(({ id, vip }) => (vip ? [vip] : this.#servingOf(id))));
-    const behind = name.startsWith('tasks.') ? this.#services.get(name.slice('tasks.'.length)) : undefined;
-    if (behind) return distinct(behind.flatMap(({ id }) => this.#servingOf(id)));
-    const endpoints = this.#endpoints.get(name);
-    return endpoints
-      ? distinct(endpoints.filter(({ serving }) => serving).map(({ address }) => address))
-      : null;
-  }
-
-  #servingOf(id: ServiceId): Ip[] {
-    return (this.#serving.get(id) ?? []).map(({ address }) => address);
-  }
-
-  /** The name of an address, with the network's name behind it as Docker gives it; null when it has none. */
-  hostName(address: Ip): string | null {
-    const owner = this.#byAddress.get(address) ?? this.#vips.get(address);
-    const name = owner ? `${owner.name}.${this.overlay.name}` : '';
-    return isHostName(name) ? name : null;
-  }
-
-  endpointAt(address: Ip): Endpoint | undefined {
-    return this.#byAddress.get(address);
-  }
-
-  hasTask(taskId: TaskId): boolean {
-    return this.#tasks.has(taskId);
-  }
-}
-
-/** All names of one state, each overlay's read when it is first asked for: a question costs the same whatever there is. */
-export class NameIndex {
-  #overlays: ReadonlyMap<NetworkId, Overlay> = new Map();
-  readonly #names = new Map<NetworkId, OverlayNames>();
-
-  constructor(state: NodeNetworkState) {
-    this.follow(state);
-  }
-
-  /** Answers from `state` from now on. Costs what has changed in the overlays that somebody has asked of. */
-  follow(state: NodeNetworkState): void {
-    const byName = [...state.overlays].sort(
-      (a, b) => Number(a.internal) - Number(b.internal) || (a.name < b.name ? -1 : 1),
-    );
-    this.#overlays = new Map(byName.map((overlay) => [overlay.id, overlay]));
-    for (const [id, names] of this.#names) {
-      const overlay = this.#overlays.get(id);
-      if (overlay) names.follow(overlay);
-      else this.#names.delete(id);
-    }
-  }
-
-  /** A container, by the networks that the engine has given it a leg on. */
-  askerWith(overlayIds: readonly NetworkId[]): Asker {
-    return { networks: this.#networks((id) => overlayIds.includes(id)) };
-  }
-
-  /**
-   * Whoever asked on this node's address of an overlay from an address there: the task that has it, with every leg it has. A
-   * source that nobody has sees that one network.
-   */
-  askerAt(overlayId: NetworkId, address: Ip): Asker {
-    const asked = this.#namesOf(overlayId);
-    if (!asked) return { networks: [] };
-    const taskId = asked.endpointAt(address)?.taskId;
-    return {
-      networks: this.#networks((id) => id === overlayId || (taskId !== undefined && this.#has(id, taskId))),
-    };
-  }
-
-  #networks(wanted: (id: NetworkId) => boolean): OverlayNames[] {
-    return [...this.#overlays.keys()].flatMap((id) => (wanted(id) ? (this.#namesOf(id) ?? []) : []));
-  }
-
-  #has(id: NetworkId, taskId: TaskId): boolean {
-    return this.#namesOf(id)?.hasTask(taskId) ?? false;
-  }
-
-  #namesOf(id: NetworkId): OverlayNames | undefined {
-    const known = this.#names.get(id);
-    const overlay = this.#overlays.get(id);
-    if (known || !overlay) return known;
-    const names = new OverlayNames(overlay);
-    this.#names.set(id, names);
-    return names;
-  }
-}
 
 /**
  * Answers `question` for `asker`.
@@ -235,31 +83,6 @@ function first<T, R>(among: readonly T[], look: (one: T) => R | null): R | null 
 const contains = ({ subnet }: Overlay, address: Ip): boolean =>
   familyOf(subnet) === familyOf(address) && cidrContains(subnet, address);
 
-const namesOf = ({
-  name,
-  aliases,
-}: {
-  readonly name: string;
-  readonly aliases: readonly string[];
-}): Set<string> => new Set([name, ...aliases].map((one) => one.toLowerCase()));
-
-/** In the order that the state has them in. */
-function put<K, V>(to: Map<K, V[]>, name: K, value: V, keyOf: (value: V) => string): void {
-  const held = to.get(name) ?? [];
-  let place = held.length;
-  while (place > 0 && keyOf(held[place - 1] as V) > keyOf(value)) place -= 1;
-  held.splice(place, 0, value);
-  to.set(name, held);
-}
-
-function take<K, V>(from: Map<K, V[]>, name: K, value: V): void {
-  const left = (from.get(name) ?? []).filter((one) => one !== value);
-  if (left.length > 0) from.set(name, left);
-  else from.delete(name);
-}
-
-const distinct = (addresses: readonly Ip[]): Ip[] => [...new Set(addresses)];
-
 function recordsOf(addresses: readonly Ip[], type: string, rotation: number): DnsRecord[] {
   const records = addresses
     .map((address): DnsRecord => ({ type: familyOf(address) === 4 ? 'A' : 'AAAA', data: address }))
@@ -267,10 +90,6 @@ function recordsOf(addresses: readonly Ip[], type: string, rotation: number): Dn
   const start = records.length === 0 ? 0 : rotation % records.length;
   return [...records.slice(start), ...records.slice(0, start)];
 }
-
-/** A network may be called what no DNS label can hold, such as `a..b`. */
-const isHostName = (name: string): boolean =>
-  name.length <= 253 && name.split('.').every((label) => label.length > 0 && Buffer.byteLength(label) <= 63);
 
 /** The address of a name below in-addr.arpa or ip6.arpa, or null. */
 export function parseReverseName(name: string): Ip | null {

@@ -17,8 +17,9 @@ import type { NodeNetworkState, Overlay } from '../state.js';
 import type { Forwarder } from './forwarder.js';
 import type { AnswerMessage } from './listener.js';
 import { connectionsMax, DnsListener } from './listener.js';
-import type { Asker } from './resolve.js';
-import { answerTtlS, NameIndex, resolve } from './resolve.js';
+import type { Asker } from './names.js';
+import { NameIndex } from './names.js';
+import { answerTtlS, resolve } from './resolve.js';
 import type { DnsQuery, Rcode, Transport } from './wire.js';
 import { formatAnswer, formatFailure, parseQuery } from './wire.js';
 
@@ -81,7 +82,7 @@ export class DnsServer implements Disposable {
    * @param endpoints containers' legs, by which it is known what each may see
    */
   setNetwork(state: NodeNetworkState | null, endpoints: readonly SandboxEndpoint[]): void {
-    if (state !== null && this.#names !== null) this.#names.follow(state);
+    if (state !== null && this.#names !== null) this.#names.change(state);
     else this.#names = state && new NameIndex(state);
     this.#endpoints = endpoints;
     this.#askers.clear();
@@ -97,9 +98,13 @@ export class DnsServer implements Disposable {
     this.retry();
   }
 
-  /** Opens what is not open and reopens what sits in a namespace that was replaced. Call after the kernel was programmed. */
-  retry(): void {
+  /**
+   * Opens what is not open and reopens what sits in a namespace that was replaced. Call after the kernel was programmed.
+   * @returns true once all is open
+   */
+  retry(): boolean {
     for (const slot of this.#overlays.values()) open(slot);
+    return [...this.#overlays.values()].every(({ listener }) => listener !== null);
   }
 
   /**

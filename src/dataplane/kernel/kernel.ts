@@ -21,8 +21,8 @@ export interface Observation {
 /** Answers names inside containers: the DNS server. */
 export interface SandboxNames {
   /** Opens its sockets in the namespace unless they are; false while it cannot. */
-  openSandbox(path: string): boolean;
-  closeSandbox(path: string): void;
+  openSandbox(path: string): boolean | Promise<boolean>;
+  closeSandbox(path: string): void | Promise<void>;
 }
 
 /** What of a namespace may change without a word: chains alone, which cost next to nothing to ask for, or everything. */

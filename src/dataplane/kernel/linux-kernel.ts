@@ -86,7 +86,7 @@ export class LinuxKernel implements Kernel, Disposable {
       return { exists: true, objects: await this.#esp.observe(), balancingUnavailable: null };
     const found = await this.#namespace(scope).observe(sysctls, fresh, chains);
     if (scope.kind !== 'sandbox' || !found.exists || this.#names === null) return found;
-    return { ...found, namesAnswered: this.#names.openSandbox(scope.path) };
+    return { ...found, namesAnswered: await this.#names.openSandbox(scope.path) };
   }
 
   async refresh(scope: Scope, quiet: Quiet): Promise<boolean> {
@@ -199,7 +199,7 @@ export class LinuxKernel implements Kernel, Disposable {
   forget(scope: Scope): void {
     if (scope.kind === 'esp') return this.#esp[Symbol.dispose]();
     const name = scopeName(scope);
-    if (scope.kind === 'sandbox') this.#names?.closeSandbox(scope.path);
+    if (scope.kind === 'sandbox') void this.#names?.closeSandbox(scope.path);
     this.#namespaces.get(name)?.[Symbol.dispose]();
     this.#namespaces.delete(name);
   }
