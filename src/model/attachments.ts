@@ -6,30 +6,13 @@
  */
 import type { NetworkId, NodeId, ServiceId, TaskId } from './ids.js';
 import type { NetworkAttachment, Task, TaskStatus } from './objects.js';
-import type { ContainerSpec, NetworkAttachmentSpec } from './service-spec.js';
+import type { NetworkAttachmentSpec } from './service-spec.js';
+import { emptyContainer } from './service-spec.js';
 
 /** Docker's name of the runtime. */
 export const attachmentRuntime = 'attachment';
 
 export const isAttachment = ({ spec }: Pick<Task, 'spec'>): boolean => spec.runtime === attachmentRuntime;
-
-const noContainer: ContainerSpec = {
-  image: '',
-  labels: {},
-  command: [],
-  args: [],
-  env: [],
-  groups: [],
-  tty: false,
-  openStdin: false,
-  readOnly: false,
-  mounts: [],
-  hosts: [],
-  sysctls: {},
-  capabilityAdd: [],
-  capabilityDrop: [],
-  ulimits: [],
-};
 
 /** A new attachment as the store keeps it. */
 export const attachmentTask = (
@@ -46,7 +29,7 @@ export const attachmentTask = (
   slot: 0,
   nodeId,
   spec: {
-    container: noContainer,
+    container: emptyContainer,
     networkAttachment,
     networks: [{ target: leg.networkId, aliases: leg.aliases }],
     forceUpdate: 0,

@@ -130,6 +130,25 @@ export interface ContainerSpec {
   readonly registryAuth?: string;
 }
 
+/** One of which nothing is asked, not even an image. */
+export const emptyContainer: ContainerSpec = {
+  image: '',
+  labels: {},
+  command: [],
+  args: [],
+  env: [],
+  groups: [],
+  tty: false,
+  openStdin: false,
+  readOnly: false,
+  mounts: [],
+  hosts: [],
+  sysctls: {},
+  capabilityAdd: [],
+  capabilityDrop: [],
+  ulimits: [],
+};
+
 export interface HealthConfig {
   readonly test: readonly string[];
   readonly intervalNs: number;

@@ -2,80 +2,36 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { randomBytes } from 'node:crypto';
-import { credentials, Server, ServerCredentials } from '@grpc/grpc-js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startAgent } from '../../src/controlplane/agent/agent.js';
 import type { Agent } from '../../src/controlplane/agent/agent.js';
-import { allocateLeg } from '../../src/controlplane/allocator/leg.js';
-import { createManagerServices } from '../../src/controlplane/dispatcher/manager-services.js';
-import type { ManagerServices } from '../../src/controlplane/dispatcher/manager-services.js';
 import type { Store } from '../../src/controlplane/store/store.js';
 import type { TaskId } from '../../src/model/ids.js';
-import { systemClock } from '../../src/runtime/clock.js';
 import { node, service, storeOf } from '../support/cluster-objects.js';
 import { startDockerd } from './agent-dockerd.js';
 import type { TestDockerd } from './agent-dockerd.js';
-import { log, makeTask, nodeId } from './agent-worker.js';
+import { TestManager } from './agent-manager.js';
+import { makeTask, nodeId } from './agent-worker.js';
 
-const random = (size: number): Uint8Array => randomBytes(size);
 const soon = { timeout: 10_000, interval: 20 };
 
 let dockerd: TestDockerd;
 let store: Store;
-let manager: ManagerServices;
-let server: Server;
-let address: string;
+let manager: TestManager;
 let agent: Agent;
-let swarmDir: string;
-
-const newAgent = (): Agent =>
-  startAgent({
-    facts: async () => undefined,
-    nodeId,
-    engine: dockerd.engine,
-    dataplane: { setState: async () => undefined, waitProgrammed: async () => undefined },
-    credentials: () => credentials.createInsecure(),
-    managers: [{ nodeId: '', addr: address }],
-    dataPathAddr: '192.0.2.1',
-    swarmDir,
-    bootId: 'boot1',
-    clock: systemClock,
-    random,
-    log,
-  });
+let directory: string;
 
 beforeAll(async () => {
-  swarmDir = await mkdtemp(join(tmpdir(), 'skep-agent-'));
+  directory = await mkdtemp(join(tmpdir(), 'skep-agent-'));
   dockerd = await startDockerd();
   store = await storeOf({ node: [node(nodeId)], service: [service('web')] });
-  manager = createManagerServices({
-    store,
-    clock: systemClock,
-    random,
-    log,
-    peerOf: () => ({ nodeId, role: 'worker', clusterId: store.view().cluster().id }),
-    issueCertificate: () => expect.fail('nobody joins here'),
-    allocateLeg,
-    tlsInfoOf: () => ({ trustRoot: '', certIssuerSubject: '', certIssuerPublicKey: '' }),
-  });
-  server = new Server();
-  for (const { definition, implementation } of manager.services)
-    server.addService(definition, implementation);
-  const port = await new Promise<number>((resolve, reject) =>
-    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (err, bound) =>
-      err ? reject(err) : resolve(bound),
-    ),
-  );
-  address = `127.0.0.1:${port}`;
-  agent = newAgent();
+  manager = await TestManager.start(store);
+  agent = manager.startAgent(dockerd, directory);
   await agent.ready;
 });
 afterAll(async () => {
   await agent.close();
-  await rm(swarmDir, { recursive: true, force: true });
-  await manager.close();
-  server.forceShutdown();
+  await rm(directory, { recursive: true, force: true });
+  await manager[Symbol.asyncDispose]();
   await dockerd[Symbol.asyncDispose]();
 });
 
@@ -92,12 +48,12 @@ test('a task runs, speaks, is adopted by the next agent, is told to stop, and le
 
   const said: string[] = [];
   const options = { stdout: true, stderr: true, follow: false, tail: -1, since: '' };
-  for await (const line of manager.readLogs([task.id], options, new AbortController().signal))
+  for await (const line of manager.services.readLogs([task.id], options, new AbortController().signal))
     said.push(line.data.toString());
   expect(said).toEqual(['hello\n']);
 
   await agent.close();
-  agent = newAgent();
+  agent = manager.startAgent(dockerd, directory);
   await agent.ready;
   await store.update((tx) => tx.update('task', { ...tx.get('task', task.id)!, desiredState: 'remove' }));
   await expect.poll(() => status(task.id)?.state, soon).toBe('shutdown');

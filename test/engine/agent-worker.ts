@@ -10,6 +10,7 @@ import { ContainerEvents } from '../../src/controlplane/dockerd/events.js';
 import type { NodeId, TaskId } from '../../src/model/ids.js';
 import type { Task } from '../../src/model/objects.js';
 import type { ContainerSpec } from '../../src/model/service-spec.js';
+import { emptyContainer } from '../../src/model/service-spec.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { createLog } from '../../src/runtime/log.js';
 
@@ -110,21 +111,9 @@ export function makeTask(container: Partial<ContainerSpec>, more: Partial<Task> 
     spec: {
       forceUpdate: 0,
       container: {
+        ...emptyContainer,
         image: 'busybox:test',
-        labels: {},
-        command: [],
         args: ['sleep', '600'],
-        env: [],
-        groups: [],
-        tty: false,
-        openStdin: false,
-        readOnly: false,
-        mounts: [],
-        hosts: [],
-        sysctls: {},
-        capabilityAdd: [],
-        capabilityDrop: [],
-        ulimits: [],
         ...container,
       },
     },

@@ -2,21 +2,15 @@
  * Users' own containers on a network of the swarm, on a worker: the stock CLI, the API front, the agent and a real Docker Engine,
  * with the manager's half and the control loops on a store in memory.
  */
-import { randomBytes } from 'node:crypto';
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { credentials, Server, ServerCredentials } from '@grpc/grpc-js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startAgent } from '../../src/controlplane/agent/agent.js';
 import type { Agent } from '../../src/controlplane/agent/agent.js';
-import { allocateLeg } from '../../src/controlplane/allocator/leg.js';
 import { createApiServer } from '../../src/controlplane/api/server.js';
 import type { ApiServer } from '../../src/controlplane/api/server.js';
-import { createManagerServices } from '../../src/controlplane/dispatcher/manager-services.js';
-import type { ManagerServices } from '../../src/controlplane/dispatcher/manager-services.js';
 import { runControlLoops } from '../../src/controlplane/loops.js';
 import type { MemoryStore } from '../../src/controlplane/store/memory.js';
 import { isAttachment } from '../../src/model/attachments.js';
@@ -26,11 +20,11 @@ import { network, node, storeOf } from '../support/cluster-objects.js';
 import { FakeControl, description } from '../unit/api/harness.js';
 import { startDockerd } from './agent-dockerd.js';
 import type { TestDockerd } from './agent-dockerd.js';
+import { random, TestManager } from './agent-manager.js';
 import { startPlugin } from './agent-plugin.js';
 import type { TestPlugin } from './agent-plugin.js';
 import { log, nodeId } from './agent-worker.js';
 
-const random = (size: number): Uint8Array => randomBytes(size);
 const soon = { timeout: 10_000, interval: 50 };
 const stop = new AbortController();
 
@@ -39,27 +33,9 @@ let dockerd: TestDockerd;
 let plugin: TestPlugin;
 let store: MemoryStore;
 let loops: Promise<void>;
-let manager: ManagerServices;
-let server: Server;
-let address: string;
+let manager: TestManager;
 let agent: Agent;
 let api: ApiServer;
-
-const newAgent = (): Agent =>
-  startAgent({
-    facts: async () => undefined,
-    nodeId,
-    engine: dockerd.engine,
-    dataplane: { setState: async () => undefined, waitProgrammed: async () => undefined },
-    credentials: () => credentials.createInsecure(),
-    managers: [{ nodeId: '', addr: address }],
-    dataPathAddr: '192.0.2.1',
-    swarmDir: join(directory, 'swarm'),
-    bootId: 'boot1',
-    clock: systemClock,
-    random,
-    log,
-  });
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'skep-attach-'));
@@ -73,26 +49,8 @@ beforeAll(async () => {
     ],
   });
   loops = runControlLoops({ store, clock: systemClock, random, log }, stop.signal);
-  manager = createManagerServices({
-    store,
-    clock: systemClock,
-    random,
-    log,
-    peerOf: () => ({ nodeId, role: 'worker', clusterId: store.view().cluster().id }),
-    issueCertificate: () => expect.fail('nobody joins here'),
-    allocateLeg,
-    tlsInfoOf: () => ({ trustRoot: '', certIssuerSubject: '', certIssuerPublicKey: '' }),
-  });
-  server = new Server();
-  for (const { definition, implementation } of manager.services)
-    server.addService(definition, implementation);
-  const port = await new Promise<number>((resolve, reject) =>
-    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (err, bound) =>
-      err ? reject(err) : resolve(bound),
-    ),
-  );
-  address = `127.0.0.1:${port}`;
-  agent = newAgent();
+  manager = await TestManager.start(store);
+  agent = manager.startAgent(dockerd, directory);
   await agent.ready;
   const control = new FakeControl(store);
   control.state = { localNodeState: 'active', nodeId, nodeAddr: '', error: '', remoteManagers: [] };
@@ -113,8 +71,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await api?.close();
   await agent?.close();
-  await manager?.close();
-  server?.forceShutdown();
+  await manager?.[Symbol.asyncDispose]();
   stop.abort(new Error('test over'));
   await loops;
   await dockerd?.[Symbol.asyncDispose]();
@@ -177,7 +134,7 @@ test('an attachment that was lost is taken again with address and aliases; one w
   await agent.close();
   await dockerd.engine.removeContainer('later');
   await store.update((tx) => tx.delete('task', before?.id ?? ''));
-  agent = newAgent();
+  agent = manager.startAgent(dockerd, directory);
   await agent.ready;
   await expect.poll(addresses, soon).toEqual([before?.networks[0]?.address]);
   expect(attached()[0]?.networks[0]?.aliases).toEqual(['db']);

@@ -2,38 +2,42 @@
 import { attachmentTask } from '../../src/model/attachments.js';
 import type { Cidr, Ip, Mac } from '../../src/model/addresses.js';
 import type { ClusterId, NetworkId, NodeId, RandomSource, ServiceId, TaskId } from '../../src/model/ids.js';
-import type { Cluster, Network, Node, Service, Task } from '../../src/model/objects.js';
+import type { Cluster, ClusterSpec, Network, Node, Service, Task } from '../../src/model/objects.js';
 import type {
   EndpointSpec,
   NetworkAttachmentSpec,
   ServiceSpec,
   TaskSpec,
 } from '../../src/model/service-spec.js';
+import { emptyContainer } from '../../src/model/service-spec.js';
 import type { TaskState } from '../../src/model/task-state.js';
 import { MemoryStore } from '../../src/controlplane/store/memory.js';
 import type { Kind, Objects, View } from '../../src/controlplane/store/store.js';
 
 const meta = { version: 0, createdAtMs: 0, updatedAtMs: 0 };
 
+/** As `docker swarm init` leaves it. */
+export const clusterSpec: ClusterSpec = {
+  name: 'default',
+  labels: {},
+  taskHistoryRetentionLimit: 5,
+  raft: {
+    snapshotInterval: 10000,
+    keepOldSnapshots: 0,
+    logEntriesForSlowFollowers: 500,
+    electionTick: 10,
+    heartbeatTick: 1,
+  },
+  heartbeatPeriodNs: 5e9,
+  nodeCertExpiryNs: 7776e12,
+  forceRotate: 0,
+  autoLockManagers: false,
+};
+
 export const cluster = (over: Partial<Cluster> = {}): Cluster => ({
   ...meta,
   id: 'cluster' as ClusterId,
-  spec: {
-    name: 'default',
-    labels: {},
-    taskHistoryRetentionLimit: 5,
-    raft: {
-      snapshotInterval: 10000,
-      keepOldSnapshots: 0,
-      logEntriesForSlowFollowers: 500,
-      electionTick: 10,
-      heartbeatTick: 1,
-    },
-    heartbeatPeriodNs: 5e9,
-    nodeCertExpiryNs: 7776e12,
-    forceRotate: 0,
-    autoLockManagers: false,
-  },
+  spec: clusterSpec,
   rootCa: { certPem: '', keyPem: '' },
   joinTokens: { worker: '', manager: '' },
   defaultAddrPool: ['10.0.0.0/8' as Cidr],
@@ -119,23 +123,7 @@ export const network = (id: string, options: NetworkOptions = {}): Network => ({
 });
 
 export const taskSpec = (over: Partial<TaskSpec> = {}, image = 'image:1'): TaskSpec => ({
-  container: {
-    image,
-    labels: {},
-    command: [],
-    args: [],
-    env: [],
-    groups: [],
-    tty: false,
-    openStdin: false,
-    readOnly: false,
-    mounts: [],
-    hosts: [],
-    sysctls: {},
-    capabilityAdd: [],
-    capabilityDrop: [],
-    ulimits: [],
-  },
+  container: { ...emptyContainer, image },
   forceUpdate: 0,
   ...over,
 });

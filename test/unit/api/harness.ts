@@ -25,6 +25,7 @@ import type { ClusterId, NetworkId, NodeId, TaskId, Vni } from '../../../src/mod
 import type { NodeDescription, Service, Task } from '../../../src/model/objects.js';
 import { systemClock } from '../../../src/runtime/clock.js';
 import type { Clock } from '../../../src/runtime/clock.js';
+import { clusterSpec } from '../../support/cluster-objects.js';
 
 export const nodeId = 'nodeaaaaaaaaaaaaaaaaaaaaa' as NodeId;
 export const ingressId = 'ingressaaaaaaaaaaaaaaaaaa' as NetworkId;
@@ -47,22 +48,7 @@ export async function seed(store: MemoryStore): Promise<void> {
   await store.update((tx) => {
     tx.create('cluster', {
       id: 'clusteraaaaaaaaaaaaaaaaaa' as ClusterId,
-      spec: {
-        name: 'default',
-        labels: {},
-        taskHistoryRetentionLimit: 5,
-        raft: {
-          snapshotInterval: 10000,
-          keepOldSnapshots: 0,
-          logEntriesForSlowFollowers: 500,
-          electionTick: 10,
-          heartbeatTick: 1,
-        },
-        heartbeatPeriodNs: 5e9,
-        nodeCertExpiryNs: 7776e12,
-        forceRotate: 0,
-        autoLockManagers: false,
-      },
+      spec: clusterSpec,
       rootCa: { certPem: 'ROOT', keyPem: 'THE-ROOT-KEY' },
       joinTokens: { worker: 'SWMTKN-1-digest-worker', manager: 'SWMTKN-1-digest-manager' },
       defaultAddrPool: ['10.0.0.0/8' as Cidr],

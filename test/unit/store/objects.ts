@@ -1,26 +1,11 @@
 /** Small whole objects for tests of the store. */
 import type { NetworkId, NodeId, ServiceId, TaskId } from '../../../src/model/ids.js';
 import type { Meta, Network, Node, Service, Task } from '../../../src/model/objects.js';
+import { emptyContainer } from '../../../src/model/service-spec.js';
 
 type New<T> = Omit<T, keyof Meta>;
 
-const container = {
-  image: 'web:1',
-  labels: {},
-  command: [],
-  args: [],
-  env: ['SECRET=do-not-show'],
-  groups: [],
-  tty: false,
-  openStdin: false,
-  readOnly: false,
-  mounts: [],
-  hosts: [],
-  sysctls: {},
-  capabilityAdd: [],
-  capabilityDrop: [],
-  ulimits: [],
-};
+const container = { ...emptyContainer, image: 'web:1', env: ['SECRET=do-not-show'] };
 
 export const service = (id: string, name: string): New<Service> =>
   ({

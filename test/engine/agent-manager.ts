@@ -1,0 +1,72 @@
+/** The manager's half that an agent under test talks to, over loopback, on a store in memory. */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { credentials, Server, ServerCredentials } from '@grpc/grpc-js';
+import { expect } from 'vitest';
+import type { Agent } from '../../src/controlplane/agent/agent.js';
+import { startAgent } from '../../src/controlplane/agent/agent.js';
+import { allocateLeg } from '../../src/controlplane/allocator/leg.js';
+import type { ManagerServices } from '../../src/controlplane/dispatcher/manager-services.js';
+import { createManagerServices } from '../../src/controlplane/dispatcher/manager-services.js';
+import type { Store } from '../../src/controlplane/store/store.js';
+import { systemClock } from '../../src/runtime/clock.js';
+import type { TestDockerd } from './agent-dockerd.js';
+import { log, nodeId } from './agent-worker.js';
+
+export const random = (size: number): Uint8Array => randomBytes(size);
+
+export class TestManager implements AsyncDisposable {
+  private constructor(
+    readonly services: ManagerServices,
+    private readonly server: Server,
+    private readonly address: string,
+  ) {}
+
+  static async start(store: Store): Promise<TestManager> {
+    const services = createManagerServices({
+      store,
+      clock: systemClock,
+      random,
+      log,
+      peerOf: () => ({ nodeId, role: 'worker', clusterId: store.view().cluster().id }),
+      issueCertificate: () => expect.fail('nobody joins here'),
+      allocateLeg,
+      tlsInfoOf: () => ({ trustRoot: '', certIssuerSubject: '', certIssuerPublicKey: '' }),
+    });
+    const server = new Server();
+    for (const { definition, implementation } of services.services)
+      server.addService(definition, implementation);
+    const port = await new Promise<number>((resolve, reject) =>
+      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (err, bound) =>
+        err ? reject(err) : resolve(bound),
+      ),
+    );
+    return new TestManager(services, server, `127.0.0.1:${port}`);
+  }
+
+  /**
+   * The node's agent, as after a start.
+   * @param directory for what it keeps
+   */
+  startAgent({ engine }: TestDockerd, directory: string): Agent {
+    return startAgent({
+      facts: async () => undefined,
+      nodeId,
+      engine,
+      dataplane: { setState: async () => undefined, waitProgrammed: async () => undefined },
+      credentials: () => credentials.createInsecure(),
+      managers: [{ nodeId: '', addr: this.address }],
+      dataPathAddr: '192.0.2.1',
+      swarmDir: join(directory, 'swarm'),
+      bootId: 'boot1',
+      clock: systemClock,
+      random,
+      log,
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.services.close();
+    this.server.forceShutdown();
+  }
+}
