@@ -12,7 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { ensureImage, importScript } from '../../src/lab/images.js';
 import { checkout } from '../../src/lab/lab.js';
-import type { MixedReport } from '../../src/lab/mixed-load.js';
+import type { MixedFailure, MixedReport } from '../../src/lab/mixed-load.js';
 import { joinCommand } from '../../src/lab/swarm.js';
 import { TestLab, eventually } from '../support/lab.js';
 
@@ -209,19 +209,22 @@ test('updates, scale-downs, drains and a removal under load: no request fails', 
   try {
     const [done] = await Promise.allSettled([disrupt()]);
     const { answered, failures, ms } = await mixed.end();
-    const offsetMs = loadStartedMs - startedMs;
-    const explained = failures.map(
-      ({ kind, url, atMs, failedMs, reason }) =>
-        `${reason}: ${kind} ${url} from ${((offsetMs + atMs) / 1000).toFixed(1)} s to ${((offsetMs + failedMs) / 1000).toFixed(1)} s`,
-    );
-    const counts: Record<string, number> = {};
-    for (const { kind, url, reason } of failures) {
-      const what = `${kind} ${url}: ${reason}`;
-      counts[what] = (counts[what] ?? 0) + 1;
+    const seconds = (ms: number): string => ((loadStartedMs - startedMs + ms) / 1000).toFixed(1);
+    const alike = new Map<string, MixedFailure[]>();
+    for (const failure of failures) {
+      const what = `${failure.kind} ${failure.url}: ${failure.reason}`;
+      alike.set(what, [...(alike.get(what) ?? []), failure]);
     }
-    const failed = done.status === 'rejected' || failures.length > 0;
-    if (failed)
-      console.log([...timeline, ...explained.slice(0, 50), JSON.stringify(counts, null, 1)].join('\n'));
+    const explained = [...alike].map(([what, all]) => {
+      const sentMs = all.map(({ atMs }) => atMs);
+      return `${all.length} ${what}; sent from ${seconds(Math.min(...sentMs))} s to ${seconds(Math.max(...sentMs))} s`;
+    });
+    if (done.status === 'rejected' || failures.length > 0)
+      console.log(
+        [...timeline, ...explained, ...(await Promise.all(nodes.map((node) => lab.complaints(node))))].join(
+          '\n',
+        ),
+      );
     console.log(JSON.stringify({ answered, ms, failures: failures.length }));
     expect(explained).toEqual([]);
     if (done.status === 'rejected') throw done.reason;

@@ -2,6 +2,7 @@
  * A lab for one test file: taken up before its tests and down after them, whatever became of them. The name is the file's own,
  * so what an interrupted run has left is found and removed by the next one.
  */
+import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect } from 'vitest';
 import { Lab, checkout } from '../../src/lab/lab.js';
@@ -11,6 +12,8 @@ import type { LoadReport } from '../../src/lab/http-load.js';
 const upDeadlineMs = 240_000;
 const downDeadlineMs = 60_000;
 const commandDeadlineMs = 60_000;
+/** Lines of one log. */
+const complaintsMax = 40;
 
 export interface TestLabOptions {
   readonly name: string;
@@ -53,6 +56,20 @@ export class TestLab {
   /** As `run`, for a command line of the docker CLI written as one string (no quoting: words are split at spaces). */
   docker(node: string, words: string, deadlineMs?: number): Promise<string> {
     return this.run(node, ['docker', ...words.split(' ')], deadlineMs);
+  }
+
+  /** What the daemons of a node complained of last, of each the last lines: for whoever has to explain a failure. */
+  async complaints(node: string): Promise<string> {
+    const files = await this.lab.logFiles(node);
+    const texts = await Promise.all(
+      files.map(async (file) => {
+        const lines = (await readFile(file, 'utf8'))
+          .split('\n')
+          .filter((line) => /"level":[456]0/.test(line));
+        return lines.length === 0 ? [] : [`${file}:`, ...lines.slice(-complaintsMax)];
+      }),
+    );
+    return texts.flat().join('\n');
   }
 
   /** `count` requests from the client at `perSecond`, spread over the URLs in turn. */
