@@ -29,6 +29,7 @@ import type {
   OverlayService,
   Peer,
   PublishedPort,
+  TargetPort,
 } from './state.js';
 
 const portMax = 65_535;
@@ -250,7 +251,15 @@ export function parseEndpoint(value: unknown, path: string, owners: Owners): End
     'weight',
     'aliases',
     'nameservers',
+    'targetPorts',
   ]);
+  // Absent in files written before ports could differ.
+  const ports = new Unique<string>();
+  const targetPorts = fields.optionalList('targetPorts', (item, itemPath) => {
+    const port = parseTargetPort(item, itemPath);
+    ports.take(publishedPortKey(port), `${itemPath}.publishedPort`);
+    return port;
+  });
   return {
     taskId: fields.id('taskId') as TaskId,
     // Empty for a container that belongs to no service (`docker run` on an attachable network).
@@ -266,6 +275,16 @@ export function parseEndpoint(value: unknown, path: string, owners: Owners): End
       fields.raw('nameservers') === undefined
         ? []
         : fields.list('nameservers', (item, itemPath) => new Fields({ item }, itemPath).ip('item')),
+    ...(targetPorts.length > 0 && { targetPorts }),
+  };
+}
+
+function parseTargetPort(value: unknown, path: string): TargetPort {
+  const fields = new Fields(value, path, ['protocol', 'publishedPort', 'targetPort']);
+  return {
+    protocol: fields.oneOf('protocol', ['tcp', 'udp', 'sctp']),
+    publishedPort: fields.integer('publishedPort', 1, portMax),
+    targetPort: fields.integer('targetPort', 0, portMax),
   };
 }
 

@@ -90,6 +90,19 @@ export interface Endpoint {
    * this one asks for the rest. The overlay's DNS stands in for them; only the container's own node acts on it.
    */
   readonly nameservers: readonly Ip[];
+  /**
+   * Ports of its service by which it is reached otherwise than {@link PublishedPort} says: an update of the service has changed
+   * them, and a task keeps what it was started with. Absent: none. Never empty.
+   */
+  readonly targetPorts?: readonly TargetPort[];
+}
+
+/** How one task is reached by a published port of its service. */
+export interface TargetPort {
+  readonly protocol: PublishedPort['protocol'];
+  readonly publishedPort: number;
+  /** 0: it is not. */
+  readonly targetPort: number;
 }
 
 /** A service as one network sees it. */
@@ -105,7 +118,10 @@ export interface OverlayService {
   readonly affinityS: number | null;
 }
 
-/** A port that every node answers on. Backends are the serving ingress endpoints of `serviceId`. */
+/**
+ * A port that every node answers on. Backends are the serving ingress endpoints of `serviceId`, at `targetPort` but for those
+ * that know better ({@link Endpoint.targetPorts}).
+ */
 export interface PublishedPort {
   readonly serviceId: ServiceId;
   readonly protocol: 'tcp' | 'udp' | 'sctp';

@@ -27,6 +27,8 @@ export interface Shape {
   readonly draining?: readonly number[];
   /** Parts of tasks that are no longer in the state, though their containers still run. */
   readonly gone?: readonly number[];
+  /** An update has led {@link ports}.web to another port of the tasks, but for those that it has not reached yet. */
+  readonly update?: { readonly webTarget: number; readonly notUpdated: readonly number[] };
   /** How many ports more node 1 has, from {@link manyPortsFirst} on. */
   readonly manyPorts?: number;
 }
@@ -226,21 +228,26 @@ export class World implements AsyncDisposable {
       weights = {},
       draining = [],
       gone = [],
+      update,
       manyPorts = 0,
     } = this.#shape;
+    const formerWeb = [{ protocol: 'tcp', publishedPort: ports.web, targetPort: targetPorts.web }] as const;
     const tasks = containers
       .filter(({ part }) => !gone.includes(part))
       .map((task) => ({
         ...task,
         serving: !draining.includes(task.part),
         weight: weights[task.part] ?? 1,
+        ...(update?.notUpdated.includes(task.part) && { targetPorts: formerWeb }),
       }));
     const state = stateOf(node, { revision: this.#revision, nodes, tasks, ingress: true });
     const web = { id: 'web' as ServiceId, name: 'web', aliases: [], scheduler, affinityS };
     return {
       ...state,
       publishedPorts: [
-        ...publishedPorts,
+        ...publishedPorts.map((one) =>
+          update && one.publishedPort === ports.web ? { ...one, targetPort: update.webTarget } : one,
+        ),
         ...Array.from({ length: node === 1 ? manyPorts : 0 }, (_, i) =>
           tcp(manyPortsFirst + i, targetPorts.web),
         ),

@@ -65,6 +65,7 @@ const endpoint = (overlayId: string, task: Task, serving: boolean): Assignment =
     weight: 1,
     aliases: [],
     nameservers: [],
+    targetPorts: [],
   },
 });
 const self: Assignment = { kind: 'node', item: { nodeId, dataPathAddr: '192.0.2.1', dataPathPort: 4789 } };

@@ -16,6 +16,7 @@ import type {
   OverlayService,
   Peer,
   PublishedPort,
+  TargetPort,
 } from '../../dataplane/state.js';
 import { publishedPortKey } from '../../dataplane/state.js';
 import { applyStateChange, endpointKey, serviceKey } from '../../dataplane/state-change.js';
@@ -157,7 +158,7 @@ const toPeer = ({ nodeId, vtep, address, mac, espEpoch }: AssignmentItems['peer'
   espEpoch,
 });
 
-const toEndpoint = (item: AssignmentItems['endpoint']): Endpoint => ({
+const toEndpoint = ({ targetPorts = [], ...item }: AssignmentItems['endpoint']): Endpoint => ({
   taskId: item.taskId as TaskId,
   serviceId: item.serviceId as ServiceId,
   nodeId: item.nodeId as NodeId,
@@ -169,6 +170,7 @@ const toEndpoint = (item: AssignmentItems['endpoint']): Endpoint => ({
   weight: item.weight || defaultWeight,
   aliases: item.aliases ?? [],
   nameservers: (item.nameservers ?? []) as readonly Ip[],
+  ...(targetPorts.length > 0 && { targetPorts: targetPorts as readonly TargetPort[] }),
 });
 
 const toService = (item: AssignmentItems['service']): OverlayService => ({

@@ -14,10 +14,16 @@ import type { Network, Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
 import { publishLimits } from '../../model/publishing.js';
 import { atLeast, atMost, mayRun } from '../../model/task-state.js';
-import type { Assignment, AssignmentChange, AssignmentKind, Assignments } from '../rpc/assignment.js';
+import type {
+  Assignment,
+  AssignmentChange,
+  AssignmentItems,
+  AssignmentKind,
+  Assignments,
+} from '../rpc/assignment.js';
 import { assignmentKey } from '../rpc/assignment.js';
 import type { View } from '../store/store.js';
-import { servedServices } from './served-services.js';
+import { servedServices, targetPorts } from './served-services.js';
 
 /** Per network what all its nodes have to know (each ignores itself among the peers), and the published ports. */
 export interface SharedAssignments {
@@ -37,9 +43,12 @@ export function sharedAssignments(view: View): SharedAssignments {
       byNetwork.get(overlayId)?.push({ kind: 'peer', item });
     }
   }
-  for (const task of view.list('task')) addEndpoints(byNetwork, task, view);
+  const services = servedServices(view);
+  const portsOf = new Map(services.map(({ id, ports }) => [id, ports]));
+  for (const task of view.list('task'))
+    addEndpoints(byNetwork, task, targetPorts(task, portsOf.get(task.serviceId) ?? []), view);
   const publishedPorts: Assignment[] = [];
-  for (const { id: serviceId, name, labels, networks, ports } of servedServices(view)) {
+  for (const { id: serviceId, name, labels, networks, ports } of services) {
     const { scheduler, affinityS } = serviceBalancing(labels);
     for (const { overlayId, aliases, vip } of networks) {
       const item = { overlayId, serviceId, name, aliases, vip, scheduler, affinityS: affinityS ?? 0 };
@@ -58,7 +67,12 @@ export function sharedAssignments(view: View): SharedAssignments {
  * A task is an endpoint from the moment it has a node and an address until it has ended, so that peers can be told
  * where it is before its process starts; it serves only while it is observed running and meant to run.
  */
-function addEndpoints(byNetwork: ReadonlyMap<NetworkId, Assignment[]>, task: Task, view: View): void {
+function addEndpoints(
+  byNetwork: ReadonlyMap<NetworkId, Assignment[]>,
+  task: Task,
+  targetPorts: AssignmentItems['endpoint']['targetPorts'],
+  view: View,
+): void {
   const { nodeId, status } = task;
   if (!nodeId || !mayRun(status.state)) return;
   const node = view.get('node', nodeId);
@@ -86,6 +100,7 @@ function addEndpoints(byNetwork: ReadonlyMap<NetworkId, Assignment[]>, task: Tas
         ...(containerId ? [shortContainerId(containerId)] : []),
       ],
       nameservers: networkAttachment?.nameservers ?? [],
+      targetPorts: view.get('network', overlayId)?.spec.ingress ? targetPorts : [],
     };
     byNetwork.get(overlayId)?.push({ kind: 'endpoint', item });
   }

@@ -77,6 +77,23 @@ function addLeft(services: Map<ServiceId, Serving>, taken: Set<string>, task: Ta
   if (service.networks.length > 0 || service.ports.length > 0) services.set(serviceId, service);
 }
 
+/**
+ * Where the ports that its service is reached by lead to at this task, as far as that is somewhere else: an update that changes
+ * ports makes new tasks, and each keeps what its service held when it was allocated. Target 0: the task has not got the port.
+ */
+export function targetPorts(
+  { endpoint }: Task,
+  served: readonly AllocatedPort[],
+): Pick<AllocatedPort, 'protocol' | 'publishedPort' | 'targetPort'>[] {
+  if (!endpoint) return [];
+  const own = new Map(endpoint.ports.filter(isOfMesh).map((port) => [portKey(port), port.targetPort]));
+  return served.flatMap((port) => {
+    const targetPort = own.get(portKey(port)) ?? 0;
+    if (targetPort === port.targetPort) return [];
+    return [{ protocol: port.protocol, publishedPort: port.publishedPort, targetPort }];
+  });
+}
+
 /** The networks a service is known on: those of its spec, and ingress where it has a VIP there. */
 function networksOf(service: Service): ServedNetwork[] {
   const vips = new Map(

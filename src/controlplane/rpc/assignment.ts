@@ -43,6 +43,12 @@ export interface AssignmentItems {
     readonly weight: number;
     readonly aliases: readonly string[];
     readonly nameservers: readonly string[];
+    /** Ports of its service by which it is reached otherwise than `publishedPort` says; target 0: not at all. */
+    readonly targetPorts: readonly {
+      readonly protocol: string;
+      readonly publishedPort: number;
+      readonly targetPort: number;
+    }[];
   };
   service: {
     readonly overlayId: string;

@@ -74,8 +74,13 @@ export function balancedPorts(state: NodeNetworkState, ingress: Overlay): Balanc
   const services = new Map(ingress.services.map((service) => [service.id, service]));
   return state.publishedPorts.flatMap(
     ({ serviceId, protocol, publishedPort, targetPort, interfaces = [], cidrs = [] }): BalancedFrontend[] => {
-      const endpoints = byService.get(serviceId);
-      if (endpoints === undefined) return [];
+      const endpoints = (byService.get(serviceId) ?? []).flatMap((endpoint) => {
+        const own = endpoint.targetPorts?.find(
+          (one) => one.protocol === protocol && one.publishedPort === publishedPort,
+        );
+        return own?.targetPort === 0 ? [] : [{ ...endpoint, port: own?.targetPort ?? targetPort }];
+      });
+      if (endpoints.length === 0) return [];
       const mark = publishedPortMark(protocol, publishedPort);
       const { scheduler, affinityS } = services.get(serviceId) ?? asBefore;
       const limitedBy = limitedByOf({ interfaces, cidrs });
@@ -92,7 +97,7 @@ export function balancedPorts(state: NodeNetworkState, ingress: Overlay): Balanc
             kind: 'realServer',
             mark,
             address: aliasAddress(state.aliasRange, ingress.subnet, ingress.own.address, endpoint.address),
-            port: targetPort,
+            port: endpoint.port,
             method: 'translate',
             weight: endpoint.serving ? endpoint.weight : 0,
             mac: endpoint.mac,

@@ -148,6 +148,35 @@ export const lifecycleChecks: readonly Check[] = [
     },
   },
   {
+    name: 'a published port with another target: each task is reached by its own, and what drains keeps its connections',
+    verified: true,
+    run: async (world) => {
+      const target = { host: vtepOf(1), port: ports.web };
+      const connections = await oneEach(world.client, target);
+      // c3 stands for a task that the update has made.
+      await connections.get('c3')?.close();
+      connections.delete('c3');
+      const reached = async (count: number): Promise<string[]> => {
+        const answers = (await world.client.many(target, count)).map((answer) => answered(answer));
+        return [...new Set(answers.map(({ task, local }) => `${task}:${local.split(':')[1]}`))].sort();
+      };
+      const goOn = async (): Promise<void> => {
+        for (const [task, connection] of connections)
+          assert.equal(answered(await connection.ask()).task, task);
+      };
+      const { other, web } = targetPorts;
+      await world.program({ draining: [4], update: { webTarget: other, notUpdated: [4, 6] } });
+      assert.deepEqual(await reached(6), [`c3:${other}`, `c6:${web}`]);
+      await goOn();
+      await world.program({ draining: [4, 6], update: { webTarget: other, notUpdated: [4, 6] } });
+      assert.deepEqual(await reached(4), [`c3:${other}`]);
+      await goOn();
+      for (const connection of connections.values()) await connection.close();
+      await world.program({ update: { webTarget: other, notUpdated: [] } });
+      assert.deepEqual(await reached(6), [`c3:${other}`, `c4:${other}`, `c6:${other}`]);
+    },
+  },
+  {
     name: 'UDP: fixed-port streams through 50 task replacements are never black for more than 200 ms',
     verified: true,
     run: async (world) => {

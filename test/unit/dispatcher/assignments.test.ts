@@ -388,6 +388,40 @@ describe('what tasks are still reached by', () => {
   });
 });
 
+describe('a port whose target an update changes', () => {
+  const port = (publishedPort: number, targetPort: number) =>
+    ({ protocol: 'tcp', targetPort, publishedPort, publishMode: 'ingress' }) as const;
+  const endpointOf = (...ports: readonly ReturnType<typeof port>[]) => ({ ports, virtualIps: [] });
+
+  test.each<[name: string, now: ReturnType<typeof port>[], expected: string[]]>([
+    ['as before', [port(8080, 80)], ['old', 'new']],
+    ['another target', [port(8080, 88)], ['old tcp/8080:80', 'new']],
+    ['a port more', [port(8080, 80), port(9090, 80)], ['old tcp/9090:0', 'new']],
+    ['a port less', [], ['old', 'new tcp/8080:0']],
+    ['another published port', [port(9090, 80)], ['old tcp/9090:0', 'new tcp/8080:0']],
+  ])('%s: a task is reached by what it was started with', async (_, now, expected) => {
+    const store = await storeOf({
+      node: [member('n1', 11, ['ingress', 'mynet'])],
+      network: [overlay('ingress', '10.0.0', true), overlay('mynet', '10.0.1')],
+      service: [{ ...web, endpoint: { spec: { mode: 'vip', ports: [] }, ...endpointOf(...now) } }],
+      task: [
+        webTask('old', 'running', 'n1', 21, { endpoint: endpointOf(port(8080, 80)) }),
+        webTask('new', 'running', 'n1', 22, { endpoint: endpointOf(...now) }),
+        webTask('unknown', 'running', 'n1', 23),
+      ],
+    });
+    const state = assembleNodeNetworkState(assignmentsFor(store.view(), 'n1' as NodeId), 7);
+    const shown = (id: string): string[] =>
+      (state?.overlays.find((one) => one.id === id)?.endpoints ?? []).map(({ taskId, targetPorts = [] }) =>
+        [taskId, ...targetPorts.map((one) => `${one.protocol}/${one.publishedPort}:${one.targetPort}`)].join(
+          ' ',
+        ),
+      );
+    expect(shown('ingress').sort()).toEqual([...expected, 'unknown'].sort());
+    expect(shown('mynet').sort()).toEqual(['new', 'old', 'unknown']);
+  });
+});
+
 describe('diffAssignments', () => {
   const through = (change: AssignmentChange): AssignmentChange => {
     // As proto-loader would give it back.
@@ -429,6 +463,7 @@ describe('diffAssignments', () => {
       weight: 1,
       aliases: [],
       nameservers: [],
+      targetPorts: [],
     };
     const wire = formatChange({ remove: true, assignment: { kind: 'endpoint', item } });
     expect(wire).toEqual({ remove: true, endpoint: { overlayId: 'mynet', taskId: 't' } });

@@ -147,6 +147,9 @@ function withEndpoint(
   const { address, mac } = sandboxOf(overlay.id, part);
   const endpoint: Endpoint = {
     ...endpointOf({ part, node, service, serving: next() < 0.7, weight: 1 + Math.floor(next() * 3) }),
+    ...(next() < 0.2 && {
+      targetPorts: [{ protocol: 'tcp', publishedPort: 8080, targetPort: next() < 0.5 ? 0 : 88 }],
+    }),
     ...(known && { serviceId: known.serviceId, nodeId: known.nodeId }),
     taskId,
     address,

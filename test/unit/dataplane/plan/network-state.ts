@@ -12,6 +12,7 @@ import type {
   Overlay,
   OverlayService,
   PublishedPort,
+  TargetPort,
 } from '../../../../src/dataplane/state.js';
 import { defaultAliasRange } from '../../../../src/model/network-laws.js';
 
@@ -22,6 +23,7 @@ export interface TaskOf {
   readonly service?: string;
   readonly serving?: boolean;
   readonly weight?: number;
+  readonly targetPorts?: readonly TargetPort[];
 }
 
 export interface ClusterOf {
@@ -67,7 +69,7 @@ export const ownPart = (node: number): number => 250 + node;
 export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
   const { nodes = [1, 2], tasks = [], ports = {}, vips = { web: 2 } } = cluster;
   const endpoints = (address: (part: number) => Ip, mac: (part: number) => Mac): Endpoint[] =>
-    tasks.map(({ part, node, service = 'web', serving = true, weight = 1 }) => ({
+    tasks.map(({ part, node, service = 'web', serving = true, weight = 1, targetPorts }) => ({
       taskId: `task${part}` as TaskId,
       serviceId: service as ServiceId,
       nodeId: nodeIdOf(node),
@@ -78,6 +80,7 @@ export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
       weight,
       aliases: [],
       nameservers: [],
+      ...(targetPorts && { targetPorts }),
     }));
   const epochOf = (node: number): number => cluster.epochs?.[node] ?? 1;
   const peers = (address: (part: number) => Ip, mac: (part: number) => Mac): Overlay['peers'] =>

@@ -21,7 +21,7 @@ import { line } from '../../../../src/dataplane/plan/objects.js';
 import { ownsInOverlay, planOverlay } from '../../../../src/dataplane/plan/overlay.js';
 import { ownsInSandbox, planSandbox } from '../../../../src/dataplane/plan/sandbox.js';
 import type { SandboxEndpoint } from '../../../../src/dataplane/sandbox.js';
-import type { Overlay } from '../../../../src/dataplane/state.js';
+import type { Overlay, TargetPort } from '../../../../src/dataplane/state.js';
 import type { ServiceId } from '../../../../src/model/ids.js';
 import type { Cidr } from '../../../../src/model/addresses.js';
 import type { ClusterOf } from './network-state.js';
@@ -138,6 +138,35 @@ describe('balancedPorts', () => {
         `real-server 0x5e001f90 ${alias}:80 translate weight 1 02:42:0a:00:00:03`,
         'open',
       ]);
+  });
+
+  const tcp = (publishedPort: number, targetPort: number): TargetPort => ({
+    protocol: 'tcp',
+    publishedPort,
+    targetPort,
+  });
+  test.each<[name: string, targetPorts: TargetPort[], lines: string[]]>([
+    ['of another port', [tcp(8081, 81)], ['240.62.192.3:88 weight 1', '240.62.192.4:88 weight 1']],
+    ['of another protocol', [{ ...tcp(8080, 81), protocol: 'udp' }], ['240.62.192.3:88 weight 1', '240.62.192.4:88 weight 1']], // prettier-ignore
+    ['that it listens elsewhere', [tcp(8080, 80)], ['240.62.192.3:80 weight 1', '240.62.192.4:88 weight 1']],
+    ['that it has not got it', [tcp(8080, 0)], ['240.62.192.4:88 weight 1']],
+  ])('a task says of its ports %s', (_, targetPorts, expected) => {
+    const tasks = [
+      { part: 3, node: 1, targetPorts },
+      { part: 4, node: 2 },
+    ];
+    const state = stateOf(1, { ingress: true, ports: { 8080: 88 }, tasks });
+    const found = balancedPorts(state, overlayOf(1, { ingress: true, tasks }, ingressId));
+    const shown = found.flatMap(({ realServers }) =>
+      realServers.map(({ address, port, weight }) => `${address}:${port} weight ${weight}`),
+    );
+    expect(shown).toEqual(expected);
+  });
+
+  test('a port that no task has is no virtual server', () => {
+    const tasks = [{ part: 3, node: 1, targetPorts: [tcp(8080, 0)] }];
+    const state = stateOf(1, { ingress: true, ports: { 8080: 88 }, tasks });
+    expect(balancedPorts(state, overlayOf(1, { ingress: true, tasks }, ingressId))).toEqual([]);
   });
 
   test('take scheduler and affinity from the service as ingress knows it', () => {

@@ -30,6 +30,19 @@ test('an endpoint as it was written before containers could be attached has no f
   assert.deepEqual([read?.aliases, read?.nameservers], [[], []]);
 });
 
+test('an endpoint with ports of its own gives the message again', () => {
+  const value = stateValue();
+  const targetPorts = [
+    { protocol: 'tcp', publishedPort: 8080, targetPort: 81 },
+    { protocol: 'udp', publishedPort: 8080, targetPort: 0 },
+  ];
+  Object.assign(endpoint(value), { targetPorts });
+  const state = parseNodeNetworkState(value);
+  const [, read] = state.overlays[0]?.endpoints ?? [];
+  assert.deepEqual(read?.targetPorts, targetPorts);
+  assert.deepEqual(toStateMessage(state), { ...value, encryptionKeys: [] });
+});
+
 /** One overlay's, endpoint's, … fields without the noise of indexes that may be absent. */
 const overlay = (value: StateValue) => value.overlays[0]!;
 const endpoint = (value: StateValue) => overlay(value).endpoints[1]!;
@@ -101,6 +114,14 @@ const refused: [name: string, change: (value: StateValue) => unknown, message: R
   ],
   ['an alias that is no name', (v) => (endpoint(v).aliases = ['a b']), /endpoints\[1\]\.aliases\[0\]/],
   ['a nameserver that is no address', (v) => (endpoint(v).nameservers = ['ns']), /nameservers\[0\]/],
+  [
+    'a port of its own twice',
+    (v) =>
+      Object.assign(endpoint(v), {
+        targetPorts: [80, 81].map((targetPort) => ({ protocol: 'tcp', publishedPort: 8080, targetPort })),
+      }),
+    /endpoints\[1\]\.targetPorts\[1\]\.publishedPort: tcp\/8080 is already taken/,
+  ],
   ['a task twice', (v) => (endpoint(v).taskId = 'task1'), /endpoints\[1\]\.taskId: .* already taken/],
   [
     'this node as its own peer',
