@@ -41,6 +41,16 @@ export function bindInNetns(
 ): number;
 
 /**
+ * A raw socket in a namespace, for {@link poll}: a copy of each IPv4 packet of the protocol that is for the namespace itself, from
+ * the IP header on.
+ * @param filter classic BPF, 8 octets an instruction: which packets
+ */
+export function openRaw(netnsPath: string | null, protocol: number, filter: Buffer): number;
+
+/** A packet socket bound to a device of a namespace, for {@link send}: whole frames; it receives nothing. */
+export function openPacketSender(netnsPath: string | null, device: string): number;
+
+/**
  * A digest of all rules of iptables-legacy's tables in a namespace, counters left out; the same one where there are none.
  * @throws Error with `code`: ENOENT, EINVAL no such namespace
  */

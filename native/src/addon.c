@@ -10,6 +10,8 @@ static napi_value initialise(napi_env env, napi_value exports) {
       {"deleteNetns", NULL, delete_netns, NULL, NULL, NULL, napi_enumerable, NULL},
       {"openInNetns", NULL, open_in_netns, NULL, NULL, NULL, napi_enumerable, NULL},
       {"bindInNetns", NULL, bind_in_netns, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"openRaw", NULL, open_raw, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"openPacketSender", NULL, open_packet_sender, NULL, NULL, NULL, napi_enumerable, NULL},
       {"openNetns", NULL, open_netns, NULL, NULL, NULL, napi_enumerable, NULL},
       {"firewallDigest", NULL, firewall_digest, NULL, NULL, NULL, napi_enumerable, NULL},
       {"bpfLoad", NULL, bpf_load, NULL, NULL, NULL, napi_enumerable, NULL},

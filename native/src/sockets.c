@@ -3,7 +3,10 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/netlink.h>
+#include <net/if.h>
+#include <netpacket/packet.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,6 +132,62 @@ napi_value bind_in_netns(napi_env env, napi_callback_info info) {
   char detail[PATH_SIZE + 128];
   snprintf(detail, sizeof detail, "%s %s port %d in %s", type, address, port, own ? "the host" : netns);
   return finish(env, in_netns(own ? NULL : netns, make_bound, &request), detail);
+}
+
+struct raw_request {
+  int protocol;
+  struct sock_fprog filter;
+};
+
+static struct outcome make_raw(void *argument) {
+  const struct raw_request *request = argument;
+  int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, request->protocol);
+  if (fd < 0) return failed("socket");
+  if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &request->filter, sizeof request->filter) < 0)
+    return give_up(fd, "setsockopt");
+  return (struct outcome){.fd = fd};
+}
+
+napi_value open_raw(napi_env env, napi_callback_info info) {
+  size_t count = 3, length;
+  napi_value arguments[3];
+  char netns[PATH_SIZE];
+  bool own;
+  void *filter;
+  struct raw_request request = {0};
+  napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
+  if (count != 3) return throw_type(env, "openRaw(netnsPath, protocol, filter)"), NULL;
+  if (!read_path(env, arguments[0], netns, sizeof netns, &own)) return NULL;
+  if (!read_int(env, arguments[1], &request.protocol)) return NULL;
+  if (!read_octets(env, arguments[2], 0, &filter, &length)) return NULL;
+  if (length == 0 || length % sizeof *request.filter.filter || length / sizeof *request.filter.filter > BPF_MAXINSNS)
+    return throw_type(env, "filter: whole instructions are expected"), NULL;
+  request.filter.len = (unsigned short)(length / sizeof *request.filter.filter);
+  request.filter.filter = filter;
+  return finish(env, in_netns(own ? NULL : netns, make_raw, &request), own ? NULL : netns);
+}
+
+static struct outcome make_packet_sender(void *argument) {
+  const char *device = argument;
+  /* Protocol 0: nothing is received. */
+  int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return failed("socket");
+  struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(device)};
+  if (!address.sll_ifindex) return give_up(fd, "if_nametoindex");
+  if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0) return give_up(fd, "bind");
+  return (struct outcome){.fd = fd};
+}
+
+napi_value open_packet_sender(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2];
+  char netns[PATH_SIZE], device[IF_NAMESIZE];
+  bool own;
+  napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
+  if (count != 2) return throw_type(env, "openPacketSender(netnsPath, device)"), NULL;
+  if (!read_path(env, arguments[0], netns, sizeof netns, &own)) return NULL;
+  if (!read_path(env, arguments[1], device, sizeof device, NULL)) return NULL;
+  return finish(env, in_netns(own ? NULL : netns, make_packet_sender, device), own ? device : netns);
 }
 
 napi_value send_datagram(napi_env env, napi_callback_info info) {

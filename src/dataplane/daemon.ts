@@ -68,9 +68,9 @@ export interface Balancer {
   expireFlows(): Promise<number>;
 }
 
-/** Answers names on the overlays from the state: the DNS server. */
-export interface NameService {
-  /** What to answer from, and the containers that may ask. State null: nothing is answered. */
+/** What has sockets in overlays' namespaces and acts by the state: the DNS server, and the relay of resets. */
+export interface Listeners {
+  /** What to act by, and the containers of this node. State null: nothing is open. */
   setNetwork(state: NodeNetworkState | null, sandboxes: readonly SandboxEndpoint[]): void;
   /** Opens what is not open yet, for an overlay's namespace comes and goes with the programming; true once all is. */
   retry(): Promise<boolean>;
@@ -88,7 +88,7 @@ export interface DaemonOptions {
   readonly network: NodeNetwork;
   readonly programmer: Programmer;
   readonly balancer: Balancer;
-  readonly names: NameService;
+  readonly listeners: readonly Listeners[];
   readonly encryption: Encryption;
   readonly docker: Docker;
   readonly clock: Clock;
@@ -99,9 +99,9 @@ export interface DaemonOptions {
 const tracedFlowsMax = 100_000;
 /** Bound on waits inside one call of the engine, whose own is 30 s. */
 const pluginWaitMs = 20_000;
-/** Listeners of names are looked after this often; sooner while one is missing. */
-const namesLookMs = 5_000;
-const namesRetryMs = 200;
+/** Listeners are looked after this often; sooner while one is missing. */
+const listenersLookMs = 5_000;
+const listenersRetryMs = 200;
 /** The engine is asked for what it has this often, and again this soon after something differed. */
 const engineLookMs = 60_000;
 const engineSecondLookMs = 10_000;
@@ -115,7 +115,7 @@ const flowsLookShare = 1 / 20;
 
 export class Daemon {
   readonly #watch: SandboxWatch;
-  readonly #namesTrigger = new Trigger();
+  readonly #listenersTrigger = new Trigger();
 
   constructor(private readonly options: DaemonOptions) {
     const { clock, log, programmer } = options;
@@ -206,7 +206,7 @@ export class Daemon {
       await Promise.all([
         this.options.programmer.run(signal),
         this.#followEngine(signal),
-        this.#keepNames(signal),
+        this.#keepListeners(signal),
         this.#expireFlows(signal),
       ]);
     } finally {
@@ -215,9 +215,9 @@ export class Daemon {
   }
 
   #publish(): void {
-    const { network, programmer, names, log } = this.options;
-    names.setNetwork(network.state, network.desired.sandboxes);
-    this.#namesTrigger.fire();
+    const { network, programmer, listeners, log } = this.options;
+    for (const one of listeners) one.setNetwork(network.state, network.desired.sandboxes);
+    this.#listenersTrigger.fire();
     if (!network.known) {
       log.warn(
         'a damaged file leaves open what this node has: the kernel stays as it is until that is known',
@@ -228,19 +228,21 @@ export class Daemon {
     this.#watch.follow(network.endpoints);
   }
 
-  async #keepNames(signal: AbortSignal): Promise<void> {
-    const { clock, log, names } = this.options;
+  async #keepListeners(signal: AbortSignal): Promise<void> {
+    const { clock, log, listeners } = this.options;
+    const retry = async (): Promise<boolean> =>
+      (await Promise.all(listeners.map((one) => one.retry()))).every((whole) => whole);
     await runLoop(
       {
-        name: 'names',
-        trigger: this.#namesTrigger,
+        name: 'listeners',
+        trigger: this.#listenersTrigger,
         clock,
         log,
-        resyncMs: namesLookMs,
+        resyncMs: listenersLookMs,
         gapMs: 20,
-        retryMsMax: namesLookMs,
+        retryMsMax: listenersLookMs,
       },
-      async () => ((await names.retry()) ? namesLookMs : namesRetryMs),
+      async () => ((await retry()) ? listenersLookMs : listenersRetryMs),
       signal,
     );
   }

@@ -25,6 +25,7 @@ import { NodeNetwork } from './node-network.js';
 import { engineClient } from './plugin/engine.js';
 import { createPluginServer } from './plugin/server.js';
 import { Reconciler } from './reconcile/reconciler.js';
+import { ResetRelay } from './resets/relay.js';
 import { createDataplaneServer, listenOnSocket } from './rpc/server.js';
 import { openEngineTableFile, openEspSenderFile } from './state-file.js';
 import { StateLog } from './state-log.js';
@@ -67,6 +68,11 @@ async function main(stop: AbortSignal): Promise<void> {
     onBug,
   );
   using kernel = new LinuxKernel({ engine, names });
+  using resets = new ResetRelay({
+    log: log.child({ part: 'resets' }),
+    clock: systemClock,
+    netnsPath: (vni) => kernel.overlayPath(vni),
+  });
   await makeWay(kernel, pinDirectory);
   const espSender = await EspSenderStore.load(
     openEspSenderFile(join(stateDir, 'esp.json')),
@@ -88,7 +94,7 @@ async function main(stop: AbortSignal): Promise<void> {
     network,
     programmer: reconciler,
     balancer: balancerOf(kernel),
-    names,
+    listeners: [names, resets],
     encryption: { has: () => espCapability.has(), epoch: () => espSender.current.epoch },
     docker,
     clock: systemClock,

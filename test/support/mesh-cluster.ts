@@ -19,6 +19,7 @@ import type { Desired } from '../../src/dataplane/plan/node.js';
 import { native } from '../../src/dataplane/native.js';
 import type { EspSenderRecord } from '../../src/dataplane/reconcile/reconciler.js';
 import { Reconciler, unkeptSender } from '../../src/dataplane/reconcile/reconciler.js';
+import { ResetRelay } from '../../src/dataplane/resets/relay.js';
 import type { SandboxEndpoint } from '../../src/dataplane/sandbox.js';
 import { containerEndName } from '../../src/dataplane/sandbox.js';
 import type { NodeNetworkState } from '../../src/dataplane/state.js';
@@ -63,6 +64,7 @@ export class MeshCluster implements AsyncDisposable {
   readonly #daemons = new Map<number, Daemon>();
   readonly #desired = new Map<number, Desired>();
   readonly #names = new Map<number, DnsServer | NameThread>();
+  readonly #resets = new Map<number, ResetRelay>();
   /** What a node's daemons keep on disk. */
   readonly #espSenders = new Map<number, EspSenderRecord>();
   readonly #undo = new CleanupStack();
@@ -135,6 +137,7 @@ export class MeshCluster implements AsyncDisposable {
       const sandboxes = state === null ? [] : present.flatMap((container) => this.#legs(container));
       this.#desired.set(node, { state, sandboxes });
       this.#names.get(node)?.setNetwork(state, sandboxes);
+      this.#resets.get(node)?.setNetwork(state);
       this.reconciler(node).setDesired({ state, sandboxes });
     }
     const tookMs = new Map<number, number>();
@@ -154,6 +157,7 @@ export class MeshCluster implements AsyncDisposable {
     const { lastError } = reconciler.status();
     if (lastError !== '') throw new Error(`node${node}: ${lastError}`);
     await this.#names.get(node)?.retry();
+    await this.#resets.get(node)?.retry();
   }
 
   /** Moves the containers' ends of their veth pairs in, as the engine does, and programs the inside. */
@@ -239,6 +243,9 @@ export class MeshCluster implements AsyncDisposable {
       this.#undo.defer(() => this.#removeOverlays(node));
       const names = this.options.openNames?.(node, this.#overlays(node));
       if (names) this.#names.set(node, this.#undo.use(names));
+      const netnsPath = (vni: number): string => this.overlayPath(node, vni);
+      const log = pino({ level: process.env['SKEP_LOG'] ?? 'silent' }).child({ node });
+      this.#resets.set(node, this.#undo.use(new ResetRelay({ log, clock: systemClock, netnsPath })));
       this.#start(node);
       this.#undo.defer(() => this.#leave(node));
     }

@@ -10,7 +10,7 @@ import { answered, assertEven, assertRefused, countByTask, slowness } from '../c
 import type { Connection, Identity, Peer, StreamTarget } from '../peer.js';
 import { isFailure } from '../peer.js';
 import type { World } from '../world.js';
-import { nodes, ports, targetPorts, until, vip, webParts } from '../world.js';
+import { nodes, ports, targetPorts, until, vip, webParts, webTasks } from '../world.js';
 
 const targets = (world: World): readonly (readonly [Peer, StreamTarget])[] => [
   [world.client, { host: vtepOf(1), port: ports.web }],
@@ -216,26 +216,39 @@ export const lifecycleChecks: readonly Check[] = [
     },
   },
   {
-    name: 'a flow that its node has forgotten: the client is reset, and so is the task behind a port of the mesh',
+    name: 'a flow that its node has forgotten: client and task are reset, whichever speaks',
     run: async (world) => {
-      const opened: (Identity & { readonly connection: Connection })[] = [];
+      const opened: (Identity & { readonly connection: Connection; readonly taskFirst: boolean })[] = [];
       for (const [peer, target] of [
         ...targets(world),
         [world.client, { host: vtepOf(2), port: ports.web }] as const,
-      ]) {
-        const connection = answered(await peer.open(target));
-        opened.push({ connection, ...answered(await connection.ask()) });
-      }
+        // Of the three one comes back to the caller itself.
+        ...webTasks.map(() => [world.peer('c3'), { host: vip, port: targetPorts.web }] as const),
+      ])
+        for (const taskFirst of [false, true]) {
+          const connection = answered(await peer.open(target));
+          opened.push({ connection, taskFirst, ...answered(await connection.ask()) });
+        }
       await forgetFlows(world, () => Promise.all(opened.map(({ connection }) => connection.ask())));
-      for (const { connection, task, client, local } of opened) {
+      for (const { connection, taskFirst, task, client, local } of opened) {
+        const what = `${client} at ${task} ${local}`;
+        const ofTask = async (): Promise<void> => {
+          // IPVS lets a reply that it does not know pass, and only after it iptables could tell, where nothing can be rejected any
+          // more.
+          if (!local.startsWith(`${vip}:`) && world.engine === 'ipvs') return;
+          const { failed } = await world.peer(task).speakUntilFailure(client);
+          assert(['ECONNRESET', 'EPIPE'].includes(failed), `${what}, the task: ${failed}`);
+        };
+        if (taskFirst) await ofTask();
         const answer = await connection.ask();
-        assert(isFailure(answer) && answer.failed === 'ECONNRESET', `client: ${JSON.stringify(answer)}`);
+        // What the task has said may have told the client already.
+        const reset = taskFirst ? ['ECONNRESET', 'EPIPE'] : ['ECONNRESET'];
+        assert(
+          isFailure(answer) && reset.includes(answer.failed),
+          `${what}, the client: ${JSON.stringify(answer)}`,
+        );
         await connection.close();
-        // A VIP names no task, and the caller's own reset of what the task says is addressed to it. IPVS lets a reply that it does
-        // not know pass, and only after it iptables could tell, where nothing can be rejected any more.
-        if (local.startsWith(`${vip}:`) || world.engine === 'ipvs') continue;
-        const { failed } = await world.peer(task).speakUntilFailure(client);
-        assert(['ECONNRESET', 'EPIPE'].includes(failed), `${task}: ${failed}`);
+        if (!taskFirst) await ofTask();
       }
       if (world.engine !== 'ipvs') return;
       for (const scope of balancedScopes) {
