@@ -25,9 +25,10 @@ import { NodeNetwork } from './node-network.js';
 import { engineClient } from './plugin/engine.js';
 import { createPluginServer } from './plugin/server.js';
 import { Reconciler } from './reconcile/reconciler.js';
+import { ReservationsStore } from './reserved-ports.js';
 import { ResetRelay } from './resets/relay.js';
 import { createDataplaneServer, listenOnSocket } from './rpc/server.js';
-import { openEngineTableFile, openEspSenderFile } from './state-file.js';
+import { openEngineTableFile, openEspSenderFile, openReservationsFile } from './state-file.js';
 import { StateLog } from './state-log.js';
 import { claimNamespace, openSocket, privateUmask } from './unix-sockets.js';
 
@@ -67,7 +68,12 @@ async function main(stop: AbortSignal): Promise<void> {
     { netnsDirectory: '/run/netns', resolvConf: '/etc/resolv.conf', logName: name },
     onBug,
   );
-  using kernel = new LinuxKernel({ engine, names });
+  const reservations = await ReservationsStore.load(
+    openReservationsFile(join(stateDir, 'reserved-ports.json')),
+    bootId,
+    (err) => log.error({ err }, 'cannot read which reserved ports are ours: they stay'),
+  );
+  using kernel = new LinuxKernel({ engine, names, reservations });
   using resets = new ResetRelay({
     log: log.child({ part: 'resets' }),
     clock: systemClock,

@@ -1,7 +1,7 @@
 /**
  * The files under <state dir>/dataplane that let skep-dataplane restore the kernel with nobody to ask: state.json with its log
  * (the last NodeNetworkState but for its keys, see state-log.ts), endpoints.json (what the engine told us through the plugin)
- * and esp.json (which keys this node has sent with). Values are
+ * esp.json (which keys this node has sent with) and reserved-ports.json (which of the host's reserved ports are ours). Values are
  * written whole and atomically, 0600. A damaged file is an error the caller must answer by touching nothing: what the kernel
  * holds is then worth more than what the file says.
  */
@@ -9,6 +9,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { OutsideError, SkepError } from '../model/errors.js';
 import type { NetworkId } from '../model/ids.js';
 import { writeFileAtomic } from '../runtime/atomic-file.js';
+import type { Reservations } from './kernel/reserved-ports.js';
 import { Fields, Unique } from './parse-fields.js';
 import type { EspDirection, EspSender } from './plan/esp.js';
 import type { SandboxEndpoint } from './sandbox.js';
@@ -111,6 +112,27 @@ export const openEspSenderFile = (path: string): EspSenderFile =>
       }),
     }),
     (sender) => sender,
+  );
+
+/** Ports that are ours among the host's reserved ones, and in which boot of its kernel. */
+export interface ReservationsOfBoot extends Reservations {
+  readonly bootId: string;
+}
+
+export type ReservationsFile = ValueFile<ReservationsOfBoot>;
+
+/** reserved-ports.json. */
+export const openReservationsFile = (path: string): ReservationsFile =>
+  new ValueFile(
+    path,
+    (fields): ReservationsOfBoot => ({
+      bootId: fields.string('bootId'),
+      wanted: fields.list('wanted', (item, itemPath) => new Fields({ item }, itemPath).name('item')),
+      added: fields.list('added', (item, itemPath) =>
+        new Fields({ item }, itemPath).integer('item', 1, 65_535),
+      ),
+    }),
+    (reservations) => reservations,
   );
 
 export type EngineTableFile = ValueFile<EngineTable>;

@@ -349,13 +349,14 @@ def listen_udp(port, any_source=False):
     threading.Thread(target=answer, daemon=True).start()
 
 
-def ask_udp(host, port, source_port=0, source="0.0.0.0", size=64, count=1, dont_fragment=False, timeout_s=TIMEOUT_S):
-    """`count` datagrams from one port, each after the other's answer. Answers from another address are told by `from`."""
+def ask_udp(host, port, source_port=None, source="0.0.0.0", size=64, count=1, dont_fragment=False, timeout_s=TIMEOUT_S):
+    """`count` datagrams from one port, each after the other's answer. Answers from another address are told by `from`.
+    `source_port` 0: one of the kernel's choice."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         mode = IP_PMTUDISC_DO if dont_fragment else IP_PMTUDISC_DONT
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, mode)
-        sock.bind((source, source_port or next(fresh_udp_ports)))
+        sock.bind((source, next(fresh_udp_ports) if source_port is None else source_port))
         sock.settimeout(timeout_s)
         answers = []
         for _ in range(count):

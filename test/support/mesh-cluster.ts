@@ -15,6 +15,8 @@ import { differenceLine } from '../../src/dataplane/difference.js';
 import type { DnsServer } from '../../src/dataplane/dns/server.js';
 import type { NameThread } from '../../src/dataplane/dns/thread.js';
 import { LinuxKernel } from '../../src/dataplane/kernel/linux-kernel.js';
+import type { ReservationsRecord } from '../../src/dataplane/kernel/reserved-ports.js';
+import { unkeptReservations } from '../../src/dataplane/kernel/reserved-ports.js';
 import type { Desired } from '../../src/dataplane/plan/node.js';
 import { native } from '../../src/dataplane/native.js';
 import type { EspSenderRecord } from '../../src/dataplane/reconcile/reconciler.js';
@@ -67,6 +69,7 @@ export class MeshCluster implements AsyncDisposable {
   readonly #resets = new Map<number, ResetRelay>();
   /** What a node's daemons keep on disk. */
   readonly #espSenders = new Map<number, EspSenderRecord>();
+  readonly #reservations = new Map<number, ReservationsRecord>();
   readonly #undo = new CleanupStack();
 
   private constructor(private readonly options: MeshClusterOptions) {}
@@ -285,7 +288,10 @@ export class MeshCluster implements AsyncDisposable {
 
   #open(node: number): LinuxKernel {
     const names = this.#names.get(node);
+    const reservations = this.#reservations.get(node) ?? unkeptReservations();
+    this.#reservations.set(node, reservations);
     return new LinuxKernel({
+      reservations,
       hostNetns: this.path(`node${node}`),
       netnsDirectory: this.#overlays(node),
       engine: this.options.openEngine?.(node) ?? ipvsEngine,

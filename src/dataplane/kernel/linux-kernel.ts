@@ -25,6 +25,8 @@ import { EspObjects } from './esp-objects.js';
 import { errnoOf, KernelError, toKernelError } from './kernel-error.js';
 import type { Kernel, Observation, Quiet, SandboxNames } from './kernel.js';
 import { NamespaceKernel } from './namespace-kernel.js';
+import type { ReservationsRecord } from './reserved-ports.js';
+import { unkeptReservations } from './reserved-ports.js';
 import type { LinkFactory } from './route-objects.js';
 
 export interface LinuxKernelOptions {
@@ -36,6 +38,8 @@ export interface LinuxKernelOptions {
   readonly engine?: BalancerEngine;
   /** Absent: names are left to the engine's resolver. */
   readonly names?: SandboxNames;
+  /** Which of the host's reserved ports are ours; absent: that is known as long as this object lives. */
+  readonly reservations?: ReservationsRecord;
 }
 
 /** A scope in which something may be balanced. */
@@ -54,6 +58,7 @@ export class LinuxKernel implements Kernel, Disposable {
   readonly #hostNetns: string | null;
   readonly #directory: string;
   readonly #names: SandboxNames | null;
+  readonly #reservations: ReservationsRecord;
   readonly #namespaces = new Map<string, NamespaceKernel>();
   readonly #esp: EspObjects;
   #host: RouteNetlink | null = null;
@@ -63,8 +68,10 @@ export class LinuxKernel implements Kernel, Disposable {
     netnsDirectory = '/run/netns',
     engine = ipvsEngine,
     names,
+    reservations = unkeptReservations(),
   }: LinuxKernelOptions = {}) {
     this.engine = engine;
+    this.#reservations = reservations;
     this.#names = names ?? null;
     this.#hostNetns = hostNetns;
     this.#directory = netnsDirectory;
@@ -231,7 +238,9 @@ export class LinuxKernel implements Kernel, Disposable {
     const balancing =
       scope.kind === 'sandbox'
         ? null
-        : { engine: this.engine, vni: scope.kind === 'overlay' ? scope.vni : null };
+        : scope.kind === 'overlay'
+          ? { engine: this.engine, vni: scope.vni }
+          : { engine: this.engine, vni: null, reservations: this.#reservations };
     const namespace = new NamespaceKernel(this.#path(scope), this.#factory(scope), balancing);
     this.#namespaces.set(name, namespace);
     return namespace;

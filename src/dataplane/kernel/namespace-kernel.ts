@@ -5,7 +5,7 @@
 import { statSync } from 'node:fs';
 import type { Op } from '../plan/diff.js';
 import { applyToImage, opLine } from '../plan/diff.js';
-import type { EspPolicy, EspState, Filter, KernelObject, ObjectKind } from '../plan/objects.js';
+import type { EspPolicy, EspState, Filter, KernelObject, ObjectKind, ReservedPort } from '../plan/objects.js';
 import { line, routeProtocol } from '../plan/objects.js';
 import type { RouteEvent } from '../netlink/route.js';
 import { OutsideError } from '../../model/errors.js';
@@ -20,9 +20,11 @@ import { errnoOf, KernelError, toKernelError } from './kernel-error.js';
 import type { Observation, Quiet } from './kernel.js';
 import type { LinkFactory, RouteObject } from './route-objects.js';
 import { isRouteObject, RouteObjects } from './route-objects.js';
+import type { ReservationsRecord } from './reserved-ports.js';
+import { ReservedPorts } from './reserved-ports.js';
 import { Sysctls } from './sysctls.js';
 
-type Adapter = 'route' | 'sysctl' | 'ipset' | 'iptables' | 'table' | 'filter' | 'namespace';
+type Adapter = 'route' | 'sysctl' | 'reservedPort' | 'ipset' | 'iptables' | 'table' | 'filter' | 'namespace';
 
 /** Of a namespace's objects; those of IPsec have an adapter of their own. */
 const adapters: Readonly<Record<Exclude<ObjectKind, (EspState | EspPolicy)['kind']>, Adapter>> = {
@@ -34,6 +36,7 @@ const adapters: Readonly<Record<Exclude<ObjectKind, (EspState | EspPolicy)['kind
   route: 'route',
   rule: 'route',
   sysctl: 'sysctl',
+  reservedPort: 'reservedPort',
   ipset: 'ipset',
   ipsetEntry: 'ipset',
   chain: 'iptables',
@@ -58,10 +61,13 @@ export interface Balancing {
   readonly engine: BalancerEngine;
   /** Null: the host's namespace. */
   readonly vni: Vni | null;
+  /** Which of the namespace's reserved ports are ours; absent where none ever are. */
+  readonly reservations?: ReservationsRecord;
 }
 
 export class NamespaceKernel implements Disposable {
   readonly #sysctls: Sysctls;
+  readonly #reservedPorts: ReservedPorts | null;
   readonly #iptables: Iptables;
   readonly #ipSets: IpSets;
   /** Chains and sets as last read and since written; null: they must be read. */
@@ -83,6 +89,7 @@ export class NamespaceKernel implements Disposable {
     private readonly balancing: Balancing | null,
   ) {
     this.#sysctls = new Sysctls(netns);
+    this.#reservedPorts = balancing?.reservations ? new ReservedPorts(netns, balancing.reservations) : null;
     const netfilter = (): Netfilter => (this.#netfilter ??= new Netfilter(netns));
     this.#iptables = new Iptables(netns, netfilter);
     this.#ipSets = new IpSets(netns, netfilter);
@@ -167,6 +174,7 @@ export class NamespaceKernel implements Disposable {
         { kind: 'namespace' },
         ...(await this.#openRoute().observe(isContainer)),
         ...this.#sysctls.observe(sysctls),
+        ...(this.#reservedPorts?.observe() ?? []),
       ];
       const { found, unavailable } = await this.#observeBalancing(fresh, chains);
       return { exists: true, objects: [...objects, ...found], balancingUnavailable: unavailable };
@@ -181,6 +189,7 @@ export class NamespaceKernel implements Disposable {
       let changed = await this.#refreshChains(this.#iptables, (kind) => kind === 'chain' || kind === 'jump');
       if (quiet === 'chains') return changed;
       if (this.#sysctls.refresh()) changed = true;
+      if (this.#reservedPorts?.refresh()) changed = true;
       if (this.balancing === null) return changed;
       if (await this.#refreshChains(this.#ipSets, (kind) => kind === 'ipset' || kind === 'ipsetEntry'))
         changed = true;
@@ -235,6 +244,8 @@ export class NamespaceKernel implements Disposable {
       }
       case 'table':
         return (await this.table()).apply(run as readonly BalancerOp[]);
+      case 'reservedPort':
+        return this.#reservedPorts?.apply(run as readonly (Op & { readonly object: ReservedPort })[]);
       case 'route':
       case 'filter':
       case 'sysctl':

@@ -39,6 +39,8 @@ const rank: Readonly<Record<ObjectKind, number>> = {
   espState: 0.5,
   link: 1,
   sysctl: 2,
+  // Before the port is published, until it is no more.
+  reservedPort: 2,
   address: 3,
   fdb: 4,
   neighbour: 5,

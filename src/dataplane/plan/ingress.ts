@@ -41,6 +41,11 @@ export function planHost(
         source: null,
       },
     ]),
+    ...state.publishedPorts.map(({ protocol, publishedPort }): KernelObject => ({
+      kind: 'reservedPort',
+      protocol,
+      port: publishedPort,
+    })),
     ...balancing.planHost(state, ingress, mtuBytes, observed),
   ];
 }
@@ -55,6 +60,7 @@ export function ownsInHost(object: KernelObject): boolean {
     case 'neighbour':
       return object.device === hostLinkName;
     case 'route': // only those of protocol 94 are observed
+    case 'reservedPort': // only ours are observed
       return true;
     case 'rule':
       return object.protocol === routeProtocol;

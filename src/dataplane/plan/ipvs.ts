@@ -259,6 +259,8 @@ export function hostChains(
       // A loopback address cannot be the source of a packet that leaves the node: see ipvs-loopback.ts.
       rules: [
         '-d 127.0.0.0/8 -j RETURN',
+        // IPVS begins a flow with it, too; but nobody calls a port so: it answers a call of the node's own from that port.
+        '-p tcp -m tcp --tcp-flags SYN,ACK SYN,ACK -j RETURN',
         ...publishedProtocols.map(
           ({ protocol, match }) =>
             `-p ${protocol} -m addrtype --dst-type LOCAL -j SET --map-set ${portSet(protocol)} ${match} --map-mark`,

@@ -185,6 +185,16 @@ export interface RealServer {
   readonly mac?: Mac;
 }
 
+/**
+ * A published port that the host's kernel gives to no program of its own by chance: the answers to what that program asks of
+ * others would be taken for requests.
+ */
+export interface ReservedPort {
+  readonly kind: 'reservedPort';
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+  readonly port: number;
+}
+
 /** How long IPVS remembers an idle flow of this namespace, in seconds. `ipvs` only; there is always one to be read. */
 export interface IpvsTimeouts {
   readonly kind: 'ipvsTimeouts';
@@ -280,6 +290,7 @@ export interface EspPolicy {
 export type KernelObject =
   | Namespace
   | Sysctl
+  | ReservedPort
   | Link
   | Address
   | FdbEntry
@@ -332,6 +343,8 @@ export function identity(object: KernelObject): string {
       return `chain ${object.table} ${object.name}`;
     case 'jump':
       return `jump ${object.table} ${object.chain} ${object.target}`;
+    case 'reservedPort':
+      return `reserved-port ${object.protocol}/${object.port}`;
     case 'virtualServer':
       return `virtual-server ${markName(object.mark)}`;
     case 'realServer':
@@ -427,6 +440,7 @@ function describe(object: KernelObject): string {
     case 'namespace':
     case 'address':
     case 'rule':
+    case 'reservedPort':
     case 'localAddress':
     case 'listener':
       return '';

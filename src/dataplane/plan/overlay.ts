@@ -108,6 +108,7 @@ export function ownsInOverlay(object: KernelObject): boolean {
   switch (object.kind) {
     case 'namespace':
     case 'sysctl':
+    case 'reservedPort':
     case 'espState':
     case 'espPolicy':
       return false; // a namespace that is no longer wanted goes as a whole

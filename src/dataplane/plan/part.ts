@@ -113,6 +113,7 @@ const itemKinds: ReadonlySet<ObjectKind> = new Set<ObjectKind>([
   'fdb',
   'neighbour',
   'route',
+  'reservedPort',
   'ipsetEntry',
   'virtualServer',
   'realServer',

@@ -1,10 +1,11 @@
 /** Calls that begin on a node itself: its own processes, and containers that are nothing of ours. */
 import { ingressAddress, ownPart, vtepOf } from '../../unit/dataplane/plan/network-state.js';
+import { formatPorts } from '../../../src/dataplane/kernel/reserved-ports.js';
 import { mirrorAddress } from '../../../src/dataplane/plan/names.js';
 import type { Check } from '../check.js';
 import { answered, assertClient, assertEven } from '../check.js';
 import type { World } from '../world.js';
-import { nodes, ports } from '../world.js';
+import { clientAddress, manyPortsFirst, nodes, ports } from '../world.js';
 import { withRule } from './ingress.js';
 import assert from 'node:assert';
 
@@ -94,6 +95,52 @@ export const nodeChecks: readonly Check[] = [
     name: 'a local container calls a port through another node',
     run: async (world) => {
       await callAll(world, 'boxed', vtepOf(2), vtepOf(1));
+    },
+  },
+  {
+    name: "a node's own calls get no published port by chance; others' reservations stay; TCP from a published port is answered",
+    verified: true,
+    run: async (world) => {
+      const { client, cluster } = world;
+      const node = world.peer('node1');
+      const [free, strangers] = [manyPortsFirst + 63, [manyPortsFirst + 2, 61_000]];
+      const file = (name: string): string => `/proc/sys/net/ipv4/${name}`;
+      const list = 'ip_local_reserved_ports';
+      const reserved = async (): Promise<string> => (await cluster.run('node1', 'cat', file(list))).trim();
+      const set = (name: string, value: string): Promise<string> =>
+        cluster.run('node1', 'sh', '-c', `echo ${value} > ${file(name)}`);
+      const withUsual = (more: readonly number[]): string =>
+        formatPorts(new Set([...Object.values(ports), ...more]));
+      const called = { host: clientAddress, port: 7000 };
+      await client.listen(called.port);
+      await client.listenUdp(called.port);
+      assert.equal(await reserved(), withUsual([]));
+      const range = (await cluster.run('node1', 'cat', file('ip_local_port_range'))).trim();
+      try {
+        await set(list, withUsual(strangers));
+        await world.program({ manyPorts: 63 });
+        await set('ip_local_port_range', `"${manyPortsFirst} ${free}"`);
+        const connection = answered(await node.open(called));
+        assert.equal(connection.port, free);
+        answered(await connection.ask());
+        await connection.reset();
+        const [datagram] = await node.askUdp({ ...called, sourcePort: 0 });
+        assert(datagram);
+        assert.equal(answered(datagram).client, `${vtepOf(1)}:${free}`);
+        await world.program();
+        assert.equal(await reserved(), withUsual(strangers));
+        // Overwritten, ours come back.
+        await set(list, '61000');
+        await cluster.restart(1);
+        assert.equal(await reserved(), withUsual([61_000]));
+        const intended = answered(await node.open({ ...called, sourcePort: ports.web }));
+        answered(await intended.ask());
+        await intended.reset();
+      } finally {
+        await set('ip_local_port_range', `"${range}"`);
+        await set(list, withUsual([]));
+        await cluster.pass(1);
+      }
     },
   },
 ];
