@@ -27,7 +27,7 @@ import { differenceOf } from '../difference.js';
 import type { Stage } from '../plan/diff.js';
 import { opLine, stages } from '../plan/diff.js';
 import type { EspSender } from '../plan/esp.js';
-import type { Desired } from '../plan/node.js';
+import type { Desired, Scope } from '../plan/node.js';
 import { scopeName } from '../plan/node.js';
 import { NodePass } from './node-pass.js';
 import type { EspLook, ScopeWork, Target } from './node-pass.js';
@@ -402,7 +402,7 @@ export class Reconciler {
   async #applyStage(work: ScopeWork, stage: Stage): Promise<number> {
     const ops = work.stages[stage];
     const putting = stage === 'reach' || stage === 'balance';
-    if (ops.length === 0 || !work.exists || (putting && work.error)) return 0;
+    if (ops.length === 0 || !work.exists || (putting && (work.error || this.#hasLeft(work.scope)))) return 0;
     const record = this.#records.get(work.name);
     if (record) record.applying = true;
     try {
@@ -419,6 +419,14 @@ export class Reconciler {
       await new Promise(setImmediate);
       if (record) record.applying = false;
     }
+  }
+
+  /** A container that the engine has taken off its networks since the pass began: what is missing there is to be missing. */
+  #hasLeft(scope: Scope): boolean {
+    return (
+      scope.kind === 'sandbox' &&
+      !this.#desired?.sandboxes.some(({ sandboxKey }) => sandboxKey === scope.path)
+    );
   }
 
   /** What is to be done in a namespace now; null: nothing, or nothing yet. */

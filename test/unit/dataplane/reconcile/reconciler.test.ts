@@ -330,6 +330,19 @@ describe('reconciler', () => {
     expect(reconciler.status().driftRepairs).toBe(2);
   });
 
+  test('nothing is put back into a container that leaves its networks while a pass looks at it', async () => {
+    const { kernel, reconciler } = await programmed();
+    const name = `sandbox ${box}`;
+    kernel.remove(name, 'address eth0 10.0.0.3/24');
+    kernel.onceObserved = (observed) => {
+      if (observed === name) reconciler.setDesired({ ...desired(), sandboxes: legs.slice(2) });
+    };
+    kernel.applied.length = 0;
+    kernel.listeners.get(name)?.();
+    await reconciler.pass();
+    expect([kernel.applied, reconciler.status().driftRepairs]).toEqual([[], 0]);
+  });
+
   test('what is told of while a namespace is looked at is looked at again, at once', async () => {
     const { kernel, reconciler } = await programmed();
     const id = 'neighbour br0 10.0.1.4';
