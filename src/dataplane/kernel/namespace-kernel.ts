@@ -179,6 +179,8 @@ export class NamespaceKernel implements Disposable {
       const { found, unavailable } = await this.#observeBalancing(fresh, chains);
       return { exists: true, objects: [...objects, ...found], balancingUnavailable: unavailable };
     } catch (err) {
+      // It went while it was read, as a container's does.
+      if (!this.isStillThere()) return { exists: false, objects: [], balancingUnavailable: null };
       throw toKernelError('observe', err);
     }
   }
