@@ -27,6 +27,8 @@ export class SandboxWatch implements Disposable {
   readonly #directories = new Map<string, FSWatcher>();
   readonly #series = new Map<string, AbortController>();
   #endpoints: readonly SandboxEndpoint[] = [];
+  /** Directories that cannot be watched: the engine makes its own with the first container. */
+  readonly #unwatched = new Set<string>();
 
   constructor(private readonly options: SandboxWatchOptions) {}
 
@@ -58,7 +60,9 @@ export class SandboxWatch implements Disposable {
   #watch(directory: string): void {
     const forget = (err: unknown): void => {
       // The resync still finds the sandbox, later; the next follow() tries again.
-      this.options.log.warn({ directory, err }, 'cannot watch the directory of sandboxes');
+      if (!this.#unwatched.has(directory))
+        this.options.log.info({ directory, err }, 'cannot watch the directory of sandboxes yet');
+      this.#unwatched.add(directory);
       this.#directories.delete(directory);
     };
     try {
@@ -69,6 +73,7 @@ export class SandboxWatch implements Disposable {
       });
       watcher.on('error', forget);
       this.#directories.set(directory, watcher);
+      this.#unwatched.delete(directory);
     } catch (err) {
       forget(err);
     }
