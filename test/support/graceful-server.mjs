@@ -37,12 +37,19 @@ server.listen({ port: 80, backlog: 1024 });
 
 process.on('SIGTERM', () => {
   stopping = true;
+  let taken = 0;
+  server.on('connection', () => (taken += 1));
   // Connections that the kernel has accepted wait to be taken, for long where processors are scarce: closing would reset them.
-  // http's own close() would end idle ones, too, on which a request may be on its way.
-  const close = () => Server.prototype.close.call(server, () => process.exit(0));
-  let timer = setTimeout(close, quietMs);
-  server.on('connection', () => {
-    clearTimeout(timer);
-    timer = setTimeout(close, quietMs);
-  });
+  // A timer that is late comes before those that came meanwhile, which a turn of the event loop takes, so what counts is that
+  // none was there after it. http's own close() would end idle ones, too, on which a request may be on its way.
+  const look = (before) =>
+    setTimeout(
+      () =>
+        setImmediate(() => {
+          if (taken > before) look(taken);
+          else Server.prototype.close.call(server, () => process.exit(0));
+        }),
+      quietMs,
+    );
+  look(taken);
 });
