@@ -18,7 +18,7 @@ import {
   vniMax,
 } from '../model/network-laws.js';
 import { SecretBytes } from '../model/secret-bytes.js';
-import { KeyedList } from './keyed-list.js';
+import { KeyedList } from '../runtime/keyed-list.js';
 import { endpointKey, serviceKey } from './state-change.js';
 import { publishedPortKey } from './state.js';
 import type {

@@ -1,10 +1,10 @@
 /**
  * Gives a state the parts of an older one that are equal by content, so that what differs between two values is found by
- * identity (keyed-list.ts) and costs no look at what is alike. Pure; the result equals `next`.
+ * identity (runtime/keyed-list.ts) and costs no look at what is alike. Pure; the result equals `next`.
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { Items } from './keyed-list.js';
-import { KeyedList } from './keyed-list.js';
+import type { Items } from '../runtime/keyed-list.js';
+import { KeyedList } from '../runtime/keyed-list.js';
 import { endpointKey, serviceKey } from './state-change.js';
 import { publishedPortKey } from './state.js';
 import type { NodeNetworkState, Overlay } from './state.js';

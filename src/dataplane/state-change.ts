@@ -5,8 +5,8 @@
 import assert from 'node:assert';
 import { isDeepStrictEqual } from 'node:util';
 import type { NetworkId, NodeId } from '../model/ids.js';
-import type { Items } from './keyed-list.js';
-import { difference, KeyedList } from './keyed-list.js';
+import type { Items } from '../runtime/keyed-list.js';
+import { difference, KeyedList } from '../runtime/keyed-list.js';
 import type { Endpoint, NodeNetworkState, Overlay, OverlayService, PublishedPort } from './state.js';
 import { publishedPortKey } from './state.js';
 

@@ -10,7 +10,7 @@ import type { Scheduler } from '../model/balancing.js';
 import { aliasPartBits, hostPartBitsMax } from '../model/network-laws.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../model/ids.js';
 import type { SecretBytes } from '../model/secret-bytes.js';
-import type { Items } from './keyed-list.js';
+import type { Items } from '../runtime/keyed-list.js';
 
 export interface NodeNetworkState {
   /** Manager's store revision that this value reflects. Never goes back within one cluster. */

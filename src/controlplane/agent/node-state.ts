@@ -7,7 +7,7 @@ import { mtuOption } from '../../model/network-options.js';
 import { isEncrypted } from '../../model/encryption.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../model/ids.js';
 import { SecretBytes } from '../../model/secret-bytes.js';
-import { KeyedList } from '../../dataplane/keyed-list.js';
+import { KeyedList } from '../../runtime/keyed-list.js';
 import type {
   EncryptionKey,
   Endpoint,

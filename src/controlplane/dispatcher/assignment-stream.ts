@@ -6,18 +6,21 @@
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { Trigger } from '../../runtime/loop.js';
-import type { Assignment } from '../rpc/assignment.js';
 import { formatChange } from '../rpc/assignment.js';
 import type { WireAssignmentsMessage } from '../rpc/assignment.js';
 import type { Answers } from '../rpc/handlers.js';
-import type { Store, View } from '../store/store.js';
+import type { Change, Store, View } from '../store/store.js';
 import type { Acknowledgements } from './acknowledgements.js';
-import { assignmentsFor, countByKind, diffAssignments, sharedAssignments } from './assignments.js';
-import type { SharedAssignments } from './assignments.js';
+import type { NodeAssignments } from './assignments.js';
+import { changesBetween, countByKind, nodeAssignments } from './assignments.js';
 import type { Session } from './sessions.js';
+import type { SharedAssignments } from './shared-assignments.js';
+import { followShared, sharedAssignments } from './shared-assignments.js';
 
 /** Swarm batches for as long. */
 export const assignmentBatchMs = 100;
+/** Of more changes of the store that nobody has asked about, the whole is made anew. */
+const changesMax = 10_000;
 
 export interface AssignmentStreamsOptions {
   readonly store: Store;
@@ -25,14 +28,28 @@ export interface AssignmentStreamsOptions {
   readonly log: Log;
 }
 
-export class AssignmentStreams {
-  /** All streams of one revision share the part that is the same for every node. */
-  #shared: { readonly revision: number; readonly value: SharedAssignments } | undefined;
+export class AssignmentStreams implements Disposable {
+  /** What is the same for every node, as it was before {@link #changes}; null: to be made of a whole view. */
+  #shared: SharedAssignments | null = null;
+  #changes: Change[] = [];
+  readonly #unsubscribe: () => void;
 
   constructor(
     private readonly options: AssignmentStreamsOptions,
     private readonly acknowledgements: Acknowledgements,
-  ) {}
+  ) {
+    this.#unsubscribe = options.store.subscribe(({ changes }) => {
+      if (this.#shared === null) return;
+      for (const change of changes) this.#changes.push(change);
+      if (this.#changes.length <= changesMax) return;
+      this.#shared = null;
+      this.#changes = [];
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#unsubscribe();
+  }
 
   async serve(session: Session, { write, signal }: Answers<WireAssignmentsMessage>): Promise<void> {
     const { store, clock, log } = this.options;
@@ -42,16 +59,18 @@ export class AssignmentStreams {
     const over = AbortSignal.any([signal, session.signal]);
     acknowledgements.begin(session);
     try {
-      let known: Map<string, Assignment> | undefined;
+      let known: NodeAssignments | null = null;
       for (let sequence = 0; !over.aborted;) {
         const view = store.view();
-        const after = assignmentsFor(view, session.nodeId, this.#sharedOf(view));
-        const changes = diffAssignments(known ?? new Map(), after);
-        if (known && changes.length === 0) acknowledgements.compared(session, view.revision);
+        const { nodeId } = session;
+        const after = nodeAssignments(view, nodeId, this.#sharedOf(view));
+        const changes = changesBetween(known, after, nodeId);
+        const isFirst = sequence === 0;
+        if (!isFirst && changes.length === 0) acknowledgements.compared(session, view.revision);
         else {
           acknowledgements.sending(session, view.revision);
           await write({
-            complete: !known,
+            complete: isFirst,
             appliesTo: sequence,
             resultsIn: ++sequence,
             revision: view.revision,
@@ -71,8 +90,9 @@ export class AssignmentStreams {
   }
 
   #sharedOf(view: View): SharedAssignments {
-    if (this.#shared?.revision !== view.revision)
-      this.#shared = { revision: view.revision, value: sharedAssignments(view) };
-    return this.#shared.value;
+    const shared = this.#shared ? followShared(this.#shared, this.#changes, view) : sharedAssignments(view);
+    this.#shared = shared;
+    this.#changes = [];
+    return shared;
   }
 }

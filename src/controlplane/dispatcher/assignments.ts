@@ -1,129 +1,43 @@
 /**
  * What each node has to know, computed from one view of the store, and the difference between two such answers.
- * Pure. The part that is the same for every node of a network is computed once per view ({@link sharedAssignments});
- * a node's own answer then costs the size of the networks it takes part in, and a message only what changed.
+ * Pure. The part that is the same for every node of a network (shared-assignments.ts) is kept up once for all of them in
+ * lists that share what is alike, so a node's answer costs its own tasks and networks, and a message what changed.
  *
  * A node never learns of a network it takes no part in, nor of another node's tasks beyond their endpoints.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { serviceBalancing, taskWeight } from '../../model/balancing.js';
-import { shortContainerId } from '../../model/attachments.js';
 import { isEncrypted } from '../../model/encryption.js';
 import type { NetworkId, NodeId } from '../../model/ids.js';
 import type { Network, Task } from '../../model/objects.js';
-import { taskName } from '../../model/objects.js';
-import { publishLimits } from '../../model/publishing.js';
-import { atLeast, atMost, mayRun } from '../../model/task-state.js';
-import type {
-  Assignment,
-  AssignmentChange,
-  AssignmentItems,
-  AssignmentKind,
-  Assignments,
-} from '../rpc/assignment.js';
+import { atLeast, atMost } from '../../model/task-state.js';
+import type { KeyedList } from '../../runtime/keyed-list.js';
+import { difference } from '../../runtime/keyed-list.js';
+import type { Assignment, AssignmentChange, AssignmentKind, Assignments } from '../rpc/assignment.js';
 import { assignmentKey } from '../rpc/assignment.js';
 import type { View } from '../store/store.js';
-import { servedServices, targetPorts } from './served-services.js';
+import type { SharedAssignments } from './shared-assignments.js';
 
-/** Per network what all its nodes have to know (each ignores itself among the peers), and the published ports. */
-export interface SharedAssignments {
-  readonly byNetwork: ReadonlyMap<NetworkId, readonly Assignment[]>;
-  readonly publishedPorts: readonly Assignment[];
+/** What one node has to know: its own, and what it shares with others, by the list that they share. */
+export interface NodeAssignments {
+  readonly own: Assignments;
+  /** Those it takes part in. It is among the peers, and ignores itself. */
+  readonly networks: ReadonlyMap<NetworkId, KeyedList<Assignment>>;
+  /** Null for a node that is not on ingress. */
+  readonly publishedPorts: KeyedList<Assignment> | null;
 }
 
-export function sharedAssignments(view: View): SharedAssignments {
-  const byNetwork = new Map<NetworkId, Assignment[]>(
-    view.list('network').flatMap((network) => (network.allocation ? [[network.id, []]] : [])),
-  );
-  for (const node of view.list('node')) {
-    if (!node.dataPathAddr) continue; // never registered: nobody can send to it
-    for (const { networkId: overlayId, address, mac } of node.attachments) {
-      const espEpoch = node.espEpoch ?? 0;
-      const item = { overlayId, nodeId: node.id, vtep: node.dataPathAddr, address, mac, espEpoch };
-      byNetwork.get(overlayId)?.push({ kind: 'peer', item });
-    }
-  }
-  const services = servedServices(view);
-  const portsOf = new Map(services.map(({ id, ports }) => [id, ports]));
-  for (const task of view.list('task'))
-    addEndpoints(byNetwork, task, targetPorts(task, portsOf.get(task.serviceId) ?? []), view);
-  const publishedPorts: Assignment[] = [];
-  for (const { id: serviceId, name, labels, networks, ports } of services) {
-    const { scheduler, affinityS } = serviceBalancing(labels);
-    for (const { overlayId, aliases, vip } of networks) {
-      const item = { overlayId, serviceId, name, aliases, vip, scheduler, affinityS: affinityS ?? 0 };
-      byNetwork.get(overlayId)?.push({ kind: 'service', item });
-    }
-    const limits = publishLimits(labels);
-    for (const { protocol, publishedPort, targetPort } of ports) {
-      const item = { protocol, publishedPort, serviceId, targetPort, ...limits };
-      publishedPorts.push({ kind: 'publishedPort', item });
-    }
-  }
-  return { byNetwork, publishedPorts };
-}
-
-/**
- * A task is an endpoint from the moment it has a node and an address until it has ended, so that peers can be told
- * where it is before its process starts; it serves only while it is observed running and meant to run.
- */
-function addEndpoints(
-  byNetwork: ReadonlyMap<NetworkId, Assignment[]>,
-  task: Task,
-  targetPorts: AssignmentItems['endpoint']['targetPorts'],
-  view: View,
-): void {
-  const { nodeId, status } = task;
-  if (!nodeId || !mayRun(status.state)) return;
-  const node = view.get('node', nodeId);
-  const serving = isServing(task, view);
-  // The service's present labels, not those that the task was made with: a weight changes without a new task.
-  const weight = taskWeight(node?.spec.labels ?? {}, view.get('service', task.serviceId)?.spec.labels ?? {});
-  const { networkAttachment } = task.spec;
-  const containerId = networkAttachment?.containerId ?? (serving ? status.container?.containerId : undefined);
-  const name = networkAttachment ? networkAttachment.containerName || task.id : taskName(task);
-  for (const { networkId: overlayId, address, mac, aliases } of task.networks) {
-    const item = {
-      overlayId,
-      // Legs of one container are one endpoint's, whether they are one task's or several attachments'.
-      taskId: networkAttachment?.containerId || task.id,
-      serviceId: task.serviceId,
-      nodeId,
-      address,
-      mac,
-      name,
-      serving,
-      weight,
-      // What a service's task is called besides is its service's to say.
-      aliases: [
-        ...(networkAttachment ? aliases : []),
-        ...(containerId ? [shortContainerId(containerId)] : []),
-      ],
-      nameservers: networkAttachment?.nameservers ?? [],
-      targetPorts: view.get('network', overlayId)?.spec.ingress ? targetPorts : [],
-    };
-    byNetwork.get(overlayId)?.push({ kind: 'endpoint', item });
-  }
-}
-
-/** Whether the task is to take new flows, and stand in DNS. `complete` is what a job's task is desired to become: it serves until it has. */
-export const isServing = ({ nodeId, status, desiredState }: Task, view: View): boolean =>
-  nodeId !== undefined &&
-  status.state === 'running' &&
-  status.draining !== true &&
-  atMost(desiredState, 'complete') &&
-  view.get('node', nodeId)?.status.state !== 'down';
-
-/** All that `nodeId` has to know. Empty for a node that is not in the store. */
-export function assignmentsFor(
+/** All that `nodeId` has to know; null for a node that is not in the store. Costs the node's own tasks and networks. */
+export function nodeAssignments(
   view: View,
   nodeId: NodeId,
-  shared: SharedAssignments = sharedAssignments(view),
-): Map<string, Assignment> {
-  const assignments = new Map<string, Assignment>();
+  { byNetwork, publishedPorts }: SharedAssignments,
+): NodeAssignments | null {
   const node = view.get('node', nodeId);
-  if (!node) return assignments;
-  const add = (assignment: Assignment): unknown => assignments.set(assignmentKey(assignment), assignment);
+  if (!node) return null;
+  const own = new Map<string, Assignment>();
+  const add = (assignment: Assignment): unknown => own.set(assignmentKey(assignment), assignment);
+  const networks = new Map<NetworkId, KeyedList<Assignment>>();
+  let isOnIngress = false;
 
   const { dataPathPort } = view.cluster();
   add({ kind: 'node', item: { nodeId, dataPathAddr: node.dataPathAddr ?? '', dataPathPort } });
@@ -132,14 +46,41 @@ export function assignmentsFor(
 
   for (const { networkId, address, mac } of node.attachments) {
     const network = view.get('network', networkId);
-    if (!network?.allocation) continue;
+    const shared = byNetwork.get(networkId);
+    if (!network?.allocation || !shared) continue;
     add(overlayAssignment(network, network.allocation, { address, mac }));
-    for (const assignment of shared.byNetwork.get(networkId) ?? [])
-      if (assignment.kind !== 'peer' || assignment.item.nodeId !== nodeId) add(assignment);
-    if (network.spec.ingress) shared.publishedPorts.forEach(add);
+    networks.set(networkId, shared);
+    isOnIngress ||= network.spec.ingress;
     if (isEncrypted(network.spec)) encryptionKeys(view).forEach(add);
   }
-  return assignments;
+  return { own, networks, publishedPorts: isOnIngress ? publishedPorts : null };
+}
+
+/**
+ * What to tell `nodeId` so that it knows `after`. Costs its own and what differs of the rest.
+ * @param before what it knows; null: nothing
+ */
+export function changesBetween(
+  before: NodeAssignments | null,
+  after: NodeAssignments | null,
+  nodeId: NodeId,
+): AssignmentChange[] {
+  const changes = diffAssignments(before?.own ?? new Map(), after?.own ?? new Map());
+  const shared = (
+    was: KeyedList<Assignment> | null = null,
+    is: KeyedList<Assignment> | null = null,
+  ): void => {
+    const { gone, come } = difference<Assignment>(was ?? [], is ?? []);
+    const put = new Set(come.map(assignmentKey));
+    const isOfOthers = ({ kind, item }: Assignment): boolean => kind !== 'peer' || item.nodeId !== nodeId;
+    for (const assignment of come.filter(isOfOthers)) changes.push({ remove: false, assignment });
+    for (const assignment of gone.filter(isOfOthers))
+      if (!put.has(assignmentKey(assignment))) changes.push({ remove: true, assignment });
+  };
+  for (const id of new Set([...(before?.networks.keys() ?? []), ...(after?.networks.keys() ?? [])]))
+    shared(before?.networks.get(id), after?.networks.get(id));
+  shared(before?.publishedPorts, after?.publishedPorts);
+  return changes;
 }
 
 /** For those only who take part in an encrypted network. */

@@ -173,6 +173,7 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
     async close() {
       sessions.stop();
       stop.abort();
+      assignments[Symbol.dispose]();
       await watching;
     },
   };

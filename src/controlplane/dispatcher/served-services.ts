@@ -110,6 +110,20 @@ function networksOf(service: Service): ServedNetwork[] {
   }));
 }
 
+/** Whether the task is reached by nothing but what its service is reached by, which needs no look at any task. */
+export function isServedAlike(task: Task, view: View): boolean {
+  const { endpoint, serviceId } = task;
+  if (!endpoint || !mayRun(task.status.state)) return true;
+  const service = view.get('service', serviceId);
+  if (service === undefined) return endpoint.virtualIps.length + endpoint.ports.filter(isOfMesh).length === 0;
+  const networks = new Set(networksOf(service).map(({ overlayId }) => overlayId));
+  const ports = new Set(service.endpoint?.ports.filter(isOfMesh).map(portKey));
+  return (
+    endpoint.virtualIps.every(({ networkId }) => networks.has(networkId)) &&
+    endpoint.ports.every((port) => !isOfMesh(port) || ports.has(portKey(port)))
+  );
+}
+
 const isOfMesh = ({ publishMode }: AllocatedPort): boolean => publishMode === 'ingress';
 const portKey = ({ protocol, publishedPort }: AllocatedPort): string => `port ${protocol}/${publishedPort}`;
 const vipKey = (overlayId: NetworkId, vip: string): string => `vip ${overlayId} ${vip}`;

@@ -11,7 +11,7 @@ import type { Log } from '../../runtime/log.js';
 import type { AwaitAcknowledgedReply } from '../rpc/messages.js';
 import type { Store, View } from '../store/store.js';
 import type { Acknowledgements } from './acknowledgements.js';
-import { isServing } from './assignments.js';
+import { isServing } from './shared-assignments.js';
 import type { Session } from './sessions.js';
 
 /** Below the time that an agent gives any call (rpc/clients.ts). */

@@ -4,7 +4,7 @@
  */
 import type { Ip } from '../../model/addresses.js';
 import type { NetworkId, ServiceId, TaskId } from '../../model/ids.js';
-import { difference } from '../keyed-list.js';
+import { difference } from '../../runtime/keyed-list.js';
 import { withoutItems } from '../state-change.js';
 import type { Endpoint, NodeNetworkState, Overlay, OverlayService } from '../state.js';
 

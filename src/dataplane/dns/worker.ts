@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../../runtime/clock.js';
 import { createLog } from '../../runtime/log.js';
-import { KeyedList } from '../keyed-list.js';
+import { KeyedList } from '../../runtime/keyed-list.js';
 import { overlayNamespace } from '../plan/names.js';
 import type { SandboxEndpoint } from '../sandbox.js';
 import { shareState } from '../share-state.js';

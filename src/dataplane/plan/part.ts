@@ -11,8 +11,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { NetworkId, NodeId, ServiceId } from '../../model/ids.js';
 import type { SandboxEndpoint } from '../sandbox.js';
-import type { Difference, Items } from '../keyed-list.js';
-import { difference } from '../keyed-list.js';
+import type { Difference, Items } from '../../runtime/keyed-list.js';
+import { difference } from '../../runtime/keyed-list.js';
 import { headOfState, itemAt, serviceKey, withoutItems } from '../state-change.js';
 import type { Endpoint, NodeNetworkState, Overlay, OverlayService, PublishedPort } from '../state.js';
 import type { Op } from './diff.js';

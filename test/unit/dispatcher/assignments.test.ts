@@ -1,10 +1,6 @@
 /** What a node is told: the right set, and differences that add up to it. */
 import { describe, expect, test } from 'vitest';
-import {
-  assignmentsFor,
-  diffAssignments,
-  sameAssignment,
-} from '../../../src/controlplane/dispatcher/assignments.js';
+import { diffAssignments, sameAssignment } from '../../../src/controlplane/dispatcher/assignments.js';
 import {
   assembleNodeNetworkState,
   changeNodeNetworkState,
@@ -18,6 +14,7 @@ import type { NetworkId, NodeId, TaskId, Vni } from '../../../src/model/ids.js';
 import type { Network, Node, Service, Task } from '../../../src/model/objects.js';
 import type { TaskState } from '../../../src/model/task-state.js';
 import { taskStates } from '../../../src/model/task-state.js';
+import { assignmentsFor } from '../../support/assignments.js';
 import {
   attachment,
   cluster,

@@ -6,7 +6,8 @@
 import { expect, test } from 'vitest';
 import { assembleNodeNetworkState } from '../../../src/controlplane/agent/node-state.js';
 import { planAllocations } from '../../../src/controlplane/allocator/allocator.js';
-import { assignmentsFor, diffAssignments } from '../../../src/controlplane/dispatcher/assignments.js';
+import { diffAssignments } from '../../../src/controlplane/dispatcher/assignments.js';
+import { assignmentsFor } from '../../support/assignments.js';
 import { applyPlanner } from '../../../src/controlplane/plan.js';
 import { applyChanges, formatChange, parseChange } from '../../../src/controlplane/rpc/assignment.js';
 import { parseNodeNetworkState, toStateMessage } from '../../../src/dataplane/parse-state.js';

@@ -4,7 +4,7 @@ import type { Cidr, Ip, Mac } from '../../../../src/model/addresses.js';
 import { schedulers } from '../../../../src/model/balancing.js';
 import type { ServiceId, TaskId } from '../../../../src/model/ids.js';
 import type { Desired } from '../../../../src/dataplane/plan/node.js';
-import { KeyedList } from '../../../../src/dataplane/keyed-list.js';
+import { KeyedList } from '../../../../src/runtime/keyed-list.js';
 import type { SandboxEndpoint } from '../../../../src/dataplane/sandbox.js';
 import type {
   Endpoint,

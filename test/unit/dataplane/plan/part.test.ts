@@ -5,7 +5,7 @@ import { diff, opLine } from '../../../../src/dataplane/plan/diff.js';
 import { planHostScope, planOverlayScope, planSandboxScope } from '../../../../src/dataplane/plan/node.js';
 import type { KernelObject, Link } from '../../../../src/dataplane/plan/objects.js';
 import { isOfOneItem, partialChange } from '../../../../src/dataplane/plan/part.js';
-import { difference } from '../../../../src/dataplane/keyed-list.js';
+import { difference } from '../../../../src/runtime/keyed-list.js';
 import { shareState } from '../../../../src/dataplane/share-state.js';
 import { engines } from '../reconcile/model-kernel.js';
 import type { Joined } from './changing-network.js';

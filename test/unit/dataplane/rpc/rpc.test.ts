@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Server } from '@grpc/grpc-js';
 import { afterEach, beforeEach, test } from 'vitest';
-import { KeyedList } from '../../../../src/dataplane/keyed-list.js';
+import { KeyedList } from '../../../../src/runtime/keyed-list.js';
 import { parseNodeNetworkState } from '../../../../src/dataplane/parse-state.js';
 import { DataplaneClient } from '../../../../src/dataplane/rpc/client.js';
 import type { TraceReply } from '../../../../src/dataplane/rpc/definition.js';

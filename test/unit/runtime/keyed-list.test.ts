@@ -1,8 +1,8 @@
 /** KeyedList against a Map, over walks drawn from a seed. */
 import { isDeepStrictEqual } from 'node:util';
 import { expect, test } from 'vitest';
-import { difference, KeyedList } from '../../../../src/dataplane/keyed-list.js';
-import { random } from '../plan/changing-network.js';
+import { difference, KeyedList } from '../../../src/runtime/keyed-list.js';
+import { random } from '../dataplane/plan/changing-network.js';
 
 interface Item {
   readonly id: string;
