@@ -8,6 +8,9 @@ import type { ExitCode, Terminal } from './command.js';
 import { UsageError } from './command.js';
 import { dataplaneSocket } from './paths.js';
 
+/** Flows of a client that are printed of each path; --json has all. */
+const flowsMax = 20;
+
 /** Exit code 0: shown; 1: this node knows no such service or client; 2: skep-dataplane cannot be asked. */
 export async function trace(args: readonly string[], { out, err, env }: Terminal): Promise<ExitCode> {
   const { values, positionals } = parseArgs({
@@ -37,27 +40,38 @@ export async function trace(args: readonly string[], { out, err, env }: Terminal
   }
 }
 
-export function traceLines({ revision, engine, name, serviceId, paths, clients }: TraceReply): string[] {
+export function traceLines(reply: TraceReply): string[] {
+  const { revision, engine, name, serviceId, paths, clients, foreignDrops } = reply;
   return [
     `service ${name} (${serviceId}), revision ${revision}, balanced by ${engine}`,
     ...(clients.length === 0 ? [] : [`called from ${clients.join(', ')}`]),
     ...(paths.length === 0 ? ['no published port and no VIP: nothing here is balanced'] : []),
     ...paths.flatMap(pathLines),
+    ...(foreignDrops.length === 0
+      ? []
+      : ['', 'rules of others on this node have dropped packets:', ...foreignDrops.map((one) => `  ${one}`)]),
   ];
 }
 
 function pathLines(path: TracePath): string[] {
-  const { frontend, overlay, vni, scheduler, affinityS, counters, hops, stops, flows } = path;
+  const { frontend, overlay, vni, scheduler, affinityS, counters, hops, stops, flows, limits } = path;
   const isPort = frontend.includes('/');
-  const where = isPort ? 'on every address of this node' : `VIP on ${overlay}`;
+  const where = isPort ? listens(limits) : `VIP on ${overlay}`;
   const affinity = affinityS === 0 ? '' : `, a client stays for ${affinityS} s`;
   return [
     '',
     `${frontend} ${where}, ${scheduler}${affinity}: ${counted(counters, isPort)}`,
     ...stops.map((why) => `  STOPS: ${why}`),
-    ...flows.map(flowLine),
+    ...flows.slice(0, flowsMax).map(flowLine),
+    ...(flows.length > flowsMax ? [`  and ${flows.length - flowsMax} flows more`] : []),
     ...hops.flatMap((hop) => hopLines(hop, vni, isPort)),
   ];
+}
+
+function listens({ interfaces, cidrs }: TracePath['limits']): string {
+  const by = interfaces.length === 0 ? '' : ` that come in by ${interfaces.join(', ')}`;
+  if (cidrs.length > 0) return `on addresses in ${cidrs.join(', ')}${by === '' ? '' : `, for calls${by}`}`;
+  return by === '' ? 'on every address of this node' : `for calls${by}`;
 }
 
 function hopLines(hop: TraceHop, vni: number, isPort: boolean): string[] {

@@ -25,7 +25,8 @@ import type { DataplaneMethods } from './rpc/server.js';
 import type { SandboxEndpoint } from './sandbox.js';
 import { endpointKey, itemAt } from './state-change.js';
 import type { NodeNetworkState } from './state.js';
-import { serviceFrontends, traceClient, traceService } from './trace.js';
+import type { HostReader } from './tracer.js';
+import { trace } from './tracer.js';
 
 /** Makes the kernel equal to what is desired: the reconciler. */
 export interface Programmer {
@@ -90,13 +91,12 @@ export interface DaemonOptions {
   readonly balancer: Balancer;
   readonly listeners: readonly Listeners[];
   readonly encryption: Encryption;
+  readonly host: HostReader;
   readonly docker: Docker;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** Flows that are looked through for those of a traced client. */
-const tracedFlowsMax = 100_000;
 /** Bound on waits inside one call of the engine, whose own is 30 s. */
 const pluginWaitMs = 20_000;
 /** Listeners are looked after this often; sooner while one is missing. */
@@ -175,23 +175,26 @@ export class Daemon {
   }
 
   async #trace(service: string, from: string | null, signal: AbortSignal): Promise<TraceReply> {
-    const { network, programmer, balancer } = this.options;
+    const { network, programmer, balancer, host, clock } = this.options;
     const { state } = network;
     if (state === null)
       throw new SkepError('failedPrecondition', 'this node has no state: it is in no cluster');
-    const wanted = serviceFrontends(state, service);
-    const client = from === null ? null : traceClient(state, from);
-    const scopes = new Set(wanted.frontends.map(({ overlay }) => (overlay.ingress ? null : overlay.vni)));
-    const readAll = async <T>(read: (vni: Vni | null) => Promise<T>): Promise<Map<Vni | null, T>> =>
-      new Map(await Promise.all([...scopes].map(async (vni) => [vni, await read(vni)] as const)));
-    const findings = {
-      counters: await readAll((vni) => balancer.counters(vni)),
-      flows: await readAll(async (vni) => (client === null ? [] : balancer.flows(vni, tracedFlowsMax))),
-      differences: network.known ? await programmer.verify(signal) : [],
-      sandboxes: new Map(network.endpoints.map(({ mac, sandboxKey }) => [mac, sandboxKey])),
-    };
     const { engine } = programmer.status();
-    return { revision: state.revision, engine, ...traceService(state, wanted, findings, client) };
+    const traced = await trace(
+      {
+        state,
+        endpoints: network.endpoints,
+        verify: async () => (network.known ? programmer.verify(signal) : []),
+        counters: (vni) => balancer.counters(vni),
+        flows: (vni, limit) => balancer.flows(vni, limit),
+        host,
+        clock,
+      },
+      service,
+      from,
+      signal,
+    );
+    return { revision: state.revision, engine, ...traced };
   }
 
   /** Hands what the files hold to the kernel's programmer; calls after this follow every change. */

@@ -20,6 +20,7 @@ import { NameThread } from './dns/thread.js';
 import type { BalancedScope } from './kernel/linux-kernel.js';
 import { EspSenderStore } from './esp-sender.js';
 import { EspCapability } from './kernel/esp-probe.js';
+import { hostReader } from './kernel/host-reader.js';
 import { LinuxKernel } from './kernel/linux-kernel.js';
 import { NodeNetwork } from './node-network.js';
 import { engineClient } from './plugin/engine.js';
@@ -102,6 +103,7 @@ async function main(stop: AbortSignal): Promise<void> {
     balancer: balancerOf(kernel),
     listeners: [names, resets],
     encryption: { has: () => espCapability.has(), epoch: () => espSender.current.epoch },
+    host: hostReader(),
     docker,
     clock: systemClock,
     log,

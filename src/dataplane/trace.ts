@@ -7,10 +7,11 @@
 import type { BalancedFlow, ServerCounters, VirtualServerCounters } from './balancer/engine.js';
 import type { Difference } from './difference.js';
 import { differenceLine } from './difference.js';
-import type { Ip, Mac } from '../model/addresses.js';
-import { isIp, parseIp } from '../model/addresses.js';
+import type { Cidr, Ip, Mac } from '../model/addresses.js';
+import { cidrContains, cidrsOverlap, isIp, parseIp } from '../model/addresses.js';
 import { SkepError } from '../model/errors.js';
 import type { NodeId, ServiceId, Vni } from '../model/ids.js';
+import type { PublishLimits } from '../model/publishing.js';
 import type { BalancedFrontend } from './plan/load-balancer.js';
 import { balancedPorts, balancedVips } from './plan/load-balancer.js';
 import { bridgeName, hostLinkName, hostPortName, vxlanName } from './plan/names.js';
@@ -46,6 +47,8 @@ export interface TraceHop {
   readonly counters: TraceCounters;
   /** What stands in the way to this task, in words; [] when nothing does. */
   readonly stops: readonly string[];
+  /** False: packets went there and no answer is seen to come back. */
+  readonly isAnswered: boolean;
 }
 
 /** A flow of the client that was asked for. */
@@ -69,6 +72,8 @@ export interface TracePath {
   readonly scheduler: string;
   /** Seconds that a client stays with its task; 0: it need not. */
   readonly affinityS: number;
+  /** Where a published port listens; empty lists for one that listens everywhere, and for a VIP. */
+  readonly limits: PublishLimits;
   /** False: nobody takes new flows, callers are refused. */
   readonly open: boolean;
   readonly counters: TraceCounters;
@@ -84,19 +89,30 @@ export interface ServiceTrace {
   readonly paths: readonly TracePath[];
   /** Addresses of the client that was asked for; [] when none was. */
   readonly clients: readonly Ip[];
+  /** Where packets got lost or never came: rules of others in the host that have dropped some, with their counts. */
+  readonly foreignDrops: readonly string[];
 }
 
 /** What the balancer has counted, by overlay; null is the host, where published ports are. */
 export type CountersByScope = ReadonlyMap<Vni | null, readonly VirtualServerCounters[]>;
 
+/** A device of the host's namespace with its IPv4 addresses. */
+export interface HostDevice {
+  readonly name: string;
+  readonly addresses: readonly Ip[];
+}
+
 /** What is known of the kernel beside the counters. */
 export interface TraceFindings {
   readonly counters: CountersByScope;
-  /** Flows of the client; none were read when no client was asked for. */
   readonly flows: ReadonlyMap<Vni | null, readonly BalancedFlow[]>;
+  /** Flows that have waited for an answer for longer than a call takes. */
+  readonly waiting: ReadonlyMap<Vni | null, readonly BalancedFlow[]>;
   readonly differences: readonly Difference[];
   /** Paths of the namespaces of this node's containers, by their MAC on an overlay. */
   readonly sandboxes: ReadonlyMap<Mac, string | null>;
+  /** Of the host's namespace. */
+  readonly devices: readonly HostDevice[];
 }
 
 /** Who calls: an address in the clear, or all addresses of a task or container. */
@@ -106,6 +122,14 @@ export interface TraceClient {
   readonly vnis: readonly Vni[];
   /** Its node; null for who is no endpoint of the cluster. */
   readonly nodeId: NodeId | null;
+}
+
+/** A client with what the host knows of it. */
+export interface TraceCaller extends TraceClient {
+  /** Addresses by which it calls published ports of this node; [] for who calls those of another. */
+  readonly hostAddresses: readonly Ip[];
+  /** The device of the host that its calls come in by; null: not known, or none. */
+  readonly device: string | null;
 }
 
 /** @throws SkepError notFound when it is neither an address nor a name of an endpoint that this node knows */
@@ -165,11 +189,10 @@ export function serviceFrontends(state: NodeNetworkState, wanted: string): Servi
     state.publishedPorts.find((port) => port.serviceId === wanted)?.serviceId;
   if (serviceId === undefined)
     throw new SkepError('notFound', `this node balances no service and no published port called ${wanted}`);
+  const isPort = named === undefined && asPort.length > 0;
   const only: NodeNetworkState = {
     ...state,
-    publishedPorts: (named || asPort.length === 0 ? state.publishedPorts : asPort).filter(
-      (port) => port.serviceId === serviceId,
-    ),
+    publishedPorts: (isPort ? asPort : state.publishedPorts).filter((port) => port.serviceId === serviceId),
   };
   const services = state.overlays.flatMap((overlay) => [...overlay.services]);
   return {
@@ -177,8 +200,11 @@ export function serviceFrontends(state: NodeNetworkState, wanted: string): Servi
     name: services.find(({ id }) => id === serviceId)?.name ?? serviceId,
     frontends: state.overlays.flatMap((overlay) =>
       (overlay.ingress
-        ? balancedPorts(only, overlay)
-        : balancedVips({ ...overlay, services: overlay.services.filter(({ id }) => id === serviceId) })
+        ? balancedPorts(only, overlay, true)
+        : balancedVips(
+            { ...overlay, services: overlay.services.filter(({ id }) => id === serviceId && !isPort) },
+            true,
+          )
       ).map((balanced) => ({ overlay, balanced })),
     ),
   };
@@ -192,29 +218,37 @@ export function traceService(
   state: NodeNetworkState,
   { serviceId, name, frontends }: ServiceFrontends,
   findings: TraceFindings,
-  client: TraceClient | null = null,
+  client: TraceCaller | null = null,
 ): ServiceTrace {
   return {
     serviceId,
     name,
     clients: client?.addresses ?? [],
+    foreignDrops: [],
     paths: frontends.map(({ overlay, balanced }): TracePath => {
-      const { server, realServers, open } = balanced;
+      const { server, realServers, open, limits } = balanced;
       const scope = overlay.ingress ? null : overlay.vni;
       const counted = findings.counters.get(scope)?.find(({ mark }) => mark === server.mark);
+      const isClients = ({ client: address }: BalancedFlow): boolean =>
+        client !== null && (overlay.ingress ? client.hostAddresses : client.addresses).includes(address);
       return {
         frontend: frontendName(server),
         overlay: overlay.name,
         vni: overlay.vni,
         scheduler: server.scheduler,
         affinityS: server.affinityS ?? 0,
+        limits,
         open,
         counters: toTraceCounters(counted),
-        hops: realServers.flatMap((realServer) => traceHop(state, overlay, realServer, counted, findings)),
+        hops: realServers.flatMap((realServer) =>
+          traceHop(state, overlay, server, realServer, counted, findings),
+        ),
         stops: [
-          ...(client === null ? [] : outOfReach(state, overlay, client)),
+          ...(overlay.ingress ? [] : vipOutOfReach(state, overlay, client)),
+          ...(overlay.ingress ? portOutOfReach(state, limits, findings, client) : []),
           ...(open ? [] : ['no task takes new flows: callers are refused']),
-          ...(counted ? [] : ['this node’s kernel does not balance it']),
+          // What no task is behind is not programmed.
+          ...(counted || realServers.length === 0 ? [] : ['this node’s kernel does not balance it']),
           ...differencesOf(findings, scope, [
             markName(server.mark),
             ...(server.frontend.kind === 'vip' ? [server.frontend.address] : []),
@@ -222,22 +256,57 @@ export function traceService(
           ]),
         ],
         flows: (findings.flows.get(scope) ?? [])
-          .filter((flow) => client?.addresses.includes(flow.client) && isOf(server.frontend, flow))
+          .filter((flow) => isClients(flow) && isFlowOf(server.frontend, flow))
           .map((flow) => toTraceFlow(overlay, realServers, flow)),
       };
     }),
   };
 }
 
-/** Why a client's calls do not come by here. */
-function outOfReach(state: NodeNetworkState, overlay: Overlay, { vnis, nodeId }: TraceClient): string[] {
-  if (overlay.ingress) return [];
-  if (!vnis.includes(overlay.vni))
+/** Why a client's calls of a VIP do not come by here. */
+function vipOutOfReach(
+  state: NodeNetworkState,
+  overlay: Overlay,
+  client: TraceCaller | null,
+): readonly string[] {
+  if (client === null) return [];
+  if (!client.vnis.includes(overlay.vni))
     return [`the client has no leg on ${overlay.name}: its VIPs are unknown to it`];
-  return nodeId === state.nodeId ? [] : [`the client is on node ${nodeId}, where its calls are balanced`];
+  return client.nodeId === state.nodeId
+    ? []
+    : [`the client is on node ${client.nodeId}, where its calls are balanced`];
 }
 
-const isOf = (frontend: Frontend, flow: BalancedFlow): boolean =>
+/** Why a published port takes no calls on this node, or none of the client's. */
+function portOutOfReach(
+  { nodeId }: NodeNetworkState,
+  { interfaces, cidrs }: PublishLimits,
+  { devices }: TraceFindings,
+  client: TraceCaller | null,
+): readonly string[] {
+  const names = devices.map(({ name }) => name);
+  const held = devices.flatMap(({ addresses }) => addresses);
+  const nowhere = ' on this node: the port listens nowhere here';
+  if (interfaces.length > 0 && !interfaces.some((name) => names.includes(name)))
+    return [`there is no ${interfaces.join(' or ')}${nowhere}`];
+  // Calls of the loopback network are taken or not as a whole.
+  const isHeld = (cidr: Cidr): boolean =>
+    cidrsOverlap(cidr, loopbackNetwork) || held.some((address) => cidrContains(cidr, address));
+  if (cidrs.length > 0 && !cidrs.some(isHeld)) return [`no address in ${cidrs.join(' or ')}${nowhere}`];
+  if (client?.nodeId === nodeId && client.hostAddresses.length === 0)
+    return ['the client is on overlays alone and reaches no address of this node'];
+  if (client === null || client.device === null || interfaces.length === 0) return [];
+  return interfaces.includes(client.device)
+    ? []
+    : [
+        `the client’s calls come in by ${client.device}, and the port listens on ${interfaces.join(', ')} only`,
+      ];
+}
+
+const loopbackNetwork = '127.0.0.0/8' as Cidr;
+
+/** Whether the flow is of those who called there. */
+export const isFlowOf = (frontend: Frontend, flow: BalancedFlow): boolean =>
   frontend.kind === 'vip'
     ? flow.destination === frontend.address
     : flow.protocol === frontend.protocol && flow.destinationPort === frontend.port;
@@ -283,6 +352,7 @@ const names = (object: string, thing: string): boolean =>
 function traceHop(
   state: NodeNetworkState,
   overlay: Overlay,
+  { frontend }: BalancedFrontend['server'],
   { address, port, mac, method, weight }: RealServer,
   counted: VirtualServerCounters | undefined,
   findings: TraceFindings,
@@ -299,7 +369,14 @@ function traceHop(
   const inside = findings.differences.filter(
     ({ scope }) => sandbox !== null && scope === `sandbox ${sandbox}`,
   );
-  const unanswered = method === 'translate' && counters.packets > 0 && counters.replyPackets === 0;
+  const neverAnswered = method === 'translate' && counters.packets > 0 && counters.replyPackets === 0;
+  const waiting = (findings.waiting.get(overlay.ingress ? null : overlay.vni) ?? []).filter(
+    (flow) =>
+      flow.realServer === address &&
+      isFlowOf(frontend, flow) &&
+      // Answers to a VIP's callers are not seen; that TCP's have come is, by what the client then says.
+      (method === 'translate' || flow.protocol === 'tcp'),
+  );
   return [
     {
       task: endpoint.name,
@@ -318,8 +395,10 @@ function traceHop(
         ...(overlay.ingress ? differencesOf(findings, null, things) : []),
         ...differencesOf(findings, overlay.vni, [...things, ...(overlay.ingress ? sharedWay : [])]),
         ...inside.map(differenceLine),
-        ...(unanswered ? [`${counters.packets} packets went there and none came back`] : []),
+        ...(neverAnswered ? [`${counters.packets} packets went there and none came back`] : []),
+        ...(waiting.length > 0 ? [`calls that wait there for an answer: ${waiting.length}`] : []),
       ],
+      isAnswered: !neverAnswered && waiting.length === 0,
     },
   ];
 }

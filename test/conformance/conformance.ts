@@ -12,6 +12,7 @@ import { meshChecks } from './checks/mesh.js';
 import { nodeChecks } from './checks/node.js';
 import { packetChecks } from './checks/packets.js';
 import { schedulingChecks } from './checks/scheduling.js';
+import { traceChecks } from './checks/trace.js';
 import { vipChecks } from './checks/vip.js';
 import type { WorldOptions } from './world.js';
 import { World } from './world.js';
@@ -33,6 +34,7 @@ const all: readonly Check[] = [
   ...ingressChecks,
   ...lifecycleChecks,
   ...counterChecks,
+  ...traceChecks,
   ...driftChecks,
 ];
 

@@ -9,11 +9,12 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { pino } from 'pino';
-import type { BalancerEngine } from '../../src/dataplane/balancer/engine.js';
+import type { BalancerEngine, BalancerTable } from '../../src/dataplane/balancer/engine.js';
 import { ipvsEngine } from '../../src/dataplane/balancer/ipvs.js';
 import { differenceLine } from '../../src/dataplane/difference.js';
 import type { DnsServer } from '../../src/dataplane/dns/server.js';
 import type { NameThread } from '../../src/dataplane/dns/thread.js';
+import { hostReader } from '../../src/dataplane/kernel/host-reader.js';
 import { LinuxKernel } from '../../src/dataplane/kernel/linux-kernel.js';
 import type { ReservationsRecord } from '../../src/dataplane/kernel/reserved-ports.js';
 import { unkeptReservations } from '../../src/dataplane/kernel/reserved-ports.js';
@@ -25,6 +26,9 @@ import { ResetRelay } from '../../src/dataplane/resets/relay.js';
 import type { SandboxEndpoint } from '../../src/dataplane/sandbox.js';
 import { containerEndName } from '../../src/dataplane/sandbox.js';
 import type { NodeNetworkState } from '../../src/dataplane/state.js';
+import type { ServiceTrace } from '../../src/dataplane/trace.js';
+import { trace } from '../../src/dataplane/tracer.js';
+import type { Vni } from '../../src/model/ids.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import type { TaskOf } from '../unit/dataplane/plan/network-state.js';
@@ -209,6 +213,25 @@ export class MeshCluster implements AsyncDisposable {
     } finally {
       this.#close(kernel);
     }
+  }
+
+  /** As `skep trace` on a node. */
+  trace(node: number, service: string, from: string | null): Promise<ServiceTrace> {
+    const desired = this.#desired.get(node);
+    assert(desired?.state);
+    const { kernel, reconciler } = this.#daemon(node);
+    const table = (vni: Vni | null): Promise<BalancerTable> =>
+      kernel.table(vni === null ? { kind: 'host' } : { kind: 'overlay', vni });
+    const sources = {
+      state: desired.state,
+      endpoints: desired.sandboxes,
+      verify: () => reconciler.verify(),
+      counters: async (vni: Vni | null) => (await table(vni)).counters(),
+      flows: async (vni: Vni | null, limit: number) => (await table(vni)).flows(limit),
+      host: hostReader(this.path(`node${node}`)),
+      clock: systemClock,
+    };
+    return trace(sources, service, from, AbortSignal.timeout(20_000));
   }
 
   /** What differs from the states, a line each with the node's name; [] when nothing does. */

@@ -1,6 +1,14 @@
 /** Routes (struct rtmsg), those with one next hop; a foreign multipath route is listed by its destination alone. */
+import assert from 'node:assert';
 import type { Cidr, Family, Ip } from '../../model/addresses.js';
-import { familyOf, formatCidr, ipToNumber, numberToIp, parseCidr } from '../../model/addresses.js';
+import {
+  addressBits,
+  familyOf,
+  formatCidr,
+  ipToNumber,
+  numberToIp,
+  parseCidr,
+} from '../../model/addresses.js';
 import { Attributes, AttributeWriter, bytesToIp, ipToBytes } from './attributes.js';
 import * as c from './constants.js';
 import type { NetlinkMessage, NetlinkRequest } from './message.js';
@@ -74,6 +82,25 @@ export class Routes {
       return messages.map(parseRoute).filter((route) => route !== null);
     } catch (err) {
       if (filter.table !== undefined && isErrno(err, 'ENOENT')) return [];
+      throw err;
+    }
+  }
+
+  /** Index of the link that packets to the address leave by, with whether the address is the namespace's own; null: no way there. */
+  async find(address: Ip): Promise<{ readonly outIndex: number; readonly isLocal: boolean } | null> {
+    const fixed = Buffer.alloc(headerBytes);
+    const family = familyOf(address);
+    fixed.writeUInt8(familyNumber(family), 0);
+    fixed.writeUInt8(addressBits(family), 1);
+    const payload = Buffer.concat([fixed, new AttributeWriter().ip(c.RTA_DST, address).toBuffer()]);
+    try {
+      const [message] = await this.socket.request({ type: c.RTM_GETROUTE, flags: 0, payload });
+      assert(message, 'RTM_GETROUTE acknowledged without an answer');
+      const outIndex = new Attributes(message.payload.subarray(headerBytes)).u32(c.RTA_OIF);
+      return outIndex ? { outIndex, isLocal: message.payload.readUInt8(7) === c.RTN_LOCAL } : null;
+    } catch (err) {
+      // A route that refuses answers with what a packet would be told.
+      if (isErrno(err, 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL')) return null;
       throw err;
     }
   }

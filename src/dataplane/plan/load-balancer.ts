@@ -35,12 +35,15 @@ export interface BalancedFrontend {
   readonly limits: PublishLimits;
 }
 
-/** The overlay's VIPs. Nothing on ingress, where no name resolves to a VIP. */
-export function balancedVips(overlay: Overlay): BalancedFrontend[] {
+/**
+ * The overlay's VIPs. Nothing on ingress, where no name resolves to a VIP.
+ * @param idle also those of services that have no task: there is nothing to be programmed for them
+ */
+export function balancedVips(overlay: Overlay, idle = false): BalancedFrontend[] {
   if (overlay.ingress) return [];
   const byService = endpointsByService(overlay);
   return overlay.services.flatMap(({ id, vip, scheduler, affinityS }): BalancedFrontend[] => {
-    const endpoints = byService.get(id);
+    const endpoints = byService.get(id) ?? (idle ? [] : undefined);
     if (vip === undefined || endpoints === undefined) return [];
     const mark = vipMark(overlay.subnet, vip);
     return [
@@ -68,8 +71,11 @@ export function balancedVips(overlay: Overlay): BalancedFrontend[] {
   });
 }
 
-/** The published ports, their backends at the aliases that name this node. */
-export function balancedPorts(state: NodeNetworkState, ingress: Overlay): BalancedFrontend[] {
+/**
+ * The published ports, their backends at the aliases that name this node.
+ * @param idle as of {@link balancedVips}
+ */
+export function balancedPorts(state: NodeNetworkState, ingress: Overlay, idle = false): BalancedFrontend[] {
   const byService = endpointsByService(ingress);
   const services = new Map(ingress.services.map((service) => [service.id, service]));
   return state.publishedPorts.flatMap(
@@ -80,7 +86,7 @@ export function balancedPorts(state: NodeNetworkState, ingress: Overlay): Balanc
         );
         return own?.targetPort === 0 ? [] : [{ ...endpoint, port: own?.targetPort ?? targetPort }];
       });
-      if (endpoints.length === 0) return [];
+      if (endpoints.length === 0 && !idle) return [];
       const mark = publishedPortMark(protocol, publishedPort);
       const { scheduler, affinityS } = services.get(serviceId) ?? asBefore;
       const limitedBy = limitedByOf({ interfaces, cidrs });

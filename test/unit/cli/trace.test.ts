@@ -2,6 +2,7 @@
 import assert from 'node:assert';
 import { test } from 'vitest';
 import { traceLines } from '../../../src/cli/trace.js';
+import type { Cidr } from '../../../src/model/addresses.js';
 import type { TraceReply } from '../../../src/dataplane/rpc/client.js';
 import type { TraceCounters } from '../../../src/dataplane/trace.js';
 
@@ -21,6 +22,7 @@ const reply = {
   serviceId: 's1',
   name: 'web',
   clients: ['192.0.2.7'],
+  foreignDrops: ['filter FORWARD -j DROP: 3 packets'],
   paths: [
     {
       frontend: 'tcp/8080',
@@ -28,6 +30,7 @@ const reply = {
       vni: 4096,
       scheduler: 'rr',
       affinityS: 60,
+      limits: { interfaces: [], cidrs: [] },
       open: true,
       counters: counted(3, { fragment: 2 }),
       stops: [],
@@ -62,6 +65,7 @@ const reply = {
       vni: 4097,
       scheduler: 'mh',
       affinityS: 0,
+      limits: { interfaces: [], cidrs: [] },
       open: false,
       counters: counted(0),
       stops: ['no task takes new flows: callers are refused'],
@@ -98,12 +102,33 @@ test('each frontend, each task behind it, and the way there', () => {
     '  STOPS: no task takes new flows: callers are refused',
     '  web.1.t1 (drains): 0 connections, 1 active, 10 packets of 600 bytes in',
     '    02:42:0a:00:01:03 on overlay 4097 -> on this node -> task 10.0.1.3 on node n1',
+    '',
+    'rules of others on this node have dropped packets:',
+    '  filter FORWARD -j DROP: 3 packets',
   ]);
 });
 
 test('a service that nothing balances says so', () => {
   assert.deepEqual(
-    traceLines({ ...reply, paths: [] }).at(-1),
+    traceLines({ ...reply, paths: [], foreignDrops: [] }).at(-1),
     'no published port and no VIP: nothing here is balanced',
   );
+});
+
+test.each([
+  [[], [], 'on every address of this node'],
+  [['eth0', 'lo'], [], 'for calls that come in by eth0, lo'],
+  [[], ['10.0.0.0/8'], 'on addresses in 10.0.0.0/8'],
+  [['eth0'], ['10.0.0.0/8'], 'on addresses in 10.0.0.0/8, for calls that come in by eth0'],
+])('a port limited to devices %j and addresses %j listens %s', (interfaces, cidrs, words) => {
+  const [path] = reply.paths;
+  const limited = { ...path!, limits: { interfaces, cidrs: cidrs as Cidr[] } };
+  assert(traceLines({ ...reply, paths: [limited] })[3]?.startsWith(`tcp/8080 ${words}, rr`));
+});
+
+test('of many flows the first are printed', () => {
+  const [path] = reply.paths;
+  const lines = traceLines({ ...reply, paths: [{ ...path!, flows: Array(50).fill(path!.flows[0]) as [] }] });
+  assert.equal(lines.filter((line) => line.includes(' -> port ')).length, 20);
+  assert(lines.includes('  and 30 flows more'));
 });

@@ -1,12 +1,18 @@
 /** What `skep trace` is told: frontends, hops and counters of one service, joined by mark and address. */
 import assert from 'node:assert';
 import { test } from 'vitest';
-import type { Ip } from '../../../src/model/addresses.js';
-import type { RealServerCounters, VirtualServerCounters } from '../../../src/dataplane/balancer/engine.js';
+import type { Cidr, Ip } from '../../../src/model/addresses.js';
+import type {
+  BalancedFlow,
+  RealServerCounters,
+  VirtualServerCounters,
+} from '../../../src/dataplane/balancer/engine.js';
 import { publishedPortMark, vipMark } from '../../../src/dataplane/state.js';
 import { serviceFrontends, traceClient, traceService } from '../../../src/dataplane/trace.js';
-import type { CountersByScope, TraceFindings } from '../../../src/dataplane/trace.js';
+import type { PublishedPort } from '../../../src/dataplane/state.js';
+import type { CountersByScope, TraceCaller, TraceFindings } from '../../../src/dataplane/trace.js';
 import type { Difference } from '../../../src/dataplane/difference.js';
+import type { TaskOf } from './plan/network-state.js';
 import {
   ingressMac,
   mynetAddress,
@@ -59,7 +65,12 @@ const virtualServer = (
 const found = (some: Partial<TraceFindings>): TraceFindings => ({
   counters: new Map(),
   flows: new Map(),
+  waiting: new Map(),
   differences: [],
+  devices: [
+    { name: 'lo', addresses: ['127.0.0.1' as Ip] },
+    { name: 'eth0', addresses: ['192.168.50.1' as Ip] },
+  ],
   sandboxes: new Map([
     [mynetMac(3), '/run/netns/c3'],
     [ingressMac(3), '/run/netns/c3'],
@@ -160,9 +171,23 @@ test.each([
 ])('of %s these ways are shown', (wanted, frontends) => {
   const paths = traceService(state, serviceFrontends(state, wanted), found({})).paths;
   assert.deepEqual(
-    paths.filter(({ overlay }) => wanted === 'web' || overlay === 'ingress').map(({ frontend }) => frontend),
+    paths.map(({ frontend }) => frontend),
     frontends,
   );
+});
+
+/** A call of port 8080 that waits. */
+const callOf = (some: Partial<BalancedFlow>): BalancedFlow => ({
+  protocol: 'tcp',
+  client: '192.0.2.7' as Ip,
+  clientPort: 40_000,
+  destination: '192.168.50.1' as Ip,
+  destinationPort: 8080,
+  realServer: '240.62.192.4' as Ip,
+  realServerPort: 80,
+  state: 'opening',
+  expiresS: 60,
+  ...some,
 });
 
 const difference = (scope: string, object: string): Difference => ({ scope, op: 'add', object });
@@ -244,6 +269,24 @@ test.each<[string, Partial<TraceFindings>, [number, number, number]]>([
     },
     [0, 0, 1],
   ],
+  [
+    'calls wait for an answer',
+    {
+      waiting: new Map([
+        [
+          null,
+          [
+            callOf({ realServer: '240.62.192.4' as Ip }),
+            // Of other frontends.
+            callOf({ realServer: '240.62.192.3' as Ip, destinationPort: 9090 }),
+            callOf({ realServer: '240.62.192.3' as Ip, protocol: 'udp' }),
+          ],
+        ],
+        [mynetVni, [callOf({ realServer: mynetAddress(3) })]],
+      ]),
+    },
+    [0, 0, 1],
+  ],
 ])('where it stops: %s', (_what, some, counts) => {
   assert.deepEqual(
     stops(some).map(({ length }) => length),
@@ -267,12 +310,11 @@ test('a client’s flows, and why others of its calls do not come by here', () =
     [mynetVni, [flow, { ...flow, client: mynetAddress(8) }, { ...flow, destination: mynetAddress(9) }]],
   ]);
   const trace = (from: string): ReturnType<typeof traceService> =>
-    traceService(
-      state,
-      serviceFrontends(state, 'web'),
-      found({ counters: balanced, flows }),
-      traceClient(state, from),
-    );
+    traceService(state, serviceFrontends(state, 'web'), found({ counters: balanced, flows }), {
+      ...traceClient(state, from),
+      hostAddresses: [],
+      device: null,
+    });
   const vip = (from: string) => trace(from).paths.find(({ overlay }) => overlay === 'mynet')!;
 
   assert.deepEqual(trace('other.7.task7').clients, [mynetAddress(7)]);
@@ -286,4 +328,81 @@ test('a client’s flows, and why others of its calls do not come by here', () =
   assert.deepEqual(vip('web.3.task3').stops, []);
   assert.deepEqual(vip('192.0.2.1').stops, ['the client has no leg on mynet: its VIPs are unknown to it']);
   assert.throws(() => traceClient(state, 'nobody'), { kind: 'notFound' });
+});
+
+test('who waits at a VIP is told of for TCP alone: answers to datagrams are not seen there', () => {
+  const call = callOf({ destination: mynetAddress(2), destinationPort: 80, realServer: mynetAddress(4) });
+  const stopsOf = (protocol: 'tcp' | 'udp'): readonly string[] =>
+    traceService(
+      state,
+      serviceFrontends(state, 'web'),
+      found({ counters: balanced, waiting: new Map([[mynetVni, [{ ...call, protocol }]]]) }),
+    ).paths.find(({ overlay }) => overlay === 'mynet')!.hops[1]!.stops;
+  assert.deepEqual(stopsOf('tcp'), ['calls that wait there for an answer: 1']);
+  assert.deepEqual(stopsOf('udp'), []);
+});
+
+test.each<[string, number[], readonly TaskOf[]]>([
+  ['none has been made', [], []],
+  ['none serves', [0], [{ part: 3, node: 1, serving: false }]],
+])(
+  'a service without a task to take calls says so, whatever it is called by: %s',
+  (_what, weights, tasks) => {
+    const idle = stateOf(1, { ingress: true, ports: { 8080: 80 }, vips: { web: 2 }, tasks });
+    const mark = vipMark(idle.overlays[1]!.subnet, mynetAddress(2));
+    const counters = new Map([
+      [null, [virtualServer(publishedPortMark('tcp', 8080), 0n, [])]],
+      [mynetVni, [virtualServer(mark, 0n, [])]],
+    ]);
+    const { paths } = traceService(
+      idle,
+      serviceFrontends(idle, 'web'),
+      found(tasks.length > 0 ? { counters } : {}),
+    );
+    assert.deepEqual(
+      paths.map(({ frontend, stops: why, hops }) => [frontend, why, hops.map(({ weight }) => weight)]),
+      ['tcp/8080', mynetAddress(2)].map((frontend) => [
+        frontend,
+        ['no task takes new flows: callers are refused'],
+        weights,
+      ]),
+    );
+  },
+);
+
+const nowhere = 'on this node: the port listens nowhere here';
+test.each<[string, Partial<TraceCaller>, Pick<PublishedPort, 'interfaces' | 'cidrs'>, readonly string[]]>([
+  ['one of its devices', { device: 'eth0' }, { interfaces: ['eth0', 'eth7'] }, []],
+  [
+    'another device',
+    { device: 'eth0' },
+    { interfaces: ['lo'] },
+    ['the client’s calls come in by eth0, and the port listens on lo only'],
+  ],
+  ['nobody knows which device', { device: null }, { interfaces: ['lo'] }, []],
+  ['a device that is not there', {}, { interfaces: ['eth7'] }, [`there is no eth7 ${nowhere}`]],
+  ['an address of the node', {}, { cidrs: ['10.0.0.0/8', '192.168.50.0/24'] as Cidr[] }, []],
+  ['the loopback network', {}, { cidrs: ['127.0.0.9/32'] as Cidr[] }, []],
+  [
+    'no address of the node',
+    {},
+    { cidrs: ['10.0.0.0/8'] as Cidr[] },
+    [`no address in 10.0.0.0/8 ${nowhere}`],
+  ],
+  [
+    'a container on overlays alone',
+    { nodeId: nodeIdOf(1), hostAddresses: [] },
+    {},
+    ['the client is on overlays alone and reaches no address of this node'],
+  ],
+])('a port takes calls where it listens: %s', (_what, caller, limits, why) => {
+  const limited = stateOf(1, { ingress: true, ports: { 8080: 80 }, tasks: [{ part: 3, node: 1 }], limits });
+  const [path] = traceService(limited, serviceFrontends(limited, '8080'), found({ counters: balanced }), {
+    ...traceClient(limited, '192.0.2.7'),
+    hostAddresses: ['192.0.2.7' as Ip],
+    device: 'eth0',
+    ...caller,
+  }).paths;
+  assert.deepEqual(path!.stops, why);
+  assert.deepEqual(path!.limits, { interfaces: [], cidrs: [], ...limits });
 });

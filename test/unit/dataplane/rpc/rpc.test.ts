@@ -14,7 +14,7 @@ import { createDataplaneServer, listenOnSocket } from '../../../../src/dataplane
 import type { NodeNetworkState, OverlayService } from '../../../../src/dataplane/state.js';
 import { serviceKey } from '../../../../src/dataplane/state-change.js';
 import { OutsideError, SkepError } from '../../../../src/model/errors.js';
-import type { Ip, Mac } from '../../../../src/model/addresses.js';
+import type { Cidr, Ip, Mac } from '../../../../src/model/addresses.js';
 import type { NodeId, ServiceId, TaskId, Vni } from '../../../../src/model/ids.js';
 import { stateValueWithKeys } from '../state/state-value.js';
 
@@ -40,6 +40,7 @@ const traced: TraceReply = {
       vni: 4096 as Vni,
       scheduler: 'lc',
       affinityS: 60,
+      limits: { interfaces: ['eth0'], cidrs: ['10.0.0.0/8' as Cidr] },
       open: true,
       counters: counted(3, { fragment: 2 }),
       hops: [
@@ -53,6 +54,7 @@ const traced: TraceReply = {
           weight: 0,
           counters: counted(1, {}),
           stops: ['no container on this node has its address'],
+          isAnswered: true,
         },
       ],
       stops: ['host: - link sk-ingress'],
@@ -70,6 +72,7 @@ const traced: TraceReply = {
     },
   ],
   clients: ['192.0.2.7' as Ip],
+  foreignDrops: ['filter INPUT policy DROP: 3 packets'],
 };
 let tracedFrom: string | null | undefined;
 const bug = (err: unknown): never => assert.fail(String(err));
