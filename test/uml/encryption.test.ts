@@ -60,6 +60,16 @@ describe('an encrypted overlay', () => {
     expect(step('restart')['same']).toBe(true);
   });
 
+  test.each(['no policies', 'no states'])('a stranger’s flush shuts until it is repaired: %s', (name) => {
+    expect(step(name)).toMatchObject({ answered: 0, seen: { ...unseen, esp: 0 } });
+    if (name === 'no policies') expectWhole(step(`${name}, repaired`));
+  });
+
+  test('a stranger’s flush of rules leaves the policies, and all goes on', () => {
+    expectWhole(step('no rules'));
+    expectWhole(step('no rules, repaired'));
+  });
+
   test('states that were flushed are replaced by others, which peers know already', () => {
     expectWhole(step('flushed states'));
     expect(step('flushed states')).toMatchObject({ epochs: 1 });
@@ -69,6 +79,7 @@ describe('an encrypted overlay', () => {
 
   test('what was not encrypted is not let in', () => {
     expect(step('forged')['got']).toBe(0);
+    expect(step('forged, one lock open')['got']).toBe(0);
     expect(step('forged, unguarded')['got']).toBe(3);
     expect(step('forged, repaired')).toMatchObject({ got: 0 });
     expect(step('forged, repaired')['answered']).toBe(step('forged, repaired')['sent']);

@@ -111,9 +111,9 @@ export const checks = {
     mend: ['kernel', 'module xt_limit', 'module xt_nat'],
   },
   esp: {
-    title: 'ESP with AES-GCM (esp4)',
+    title: 'ESP with AES-GCM (esp4), and rules that ask for it (xt_policy)',
     why: 'encrypted networks need it',
-    mend: ['kernel', 'module esp4'],
+    mend: ['kernel', 'module esp4', 'module xt_policy'],
     optional: true,
   },
   engine: {

@@ -48,7 +48,8 @@ export async function probeHost(engine: string): Promise<Findings> {
     esp: () =>
       needing(
         'ip',
-        `ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 256 mode transport aead 'rfc4106(gcm(aes))' 0x${'0'.repeat(40)} 128`,
+        `ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 256 mode transport aead 'rfc4106(gcm(aes))' 0x${'0'.repeat(40)} 128 && ` +
+          `printf '*mangle\\n-A OUTPUT -m policy --dir out --pol none -j DROP\\nCOMMIT\\n' | iptables-restore --noflush`,
       ),
     iptablesRestore: () => command('iptables-restore'),
     xtSet: async () => {

@@ -1,29 +1,85 @@
 /**
- * IPsec states and policies of ours in one namespace, as plan objects. Known by their reqid or priority: strangers' are
- * neither shown nor replaced.
+ * IPsec states and policies of ours in one namespace, and the rules that guard beside them, as plan objects. States and policies
+ * are known by their reqid or priority, rules by their chains: strangers' are neither shown nor replaced.
  */
+import { Netfilter } from '../netlink/netfilter.js';
 import { isErrno } from '../netlink/netlink-error.js';
 import { Xfrm } from '../netlink/xfrm.js';
 import type { Op } from '../plan/diff.js';
-import { opLine } from '../plan/diff.js';
-import { espPolicyPriority, isOurReqid } from '../plan/names.js';
-import type { EspPolicy, EspState, KernelObject } from '../plan/objects.js';
-import { identity } from '../plan/objects.js';
+import { applyToImage, opLine } from '../plan/diff.js';
+import { espPolicyPriority, isEspGuard, isOurReqid } from '../plan/names.js';
+import type { Chain, EspPolicy, EspState, Jump, KernelObject } from '../plan/objects.js';
+import { identity, line } from '../plan/objects.js';
+import { Iptables } from './iptables.js';
 import { KernelError, toKernelError } from './kernel-error.js';
+
+type Guard = Chain | Jump;
 
 export class EspObjects implements Disposable {
   #xfrm: Xfrm | null = null;
+  #netfilter: Netfilter | null = null;
+  readonly #iptables: Iptables;
+  /** As last read and since written; null: they must be read. */
+  #guard: readonly Guard[] | null = null;
 
   /** @param netns path of the namespace, null for this process's own */
-  constructor(private readonly netns: string | null) {}
+  constructor(private readonly netns: string | null) {
+    this.#iptables = new Iptables(netns, () => (this.#netfilter ??= new Netfilter(netns)));
+  }
 
   [Symbol.dispose](): void {
     this.#xfrm?.[Symbol.dispose]();
     this.#xfrm = null;
+    this.#netfilter?.[Symbol.dispose]();
+    this.#netfilter = null;
+    this.#guard = null;
   }
 
-  /** Nothing where the kernel has no XFRM at all. Rejects with KernelError. */
-  async observe(): Promise<KernelObject[]> {
+  /**
+   * No states and policies where the kernel has no XFRM at all. Rejects with KernelError.
+   * @param fresh true: rules are read, which takes a process, rather than taken to be as last read and written
+   */
+  async observe(fresh: boolean): Promise<KernelObject[]> {
+    try {
+      if (fresh) this.#guard = null;
+      return [...(await this.#observeXfrm()), ...(this.#guard ??= await this.#readGuard())];
+    } catch (err) {
+      throw toKernelError('observe ESP', err);
+    }
+  }
+
+  /** See Kernel.refresh: states and policies notify, rules do not. Where there are none of ours, nothing is read. */
+  async refresh(): Promise<boolean> {
+    const held = this.#guard;
+    if (held === null || held.length === 0) return false;
+    try {
+      if (!(await this.#iptables.mayHaveChanged())) return false;
+      this.#guard = await this.#readGuard();
+      const text = (guard: readonly Guard[]): string => guard.map(line).sort().join('\n');
+      return text(held) !== text(this.#guard);
+    } catch (err) {
+      throw toKernelError('look for silent changes of ESP', err);
+    }
+  }
+
+  /** Rejects with KernelError at the first op that fails. */
+  async apply(ops: readonly Op[]): Promise<void> {
+    const ofGuard = ops.filter(({ object }) => isGuard(object));
+    const others = ops.filter(({ object }) => !isGuard(object));
+    // First what shuts, and last what no longer need be shut (see plan/diff.ts).
+    const isRemoval = ofGuard.some(({ op }) => op === 'delete');
+    if (!isRemoval) await this.#applyGuard(ofGuard);
+    for (const op of others) {
+      try {
+        await this.#applyOne(op);
+      } catch (err) {
+        throw toKernelError(opLine(op), err);
+      }
+    }
+    if (isRemoval) await this.#applyGuard(ofGuard);
+  }
+
+  async #observeXfrm(): Promise<KernelObject[]> {
     try {
       const xfrm = this.#open();
       const [states, policies] = [await xfrm.states(), await xfrm.policies()];
@@ -35,19 +91,25 @@ export class EspObjects implements Disposable {
       ];
     } catch (err) {
       if (isErrno(err, 'EPROTONOSUPPORT', 'EOPNOTSUPP')) return [];
-      throw toKernelError('observe ESP', err);
+      throw err;
     }
   }
 
-  /** Rejects with KernelError at the first op that fails. */
-  async apply(ops: readonly Op[]): Promise<void> {
-    for (const op of ops) {
-      try {
-        await this.#applyOne(op);
-      } catch (err) {
-        throw toKernelError(opLine(op), err);
-      }
+  async #readGuard(): Promise<Guard[]> {
+    return (await this.#iptables.observe()).filter(isGuard);
+  }
+
+  async #applyGuard(ops: readonly Op[]): Promise<void> {
+    const [first] = ops;
+    if (first === undefined) return;
+    const held = this.#guard;
+    this.#guard = null;
+    try {
+      await this.#iptables.apply(ops);
+    } catch (err) {
+      throw toKernelError(opLine(first), err);
     }
+    if (held) this.#guard = applyToImage(held, ops).filter(isGuard);
   }
 
   async #applyOne({ op, object, ...rest }: Op): Promise<void> {
@@ -68,6 +130,10 @@ export class EspObjects implements Disposable {
     return (this.#xfrm ??= new Xfrm(this.netns));
   }
 }
+
+const isGuard = (object: KernelObject): object is Guard =>
+  (object.kind === 'chain' && isEspGuard(object.name)) ||
+  (object.kind === 'jump' && isEspGuard(object.target));
 
 const isOurs = ({ priority, action }: Omit<EspPolicy, 'kind'>): boolean =>
   action.kind === 'block' ? priority === espPolicyPriority : isOurReqid(action.reqid);

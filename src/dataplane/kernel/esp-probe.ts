@@ -1,5 +1,5 @@
 /**
- * Whether this kernel has what encrypted overlays need: a state and a policy like ours are made in a namespace that goes
+ * Whether this kernel has what encrypted overlays need: a state, a policy and rules like ours are made in a namespace that goes
  * with the probe. The kernel loads what modules it has for that, as it would for a real one.
  */
 import { mkdir } from 'node:fs/promises';
@@ -10,7 +10,9 @@ import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { native } from '../native.js';
 import { Xfrm } from '../netlink/xfrm.js';
+import { planGuard } from '../plan/esp.js';
 import { espReceiveReqid } from '../plan/names.js';
+import { EspObjects } from './esp-objects.js';
 
 /** Of documentation (RFC 5737): nobody has them. */
 const source = '192.0.2.1' as Ip;
@@ -59,6 +61,8 @@ export async function tryEsp(directory = '/run/netns'): Promise<void> {
     await xfrm.addState({ ...state, keyAndSalt: new SecretBytes(new Uint8Array(20)) });
     const action = { kind: 'protect', reqid: espReceiveReqid } as const;
     await xfrm.addPolicy({ direction: 'in', source: null, destination, port: 4790, priority: 1, action });
+    using objects = new EspObjects(path);
+    await objects.apply(planGuard(4790).map((object) => ({ op: 'add', object })));
   } finally {
     native().deleteNetns(path);
   }

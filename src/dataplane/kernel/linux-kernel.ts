@@ -90,13 +90,14 @@ export class LinuxKernel implements Kernel, Disposable {
     chains = scope.kind !== 'sandbox',
   ): Promise<Observation> {
     if (scope.kind === 'esp')
-      return { exists: true, objects: await this.#esp.observe(), balancingUnavailable: null };
+      return { exists: true, objects: await this.#esp.observe(fresh), balancingUnavailable: null };
     const found = await this.#namespace(scope).observe(sysctls, fresh, chains);
     if (scope.kind !== 'sandbox' || !found.exists || this.#names === null) return found;
     return { ...found, namesAnswered: await this.#names.openSandbox(scope.path) };
   }
 
   async refresh(scope: Scope, quiet: Quiet): Promise<boolean> {
+    if (scope.kind === 'esp') return this.#esp.refresh();
     const namespace = this.#namespaces.get(scopeName(scope));
     if (!namespace) return false;
     if (namespace.isStillThere()) return namespace.refresh(quiet);

@@ -5,6 +5,7 @@
  * removals: a service whose only task is replaced keeps a backend throughout.
  */
 import type { KernelObject, ObjectKind } from './objects.js';
+import { isEspGuard } from './names.js';
 import { identity, isBalancerSysctl, line, mustBeRemade, satisfies } from './objects.js';
 
 export type Op =
@@ -73,6 +74,9 @@ function rankOf(object: KernelObject): number {
   if (object.kind === 'address' && object.device === 'lo') return rank.route + 0.5;
   // What takes new flows is put before what stops taking them, so that a service whose only task is replaced always has somebody.
   if (object.kind === 'realServer' && object.weight === 0) return rank.realServer + 0.5;
+  // The second lock of encrypted overlays is there before anything of them, and as long.
+  if (object.kind === 'chain' && isEspGuard(object.name)) return rank.namespace - 1;
+  if (object.kind === 'jump' && isEspGuard(object.target)) return rank.namespace - 0.5;
   // What shuts comes before the keys, what sends with one after it: a rotation finds all its states made.
   if (object.kind === 'espPolicy' && object.direction === 'out' && object.action.kind === 'protect')
     return rank.espState + 0.25;

@@ -8,13 +8,17 @@
  * lost one (`ip xfrm state flush`, a boot) counts itself an epoch further and makes all of them with other keys. Its
  * peers know the epoch that it last told the managers of, and hear the next one as well.
  *
- * Cost: six receiving and two sending states a peer, two policies.
+ * The policies are one lock, which whoever empties the kernel's policies takes away with his own; two rules are another: what
+ * goes to that port or comes in for it without ESP is dropped, whoever made it so. As long as one lock is there it is shut.
+ *
+ * Cost: six receiving and two sending states a peer, two policies, two rules.
  */
 import type { Ip } from '../../model/addresses.js';
 import type { NodeNetworkState } from '../state.js';
 import { espKeys, fingerprint } from './esp-keys.js';
-import { encryptedPort, espPolicyPriority, espReceiveReqid, espSendReqid } from './names.js';
-import type { EspPolicy, EspState, KernelObject } from './objects.js';
+import { jump } from './firewall.js';
+import { encryptedPort, espGuard, espPolicyPriority, espReceiveReqid, espSendReqid } from './names.js';
+import type { Chain, EspPolicy, EspState, Jump, KernelObject } from './objects.js';
 import { identity } from './objects.js';
 
 /** What this node has sent with. On disk before any of it is in the kernel. */
@@ -71,14 +75,15 @@ export function planEsp(
     action,
   });
   const blocked = send({ kind: 'block' });
+  const guard = planGuard(common.port);
   const keys = state.encryptionKeys;
   if (keys === null) {
     const standing = observed.find((object) => identity(object) === identity(blocked));
     const states = observed.filter(({ kind }) => kind === 'espState');
-    return { objects: [receive, standing ?? blocked, ...states], sender };
+    return { objects: [...guard, receive, standing ?? blocked, ...states], sender };
   }
 
-  const objects: KernelObject[] = [receive];
+  const objects: KernelObject[] = [...guard, receive];
   for (const { key } of keys)
     for (const [vtep, epoch] of peers)
       for (const heard of epoch === 0 ? [] : [epoch, epoch + 1])
@@ -119,6 +124,21 @@ export function planEsp(
   const action = { kind: 'protect', reqid: espSendReqid(sends.sequence, next.epoch) } as const;
   return { objects: [...objects, ...statesOf(next.made, next.epoch), send(action)], sender: next };
 }
+
+/**
+ * In `mangle`, where strangers who accept packets seldom do so: an accept ahead of these would pass them by. Its INPUT sees what
+ * came as ESP as the packet that was in it, and knows how it came.
+ */
+export const planGuard = (port: number): (Chain | Jump)[] =>
+  (['out', 'in'] as const).flatMap((direction) => [
+    {
+      kind: 'chain',
+      table: 'mangle',
+      name: espGuard[direction],
+      rules: [`-p udp -m udp --dport ${port} -m policy --dir ${direction} --pol none -j DROP`],
+    },
+    jump('mangle', direction === 'out' ? 'OUTPUT' : 'INPUT', espGuard[direction]),
+  ]);
 
 /**
  * What an overlay carries in one packet when it is encrypted, as the kernel reckons it (xfrm_state_mtu): ESP adds its header 8,

@@ -7,7 +7,7 @@ import type { Cidr } from '../../model/addresses.js';
 import type { NodeNetworkState } from '../state.js';
 import { aliasAddress } from '../state.js';
 import type { BalancerPlan } from './balancing.js';
-import { adminChain, hostLinkName, isOurChain, isOurMark, isOurSet } from './names.js';
+import { adminChain, hostLinkName, isEspGuard, isOurChain, isOurMark, isOurSet } from './names.js';
 import type { KernelObject } from './objects.js';
 import { mainTable, routeProtocol } from './objects.js';
 import { routerSysctls } from './overlay.js';
@@ -70,9 +70,13 @@ export function ownsInHost(object: KernelObject): boolean {
       return isOurSet(object.set);
     case 'chain':
       // The administrator's rules outlive us; an empty chain of that name is removed (its rules are then []).
-      return isOurChain(object.name) && (object.name !== adminChain || object.rules?.length === 0);
+      return (
+        isOurChain(object.name) &&
+        !isEspGuard(object.name) &&
+        (object.name !== adminChain || object.rules?.length === 0)
+      );
     case 'jump':
-      return isOurChain(object.target);
+      return isOurChain(object.target) && !isEspGuard(object.target);
     case 'virtualServer':
     case 'realServer':
       return isOurMark(object.mark);

@@ -55,6 +55,9 @@ export const espReceiveReqid = (markPrefix | 0x800000) >>> 0;
 /** Of the states that send with one key in one epoch of this node. */
 export const espSendReqid = (sequence: number, epoch: number): number =>
   (markPrefix | ((sequence & 0x7ff) << 12) | (epoch & 0xfff)) >>> 0;
+/** The second lock of encrypted overlays, beside the policies: chains of the scope `esp`, which the host's scope leaves alone. */
+export const espGuard = { out: 'SKEP-ESP-OUT', in: 'SKEP-ESP-IN' } as const;
+export const isEspGuard = (chain: string): boolean => chain === espGuard.out || chain === espGuard.in;
 export const isOurReqid = (reqid: number): boolean => isOurMark(reqid);
 
 /** Tables in a container: the way to a VIP past `lo`, and the way back of the mesh. */

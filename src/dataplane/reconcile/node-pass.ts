@@ -119,7 +119,7 @@ export class NodePass {
       scope,
       () => (this.#lastEspInputs === espInputs(state) ? 'none' : 'look'),
       async () => {
-        const observation = await this.kernel.observe(scope, [], false);
+        const observation = await this.kernel.observe(scope, [], this.#isFresh(scope));
         const { sender, retrying } = this.espLook;
         const plan = planEsp(state, sender, observation.objects, retrying);
         // What is planned otherwise because states were lost is repaired drift, and no new plan.

@@ -32,7 +32,7 @@ const run = promisify(execFile);
 /** What a kernel loads by itself where its modules are in their place. */
 const modules = [
   ...['esp4', 'xfrm_user', 'gcm', 'ghash-generic', 'ctr', 'seqiv', 'aes_generic'],
-  ...['drbg', 'hmac', 'sha256_generic', 'sha512_generic'],
+  ...['drbg', 'hmac', 'sha256_generic', 'sha512_generic', 'xt_policy'],
 ];
 const directory = process.env['SKEP_MODULES'] ?? '/tmp/modules';
 /** Rotations under load, and datagrams between two of them. */
@@ -174,7 +174,7 @@ async function main(): Promise<void> {
     await cluster.program((node) => state(node, over));
   };
   const espLines = async (node: number): Promise<string[]> =>
-    (await cluster.kernel(node).observe({ kind: 'esp' }, [], false)).objects.map(line);
+    (await cluster.kernel(node).observe({ kind: 'esp' }, [], false)).objects.map(line).sort();
   /** What peers are told of a node's epoch; the managers do that. */
   const learnEpochs = async (): Promise<void> => {
     for (const node of [1, 2]) epochs[node] = cluster.reconciler(node).espEpoch;
@@ -221,7 +221,20 @@ async function main(): Promise<void> {
   report('restart', { ...restart, same: (await espLines(1)).join() === held.join() });
 
   await program(keys);
+  /** What leaves between a stranger's deed and the repair, and then. */
+  const opened = async (what: string, command: string): Promise<void> => {
+    await cluster.run('node1', ...command.split(' '));
+    report(what, await captured(cluster, () => traffic.during(idle)));
+    await cluster.reconciler(1).repair();
+    report(`${what}, repaired`, await captured(cluster, () => traffic.during(idle)));
+  };
+  await opened('no policies', 'ip xfrm policy flush');
+  await opened('no rules', 'iptables -t mangle -F');
+  // His own went with ours.
+  await cluster.run('node1', 'ip', ...policy.split(' '));
+
   await cluster.run('node1', 'ip', 'xfrm', 'state', 'flush');
+  report('no states', await captured(cluster, () => traffic.during(idle)));
   const drift = (await cluster.verify()).length;
   const repaired = await captured(cluster, async () => {
     await cluster.pass(1);
@@ -244,10 +257,12 @@ async function main(): Promise<void> {
     return received.length - had;
   };
   report('forged', { got: await forge() });
-  // The same packets do arrive where nobody requires ESP: it is the policy that drops them.
+  // The same packets do arrive where nobody requires ESP: it is the policy that drops them, and the rule.
   await cluster.run('node1', 'ip', 'xfrm', 'policy', 'deleteall', 'dir', 'in');
+  report('forged, one lock open', { got: await forge() });
+  await cluster.run('node1', 'iptables', '-t', 'mangle', '-F');
   report('forged, unguarded', { got: await forge() });
-  await cluster.pass(1);
+  await cluster.reconciler(1).repair();
   report('forged, repaired', { got: await forge(), ...(await traffic.during(idle)) });
 
   await program({ keys: [] });

@@ -7,6 +7,7 @@ import { applyToImage, opLine } from '../../../../src/dataplane/plan/diff.js';
 import type { EspSender } from '../../../../src/dataplane/plan/esp.js';
 import { espInputs, espMtuBytes, planEsp, sentMax } from '../../../../src/dataplane/plan/esp.js';
 import { espKeys } from '../../../../src/dataplane/plan/esp-keys.js';
+import { ownsInHost } from '../../../../src/dataplane/plan/ingress.js';
 import { espScopePlan, planOps } from '../../../../src/dataplane/plan/node.js';
 import type { EspPolicy, EspState, KernelObject } from '../../../../src/dataplane/plan/objects.js';
 import type { ClusterOf } from './network-state.js';
@@ -71,6 +72,14 @@ const both = (epochs: Record<number, number>, over: Partial<ClusterOf> = {}): Cl
   ...over,
 });
 
+/** The rules beside the policies, made before them. */
+const guard = [
+  '+ chain mangle SKEP-ESP-OUT [-p udp -m udp --dport 4790 -m policy --dir out --pol none -j DROP]',
+  '+ chain mangle SKEP-ESP-IN [-p udp -m udp --dport 4790 -m policy --dir in --pol none -j DROP]',
+  '+ jump mangle OUTPUT SKEP-ESP-OUT first',
+  '+ jump mangle INPUT SKEP-ESP-IN first',
+];
+
 describe('planEsp', () => {
   test('plans nothing where nothing is encrypted, and takes all away again', () => {
     const node = new Node(1);
@@ -82,7 +91,9 @@ describe('planEsp', () => {
   });
 
   test('what shuts is made before any key, and what sends after it', () => {
-    const lines = new Node(1).pass(both({ 2: 9 })).map(opLine);
+    const all = new Node(1).pass(both({ 2: 9 })).map(opLine);
+    expect(all.slice(0, guard.length)).toEqual(guard);
+    const lines = all.slice(guard.length);
     expect(lines[0]).toBe(
       '+ esp-policy in from any to 192.168.50.1 udp 4790 protect reqid 0x5e800000 priority 94',
     );
@@ -110,6 +121,21 @@ describe('planEsp', () => {
     const node = new Node(1);
     node.pass(both({ 2: 0 }));
     expect(node.states.map(({ source }) => source)).toEqual([vtepOf(1), vtepOf(1)]);
+  });
+
+  test('what one lock has lost is put back without touching the other, and the rules go last', () => {
+    const node = new Node(1);
+    node.pass(both({ 2: 9 }));
+    const isRule = ({ kind }: KernelObject): boolean => kind === 'chain' || kind === 'jump';
+    const whole = node.image;
+    node.image = whole.filter((object) => !isRule(object));
+    expect(node.pass(both({ 2: 9 })).map(opLine)).toEqual(guard);
+    node.image = whole.filter(({ kind }) => kind !== 'espPolicy');
+    expect(node.pass(both({ 2: 9 })).map(({ object }) => object.kind)).toEqual(['espPolicy', 'espPolicy']);
+    const removed = node.pass({}).map(({ object }) => isRule(object));
+    expect(removed.indexOf(true)).toBe(removed.length - guard.length);
+    // The host's scope has none of them: it would take them for its own leftovers.
+    expect(whole.filter(isRule).some(ownsInHost)).toBe(false);
   });
 
   test('converges in one pass, whatever came before', () => {
@@ -214,6 +240,7 @@ describe('planEsp', () => {
     expect(node.sending(2)).not.toBeNull();
     const booted = new Node(1);
     expect(booted.passWithoutKeys(both({ 2: 9 })).map(opLine)).toEqual([
+      ...guard,
       '+ esp-policy in from any to 192.168.50.1 udp 4790 protect reqid 0x5e800000 priority 94',
       '+ esp-policy out from 192.168.50.1 to any udp 4790 block priority 94',
     ]);

@@ -416,6 +416,7 @@ describe('reconciler', () => {
     expect(await readAfter(5_000)).toEqual([]);
     expect(await readAfter(5_000)).toEqual(['host']);
     expect((await readAfter(60_000)).filter((name) => !name.startsWith('sandbox'))).toEqual([
+      'esp',
       'host',
       'overlay 4096',
       'overlay 4097',
