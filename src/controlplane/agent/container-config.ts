@@ -146,7 +146,8 @@ const dnsServers = (legs: readonly Leg[], spec: ContainerSpec): string[] => [
   ...(spec.dnsConfig?.nameservers ?? []),
 ];
 
-const toConnection = (leg: Leg): Connection => ({
+/** How the engine is asked to connect the task's container there. */
+export const toConnection = (leg: Leg): Connection => ({
   network: leg.overlay.name,
   endpoint: endpointSettings(leg),
 });
