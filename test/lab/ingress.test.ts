@@ -4,6 +4,7 @@
  * it is the conformance list's.
  */
 import { beforeAll, expect, test } from 'vitest';
+import type { TraceReply } from '../../src/dataplane/rpc/client.js';
 import { clientAddress } from '../../src/lab/layout.js';
 import { initSwarm } from '../../src/lab/swarm.js';
 import { observeTasks } from '../../src/lab/tasks.js';
@@ -32,6 +33,9 @@ async function call(host: string, port: number, from = 'client'): Promise<string
 }
 const refused = 'exit 7';
 const answersTo = (client: string): RegExp => new RegExp(`^[0-9a-f]{12} ${client.replaceAll('.', '\\.')} `);
+
+const trace = async (node: string, ...words: string[]): Promise<TraceReply> =>
+  JSON.parse(await cluster.run(node, ['skep', 'trace', '--json', ...words])) as TraceReply;
 
 const portsOf = async (service: string): Promise<string> =>
   docker(`service ls --filter name=${service} --format {{.Ports}}`);
@@ -139,6 +143,12 @@ test('labels limit where ports listen, without a task being replaced', async () 
     expect(await outside()).toMatch(answersTo(clientAddress));
     expect(await inside()).toBe(refused);
   });
+  const stops = async (from: string): Promise<readonly string[]> =>
+    (await trace('node2', '8020', '--from', from)).paths.flatMap((path) => path.stops);
+  expect(await stops(clientAddress)).toEqual([]);
+  expect(await stops('127.0.0.1')).toEqual([
+    'the client’s calls come in by lo, and the port listens on eth0 only',
+  ]);
   for (const node of nodes) expect(await cluster.run(node, ['skep', 'verify'])).not.toBe('');
   await becomes('--label-rm skep.publish.interfaces', async () => {
     expect(await outside()).toMatch(answersTo(clientAddress));
@@ -149,4 +159,79 @@ test('labels limit where ports listen, without a task being replaced', async () 
     'docker service update --detach --label-add skep.publish.cidrs=everywhere web'.split(' '),
     'invalid label skep.publish.cidrs="everywhere": must be 1 to 64 networks or addresses with commas between',
   );
+});
+
+/** Takes no signal, and says five lines in five seconds to one caller after the other. */
+const stubborn = `trap "" TERM
+while :; do
+  nc -l -p 80 -e sh -c 'printf "HTTP/1.0 200 OK\\r\\n\\r\\n"; for i in 1 2 3 4 5; do echo $i; sleep 1; done'
+done`;
+/** What there is of ours in a host that takes part in no network: nothing. */
+const ours = `ip netns | grep skep; ip -o link | grep sk-; ip route show table all proto 94; ip rule | grep -w 'proto 94'
+iptables-save | grep SKEP; tc filter show dev eth0 ingress; tc filter show dev lo egress; true`;
+
+/** The CLI asks back. */
+const removeIngress = (name: string): Promise<string> =>
+  cluster.run(manager, ['sh', '-c', `echo y | docker network rm ${name}`], deadlineMs);
+
+async function expectMesh(): Promise<void> {
+  await create('--detach --name web --replicas 2 -p 8080:80');
+  const wanted = [...nodes.map((node) => ['client', addressOf(node)]), ['node2', '127.0.0.1']] as const;
+  for (const [from = '', host = ''] of wanted)
+    await eventually(
+      `${host}:8080 from ${from}`,
+      deadlineMs,
+      () => call(host, 8080, from),
+      (page) => expect(page).toMatch(/^[0-9a-f]{12} /),
+    );
+  for (const node of nodes) await cluster.run(node, ['skep', 'verify']);
+}
+
+test('the mesh’s network is replaced and put back: the last call is served, and nothing of the old one stays', async () => {
+  await docker('service rm web');
+  await cluster.run(manager, [
+    ...'docker service create --detach --no-resolve-image --name last --stop-grace-period 8s -p 8070:80'.split(
+      ' ',
+    ),
+    ...['busybox', 'sh', '-c', stubborn],
+  ]);
+  await eventually(
+    'the last task runs',
+    deadlineMs,
+    () => observeTasks(cluster.lab, manager, 'last'),
+    (tasks) => expect(tasks).toHaveLength(1),
+  );
+  const lastCall = cluster.lab.client(['curl', '-sS', '-m', '20', `http://${addressOf('node2')}:8070/`]);
+  await eventually(
+    'the last call is under way',
+    deadlineMs,
+    () => trace('node2', '8070'),
+    ({ paths }) => expect(paths[0]?.counters.activeFlows).toBe(1),
+  );
+  await expectRefused(['sh', '-c', 'echo y | docker network rm ingress'], 'depends on it');
+  await docker('service rm last');
+  await removeIngress('ingress');
+  expect((await lastCall).stdout).toBe('1\n2\n3\n4\n5\n');
+
+  for (const node of nodes)
+    await eventually(
+      `nothing of ours on ${node}`,
+      5_000,
+      () => cluster.run(node, ['sh', '-c', ours]),
+      (found) => expect(found).toBe(''),
+    );
+  await expectRefused(
+    image('--name web -p 8080:80'),
+    'service needs ingress network, but no ingress network is present',
+  );
+  await docker(
+    'network create --driver overlay --ingress --subnet 10.77.0.0/20 --gateway 10.77.0.9 my-ingress',
+  );
+  await expectMesh();
+  for (const node of nodes)
+    expect(await cluster.run(node, 'ip -o -4 addr show sk-ingress'.split(' '))).toContain(' 10.77.');
+  await docker('service rm web');
+  await removeIngress('my-ingress');
+  await docker('network create --driver overlay --ingress ingress');
+  await expectMesh();
 });
