@@ -1,0 +1,54 @@
+/** The units of a real host: the dataplane goes before the engine, the control plane after both, and systemd takes them. */
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+
+const checkout = resolve(import.meta.dirname, '../../..');
+const installed = '/opt/skep';
+const names = ['skep-dataplane.service', 'skepd.service'] as const;
+const textOf = (name: string): Promise<string> => readFile(join(checkout, 'systemd', name), 'utf8');
+/** Words of all settings of a name. */
+const settings = (text: string, name: string): string[] =>
+  text
+    .split('\n')
+    .flatMap((row) => (row.startsWith(`${name}=`) ? row.slice(name.length + 1).split(' ') : []));
+
+test('skep-dataplane starts before the engine, and whoever starts the engine starts it', async () => {
+  const text = await textOf('skep-dataplane.service');
+  expect(settings(text, 'Before')).toContain('docker.service');
+  expect(settings(text, 'WantedBy')).toContain('docker.service');
+  expect(settings(text, 'After')).not.toContain('docker.service');
+  // An engine that is started again must not take it along.
+  for (const bond of ['Requires', 'BindsTo', 'PartOf']) expect(settings(text, bond)).toEqual([]);
+});
+
+test('skepd starts after both, and leaves etcd when it is stopped', async () => {
+  const text = await textOf('skepd.service');
+  expect(settings(text, 'After')).toEqual(
+    expect.arrayContaining(['skep-dataplane.service', 'docker.service']),
+  );
+  expect(settings(text, 'KillMode')).toEqual(['process']);
+  for (const bond of ['Requires', 'BindsTo', 'PartOf']) expect(settings(text, bond)).toEqual([]);
+});
+
+test('what they start is there, and systemd finds no fault', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'skep-units-'));
+  try {
+    const paths: string[] = [];
+    for (const name of names) {
+      const text = (await textOf(name)).replaceAll(installed, checkout);
+      for (const path of settings(text, 'ExecStart')) expect(existsSync(path), path).toBe(true);
+      paths.push(join(directory, name));
+      await writeFile(join(directory, name), text);
+    }
+    if (!existsSync('/usr/bin/systemd-analyze')) return;
+    const { stderr } = await promisify(execFile)('systemd-analyze', ['verify', '--man=no', ...paths]);
+    expect(stderr.split('\n').filter((row) => row.includes(directory))).toEqual([]);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
