@@ -56,6 +56,15 @@ export function openPacketSender(netnsPath: string | null, device: string): numb
  */
 export function firewallDigest(netnsPath: string | null): bigint;
 
+/**
+ * IPVS's virtual servers of a namespace that are found by mark and of IPv4, with their real servers: for each its mark, flags
+ * (IP_VS_SVC_F_), timeout of persistence in seconds and number of real servers, 32 bits each in the host's order, and the
+ * scheduler's name in 16 octets; then for each real server its address as four octets, and port, flags (IP_VS_CONN_F_) and
+ * weight in 32 bits.
+ * @throws Error with `code`: ENOENT, EINVAL no such namespace; ENOPROTOOPT no IPVS
+ */
+export function ipvsTable(netnsPath: string | null): Buffer;
+
 /** A descriptor of the namespace at `path`, for RTM_NEWLINK with IFLA_NET_NS_FD; close it with fs.closeSync. */
 export function openNetns(path: string): number;
 

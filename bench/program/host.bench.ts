@@ -3,31 +3,20 @@ import { rmSync } from 'node:fs';
 import { release } from 'node:os';
 import { expect, test } from 'vitest';
 import { openEngineOf } from '../../test/conformance/engines.js';
-import { fromNothing, oneChange } from './program.js';
+import { measure, sizesOf } from './program.js';
 
 const name = `p${process.pid % 1000}`;
 const pins = `/sys/fs/bpf/${name}`;
-const number = (variable: string, otherwise: number): number => Number(process.env[variable] ?? otherwise);
+const sizes = sizesOf({ services: 1_000, among: 5_000, rounds: 60, share: 1 }, process.env);
 
 test('what programming costs', { timeout: 900_000 }, async () => {
-  const options = { name, openEngine: (node: string) => openEngineOf('ebpf', `${pins}/${node}`) };
-  const endpoints = 10;
   try {
-    const nothing = await fromNothing(
-      options,
-      { services: number('SKEP_BENCH_SERVICES', 1_000), endpoints },
-      number('SKEP_BENCH_SHARE', 1),
-    );
-    const change = await oneChange(
-      options,
-      [
-        { services: 10, endpoints },
-        { services: number('SKEP_BENCH_AMONG', 5_000), endpoints },
-      ],
-      number('SKEP_BENCH_ROUNDS', 60),
-    );
-    console.log(JSON.stringify({ kernel: release(), engine: 'ebpf', nothing, change }, null, 2));
-    expect(nothing.timesFaster).toBeGreaterThan(1);
+    const options = { name, openEngine: (node: string) => openEngineOf('ebpf', `${pins}/${node}`) };
+    const found = await measure(options, sizes);
+    console.log(JSON.stringify({ kernel: release(), engine: 'ebpf', ...found }, null, 2));
+    expect(found.nothing.timesFaster).toBeGreaterThan(20);
+    expect(found.nothing.verifyMs).toBeLessThan(2_000);
+    expect(found.change.processorRatio).toBeLessThan(1.5);
   } finally {
     rmSync(pins, { recursive: true, force: true });
   }

@@ -26,6 +26,45 @@ export interface FromNothing extends NetworkSize, Cost {
   /** By the clock, and in processor time. */
   readonly timesFaster: number;
   readonly timesCheaper: number;
+  /** What it takes then to see that nothing differs (`skep verify`). */
+  readonly verifyMs: number;
+}
+
+export interface BenchSizes {
+  /** Programmed from nothing, and looked at. */
+  readonly services: number;
+  /** Among which one endpoint changes; beside ten. */
+  readonly among: number;
+  readonly rounds: number;
+  /** Of the tools' work that is run. */
+  readonly share: number;
+}
+
+/** The sizes asked for by the environment, SKEP_BENCH_SERVICES and so on; in a guest, too. */
+export function sizesOf(otherwise: BenchSizes, environment: NodeJS.ProcessEnv): BenchSizes {
+  const number = (name: keyof BenchSizes): number =>
+    Number(environment[`SKEP_BENCH_${name.toUpperCase()}`] ?? otherwise[name]);
+  return {
+    services: number('services'),
+    among: number('among'),
+    rounds: number('rounds'),
+    share: number('share'),
+  };
+}
+
+/** All that this bench measures. */
+export async function measure(
+  options: ProgramOptions,
+  { services, among, rounds, share }: BenchSizes,
+): Promise<{ readonly nothing: FromNothing; readonly change: OneChange }> {
+  const endpoints = 10;
+  const nothing = await fromNothing(options, { services, endpoints }, share);
+  const change = await oneChange(
+    options,
+    [10, among].map((count) => ({ services: count, endpoints })),
+    rounds,
+  );
+  return { nothing, change };
 }
 
 /** Programs a network on a node that has none, and has tools do it. @param share of the tools' work that is run */
@@ -42,8 +81,7 @@ export async function fromNothing(
   const cost = await node.program(state);
   const tools = undo.use(await ToolsNode.create(`${name}t`, [...ops.keys()]));
   const done = await tools.apply(ops, share);
-  const differences = await node.reconciler.verify();
-  if (differences.length > 0) throw new Error(`not programmed: ${JSON.stringify(differences.slice(0, 5))}`);
+  const verifyMs = await verify(node);
   const all = tools.count(ops);
   const part = done.processes / all;
   return {
@@ -54,7 +92,16 @@ export async function fromNothing(
     processesMs: done.ms / part,
     timesFaster: done.ms / part / cost.ms,
     timesCheaper: done.processorMs / part / cost.processorMs,
+    verifyMs,
   };
+}
+
+/** How long it takes; throws when anything differs. */
+async function verify(node: BenchNode): Promise<number> {
+  const begin = performance.now();
+  const differences = await node.reconciler.verify();
+  if (differences.length > 0) throw new Error(`not programmed: ${JSON.stringify(differences.slice(0, 5))}`);
+  return performance.now() - begin;
 }
 
 export interface OneChange {
@@ -89,10 +136,7 @@ export async function oneChange(
       run.state = withOneChange(run.state, run.size);
       run.costs.push(await run.node.program(run.state));
     }
-  for (const { node } of runs) {
-    const differences = await node.reconciler.verify();
-    if (differences.length > 0) throw new Error(`not programmed: ${JSON.stringify(differences.slice(0, 5))}`);
-  }
+  for (const { node } of runs) await verify(node);
   const among = runs.map(({ size, costs }) => ({
     services: size.services,
     ms: median(costs.map(({ ms }) => ms)),

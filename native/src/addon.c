@@ -14,6 +14,7 @@ static napi_value initialise(napi_env env, napi_value exports) {
       {"openPacketSender", NULL, open_packet_sender, NULL, NULL, NULL, napi_enumerable, NULL},
       {"openNetns", NULL, open_netns, NULL, NULL, NULL, napi_enumerable, NULL},
       {"firewallDigest", NULL, firewall_digest, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"ipvsTable", NULL, ipvs_table, NULL, NULL, NULL, napi_enumerable, NULL},
       {"bpfLoad", NULL, bpf_load, NULL, NULL, NULL, napi_enumerable, NULL},
       {"bpfTestRun", NULL, bpf_test_run, NULL, NULL, NULL, napi_enumerable, NULL},
       {"mountBpffs", NULL, mount_bpffs, NULL, NULL, NULL, napi_enumerable, NULL},

@@ -45,6 +45,9 @@ napi_value send_datagram(napi_env env, napi_callback_info info);
 /* firewall.c */
 napi_value firewall_digest(napi_env env, napi_callback_info info);
 
+/* ipvs.c */
+napi_value ipvs_table(napi_env env, napi_callback_info info);
+
 /* poll.c */
 napi_value poll_descriptor(napi_env env, napi_callback_info info);
 

@@ -443,6 +443,33 @@ def stop_datagrams(stream):
     return {"sent": len(sent), "answered": len(answered), "blackMs": round(black * 1000)}
 
 
+def send_costs(host, port, count, runs):
+    """Microseconds that a datagram takes this thread on its way to where it is queued: of a flow that is
+    known, and of a new one. Of the cheapest of some runs, for the others were disturbed."""
+
+    def cheapest(open_sockets):
+        costs = []
+        for _ in range(runs):
+            sockets = open_sockets()
+            started = time.perf_counter_ns()
+            for sock in sockets:
+                sock.sendto(b"cost", (host, port))
+            costs.append((time.perf_counter_ns() - started) / 1000 / count)
+            for sock in set(sockets):
+                sock.close()
+        return min(costs)
+
+    def kept():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.sendto(b"first", (host, port))
+        return [sock] * count
+
+    return {
+        "keptUs": cheapest(kept),
+        "newUs": cheapest(lambda: [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]),
+    }
+
+
 def icmp_error(host, port, size=32, dont_fragment=False, source_port=0, timeout_s=TIMEOUT_S):
     """Sends a datagram and gives the ICMP error that came for it: {type, code, info, offender, destination}."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -598,6 +625,7 @@ OPS = {
     "stopDatagrams": stop_datagrams,
     "flood": flood,
     "floodUdp": flood_udp,
+    "sendCosts": send_costs,
     "icmpError": icmp_error,
     "listenRawSctp": listen_raw_sctp,
     "askRawSctp": ask_raw_sctp,

@@ -78,6 +78,14 @@ export interface DatagramReport {
   readonly blackMs: number;
 }
 
+/** Microseconds that a datagram takes from its sender's call to a queue of its receiver's. */
+export interface SendCosts {
+  /** Of a flow that is known. */
+  readonly keptUs: number;
+  /** Of one that is to be balanced. */
+  readonly newUs: number;
+}
+
 export interface Target {
   readonly host: string;
   readonly port: number;
@@ -221,6 +229,11 @@ export class Peer implements AsyncDisposable {
   /** The same with a datagram each. */
   floodUdp(target: Pick<Target, 'host' | 'port'>, count: number): Promise<Flood> {
     return this.#request('floodUdp', { ...target, count });
+  }
+
+  /** What a datagram costs, of the cheapest of `runs` times `count`. */
+  sendCosts(target: Pick<Target, 'host' | 'port'>, count: number, runs: number): Promise<SendCosts> {
+    return this.#request('sendCosts', { ...target, count, runs });
   }
 
   /** Sends one datagram that is to be answered with an ICMP error. */

@@ -4,12 +4,18 @@
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Cidr, Ip } from '../../src/model/addresses.js';
+import type { Cidr, Ip, Mac } from '../../src/model/addresses.js';
 import type { Scheduler } from '../../src/model/balancing.js';
-import type { ServiceId } from '../../src/model/ids.js';
+import type { NodeId, ServiceId, TaskId } from '../../src/model/ids.js';
 import type { BalancerEngine } from '../../src/dataplane/balancer/engine.js';
 import type { EngineName } from '../../src/dataplane/plan/balancing.js';
-import type { NodeNetworkState, Overlay, PublishedPort } from '../../src/dataplane/state.js';
+import type {
+  Endpoint,
+  NodeNetworkState,
+  Overlay,
+  OverlayService,
+  PublishedPort,
+} from '../../src/dataplane/state.js';
 import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import type { ContainerOf } from '../support/mesh-cluster.js';
 import { MeshCluster } from '../support/mesh-cluster.js';
@@ -31,6 +37,8 @@ export interface Shape {
   readonly update?: { readonly webTarget: number; readonly notUpdated: readonly number[] };
   /** How many ports more node 1 has, from {@link manyPortsFirst} on. */
   readonly manyPorts?: number;
+  /** How many services more the overlay has, each with a VIP and a task on node 2. */
+  readonly manyServices?: number;
 }
 
 const tcp = (publishedPort: number, targetPort: number): PublishedPort =>
@@ -230,6 +238,7 @@ export class World implements AsyncDisposable {
       gone = [],
       update,
       manyPorts = 0,
+      manyServices = 0,
     } = this.#shape;
     const formerWeb = [{ protocol: 'tcp', publishedPort: ports.web, targetPort: targetPorts.web }] as const;
     const tasks = containers
@@ -252,12 +261,46 @@ export class World implements AsyncDisposable {
           tcp(manyPortsFirst + i, targetPorts.web),
         ),
       ],
-      overlays: state.overlays.map((overlay): Overlay => ({
-        ...overlay,
-        services: [overlay.ingress ? web : { ...web, vip }],
-      })),
+      overlays: state.overlays.map((overlay): Overlay =>
+        overlay.ingress
+          ? { ...overlay, services: [web] }
+          : withServices({ ...overlay, services: [{ ...web, vip }] }, manyServices),
+      ),
     };
   }
+}
+
+/** The overlay with so many services more, in a larger subnet where there are any. */
+function withServices(overlay: Overlay, count: number): Overlay {
+  if (count === 0) return overlay;
+  const all = Array.from({ length: count }, (_, index) => index);
+  const addressOf = (index: number, of: number): Ip => `10.${of}.${index >> 8}.${index & 255}` as Ip;
+  const services = all.map((index): OverlayService => ({
+    id: `many${index}` as ServiceId,
+    name: `many${index}`,
+    aliases: [],
+    vip: addressOf(index, 2),
+    scheduler: 'rr',
+    affinityS: null,
+  }));
+  const endpoints = services.map(({ id, name }, index): Endpoint => ({
+    taskId: `task-${id}` as TaskId,
+    serviceId: id,
+    nodeId: 'node2' as NodeId,
+    address: addressOf(index, 3),
+    mac: `02:42:0a:03:${[index >> 8, index & 255].map((part) => part.toString(16).padStart(2, '0')).join(':')}` as Mac,
+    name: `${name}.1`,
+    serving: true,
+    weight: 1,
+    aliases: [],
+    nameservers: [],
+  }));
+  return {
+    ...overlay,
+    subnet: '10.0.0.0/14' as Cidr,
+    endpoints: [...overlay.endpoints, ...endpoints],
+    services: [...overlay.services, ...services],
+  };
 }
 
 /**

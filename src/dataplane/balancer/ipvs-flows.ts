@@ -1,8 +1,4 @@
-/**
- * What only /proc tells of IPVS in one namespace: its connections (ip_vs_conn, read only as far as asked), and all of its
- * table at once (ip_vs), which netlink gives in as many dumps as there are virtual servers.
- */
-import { createHash } from 'node:crypto';
+/** IPVS's connections in one namespace, which only /proc tells of: read only as far as asked. */
 import { createReadStream, constants } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Ip } from '../../model/addresses.js';
@@ -13,7 +9,6 @@ import type { BalancedFlow } from './engine.js';
 
 /** The namespace is that of the thread which opens; `/proc/net` would be the process's. */
 const file = '/proc/thread-self/net/ip_vs_conn';
-const tableFile = '/proc/thread-self/net/ip_vs';
 
 /** Rejects with KernelError. */
 export async function readIpvsFlows(netns: string | null, limit: number): Promise<BalancedFlow[]> {
@@ -36,23 +31,6 @@ export async function readIpvsFlows(netns: string | null, limit: number): Promis
   }
   return flows;
 }
-
-/** A digest of the virtual and real servers of a namespace, whatever connections they have. Rejects with KernelError. */
-export async function readIpvsDigest(netns: string | null): Promise<string> {
-  try {
-    const fd = netns === null ? undefined : native().openInNetns(netns, tableFile, constants.O_RDONLY);
-    const stream = createReadStream(tableFile, fd === undefined ? {} : { fd });
-    const hash = createHash('sha256');
-    for await (const row of createInterface({ input: stream })) hash.update(`${withoutConnections(row)}\n`);
-    return hash.digest('base64');
-  } catch (err) {
-    throw new KernelError(`read ${tableFile}`, errnoOf(err), { cause: err });
-  }
-}
-
-/** The last two columns of a real server are its active and inactive connections. */
-export const withoutConnections = (row: string): string =>
-  row.startsWith('  ->') ? row.replace(/\s+\d+\s+\d+\s*$/, '') : row;
 
 /** Null for the heading, for other address families and for what stands for a client's affinity rather than a flow. */
 export function parseIpvsFlow(row: string): BalancedFlow | null {

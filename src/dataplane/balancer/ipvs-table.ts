@@ -1,9 +1,11 @@
 /** IPVS of one namespace: virtual servers by mark and their real servers, over generic netlink. The `ipvs` balancer engine. */
-import { KernelError, MissingModuleError, toKernelError } from '../kernel/kernel-error.js';
+import { createHash } from 'node:crypto';
+import { applyTogether } from '../kernel/apply-together.js';
+import { errnoOf, KernelError, MissingModuleError } from '../kernel/kernel-error.js';
+import { native } from '../native.js';
 import type { IpvsStats } from '../netlink/ipvs.js';
 import { Ipvs } from '../netlink/ipvs.js';
 import { isErrno } from '../netlink/netlink-error.js';
-import { opLine } from '../plan/diff.js';
 import { isOurMark, udpVipBit } from '../plan/names.js';
 import type { IpvsTimeouts, RealServer, VirtualServer } from '../plan/objects.js';
 import { identity, line } from '../plan/objects.js';
@@ -14,12 +16,13 @@ import type {
   ServerCounters,
   VirtualServerCounters,
 } from './engine.js';
-import { readIpvsDigest, readIpvsFlows } from './ipvs-flows.js';
+import { readIpvsFlows } from './ipvs-flows.js';
+import { parseIpvsDump } from './ipvs-dump.js';
 
 export class IpvsTable implements BalancerTable {
   /** What {@link observe} last found, with the changes of {@link apply}: lines by identity. Null: unknown. */
   #held: Map<string, string> | null = null;
-  /** Digest of the kernel's own text when that was read. */
+  /** Digest of the kernel's table when that was read. */
   #readAt: string | null = null;
 
   private constructor(
@@ -44,57 +47,38 @@ export class IpvsTable implements BalancerTable {
   /** Servers found by mark (others are strangers') and the timeouts. Rejects with NetlinkError, KernelError. */
   async observe(): Promise<(VirtualServer | RealServer | IpvsTimeouts)[]> {
     this.#held = null;
-    this.#readAt = await this.#mark();
-    const found = await this.#list();
+    const dump = this.#dump();
+    const timeouts = await this.ipvs.timeouts();
+    this.#readAt = digestOf(dump, timeouts);
+    const found = [{ kind: 'ipvsTimeouts', ...timeouts } as const, ...parseIpvsDump(dump)];
     this.#held = new Map(found.map((object) => [identity(object), line(object)]));
     return found;
   }
 
   async refresh(): Promise<boolean> {
     const held = this.#held;
-    if (held === null || (await this.#mark()) === this.#readAt) return false;
+    if (held === null) return false;
+    if (digestOf(this.#dump(), await this.ipvs.timeouts()) === this.#readAt) return false;
     await this.observe();
     const found: ReadonlyMap<string, string> = this.#held ?? new Map<string, string>();
     return found.size !== held.size || [...found].some(([id, text]) => held.get(id) !== text);
   }
 
-  /** Netlink has one dump for each virtual server; the kernel's text has all at once, but not all of what is to be known. */
-  async #mark(): Promise<string> {
-    return `${await readIpvsDigest(this.netns)} ${JSON.stringify(await this.ipvs.timeouts())}`;
-  }
-
-  async #list(): Promise<(VirtualServer | RealServer | IpvsTimeouts)[]> {
-    const found: (VirtualServer | RealServer | IpvsTimeouts)[] = [
-      { kind: 'ipvsTimeouts', ...(await this.ipvs.timeouts()) },
-    ];
-    for (const { key, scheduler, persistenceS } of await this.ipvs.listVirtualServers()) {
-      if (key.kind !== 'fwmark' || key.family !== 4) continue;
-      const mark = key.fwmark;
-      found.push({
-        kind: 'virtualServer',
-        mark,
-        scheduler: scheduler as VirtualServer['scheduler'],
-        affinityS: persistenceS,
-      });
-      for (const { address, port, forwarding, weight } of await this.ipvs.listRealServers(key)) {
-        const method = forwarding === 'directRoute' ? 'direct' : 'translate';
-        found.push({ kind: 'realServer', mark, address, port, method, weight });
-      }
+  #dump(): Buffer {
+    try {
+      return native().ipvsTable(this.netns);
+    } catch (err) {
+      throw new KernelError('read the table of IPVS', errnoOf(err), { cause: err });
     }
-    return found;
   }
 
   /** Rejects with KernelError, MissingModuleError for a scheduler that the kernel lacks. */
-  async apply(ops: readonly BalancerOp[]): Promise<void> {
-    for (const op of ops) {
-      try {
-        await this.#applyOne(op);
-        if (op.op === 'delete') this.#held?.delete(identity(op.object));
-        else this.#held?.set(identity(op.object), line(op.object));
-      } catch (err) {
-        throw toKernelError(opLine(op), err);
-      }
-    }
+  apply(ops: readonly BalancerOp[]): Promise<void> {
+    return applyTogether(ops, async (op) => {
+      await this.#applyOne(op);
+      if (op.op === 'delete') this.#held?.delete(identity(op.object));
+      else this.#held?.set(identity(op.object), line(op.object));
+    });
   }
 
   /** Of servers with marks of ours; a VIP's UDP counts with the rest of it. */
@@ -176,6 +160,9 @@ export function foldUdp(found: readonly VirtualServerCounters[]): VirtualServerC
     return [{ ...counters, ...sum(counters, udp), realServers }];
   });
 }
+
+const digestOf = (dump: Buffer, timeouts: object): string =>
+  createHash('sha256').update(dump).update(JSON.stringify(timeouts)).digest('base64');
 
 const isUdpVip = (mark: number): boolean => (mark & udpVipBit) !== 0;
 

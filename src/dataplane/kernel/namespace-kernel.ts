@@ -4,15 +4,16 @@
  */
 import { statSync } from 'node:fs';
 import type { Op } from '../plan/diff.js';
-import { applyToImage, opLine } from '../plan/diff.js';
+import { applyToHeld, opLine } from '../plan/diff.js';
 import type { EspPolicy, EspState, Filter, KernelObject, ObjectKind, ReservedPort } from '../plan/objects.js';
-import { line, routeProtocol } from '../plan/objects.js';
+import { identity, line, routeProtocol } from '../plan/objects.js';
 import type { RouteEvent } from '../netlink/route.js';
 import { OutsideError } from '../../model/errors.js';
 import type { Vni } from '../../model/ids.js';
 import type { BalancerEngine, BalancerOp, BalancerTable } from '../balancer/engine.js';
 import { Netfilter } from '../netlink/netfilter.js';
 import { isErrno } from '../netlink/netlink-error.js';
+import { applyTogether } from './apply-together.js';
 import { Filters } from './filters.js';
 import { Iptables } from './iptables.js';
 import { IpSets } from './ipsets.js';
@@ -70,8 +71,8 @@ export class NamespaceKernel implements Disposable {
   readonly #reservedPorts: ReservedPorts | null;
   readonly #iptables: Iptables;
   readonly #ipSets: IpSets;
-  /** Chains and sets as last read and since written; null: they must be read. */
-  #chains: readonly KernelObject[] | null = null;
+  /** Chains and sets as last read and since written, by identity; null: they must be read. */
+  #chains: Map<string, KernelObject> | null = null;
   #route: RouteObjects | null = null;
   /** Of the file that the namespace was opened by. */
   #inode: number | null = null;
@@ -128,7 +129,7 @@ export class NamespaceKernel implements Disposable {
 
   /** The namespace was just made: there is nothing in it to be read. */
   knownEmpty(): void {
-    this.#chains = [];
+    this.#chains = new Map();
   }
 
   /** Index of a link as it was last seen, without asking. */
@@ -214,8 +215,9 @@ export class NamespaceKernel implements Disposable {
     if (held === null || !(await reader.mayHaveChanged())) return false;
     this.#chains = null;
     const found = await reader.observe();
-    const [ours, others] = [held.filter(({ kind }) => kinds(kind)), held.filter(({ kind }) => !kinds(kind))];
-    this.#chains = [...others, ...found];
+    const all = [...held.values()];
+    const [ours, others] = [all.filter(({ kind }) => kinds(kind)), all.filter(({ kind }) => !kinds(kind))];
+    this.#chains = byIdentity([...others, ...found]);
     const lines = new Set(ours.map(line));
     return lines.size !== found.length || found.some((object) => !lines.has(line(object)));
   }
@@ -241,7 +243,7 @@ export class NamespaceKernel implements Disposable {
         const chains = this.#chains;
         this.#chains = null;
         await (adapter === 'iptables' ? this.#iptables : this.#ipSets).apply(run);
-        if (chains) this.#chains = applyToImage(chains, run);
+        this.#chains = chains && applyToHeld(chains, run);
         return;
       }
       case 'table':
@@ -251,13 +253,7 @@ export class NamespaceKernel implements Disposable {
       case 'route':
       case 'filter':
       case 'sysctl':
-        for (const together of independentOps(run)) {
-          const results = await Promise.allSettled(together.map((op) => this.#applyOne(op)));
-          for (const [index, result] of results.entries()) {
-            const op = together[index];
-            if (result.status === 'rejected') throw toKernelError(op ? opLine(op) : adapter, result.reason);
-          }
-        }
+        for (const together of independentOps(run)) await applyTogether(together, (op) => this.#applyOne(op));
         return;
       case 'namespace':
         return;
@@ -286,9 +282,9 @@ export class NamespaceKernel implements Disposable {
             this.#iptables.observe(),
             this.balancing === null ? [] : this.#ipSets.observe(),
           ]);
-          this.#chains = found.flat();
+          this.#chains = byIdentity(found.flat());
         }
-        return this.#chains;
+        return [...this.#chains.values()];
       },
       async (): Promise<readonly KernelObject[]> =>
         this.balancing?.engine.name === 'ebpf' ? this.#openFilters().observe() : [],
@@ -322,9 +318,18 @@ export class NamespaceKernel implements Disposable {
 /** Null: there is no such file. */
 const inodeOf = (path: string): number | null => statSync(path, { throwIfNoEntry: false })?.ino ?? null;
 
+/** Of objects with the same identity the first counts, as for {@link diff}. */
+function byIdentity(objects: readonly KernelObject[]): Map<string, KernelObject> {
+  const held = new Map<string, KernelObject>();
+  for (const object of objects) {
+    const key = identity(object);
+    if (!held.has(key)) held.set(key, object);
+  }
+  return held;
+}
+
 /** Kinds of which thousands may be put, each without regard to the others. */
 const independentKinds: ReadonlySet<ObjectKind> = new Set<ObjectKind>(['fdb', 'neighbour', 'route']);
-const togetherMax = 256;
 
 /** Keeps order; neighbours of one of those kinds, of which all are put or all removed, are done together. */
 function independentOps(ops: readonly Op[]): Op[][] {
@@ -336,10 +341,8 @@ function independentOps(ops: readonly Op[]): Op[][] {
       first !== undefined &&
       first.object.kind === op.object.kind &&
       (first.op === 'delete') === (op.op === 'delete') &&
-      independentKinds.has(op.object.kind) &&
-      last !== undefined &&
-      last.length < togetherMax;
-    if (together) last.push(op);
+      independentKinds.has(op.object.kind);
+    if (last && together) last.push(op);
     else groups.push([op]);
   }
   return groups;

@@ -145,8 +145,12 @@ export function byStage(ops: readonly Op[]): Record<Stage, Op[]> {
 }
 
 /** What the kernel would hold after the ops: the model that the convergence tests run on. */
-export function applyToImage(image: readonly KernelObject[], ops: readonly Op[]): KernelObject[] {
-  const held = new Map(image.map((object) => [identity(object), object]));
+export const applyToImage = (image: readonly KernelObject[], ops: readonly Op[]): KernelObject[] => [
+  ...applyToHeld(new Map(image.map((object) => [identity(object), object])), ops).values(),
+];
+
+/** The same of objects by identity, which are changed and given back. Costs the ops. */
+export function applyToHeld(held: Map<string, KernelObject>, ops: readonly Op[]): Map<string, KernelObject> {
   for (const op of ops) {
     const key = identity(op.object);
     if (op.op === 'delete') held.delete(key);
@@ -155,5 +159,5 @@ export function applyToImage(image: readonly KernelObject[], ops: readonly Op[])
       held.set(key, { ...held.get(key), ...made } as KernelObject);
     }
   }
-  return [...held.values()];
+  return held;
 }
