@@ -31,7 +31,7 @@ mkdir -p run/lab/base run/lab/disk run/lab/checkout run/lab/log
 # --- Kernel -------------------------------------------------------------------------------------------------------
 modprobe -d /tmp/modules -a ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_mh sctp vxlan veth bridge br_netfilter nf_conntrack nf_conntrack_netlink xfrm_user esp4 gcm ghash-generic ctr seqiv drbg hmac sha512_generic \
   ip_tables iptable_filter iptable_nat iptable_mangle iptable_raw \
-  xt_mark xt_connmark xt_MASQUERADE xt_addrtype xt_conntrack xt_tcpudp xt_nat xt_comment xt_set xt_ipvs xt_CT xt_REDIRECT xt_limit xt_multiport xt_policy xt_TCPMSS \
+  xt_mark xt_connmark xt_MASQUERADE xt_addrtype xt_conntrack xt_tcpudp xt_nat xt_comment xt_set xt_ipvs xt_CT xt_TEE ipt_REJECT xt_REDIRECT xt_limit xt_multiport xt_policy xt_TCPMSS \
   ip_set ip_set_bitmap_port ip_set_hash_ip ip_set_hash_net ip_set_hash_netport || echo 'lab: some kernel modules are missing'
 # Logs leave through hostfs within a second or two, so that they outlive a power cut.
 sysctl -qw vm.dirty_writeback_centisecs=100 vm.dirty_expire_centisecs=100

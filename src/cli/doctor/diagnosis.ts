@@ -94,6 +94,12 @@ export const checks = {
     mend: ['kernel', 'module xt_addrtype'],
     engine: 'ipvs',
   },
+  xtTee: {
+    title: 'iptables TEE and REJECT targets (xt_TEE, ipt_REJECT)',
+    why: 'tell tasks of connections that are forgotten',
+    mend: ['kernel', 'module xt_TEE', 'module ipt_REJECT'],
+    engine: 'ipvs',
+  },
   xtCt: {
     title: 'iptables CT target (xt_CT)',
     why: 'keeps balanced flows out of connection tracking',

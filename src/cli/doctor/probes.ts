@@ -64,6 +64,12 @@ export async function probeHost(engine: string): Promise<Findings> {
     },
     xtMark: () => restores('filter', '-A FORWARD -m mark --mark 0x5e000000/0xff000000 -j ACCEPT'),
     xtAddrtype: () => restores('mangle', '-A PREROUTING -m addrtype --dst-type LOCAL -j RETURN'),
+    xtTee: async () => {
+      const copied = await restores('mangle', '-A POSTROUTING -p tcp -j TEE --gateway 192.0.2.1');
+      return copied.result === 'ok'
+        ? restores('filter', '-A FORWARD -p tcp -j REJECT --reject-with tcp-reset')
+        : copied;
+    },
     xtCt: () => restores('raw', '-A PREROUTING -j CT --notrack'),
     xtConnmark: async () => {
       const marked = await restores('mangle', '-A OUTPUT -m connmark --mark 1 -j CONNMARK --restore-mark');

@@ -28,6 +28,7 @@ import {
   planHostLoopback,
   planMirror,
 } from './ipvs-loopback.js';
+import { acceptResets, copyForgotten, resetForgotten } from './ipvs-resets.js';
 import type { BalancedFrontend } from './load-balancer.js';
 import { balancedPorts, balancedVips, flowIdleLimits } from './load-balancer.js';
 import {
@@ -61,7 +62,9 @@ export const ipvsPlan: BalancerPlan = {
   planOverlay: (state, overlay) => {
     const servers = balancedVips(overlay).flatMap(dress);
     return [
-      ...(overlay.ingress ? [...planTransit(state, overlay), ...planMirror(overlay)] : []),
+      ...(overlay.ingress
+        ? [...planTransit(state, overlay), ...planMirror(overlay), ...resetForgotten(state, overlay)]
+        : []),
       ...(servers.length > 0 ? [...balancerSettings, ...overlayChains(), ...servers] : []),
     ];
   },
@@ -72,6 +75,7 @@ export const ipvsPlan: BalancerPlan = {
     return [
       ...balancerSettings,
       ...hostChains(state.aliasRange, { devices, byAddress }),
+      ...copyForgotten(state.aliasRange),
       ...planHostLoopback(ingress, [
         ...publishedProtocols.map(({ protocol, match }) => ({
           protocol: `-p ${protocol} `,
@@ -172,9 +176,12 @@ function setNetworks(cidr: Cidr): string[] {
 }
 const loopbackNetwork = '127.0.0.0/8' as Cidr;
 
-/** Replies with an alias of node k as their source go to k: a rule and a table per peer. */
+/**
+ * Replies with an alias of node k as their source go to k: a rule and a table per peer. This node's own go to the host at once, but
+ * for those that IPVS has forgotten, see ipvs-resets.ts.
+ */
 function planTransit(state: NodeNetworkState, ingress: Overlay): (Rule | Route)[] {
-  return ingress.peers.flatMap((peer): (Rule | Route)[] => {
+  return [ingress.own, ...ingress.peers].flatMap((peer): (Rule | Route)[] => {
     const table = transitTable(ingress.subnet, peer.address);
     return [
       {
@@ -278,7 +285,12 @@ export function hostChains(
       name: 'SKEP-INPUT',
       rules: [jumpToAdmin, `-m mark --mark ${anyMarkOfOurs} -j ACCEPT`, replies, acceptMirrored],
     },
-    { kind: 'chain', table: 'filter', name: 'SKEP-FORWARD', rules: [jumpToAdmin, replies] },
+    {
+      kind: 'chain',
+      table: 'filter',
+      name: 'SKEP-FORWARD',
+      rules: [jumpToAdmin, replies, acceptResets(aliasRange)],
+    },
     jump('mangle', 'PREROUTING', 'SKEP-INGRESS'),
     jump('mangle', 'OUTPUT', 'SKEP-INGRESS'),
     jump('filter', 'INPUT', 'SKEP-INPUT'),

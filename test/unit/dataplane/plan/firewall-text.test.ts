@@ -35,6 +35,7 @@ COMMIT
 -A DOCKER -j RETURN
 -A SKEP-FORWARD -j SKEP-USER
 -A SKEP-FORWARD -s 240.0.0.0/4 -i sk-ingress -j ACCEPT
+-A SKEP-FORWARD -d 240.0.0.0/4 -i sk-ingress -o sk-ingress -j ACCEPT
 -A SKEP-INPUT -j SKEP-USER
 -A SKEP-INPUT -m mark --mark 0x5e000000/0xff000000 -j ACCEPT
 -A SKEP-INPUT -s 240.0.0.0/4 -i sk-ingress -j ACCEPT

@@ -242,8 +242,29 @@ describe('ipvsPlan', () => {
     const cluster: ClusterOf = { ingress: true };
     const planned = lines(ipvsPlan.planOverlay(stateOf(1, cluster), overlayOf(1, cluster, ingressId), []));
     expect(planned.filter((text) => !/^(chain|jump)/.test(text))).toEqual([
+      'route 0x5e0000fb 0.0.0.0/0 via 10.0.0.251 dev br0',
+      'rule 94 from 240.62.192.0/18 lookup 0x5e0000fb',
       'route 0x5e0000fc 0.0.0.0/0 via 10.0.0.252 dev br0',
       'rule 94 from 240.63.0.0/18 lookup 0x5e0000fc',
+      'route main 240.62.192.0/18 via 10.0.0.251 dev br0',
+    ]);
+  });
+
+  test('a reply of a flow that is known no more does not leave the node, and its copy is answered with a reset', () => {
+    const cluster: ClusterOf = { ingress: true };
+    const [state, ingress] = [stateOf(1, cluster), overlayOf(1, cluster, ingressId)];
+    const about = (objects: readonly KernelObject[]): string[] =>
+      lines(objects).filter((text) => /SKEP-FORGOTTEN|-o sk-ingress -j ACCEPT/.test(text));
+    expect(about(ipvsPlan.planHost(state, ingress, 1450, []))).toEqual([
+      'chain filter SKEP-FORWARD [-j SKEP-USER; -s 240.0.0.0/4 -i sk-ingress -j ACCEPT; ' +
+        '-d 240.0.0.0/4 -i sk-ingress -o sk-ingress -j ACCEPT]',
+      'chain mangle SKEP-FORGOTTEN [-s 240.0.0.0/4 ! -o sk-ingress -p tcp -j TEE --gateway 169.254.94.94; ' +
+        '-s 240.0.0.0/4 ! -o sk-ingress -j DROP]',
+      'jump mangle POSTROUTING SKEP-FORGOTTEN first',
+    ]);
+    expect(about(ipvsPlan.planOverlay(state, ingress, []))).toEqual([
+      'chain filter SKEP-FORGOTTEN [-s 240.62.192.0/18 -i br0 -p tcp -j REJECT --reject-with tcp-reset]',
+      'jump filter FORWARD SKEP-FORGOTTEN first',
     ]);
   });
 
@@ -251,7 +272,9 @@ describe('ipvsPlan', () => {
     const cluster: ClusterOf = { ingress: true };
     const [state, ingress] = [stateOf(1, cluster), overlayOf(1, cluster, ingressId)];
     const about = (objects: readonly KernelObject[]): string[] =>
-      lines(objects).filter((text) => / (nat|raw) |169\.254\.94\.94|route_localnet/.test(text));
+      lines(objects)
+        .filter((text) => / (nat|raw) |169\.254\.94\.94|route_localnet/.test(text))
+        .filter((text) => !text.includes('SKEP-FORGOTTEN'));
     expect(about(ipvsPlan.planOverlay(state, ingress, []))).toEqual([
       'chain raw SKEP-RAW [-s 10.0.0.251/32 -d 169.254.94.94/32 -j ACCEPT; -j CT --notrack]',
       'chain nat SKEP-MIRROR [-s 10.0.0.251/32 -d 169.254.94.94/32 -j DNAT --to-destination 10.0.0.251]',
