@@ -80,12 +80,10 @@ export function balancedPorts(state: NodeNetworkState, ingress: Overlay, idle = 
   const services = new Map(ingress.services.map((service) => [service.id, service]));
   return state.publishedPorts.flatMap(
     ({ serviceId, protocol, publishedPort, targetPort, interfaces = [], cidrs = [] }): BalancedFrontend[] => {
-      const endpoints = (byService.get(serviceId) ?? []).flatMap((endpoint) => {
-        const own = endpoint.targetPorts?.find(
-          (one) => one.protocol === protocol && one.publishedPort === publishedPort,
-        );
-        return own?.targetPort === 0 ? [] : [{ ...endpoint, port: own?.targetPort ?? targetPort }];
-      });
+      const portAt = ({ targetPorts }: Endpoint): number =>
+        targetPorts?.find((one) => one.protocol === protocol && one.publishedPort === publishedPort)
+          ?.targetPort ?? targetPort;
+      const endpoints = (byService.get(serviceId) ?? []).filter((endpoint) => portAt(endpoint) !== 0);
       if (endpoints.length === 0 && !idle) return [];
       const mark = publishedPortMark(protocol, publishedPort);
       const { scheduler, affinityS } = services.get(serviceId) ?? asBefore;
@@ -103,7 +101,7 @@ export function balancedPorts(state: NodeNetworkState, ingress: Overlay, idle = 
             kind: 'realServer',
             mark,
             address: aliasAddress(state.aliasRange, ingress.subnet, ingress.own.address, endpoint.address),
-            port: endpoint.port,
+            port: portAt(endpoint),
             method: 'translate',
             weight: endpoint.serving ? endpoint.weight : 0,
             mac: endpoint.mac,

@@ -107,20 +107,21 @@ export class ResetRelay implements Disposable {
     return slot.sockets !== null;
   }
 
-  #relay({ overlay }: Slot, sender: number, packet: Buffer): void {
+  #relay(slot: Slot, sender: number, packet: Buffer): void {
+    const { overlay } = slot;
     const reset = parseReset(packet);
     if (reset === null || !this.#allowance.take(1)) return;
     const service = overlay.services.find(({ vip }) => vip === reset.destination);
     if (service === undefined) return;
     const tasks = overlay.endpoints.filter(({ serviceId }) => serviceId === service.id);
     if (!this.#allowance.take(tasks.length)) return;
-    for (const { mac } of tasks)
-      try {
-        native().send(sender, resetFrame(reset, overlay.own.mac, mac));
-      } catch (err) {
-        // The task says so again, if it was for it; a bridge that was replaced shows as a namespace that was.
-        this.options.log.debug({ overlay: overlay.id, code: codeOf(err) }, 'a reset was not passed on');
-      }
+    try {
+      for (const { mac } of tasks) native().send(sender, resetFrame(reset, overlay.own.mac, mac));
+    } catch (err) {
+      // The bridge was replaced, perhaps. Whoever was not told says it again.
+      this.options.log.debug({ overlay: overlay.id, code: codeOf(err) }, 'a reset was not passed on');
+      close(slot);
+    }
   }
 }
 
