@@ -77,7 +77,7 @@ const stations: readonly Station[] = [
   {
     engines: ['ipvs'],
     prose:
-      'One rule per protocol maps the port to a mark, for what arrives and for what the node itself sends; IPVS knows a virtual server by that mark.',
+      'One rule per protocol maps the port to a mark, for what arrives and for what the node itself sends; IPVS knows a virtual server by that mark. The other chain is for replies that IPVS has forgotten (docs/adr/0022-how-flows-end.md).',
     at: 'host',
     command: 'iptables-save -t mangle',
     keep: /SKEP/,
@@ -155,7 +155,7 @@ const stations: readonly Station[] = [
     title: 'The way back',
     engines: ['ipvs'],
     prose:
-      'A reply for another node came to the gateway; in ingress’s namespace a rule and a table for each node send it on by the alias in its source.',
+      'A reply for another node came to the gateway; in ingress’s namespace a rule and a table for each node send it on by the alias in its source. Of this node’s own only copies come by, of forgotten ones.',
     at: 'ingress',
     command: 'ip rule show',
   },
