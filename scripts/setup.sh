@@ -34,6 +34,7 @@ clang               | /usr/bin/clang                      | compiles the BPF pro
 python3             | /usr/bin/python3                    | node-gyp is written for it
 qemu-system-x86     | /usr/bin/qemu-system-x86_64         | lab nodes and tests on the stock Debian kernel
 qemu-system-common  | /usr/lib/qemu/virtiofsd             | their file systems
+systemd             | /usr/bin/systemd-analyze            | checks the units of real hosts
 ca-certificates     | /etc/ssl/certs/ca-certificates.crt  | npm speaks HTTPS
 '
 missing=()

@@ -19,9 +19,9 @@ const unseen = { clear: 0, marked: 0 };
 beforeAll(async () => {
   await using program = await buildGuestProgram();
   const scenario = program.path('test/uml/guest/encryption.ts');
-  reports = await runScenario(scenario, 110_000, { SKEP_ROTATIONS: rotations });
+  reports = await runScenario(scenario, 210_000, { SKEP_ROTATIONS: rotations });
   if (process.env['SKEP_TEST_REPORT']) for (const report of reports) console.log(JSON.stringify(report));
-}, 120_000);
+}, 220_000);
 
 /** All that was sent was answered, and none of it could be read on the way. */
 function expectWhole(report: Report, atLeast = 50): void {
