@@ -40,7 +40,7 @@ export interface BenchSizes {
   readonly share: number;
 }
 
-/** The sizes asked for by the environment, SKEP_BENCH_SERVICES and so on; in a guest, too. */
+/** The sizes asked for by the environment, SKEP_BENCH_SERVICES and so on. */
 export function sizesOf(otherwise: BenchSizes, environment: NodeJS.ProcessEnv): BenchSizes {
   const number = (name: keyof BenchSizes): number =>
     Number(environment[`SKEP_BENCH_${name.toUpperCase()}`] ?? otherwise[name]);
