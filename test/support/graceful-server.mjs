@@ -5,6 +5,7 @@
 import { createServer } from 'node:http';
 import { Server } from 'node:net';
 import { hostname } from 'node:os';
+import { setImmediate } from 'node:timers';
 
 const streamMs = 20_000;
 const lineEveryMs = 1_000;
