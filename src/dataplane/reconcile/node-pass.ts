@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { OutsideError } from '../../model/errors.js';
 import type { Vni } from '../../model/ids.js';
+import { together } from '../../runtime/together.js';
 import type { SandboxEndpoint } from '../sandbox.js';
 import type { NodeNetworkState } from '../state.js';
 import type { Kernel, Observation } from '../kernel/kernel.js';
@@ -77,6 +78,12 @@ const unknownMtuBytes = 1500;
  * process each. The host's are the ones that others write, too.
  */
 export type Freshness = 'all' | 'host' | 'none';
+
+/**
+ * Containers that are looked at and programmed at the same time. Each costs some processes, and on a busy host they are waited
+ * for: one after the other, an update of ten services would keep the node's whole state waiting.
+ */
+export const sandboxesAtOnce = 4;
 
 export class NodePass {
   /** Scopes that the desired value asks for. */
@@ -220,14 +227,9 @@ export class NodePass {
 
   async observeAll(): Promise<ScopeWork[]> {
     const works: ScopeWork[] = [];
-    for (const target of [
-      this.esp(),
-      ...(await this.overlays()),
-      await this.host(),
-      ...(await this.sandboxes()),
-    ])
+    for (const target of [this.esp(), ...(await this.overlays()), await this.host()])
       works.push(await target.observe());
-    return works;
+    return [...works, ...(await together(await this.sandboxes(), sandboxesAtOnce, (one) => one.observe()))];
   }
 
   #target(scope: Scope, change: Target['change'], observe: Target['observe']): Target {

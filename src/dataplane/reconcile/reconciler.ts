@@ -19,6 +19,7 @@ import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { runLoop, Trigger } from '../../runtime/loop.js';
+import { together } from '../../runtime/together.js';
 import { Waiters } from '../../runtime/waiters.js';
 import type { Kernel, Quiet } from '../kernel/kernel.js';
 import type { EngineName } from '../plan/balancing.js';
@@ -29,7 +30,7 @@ import { opLine, stages } from '../plan/diff.js';
 import type { EspSender } from '../plan/esp.js';
 import type { Desired, Scope } from '../plan/node.js';
 import { scopeName } from '../plan/node.js';
-import { NodePass } from './node-pass.js';
+import { NodePass, sandboxesAtOnce } from './node-pass.js';
 import type { EspLook, ScopeWork, Target } from './node-pass.js';
 import { ScopeRecord } from './scope-record.js';
 
@@ -81,6 +82,13 @@ const chainsMs = 250;
 const quietMs = 2_000;
 /** A repair that takes something apart to make it anew needs another pass for what hung on it. */
 const repairPassesMax = 3;
+
+/** What there is to be done in a namespace, and how much of it was done to make it reachable. */
+interface Reached {
+  readonly work: ScopeWork | null;
+  readonly isChange: boolean;
+  readonly ops: number;
+}
 
 /** What {@link Reconciler.repair} found and did. */
 export interface Repair {
@@ -351,16 +359,20 @@ export class Reconciler {
     }
     const { error: unprotected = null } = protection ?? this.#records.get(esp.name) ?? {};
     // Overlays first: the host's half of ingress is made together with ingress's own.
-    const reach = async (target: Target): Promise<void> => {
+    const reach = async (target: Target): Promise<Reached> => {
       const { work, isChange } = await this.#workOf(target, nowMs);
+      return { work, isChange, ops: work === null ? 0 : await this.#applyStage(work, 'reach') };
+    };
+    const note = ({ work, isChange, ops }: Reached): void => {
       if (work === null) return;
       works.push(work);
       if (!isChange) unchanged.add(work);
-      opCount += await this.#applyStage(work, 'reach');
+      opCount += ops;
     };
-    for (const target of await pass.overlays(unprotected)) await reach(target);
-    await reach(await pass.host());
-    for (const target of await pass.sandboxes()) await reach(target);
+    for (const target of await pass.overlays(unprotected)) note(await reach(target));
+    note(await reach(await pass.host()));
+    // A container costs some processes, and many may come at once.
+    for (const reached of await together(await pass.sandboxes(), sandboxesAtOnce, reach)) note(reached);
 
     for (const stage of stages.slice(1)) {
       const order = stage === 'balance' ? works : [...works].reverse();

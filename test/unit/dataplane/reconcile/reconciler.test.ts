@@ -7,6 +7,7 @@ import type { EngineName } from '../../../../src/dataplane/plan/balancing.js';
 import { engineNames } from '../../../../src/dataplane/plan/balancing.js';
 import type { Desired } from '../../../../src/dataplane/plan/node.js';
 import type { KernelObject } from '../../../../src/dataplane/plan/objects.js';
+import { sandboxesAtOnce } from '../../../../src/dataplane/reconcile/node-pass.js';
 import { Reconciler } from '../../../../src/dataplane/reconcile/reconciler.js';
 import type { Clock } from '../../../../src/runtime/clock.js';
 import { changed, emptyNetwork, random } from '../plan/changing-network.js';
@@ -328,6 +329,32 @@ describe('reconciler', () => {
     kernel.listeners.get('host')?.();
     await reconciler.pass();
     expect(reconciler.status().driftRepairs).toBe(2);
+  });
+
+  test('several containers are programmed at a time, and nothing else', async () => {
+    const kernel = new ModelKernel();
+    const underWay: string[] = [];
+    const most = new Map<string, number>();
+    const observe = kernel.observe.bind(kernel);
+    kernel.observe = async (scope, ...rest) => {
+      underWay.push(scope.kind);
+      most.set(scope.kind, Math.max(most.get(scope.kind) ?? 0, underWay.length));
+      await new Promise(setImmediate);
+      underWay.splice(underWay.indexOf(scope.kind), 1);
+      return observe(scope, ...rest);
+    };
+    const sandboxes = Array.from({ length: 9 }, (_, i) =>
+      sandboxOf(mynetId, 3, `/run/docker/netns/box-${i}`),
+    );
+    const { reconciler } = make(kernel);
+    reconciler.setDesired({ ...desired(), sandboxes });
+    await reconciler.pass();
+    expect([...most].sort()).toEqual([
+      ['esp', 1],
+      ['host', 1],
+      ['overlay', 1],
+      ['sandbox', sandboxesAtOnce],
+    ]);
   });
 
   test('nothing is put back into a container that leaves its networks while a pass looks at it', async () => {
