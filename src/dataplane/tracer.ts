@@ -76,9 +76,9 @@ export async function trace(
     },
     caller,
   );
-  // Who drops packets is of interest where some got lost, or never came.
+  // Who drops packets is of interest where some got lost, or never came. Flows that are ending are of calls before.
   const isLost =
-    (caller !== null && traced.paths.every((path) => path.flows.length === 0)) ||
+    (caller !== null && traced.paths.every((path) => path.flows.every((flow) => flow.state === 'closing'))) ||
     traced.paths.some(({ hops }) => hops.some(({ isAnswered }) => !isAnswered));
   return isLost ? { ...traced, foreignDrops: await host.foreignDrops() } : traced;
 }

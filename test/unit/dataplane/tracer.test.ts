@@ -109,6 +109,16 @@ test.each<[from: string, address: Ip | null]>([
   assert.equal(traced.foreignDrops.length, address === null ? 1 : 0);
 });
 
+test.each([
+  ['established', 0],
+  ['closing', 1],
+] as const)('of a client with flows that are %s, %i rule of strangers is told', async (at, count) => {
+  const { run } = sources([[flow({ state: at }), flow({ state: 'closing', clientPort: 40_001 })]]);
+  const traced = await run(client);
+  assert.equal(traced.paths[0]!.flows.length, 2);
+  assert.equal(traced.foreignDrops.length, count);
+});
+
 test('a client that nobody knows is refused before anything is read', async () => {
   await assert.rejects(sources([[]]).run('nobody'), { kind: 'notFound' });
   assert.equal(nodeIdOf(1), state.nodeId);
