@@ -1,7 +1,7 @@
 #!/bin/bash
 # All tests. A stage is what runs at the same time: lanes, joined by +, each of which does its steps, joined by commas, one
 # after the other. Two cores serve two lanes as long as one of them mostly waits, or has one processor's worth of guest. A lab
-# takes both, and says nothing about lost requests where others have them.
+# on the host's own kernel takes both, and says nothing about lost requests where others have them.
 # Goes on after a failure, so that one run shows everything that is broken, and says it once more at the end, where whoever
 # reads a long log looks first; exits 1 if anything was.
 set -uo pipefail
@@ -12,8 +12,8 @@ export CI=true
 stages=(
   static+unit
   sim,kernel,conformance
-  uml,engine+qemu
-  lab-uml
+  uml+qemu
+  lab-uml+engine
   lab
 )
 

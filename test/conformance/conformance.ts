@@ -4,6 +4,7 @@
  */
 import type { EngineName } from '../../src/dataplane/plan/balancing.js';
 import type { Check } from './check.js';
+import { costChecks } from './checks/cost.js';
 import { counterChecks } from './checks/counters.js';
 import { driftChecks } from './checks/drift.js';
 import { ingressChecks } from './checks/ingress.js';
@@ -36,6 +37,7 @@ const all: readonly Check[] = [
   ...counterChecks,
   ...traceChecks,
   ...driftChecks,
+  ...costChecks,
 ];
 
 /**

@@ -1,15 +1,10 @@
 /** VIPs, called from tasks. */
 import assert from 'node:assert';
-import { bridgeName } from '../../../src/dataplane/plan/names.js';
-import { mynetAddress, mynetVni, vtepOf } from '../../unit/dataplane/plan/network-state.js';
+import { mynetAddress, vtepOf } from '../../unit/dataplane/plan/network-state.js';
 import type { Check } from '../check.js';
 import { answered, assertClient, assertEven, assertOneTask, assertRefused, countByTask } from '../check.js';
 import type { World } from '../world.js';
 import { closedPort, targetPorts, vip, webParts } from '../world.js';
-import { packetCost } from '../packet-cost.js';
-import { countRules } from './ingress.js';
-
-const manyServices = 1_000;
 
 const callers: readonly (readonly [part: number, title: string])[] = [
   [5, 'a task of another service'],
@@ -38,20 +33,6 @@ export const vipChecks: readonly Check[] = [
       },
     },
   ]),
-  {
-    name: `${manyServices} services on a network cost a packet no more than one, and not one rule`,
-    run: async (world) => {
-      const rules = (): Promise<number> =>
-        countRules(world, world.cluster.overlayPath(1, mynetVni), bridgeName);
-      const before = await rules();
-      const cost = await packetCost(world, manyServices, 1, async () => {
-        assert.equal(await rules(), before);
-      });
-      console.log(JSON.stringify({ engine: world.engine, cost }));
-      // A rule for each would cost several times as much.
-      for (const ratio of [cost.keptRatio, cost.newRatio]) assert(ratio < 1.5, JSON.stringify(cost));
-    },
-  },
   {
     name: 'a VIP answers on every port its tasks listen on, and refuses on others',
     run: async ({ caller }) => {
