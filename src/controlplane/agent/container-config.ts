@@ -146,8 +146,7 @@ const dnsServers = (legs: readonly Leg[], spec: ContainerSpec): string[] => [
   ...(spec.dnsConfig?.nameservers ?? []),
 ];
 
-/** How the engine is asked to connect the task's container there. */
-export const toConnection = (leg: Leg): Connection => ({
+const toConnection = (leg: Leg): Connection => ({
   network: leg.overlay.name,
   endpoint: endpointSettings(leg),
 });

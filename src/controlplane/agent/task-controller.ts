@@ -13,8 +13,8 @@ import { Trigger } from '../../runtime/loop.js';
 import type { ContainerView, Engine } from '../dockerd/client.js';
 import { EngineError } from '../dockerd/client.js';
 import type { ContainerEvents } from '../dockerd/events.js';
-import type { Connection, ContainerPlan, Leg } from './container-config.js';
-import { planContainer, stopGraceSeconds, taskLabels, toConnection, withTag } from './container-config.js';
+import type { ContainerPlan, Leg } from './container-config.js';
+import { planContainer, stopGraceSeconds, taskLabels, withTag } from './container-config.js';
 import type { LocalNetworks } from './local-networks.js';
 import type { TaskNetwork } from './node-network.js';
 import { atMostMs } from './node-network.js';
@@ -126,20 +126,9 @@ export class ContainerController implements TaskController {
   async wait(signal: AbortSignal): Promise<void> {
     const container = await this.container();
     if (!container) throw destroyed();
-    for (;;) {
-      const legs = await this.#knownLegs(signal);
-      const isDisconnected = ({ networks }: ContainerView): boolean =>
-        legs.some(({ overlay }) => !networks.includes(overlay.name));
-      const seen = await this.#look(
-        container.id,
-        signal,
-        (now) => isEnded(now) || now.health === 'unhealthy' || isDisconnected(now),
-      );
-      if (isEnded(seen) && seen.exitCode === 0) return;
-      if (isEnded(seen)) throw new ExitError(seen.exitCode);
-      if (seen.health === 'unhealthy') await this.#endUnhealthy(seen, signal);
-      await this.#reconnect(seen, legs);
-    }
+    const ended = await this.#look(container.id, signal, (now) => isEnded(now) || now.health === 'unhealthy');
+    if (!isEnded(ended)) await this.#endUnhealthy(ended, signal);
+    if (ended.exitCode !== 0) throw new ExitError(ended.exitCode);
   }
 
   async shutdown(signal: AbortSignal): Promise<void> {
@@ -176,30 +165,6 @@ export class ContainerController implements TaskController {
     });
   }
 
-  /** Its networks while the task runs, which needs none of them to be known. */
-  async #knownLegs(signal: AbortSignal): Promise<Leg[]> {
-    if (this.#networkIds.length === 0) return [];
-    const overlays = await this.parts.network.overlays(this.#networkIds, 0, signal);
-    return this.task.networks.flatMap((attachment) => {
-      const overlay = overlays?.get(attachment.networkId);
-      return overlay ? [{ attachment, overlay }] : [];
-    });
-  }
-
-  /** Somebody has disconnected the running container by hand: the cluster still sends to it. */
-  async #reconnect({ id, networks }: ContainerView, legs: readonly Leg[]): Promise<void> {
-    const { log } = this.parts;
-    for (const leg of legs) {
-      const { network, endpoint } = toConnection(leg);
-      if (networks.includes(network)) continue;
-      log.warn(
-        { task: this.task.id, network },
-        'connecting a container again that somebody has disconnected',
-      );
-      await this.#connectRunning(id, network, endpoint);
-    }
-  }
-
   #plan(legs: readonly Leg[]): ContainerPlan {
     const { task, parts } = this;
     return planContainer(
@@ -217,22 +182,12 @@ export class ContainerController implements TaskController {
     for (const { network, endpoint } of connectStarted) {
       const container = await engine.container(containerId);
       if (!container || isEnded(container) || container.networks.includes(network)) continue;
-      await this.#connectRunning(containerId, network, endpoint);
-    }
-  }
-
-  /** A container that has ended meanwhile need not be connected. */
-  async #connectRunning(
-    containerId: string,
-    network: string,
-    endpoint: Connection['endpoint'],
-  ): Promise<void> {
-    const { engine } = this.parts;
-    try {
-      await engine.connectNetwork(network, containerId, endpoint);
-    } catch (err) {
-      const now = await engine.container(containerId);
-      if (now && !isEnded(now)) throw err;
+      try {
+        await engine.connectNetwork(network, containerId, endpoint);
+      } catch (err) {
+        const now = await engine.container(containerId);
+        if (now && !isEnded(now)) throw err;
+      }
     }
   }
 
