@@ -36,8 +36,9 @@ const all: readonly Check[] = [
   ...lifecycleChecks,
   ...counterChecks,
   ...traceChecks,
-  ...driftChecks,
   ...costChecks,
+  // The last of these ends the nodes.
+  ...driftChecks,
 ];
 
 /**

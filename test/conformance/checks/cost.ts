@@ -1,5 +1,5 @@
 /**
- * What a packet costs, by how much else there is. The last of the list: thousands of flows stay behind, and are counted by
+ * What a packet costs, by how much else there is. Late in the list: thousands of flows stay behind, and are counted by
  * whatever counts flows, until they have idled long enough.
  */
 import assert from 'node:assert';
