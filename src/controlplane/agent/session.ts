@@ -203,7 +203,8 @@ export class AgentSession {
       if (tasksChanged) tasks = [...byId.values()];
       // Attachments hold their networks before the worker sweeps what nobody holds.
       attachments.set(tasks, message.revision);
-      if (tasksChanged)
+      // Also for an overlay: it may come after the first task on it, and what is remembered of that needs both.
+      if (tasksChanged || message.changes.some(({ assignment }) => assignment.kind === 'overlay'))
         worker.assign(
           tasks.filter((task) => !isAttachment(task)),
           message.complete,

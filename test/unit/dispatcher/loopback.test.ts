@@ -332,6 +332,21 @@ describe('a session', () => {
     expect(networks.at(-1)?.revision).toBe(of.store.view().revision);
   });
 
+  test('an overlay that comes after the task on it is told with the tasks again: what a reboot needs is both', async () => {
+    const of = await makeCluster([node('n1')], [task('t1', web, 'assigned', { node: 'n1' })]);
+    await of.store.update((tx) => tx.create('network', overlay));
+    const { session, tasks, networks } = await startAgentSession(of, 'n1');
+    await session.ready;
+    await expect.poll(() => tasks, soon).toEqual([{ ids: ['t1'], complete: true }]);
+    expect(networks.at(-1)?.keys).not.toContain('overlay/net');
+    const leg = { networkId: overlay.id, address: '10.0.0.2' as Ip, mac };
+    await of.store.update((tx) =>
+      tx.update('node', { ...tx.get('node', 'n1' as NodeId)!, attachments: [leg] }),
+    );
+    await expect.poll(() => tasks.at(-1), soon).toEqual({ ids: ['t1'], complete: false });
+    expect(networks.at(-1)?.keys).toContain('overlay/net');
+  });
+
   test('outlives the manager: the agent comes back, reports that waited arrive', async () => {
     const of = await makeCluster([node('n1')], [task('t1', web, 'running', { node: 'n1' })]);
     const { session, reporter, tasks } = await startAgentSession(of, 'n1');
