@@ -142,7 +142,8 @@ export async function applyPlanner(
     const idle = planner(store.view(), nowMs());
     if (idle.writes.length === 0) return idle.wakeAtMs;
     const done = await store.update((tx) => {
-      const plan = planner(tx, nowMs());
+      // One time for all: what is written is compared with when it was written.
+      const plan = planner(tx, tx.nowMs);
       writePlan(tx, plan.writes);
       return plan;
     });

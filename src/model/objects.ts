@@ -256,6 +256,8 @@ export interface Succession {
   readonly startNotBeforeMs: number;
   /** …or at this time whether it has or not. */
   readonly startAnywayMs: number;
+  /** Of an update's task: when that update started, which is what it is known by. */
+  readonly updateStartedAtMs?: number;
   /** Manager's time at which the task was first seen running; recorded for tasks of an update, which it monitors. */
   readonly runningSeenAtMs?: number;
 }

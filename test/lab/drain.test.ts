@@ -42,6 +42,7 @@ const everywhere: Wanted = { name: 'everywhere', replicas: 'global' };
 const moving: Wanted = { name: 'moving', replicas: 3 };
 const removed: Wanted = { name: 'removed', replicas: 2, constraint: settled, unchecked: true };
 const services = [...updated, ...solos, shrinking, everywhere, moving, removed];
+const serviceAt = (url: string): string => services[Number(new URL(url).port) - 8000]?.name ?? '';
 const portOf = (name: string): number => 8000 + services.findIndex((service) => service.name === name);
 
 const startedMs = performance.now();
@@ -132,6 +133,26 @@ async function drainNodes(): Promise<void> {
   }
 }
 
+/** What the tasks of these services went through, as the manager has it. */
+async function lives(names: ReadonlySet<string>): Promise<string[]> {
+  const format =
+    '{{.ID}} slot {{.Slot}} made {{.CreatedAt}} is {{.Status.State}} since {{.Status.Timestamp}} to be {{.DesiredState}}: {{.Status.Message}} {{.Status.Err}}';
+  return Promise.all(
+    [...names].map(async (name) => {
+      const ids = (await docker(`service ps -q ${name}`)).split('\n');
+      return `${name}:\n${await lab.run(manager, ['docker', 'inspect', '--format', format, ...ids])}`;
+    }),
+  );
+}
+
+/** For whoever has to explain a failure. */
+const story = async (names: ReadonlySet<string>): Promise<string> =>
+  [
+    ...timeline,
+    ...(await lives(names).catch((err: unknown) => [String(err)])),
+    ...(await Promise.all(nodes.map((node) => lab.complaints(node)))),
+  ].join('\n');
+
 class MixedLoad {
   readonly #child;
   readonly #lines: string[] = [];
@@ -219,15 +240,11 @@ test('updates, scale-downs, drains and a removal under load: no request fails', 
       const sentMs = all.map(({ atMs }) => atMs);
       return `${all.length} ${what}; sent from ${seconds(Math.min(...sentMs))} s to ${seconds(Math.max(...sentMs))} s`;
     });
-    if (done.status === 'rejected' || failures.length > 0)
-      console.log(
-        [...timeline, ...explained, ...(await Promise.all(nodes.map((node) => lab.complaints(node))))].join(
-          '\n',
-        ),
-      );
+    const failed = done.status === 'rejected' || failures.length > 0;
+    const told = failed ? await story(new Set(failures.map(({ url }) => serviceAt(url)))) : '';
     console.log(JSON.stringify({ answered, ms, failures: failures.length }));
-    expect(explained).toEqual([]);
-    if (done.status === 'rejected') throw done.reason;
+    expect(explained, told).toEqual([]);
+    if (done.status === 'rejected') throw new Error(told, { cause: done.reason });
     expect((answered.new + answered.kept + answered.stream) / (ms / 1000)).toBeGreaterThanOrEqual(200);
     expect(answered.stream).toBeGreaterThanOrEqual(100);
   } finally {

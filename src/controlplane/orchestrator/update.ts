@@ -65,11 +65,12 @@ const isDirty = (context: Context, service: Service, task: Task): boolean =>
 
 /** The tasks that this very update created. */
 function updatedTasks(context: Context, service: Service): readonly Task[] {
-  const sinceMs = service.updateStatus?.startedAtMs;
-  if (sinceMs === undefined) return [];
+  const startedAtMs = service.updateStatus?.startedAtMs;
+  if (startedAtMs === undefined) return [];
+  // The time is a name here, and never compared with another: clocks step, and leaders' clocks differ.
   return presentTasks(context, service).filter(
-    ({ succession, specVersion, createdAtMs }) =>
-      succession?.cause === 'update' && specVersion === service.specVersion && createdAtMs >= sinceMs,
+    ({ succession, specVersion }) =>
+      succession?.updateStartedAtMs === startedAtMs && specVersion === service.specVersion,
   );
 }
 
@@ -133,6 +134,8 @@ function replaceSlot(
     .at(-1);
   const old = serving ?? tasks.find((task) => !isTerminal(task.status.state)) ?? tasks[0];
   assert(old, 'a slot has a task');
+  const status = draft.get('service', service.id)?.updateStatus;
+  assert(status, 'an update under way has a status');
   if (!draft.fits(1 + tasks.length)) return;
   const startFirst = order === 'start-first';
   // With start-first only what serves is worth keeping until the new task runs, e.g. not what a second update overtakes.
@@ -149,6 +152,7 @@ function replaceSlot(
       succession: {
         of: old.id,
         cause: 'update',
+        updateStartedAtMs: status.startedAtMs,
         startNotBeforeMs: draft.nowMs,
         startAnywayMs: draft.nowMs + (startFirst ? 0 : oldTaskTimeoutMs),
       },

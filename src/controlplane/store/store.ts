@@ -41,6 +41,8 @@ export interface View {
  * the store sets version, createdAtMs and updatedAtMs.
  */
 export interface Transaction extends View {
+  /** Of what it writes, as creation and as update; in ms since the epoch. */
+  readonly nowMs: number;
   /** Throws AssertionError if the id exists; `alreadyExists` if the name is taken. */
   create<K extends Kind>(kind: K, object: Omit<Objects[K], 'version' | 'createdAtMs' | 'updatedAtMs'>): void;
   /**

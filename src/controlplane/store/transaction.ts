@@ -63,7 +63,7 @@ class Work implements Transaction {
 
   constructor(
     private readonly base: Snapshot,
-    private readonly nowMs: number,
+    readonly nowMs: number,
   ) {
     this.#now = base;
   }

@@ -53,12 +53,15 @@ describe('planAllocations', () => {
   test('a published service on one node: the first VIP of ingress is 10.0.0.3, as in Swarm', async () => {
     const web = service('web', { ...onNet(), endpointSpec: ports([80, 8080]) });
     const store = await allocate(
-      await storeOf({
-        node: [node('n1')],
-        network: [network('net'), ingress],
-        service: [web],
-        task: [task('t1', web, 'new')],
-      }),
+      await storeOf(
+        {
+          node: [node('n1')],
+          network: [network('net'), ingress],
+          service: [web],
+          task: [task('t1', web, 'new')],
+        },
+        time,
+      ),
     );
     expect(store.view().get('network', 'ingress' as NetworkId)?.allocation).toEqual({
       vni: 4096,

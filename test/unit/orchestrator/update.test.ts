@@ -46,6 +46,15 @@ const newTask = (stage: Stage, slot: number, of = 'b'): Task | undefined =>
 const state = (stage: Stage): string | undefined => stage.service().updateStatus?.state;
 
 describe('stop-first', () => {
+  test('one slot at a time also where the clock ticks between any two looks at it, or steps back', async () => {
+    for (const tickMs of [1, -1]) {
+      const stage = await running(2);
+      stage.time.nowMs = () => (stage.time.ms += tickMs);
+      await stage.update(image('b'));
+      expect(live(stage)).toEqual(['1 a shutdown/running', '1 b ready/new', '2 a running/running']);
+    }
+  });
+
   test('one slot at a time, watched for five seconds after the last', async () => {
     const stage = await running(2);
     await stage.update(image('b'));
