@@ -12,6 +12,7 @@ import type { Chain, EspPolicy, EspState, Jump, KernelObject } from '../plan/obj
 import { identity, line } from '../plan/objects.js';
 import { Iptables } from './iptables.js';
 import { KernelError, toKernelError } from './kernel-error.js';
+import type { Quiet } from './kernel.js';
 
 type Guard = Chain | Jump;
 
@@ -48,12 +49,17 @@ export class EspObjects implements Disposable {
     }
   }
 
-  /** See Kernel.refresh: states and policies notify, rules do not. Where there are none of ours, nothing is read. */
-  async refresh(): Promise<boolean> {
+  /** See Iptables.watch. */
+  watchRules(onChange: () => void): Disposable {
+    return this.#iptables.watch(onChange);
+  }
+
+  /** See Kernel.refresh: of rules, as states and policies notify by themselves. Where there are none of ours, nothing is read. */
+  async refresh(quiet: Quiet): Promise<boolean> {
     const held = this.#guard;
     if (held === null || held.length === 0) return false;
     try {
-      if (!(await this.#iptables.mayHaveChanged())) return false;
+      if (!(await this.#iptables.mayHaveChanged(quiet === 'all'))) return false;
       this.#guard = await this.#readGuard();
       const text = (guard: readonly Guard[]): string => guard.map(line).sort().join('\n');
       return text(held) !== text(this.#guard);

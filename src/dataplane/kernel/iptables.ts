@@ -5,6 +5,7 @@
 import type { Op } from '../plan/diff.js';
 import { native } from '../native.js';
 import type { Netfilter } from '../netlink/netfilter.js';
+import { subscribeRules } from '../netlink/netfilter.js';
 import { isOurChain } from '../plan/names.js';
 import type { Chain, FirewallTable, Jump } from '../plan/objects.js';
 import { runTool } from './child.js';
@@ -16,14 +17,40 @@ export class Iptables {
   #jumpCounts = new Map<string, number>();
   /** {@link #mark} when the rules were last read. */
   #readAt: string | null = null;
+  /** Null: nobody listens. */
+  #told: boolean | null = null;
 
   constructor(
     private readonly netns: string | null,
     private readonly netfilter: () => Netfilter,
   ) {}
 
-  /** Whether anybody, ourselves included, has changed a rule since the last {@link observe}. Rejects with KernelError, NetlinkError. */
-  async mayHaveChanged(): Promise<boolean> {
+  /**
+   * Listens until disposed. Calls back when anybody, ourselves included, has changed a rule; iptables-legacy tells nothing.
+   * One at a time. Throws Error with `code` when the namespace cannot be entered.
+   */
+  watch(onChange: () => void): Disposable {
+    const rules = subscribeRules(this.netns, () => {
+      this.#told = true;
+      onChange();
+    });
+    // What came before may have gone unheard.
+    this.#told = true;
+    return {
+      [Symbol.dispose]: () => {
+        rules[Symbol.dispose]();
+        this.#told = null;
+      },
+    };
+  }
+
+  /**
+   * Whether anybody, ourselves included, has changed a rule since the last {@link observe}. Rejects with KernelError, NetlinkError.
+   * @param unheard false: not even asked where {@link watch} would have told
+   */
+  async mayHaveChanged(unheard: boolean): Promise<boolean> {
+    if (!unheard && this.#told === false && !(await isLegacy())) return false;
+    if (this.#told !== null) this.#told = false;
     return (await this.#mark()) !== this.#readAt;
   }
 

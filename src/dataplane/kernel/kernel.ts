@@ -28,6 +28,9 @@ export interface SandboxNames {
 /** What of a namespace may change without a word: chains alone, which cost next to nothing to ask for, or everything. */
 export type Quiet = 'chains' | 'all';
 
+/** What was changed: something that a look shows, or rules of anybody, of which {@link Kernel.refresh} tells whether ours are among them. */
+export type Change = 'objects' | 'rules';
+
 export interface Kernel {
   /** What balances here. */
   readonly engine: Pick<BalancerEngine, 'name' | 'plan'>;
@@ -55,8 +58,11 @@ export interface Kernel {
    * process only where something did change. Rejects with KernelError.
    */
   refresh(scope: Scope, quiet: Quiet): Promise<boolean>;
-  /** Calls back when something in the namespace changed by somebody else's doing, or may have. Null when there is no such namespace (yet). */
-  watch(scope: Scope, onChange: () => void): Disposable | null;
+  /**
+   * Calls back when something in the namespace changed by somebody else's doing, or may have. Null when there is no such
+   * namespace (yet). With iptables-legacy rules change without a word.
+   */
+  watch(scope: Scope, onChange: (what: Change) => void): Disposable | null;
   /** Closes what is kept open for a scope that is no longer wanted. */
   forget(scope: Scope): void;
 }

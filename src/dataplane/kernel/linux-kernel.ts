@@ -23,7 +23,7 @@ import { scopeName } from '../plan/node.js';
 import type { Link } from '../plan/objects.js';
 import { EspObjects } from './esp-objects.js';
 import { errnoOf, KernelError, toKernelError } from './kernel-error.js';
-import type { Kernel, Observation, Quiet, SandboxNames } from './kernel.js';
+import type { Change, Kernel, Observation, Quiet, SandboxNames } from './kernel.js';
 import { NamespaceKernel } from './namespace-kernel.js';
 import type { ReservationsRecord } from './reserved-ports.js';
 import { unkeptReservations } from './reserved-ports.js';
@@ -97,7 +97,7 @@ export class LinuxKernel implements Kernel, Disposable {
   }
 
   async refresh(scope: Scope, quiet: Quiet): Promise<boolean> {
-    if (scope.kind === 'esp') return this.#esp.refresh();
+    if (scope.kind === 'esp') return this.#esp.refresh(quiet);
     const namespace = this.#namespaces.get(scopeName(scope));
     if (!namespace) return false;
     if (namespace.isStillThere()) return namespace.refresh(quiet);
@@ -181,19 +181,27 @@ export class LinuxKernel implements Kernel, Disposable {
     }
   }
 
-  watch(scope: Scope, onChange: () => void): Disposable | null {
+  watch(scope: Scope, onChange: (what: Change) => void): Disposable | null {
+    const rules = scope.kind === 'esp' ? this.#esp : this.#namespace(scope);
     try {
-      if (scope.kind === 'esp') return subscribeXfrm(this.#hostNetns, onChange);
-      const filters = this.engine.name === 'ebpf' && scope.kind !== 'sandbox' ? (['filter'] as const) : [];
-      const name = scopeName(scope);
-      return subscribeRoute(this.#path(scope), [...topics[scope.kind], ...filters], (event) => {
-        if (this.#namespaces.get(name)?.isOfNoConcern(event)) return;
-        if (scope.kind !== 'host' || this.#concernsHost(event)) onChange();
-      });
+      return both(
+        this.#watchObjects(scope, () => onChange('objects')),
+        () => rules.watchRules(() => onChange('rules')),
+      );
     } catch (err) {
       if (isErrno(err, 'ENOENT', 'EINVAL', 'EPROTONOSUPPORT')) return null;
       throw new KernelError(`watch ${scopeName(scope)}`, errnoOf(err), { cause: err });
     }
+  }
+
+  #watchObjects(scope: Scope, onChange: () => void): Disposable {
+    if (scope.kind === 'esp') return subscribeXfrm(this.#hostNetns, onChange);
+    const filters = this.engine.name === 'ebpf' && scope.kind !== 'sandbox' ? (['filter'] as const) : [];
+    const name = scopeName(scope);
+    return subscribeRoute(this.#path(scope), [...topics[scope.kind], ...filters], (event) => {
+      if (this.#namespaces.get(name)?.isOfNoConcern(event)) return;
+      if (scope.kind !== 'host' || this.#concernsHost(event)) onChange();
+    });
   }
 
   /** In the host, neighbour events tell of each ARP answer of strangers, and of what their bridges learn; ours are elsewhere. */
@@ -314,5 +322,20 @@ export class LinuxKernel implements Kernel, Disposable {
     } catch (err) {
       throw new KernelError(what, errnoOf(err), { cause: err });
     }
+  }
+}
+
+function both(first: Disposable, openSecond: () => Disposable): Disposable {
+  try {
+    const second = openSecond();
+    return {
+      [Symbol.dispose]: () => {
+        second[Symbol.dispose]();
+        first[Symbol.dispose]();
+      },
+    };
+  } catch (err) {
+    first[Symbol.dispose]();
+    throw err;
   }
 }

@@ -148,6 +148,11 @@ export class NamespaceKernel implements Disposable {
     return this.#route?.isEcho(event) ?? false;
   }
 
+  /** See Iptables.watch. */
+  watchRules(onChange: () => void): Disposable {
+    return this.#iptables.watch(onChange);
+  }
+
   /** The engine's table here. Rejects as BalancerEngine.open does. */
   table(): Promise<BalancerTable> {
     if (this.balancing === null) throw new KernelError('balance in a container', 'EINVAL');
@@ -189,7 +194,11 @@ export class NamespaceKernel implements Disposable {
   /** See Kernel.refresh. Rejects with KernelError. */
   async refresh(quiet: Quiet): Promise<boolean> {
     try {
-      let changed = await this.#refreshChains(this.#iptables, (kind) => kind === 'chain' || kind === 'jump');
+      const rules = {
+        mayHaveChanged: () => this.#iptables.mayHaveChanged(quiet === 'all'),
+        observe: () => this.#iptables.observe(),
+      };
+      let changed = await this.#refreshChains(rules, (kind) => kind === 'chain' || kind === 'jump');
       if (quiet === 'chains') return changed;
       if (this.#sysctls.refresh()) changed = true;
       if (this.#reservedPorts?.refresh()) changed = true;

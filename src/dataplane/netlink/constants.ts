@@ -252,6 +252,8 @@ export const IPPROTO_SCTP = 132;
 /* linux/netfilter/nfnetlink.h, nf_tables.h, ipset/ip_set.h */
 export const NFNL_SUBSYS_IPSET = 6;
 export const NFNL_SUBSYS_NFTABLES = 10;
+export const NFNLGRP_NFTABLES = 7;
+export const NFT_MSG_NEWGEN = 15;
 export const NFT_MSG_GETGEN = 16;
 export const NFTA_GEN_ID = 1;
 export const IPSET_CMD_LIST = 7;

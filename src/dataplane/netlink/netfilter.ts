@@ -1,13 +1,13 @@
 /**
  * What netfilter tells of a namespace's rules and sets without a process: not what they are, but whether they changed. A
- * question costs one request, and for sets one dump.
+ * question costs one request, and for sets one dump. Of rules it tells unasked, too.
  */
 import { createHash } from 'node:crypto';
 import { Attributes, AttributeWriter } from './attributes.js';
 import * as c from './constants.js';
 import type { NetlinkRequest } from './message.js';
 import { isErrno } from './netlink-error.js';
-import { NetlinkSocket } from './socket.js';
+import { NetlinkSocket, subscribe } from './socket.js';
 
 /** struct nfgenmsg: family, version, resource. */
 const headerBytes = 4;
@@ -56,6 +56,20 @@ export class Netfilter implements Disposable {
     }
   }
 }
+
+/**
+ * Calls back after each transaction of nf_tables in the namespace, by whomever, and when some may have been missed; never where
+ * there is no nf_tables.
+ * @throws Error with `code` when the namespace cannot be entered
+ */
+export const subscribeRules = (netns: string | null, listener: () => void): Disposable =>
+  subscribe(netns, c.NETLINK_NETFILTER, [c.NFNLGRP_NFTABLES], (notification) => {
+    if (notification.kind === 'lost' || notification.messages.some(({ type }) => type === newGeneration))
+      listener();
+  });
+
+/** The last word of a transaction. */
+const newGeneration = (c.NFNL_SUBSYS_NFTABLES << 8) | c.NFT_MSG_NEWGEN;
 
 const header = (family: number): Buffer => Buffer.from([family, 0, 0, 0]);
 

@@ -76,10 +76,12 @@ const awaitedMs = 500;
  * after this was disconnected, and what we have in it must go.
  */
 const abandonedMs = 1_000;
-/** Somebody else's flush of our chains is repaired within a second, and so asked for as often; */
+/** Somebody else's flush of our chains is repaired within a second, and so asked for as often where the kernel does not tell; */
 const chainsMs = 250;
 /** all else that changes without a word is within five. */
 const quietMs = 2_000;
+/** Rules that somebody changes all the time are not read all the time: each time takes a process. */
+const rulesGapMs = 100;
 /** A repair that takes something apart to make it anew needs another pass for what hung on it. */
 const repairPassesMax = 3;
 
@@ -110,6 +112,7 @@ export class Reconciler {
   readonly #retryMsMax: number;
   readonly #espSender: EspSenderRecord;
   readonly #trigger = new Trigger();
+  readonly #rulesTold = new Trigger();
   readonly #waiters = new Waiters();
   readonly #records = new Map<string, ScopeRecord>();
   /** Paths of sandboxes that are no longer desired, and when they are looked at for the last time. */
@@ -215,6 +218,7 @@ export class Reconciler {
           signal,
         ),
         this.#watchQuiet(signal),
+        this.#watchRules(signal),
       ]);
     } finally {
       await this.#queue;
@@ -235,20 +239,41 @@ export class Reconciler {
     }
   }
 
+  /** Rules of which the kernel tells that somebody has changed some. */
+  async #watchRules(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#rulesTold.wait(this.#resyncMs, this.#clock, signal);
+      if (signal.aborted) return;
+      await this.refreshRules();
+      await this.#clock.sleep(rulesGapMs, signal).catch(() => undefined);
+    }
+  }
+
   /** Asks of every namespace whether something changed there without a word; the next pass looks at those where it did. */
   async refresh(quiet: Quiet): Promise<void> {
-    for (const [name, { scope }] of [...this.#records]) {
-      if (scope === null) continue;
-      // Between two namespaces a pass may run.
-      await this.#alone(async () => {
-        try {
-          if (await this.#kernel.refresh(scope, quiet)) this.#changed(name);
-        } catch (err) {
-          this.#log.debug({ scope: name, err: outside(err) }, 'cannot look for silent changes');
-          this.#suspect(name);
-        }
-      });
+    for (const [name, record] of [...this.#records]) await this.#refreshOne(name, record, quiet);
+  }
+
+  /** As {@link refresh}, of those namespaces in which rules were changed. */
+  async refreshRules(): Promise<void> {
+    for (const [name, record] of [...this.#records]) {
+      if (!record.rulesTold) continue;
+      record.rulesTold = false;
+      await this.#refreshOne(name, record, 'chains');
     }
+  }
+
+  /** Between two namespaces a pass may run. */
+  async #refreshOne(name: string, { scope }: ScopeRecord, quiet: Quiet): Promise<void> {
+    if (scope === null) return;
+    await this.#alone(async () => {
+      try {
+        if (await this.#kernel.refresh(scope, quiet)) this.#changed(name);
+      } catch (err) {
+        this.#log.debug({ scope: name, err: outside(err) }, 'cannot look for silent changes');
+        this.#suspect(name);
+      }
+    });
   }
 
   /**
@@ -509,8 +534,11 @@ export class Reconciler {
 
   /** Sees to it that changes of the namespace are heard of, once there is one. */
   #listen(record: ScopeRecord, { scope, name }: Pick<Target, 'scope' | 'name'>): void {
-    record.watch ??= this.#kernel.watch(scope, () => {
-      if (record.applying) record.notified = true;
+    record.watch ??= this.#kernel.watch(scope, (what) => {
+      if (what === 'rules') {
+        record.rulesTold = true;
+        this.#rulesTold.fire();
+      } else if (record.applying) record.notified = true;
       else this.#changed(name);
     });
   }

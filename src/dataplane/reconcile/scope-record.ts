@@ -22,6 +22,8 @@ export class ScopeRecord {
   applying = false;
   /** Some came, and not all of them need have been of our own. */
   notified = false;
+  /** Rules were changed there since they were last asked for. */
+  rulesTold = false;
   watch: Disposable | null = null;
 
   get isProgrammed(): boolean {

@@ -2,7 +2,7 @@
 import type { Ip } from '../../../../src/model/addresses.js';
 import type { OutsideError } from '../../../../src/model/errors.js';
 import type { Vni } from '../../../../src/model/ids.js';
-import type { Kernel, Observation } from '../../../../src/dataplane/kernel/kernel.js';
+import type { Change, Kernel, Observation } from '../../../../src/dataplane/kernel/kernel.js';
 import { KernelError } from '../../../../src/dataplane/kernel/kernel-error.js';
 import type { Op } from '../../../../src/dataplane/plan/diff.js';
 import { applyToImage, opLine } from '../../../../src/dataplane/plan/diff.js';
@@ -36,7 +36,7 @@ export class ModelKernel implements Kernel {
   balancingUnavailable: OutsideError | null = null;
   /** Scopes in which every op fails. */
   readonly broken = new Set<string>();
-  readonly listeners = new Map<string, () => void>();
+  readonly listeners = new Map<string, (what: Change) => void>();
   /** Called after a scope was read, and before each op; with the scope's name. */
   onceObserved?: (name: string) => void;
   onApply?: (name: string) => void;
@@ -120,7 +120,7 @@ export class ModelKernel implements Kernel {
     return this.mtuBytes;
   }
 
-  watch(scope: Scope, onChange: () => void): Disposable | null {
+  watch(scope: Scope, onChange: (what: Change) => void): Disposable | null {
     const name = scopeName(scope);
     if (!this.namespaces.has(name)) return null;
     this.listeners.set(name, onChange);

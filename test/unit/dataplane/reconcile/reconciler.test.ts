@@ -209,7 +209,7 @@ describe('reconciler', () => {
     reconciler.setDesired(desired({ revision: 2, tasks }));
     await reconciler.pass();
     expect(kernel.applied.at(-1)).not.toContain('10.0.1.4');
-    kernel.listeners.get('overlay 4097')?.();
+    kernel.listeners.get('overlay 4097')?.('objects');
     await reconciler.pass();
     expect(reconciler.status()).toMatchObject({ programmedRevision: 2, driftRepairs: 1 });
     expect(await reconciler.verify()).toEqual([]);
@@ -290,7 +290,7 @@ describe('reconciler', () => {
     const { kernel, reconciler } = await programmed(desired(), 'ebpf');
     const follow = async (): Promise<string[]> => {
       kernel.applied.length = 0;
-      kernel.listeners.get('host')?.();
+      kernel.listeners.get('host')?.('objects');
       await reconciler.pass();
       return kernel.applied;
     };
@@ -326,7 +326,7 @@ describe('reconciler', () => {
     await reconciler.pass();
     expect(reconciler.status().driftRepairs).toBe(1);
     kernel.remove('host', 'neighbour sk-ingress 10.0.0.4');
-    kernel.listeners.get('host')?.();
+    kernel.listeners.get('host')?.('objects');
     await reconciler.pass();
     expect(reconciler.status().driftRepairs).toBe(2);
   });
@@ -365,7 +365,7 @@ describe('reconciler', () => {
       if (observed === name) reconciler.setDesired({ ...desired(), sandboxes: legs.slice(2) });
     };
     kernel.applied.length = 0;
-    kernel.listeners.get(name)?.();
+    kernel.listeners.get(name)?.('objects');
     await reconciler.pass();
     expect([kernel.applied, reconciler.status().driftRepairs]).toEqual([[], 0]);
   });
@@ -377,10 +377,10 @@ describe('reconciler', () => {
     kernel.onceObserved = (name) => {
       if (name !== 'overlay 4097') return;
       kernel.remove(name, id);
-      kernel.listeners.get(name)?.();
+      kernel.listeners.get(name)?.('objects');
       delete kernel.onceObserved;
     };
-    kernel.listeners.get('overlay 4097')?.();
+    kernel.listeners.get('overlay 4097')?.('objects');
     expect(await reconciler.pass()).toBe(0);
     expect((await reconciler.verify()).length).toBe(1);
     await reconciler.pass();
@@ -390,7 +390,7 @@ describe('reconciler', () => {
 
   test('what is told of while it applies may be its own change, and is looked at once more, a little later', async () => {
     const { kernel, reconciler, clock } = await programmed();
-    kernel.onApply = (name) => kernel.listeners.get(name)?.();
+    kernel.onApply = (name) => kernel.listeners.get(name)?.('objects');
     reconciler.setDesired(desired({ revision: 2, ports: {} }));
     const { observed } = kernel;
     const waitMs = await reconciler.pass();
@@ -513,13 +513,33 @@ describe('reconciler', () => {
     expect(reconciler.status().driftRepairs).toBe(1);
   });
 
+  test('asks at once where it is told of changed rules, and looks where they are ours', async () => {
+    const { kernel, reconciler } = await programmed();
+    const { observed } = kernel;
+    kernel.listeners.get('host')?.('rules');
+    await reconciler.refreshRules();
+    await reconciler.pass();
+    expect(kernel.observed).toBe(observed);
+    kernel.remove('host', 'chain filter SKEP-FORWARD');
+    kernel.changedQuietly.add('host');
+    // Nobody has told of it.
+    await reconciler.refreshRules();
+    await reconciler.pass();
+    expect(kernel.observed).toBe(observed);
+    kernel.listeners.get('host')?.('rules');
+    await reconciler.refreshRules();
+    await reconciler.pass();
+    expect(await reconciler.verify()).toEqual([]);
+    expect(reconciler.status().driftRepairs).toBe(1);
+  });
+
   test.each(['told of', 'found'] as const)(
     'a change that is %s while a namespace waits for its next try does not wait with it',
     async (how) => {
       const { kernel, reconciler, clock } = await programmed();
       kernel.broken.add('host');
       kernel.remove('host', 'neighbour sk-ingress 10.0.0.4');
-      kernel.listeners.get('host')?.();
+      kernel.listeners.get('host')?.('objects');
       for (let failures = 0; failures < 8; failures++) {
         await reconciler.pass();
         clock.now += 10_000;
@@ -528,7 +548,7 @@ describe('reconciler', () => {
       expect(waitMs).toBe(5_000);
       kernel.broken.clear();
       kernel.remove('host', 'sysctl net/ipv4/ip_forward');
-      if (how === 'told of') kernel.listeners.get('host')?.();
+      if (how === 'told of') kernel.listeners.get('host')?.('objects');
       else {
         kernel.changedQuietly.add('host');
         await reconciler.refresh('all');
@@ -542,11 +562,11 @@ describe('reconciler', () => {
     const { kernel, reconciler, clock } = await programmed();
     kernel.broken.add('host');
     kernel.remove('host', 'neighbour sk-ingress 10.0.0.4');
-    kernel.listeners.get('host')?.();
+    kernel.listeners.get('host')?.('objects');
     let waitMs = 0;
     for (let failures = 0; failures < 8; failures++) {
       kernel.onceObserved = (name) => {
-        if (name === 'host') kernel.listeners.get(name)?.();
+        if (name === 'host') kernel.listeners.get(name)?.('objects');
       };
       waitMs = await reconciler.pass();
       clock.now += waitMs;
@@ -568,7 +588,7 @@ describe('reconciler', () => {
     kernel.onceObserved = (name) => {
       if (name !== 'overlay 4097') return;
       kernel.remove(name, 'neighbour br0 10.0.1.4');
-      kernel.listeners.get(name)?.();
+      kernel.listeners.get(name)?.('objects');
       delete kernel.onceObserved;
     };
     clock.now += await reconciler.pass();
@@ -599,7 +619,7 @@ describe('reconciler', () => {
     expect(await reconciler.verify()).toEqual([]);
     expect(kernel.listeners.get(name)).not.toBe(old);
     kernel.remove(name, 'neighbour br0 10.0.1.4');
-    kernel.listeners.get(name)?.();
+    kernel.listeners.get(name)?.('objects');
     await reconciler.pass();
     expect(await reconciler.verify()).toEqual([]);
   });
