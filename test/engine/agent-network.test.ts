@@ -214,3 +214,63 @@ test('two tasks prepared at once share one local network', async () => {
   const networks = await dockerd.engine.listNetworks('skep.network.id');
   expect(networks.filter(({ name }) => name === 'other')).toHaveLength(1);
 });
+
+test('a container that somebody disconnects by hand is connected again, while its task runs and no longer', async () => {
+  const { agent, set } = start();
+  const task = networked(['ingress', 'mynet'], 20);
+  set(
+    self,
+    overlay('ingress'),
+    overlay('mynet'),
+    endpoint('ingress', task, false),
+    endpoint('mynet', task, false),
+  );
+  agent.worker.assign([task], true);
+  await agent.until(task.id, 'running');
+  const addresses = async (): Promise<string[]> =>
+    Object.values(await interfaces(task))
+      .filter((address) => address.startsWith('10.200.'))
+      .sort();
+  const both = ['10.200.0.20/24', '10.200.1.20/24'];
+  expect(await addresses()).toEqual(both);
+  for (const words of [['ingress'], ['mynet'], ['ingress', 'mynet'], ['-f', 'mynet']]) {
+    const options = words.filter((word) => word.startsWith('-'));
+    for (const network of words.filter((word) => !word.startsWith('-')))
+      await dockerd.docker('network', 'disconnect', ...options, network, taskName(task));
+    await expect.poll(addresses, { timeout: 5_000 }).toEqual(both);
+  }
+  // One that ends by itself, or is being stopped, is not; its networks go with it.
+  agent.worker.assign([{ ...task, desiredState: 'remove' }], false);
+  await agent.until(task.id, 'shutdown');
+  expect(agent.states(task.id)).toEqual([
+    'accepted',
+    'preparing',
+    'ready',
+    'starting',
+    'running',
+    'shutdown',
+  ]);
+  agent.worker.assign([], false);
+  await expect.poll(() => dockerd.engine.container(taskName(task)), { timeout: 10_000 }).toBeUndefined();
+  await expect.poll(() => dockerd.engine.listNetworks('skep.network.id'), { timeout: 10_000 }).toEqual([]);
+});
+
+test('a container that cannot be connected again fails with the reason, and its networks go', async () => {
+  const { agent, set } = start();
+  const task = networked(['mynet'], 22);
+  set(self, overlay('mynet'), endpoint('mynet', task, false));
+  agent.worker.assign([task], true);
+  await agent.until(task.id, 'running');
+  plugin.refuse('no place here');
+  try {
+    await dockerd.docker('network', 'disconnect', 'mynet', taskName(task));
+    const { report } = await agent.until(task.id, 'failed');
+    expect(report.err).toMatch(
+      /container was disconnected from network mynet and cannot be connected again: .*no place here/,
+    );
+    expect((await dockerd.engine.container(taskName(task)))?.status).toBe('exited');
+    await expect.poll(() => dockerd.engine.listNetworks('skep.network.id'), { timeout: 10_000 }).toEqual([]);
+  } finally {
+    plugin.refuse(null);
+  }
+});

@@ -16,11 +16,14 @@ const run = promisify(execFile);
 export interface TestPlugin {
   /** Methods called, in order. */
   readonly calls: string[];
+  /** From now on no container joins, for this reason; null: it does. */
+  refuse(reason: string | null): void;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 export async function startPlugin(dockerd: TestDockerd): Promise<TestPlugin> {
   const calls: string[] = [];
+  let refusal: string | null = null;
   const answer = async (method: string, request: Record<string, unknown>): Promise<object> => {
     const ipam = ipamDriver[method];
     if (ipam) return ipam(request);
@@ -34,6 +37,7 @@ export async function startPlugin(dockerd: TestDockerd): Promise<TestPlugin> {
         return { Interface: { MacAddress: ['02', ...octets].join(':') } };
       }
       case 'NetworkDriver.Join': {
+        if (refusal !== null) throw new Error(refusal);
         const id = String(request['EndpointID']).slice(0, 10);
         const name = `skc${id}`;
         const link = ['link', 'add', name, 'type', 'veth', 'peer', 'name', `skp${id}`];
@@ -59,6 +63,7 @@ export async function startPlugin(dockerd: TestDockerd): Promise<TestPlugin> {
   await once(server, 'listening');
   return {
     calls,
+    refuse: (reason) => void (refusal = reason),
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       server.close();

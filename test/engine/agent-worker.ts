@@ -1,6 +1,7 @@
 /** The agent's worker as the agent wires it, on a test's engine, with what it reported. */
 import { expect } from 'vitest';
 import { ContainerController } from '../../src/controlplane/agent/task-controller.js';
+import { LegWatch } from '../../src/controlplane/agent/leg-watch.js';
 import { LocalNetworks } from '../../src/controlplane/agent/local-networks.js';
 import type { TaskNetwork } from '../../src/controlplane/agent/node-network.js';
 import type { TaskReport } from '../../src/controlplane/agent/task-runner.js';
@@ -21,6 +22,7 @@ log.level = process.env['SKEP_LOG'] ?? 'silent';
 const none = (): never => expect.fail('a task without networks asked for one');
 const noNetwork: TaskNetwork = {
   overlays: none,
+  knownOverlays: () => new Map(),
   endpointsProgrammed: async () => undefined,
   sandboxProgrammed: none,
   drained: none,
@@ -32,13 +34,14 @@ export class RunningWorker {
   readonly reports: { taskId: TaskId; report: TaskReport; atMs: number }[] = [];
   readonly worker: TaskWorker;
   readonly #stop = new AbortController();
-  readonly #events: Promise<void>;
+  readonly #watching: Promise<unknown>;
   readonly #waiters = new Set<() => void>();
 
   constructor(engine: Engine, network: TaskNetwork = noNetwork) {
     const common = { clock: systemClock, log };
     const events = new ContainerEvents(engine, common);
-    this.#events = events.run(this.#stop.signal);
+    const legWatch = new LegWatch({ nodeId, engine, ...common });
+    this.#watching = Promise.all([events, legWatch].map((one) => one.run(this.#stop.signal)));
     const localNetworks = new LocalNetworks(engine, log);
     const node = () => ({
       id: nodeId,
@@ -50,7 +53,11 @@ export class RunningWorker {
       engine,
       localNetworks,
       controllerFor: (task, calls) =>
-        new ContainerController(task, { engine, events, network, localNetworks, node, ...common }, calls),
+        new ContainerController(
+          task,
+          { engine, events, legWatch, network, localNetworks, node, ...common },
+          calls,
+        ),
       report: (taskId, report) => {
         this.reports.push({ taskId, report, atMs: Date.now() });
         for (const wake of this.#waiters) wake();
@@ -87,7 +94,7 @@ export class RunningWorker {
   async stop(): Promise<void> {
     this.#stop.abort(new Error('test over'));
     await this.worker.close();
-    await this.#events;
+    await this.#watching;
   }
 }
 

@@ -161,6 +161,62 @@ test('labels limit where ports listen, without a task being replaced', async () 
   );
 });
 
+/** Past skep, on the engine's own socket. */
+const disconnect = (node: string, container: string): Promise<unknown> =>
+  cluster.lab.exec(
+    node,
+    `docker -H unix:///run/docker.sock network disconnect ingress ${container}`.split(' '),
+  );
+
+/** Both tasks answer, through both nodes. */
+const expectBoth = async (port: number, containers: readonly string[]): Promise<void> => {
+  for (const node of nodes) {
+    const pages = [];
+    for (let turn = 0; turn < 4; turn++) pages.push(await call(addressOf(node), port));
+    const names = [...new Set(pages.map((page) => page.split(' ')[0] ?? ''))].sort();
+    expect(names).toEqual(containers.map((id) => id.slice(0, 12)).sort());
+  }
+};
+
+test('containers that are disconnected on the engine’s own socket answer again within five seconds, in an update, too', async () => {
+  const before = await observeTasks(cluster.lab, manager, 'web');
+  const containers = before.map(({ containerId }) => containerId);
+  await expectBoth(8020, containers);
+  await Promise.all(before.map(({ nodeName, containerId }) => disconnect(nodeName, containerId)));
+  await eventually(
+    'both answer again',
+    5_000,
+    () => expectBoth(8020, containers),
+    () => undefined,
+  );
+  for (const node of nodes) await cluster.run(node, ['skep', 'verify']);
+
+  await docker('service update --detach --force --update-delay 1s web');
+  const isOver = async (): Promise<boolean> =>
+    (await docker('service inspect --format {{.UpdateStatus.State}} web')) === 'completed';
+  const updatedMs = Date.now();
+  // Whatever runs, and at whichever step.
+  while (!(await isOver()) && Date.now() < updatedMs + deadlineMs)
+    for (const node of nodes)
+      for (const id of (await cluster.run(node, 'docker -H unix:///run/docker.sock ps -q'.split(' '))).split(
+        '\n',
+      ))
+        if (id !== '') await disconnect(node, id);
+  const after = await observeTasks(cluster.lab, manager, 'web');
+  await eventually(
+    'the new ones answer',
+    5_000,
+    () =>
+      expectBoth(
+        8020,
+        after.map(({ containerId }) => containerId),
+      ),
+    () => undefined,
+  );
+  expect(await docker('service ps --format {{.CurrentState}} web')).not.toMatch(/Failed|Rejected/);
+  for (const node of nodes) await cluster.run(node, ['skep', 'verify']);
+});
+
 /** Takes no signal, and says five lines in five seconds to one caller after the other. */
 const stubborn = `trap "" TERM
 while :; do

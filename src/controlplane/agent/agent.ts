@@ -11,6 +11,7 @@ import type { AttachControl } from '../attach-control.js';
 import type { ManagerAddress, SessionMessage, WireNodeDescription } from '../rpc/messages.js';
 import { readHostRoutes } from './host-routes.js';
 import { NetworkAttachments } from './attachments.js';
+import { LegWatch } from './leg-watch.js';
 import { LocalNetworks } from './local-networks.js';
 import { engineTaskLogs, LogPublisher } from './log-publisher.js';
 import type { DataplaneFacts } from './node-description.js';
@@ -70,6 +71,7 @@ export function startAgent(options: AgentOptions): Agent {
   const stop = new AbortController();
 
   const events = new ContainerEvents(engine, common);
+  const legWatch = new LegWatch({ nodeId, engine, ...common });
   let description: WireNodeDescription | undefined;
   // Assignments come only within a session, and a session begins with a description.
   const hasEsp = (): boolean => description?.engineLabels[espLabel] !== 'false';
@@ -92,7 +94,11 @@ export function startAgent(options: AgentOptions): Agent {
     engine,
     localNetworks,
     controllerFor: (task, calls) =>
-      new ContainerController(task, { engine, events, network, localNetworks, node, ...common }, calls),
+      new ContainerController(
+        task,
+        { engine, events, legWatch, network, localNetworks, node, ...common },
+        calls,
+      ),
     report: (taskId, report) => {
       records.note(taskId, report);
       reporter.put(taskId, report);
@@ -143,7 +149,7 @@ export function startAgent(options: AgentOptions): Agent {
     })();
     await Promise.all([recalled, session.run(stop.signal)]);
   };
-  const running = [events.run(stop.signal), network.run(stop.signal), resume()];
+  const running = [events, legWatch, network].map((part) => part.run(stop.signal)).concat(resume());
   // A bug ends the process, not only this promise.
   for (const part of running)
     part.catch((err: unknown) =>

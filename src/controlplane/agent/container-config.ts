@@ -132,7 +132,8 @@ function portBindings(ports: readonly PortConfig[]): Record<string, { readonly H
 export const stopGraceSeconds = (spec: Pick<ContainerSpec, 'stopGracePeriodNs'>): number =>
   Math.ceil((spec.stopGracePeriodNs ?? graceNsDefault) / 1e9);
 
-const orderLegs = (legs: readonly Leg[]): Leg[] => [
+/** In the order in which the container is connected: ingress comes last. */
+export const orderLegs = (legs: readonly Leg[]): Leg[] => [
   ...legs.filter(({ overlay }) => !overlay.ingress),
   ...legs.filter(({ overlay }) => overlay.ingress),
 ];
@@ -146,7 +147,8 @@ const dnsServers = (legs: readonly Leg[], spec: ContainerSpec): string[] => [
   ...(spec.dnsConfig?.nameservers ?? []),
 ];
 
-const toConnection = (leg: Leg): Connection => ({
+/** How the engine is asked to connect the task's container there. */
+export const toConnection = (leg: Leg): Connection => ({
   network: leg.overlay.name,
   endpoint: endpointSettings(leg),
 });

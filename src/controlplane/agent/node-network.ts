@@ -35,6 +35,8 @@ export interface TaskNetwork {
     waitMs: number,
     signal: AbortSignal,
   ): Promise<ReadonlyMap<string, AssignmentItems['overlay']> | null>;
+  /** Overlays this node takes part in, by id. */
+  knownOverlays(): ReadonlyMap<string, AssignmentItems['overlay']>;
   /** Throws `failedPrecondition`, for good, where this node's kernel cannot have the network. */
   requireEsp(overlay: AssignmentItems['overlay']): void;
   /** Resolves once the task's endpoints on `networkIds` are programmed in this node's kernel, and in those of all nodes that answer. */
@@ -118,7 +120,6 @@ export class NodeNetwork implements TaskNetwork {
       throw new SkepError('failedPrecondition', refusalWithoutEsp(overlay.name));
   }
 
-  /** Overlays this node takes part in, by id. */
   knownOverlays(): ReadonlyMap<string, AssignmentItems['overlay']> {
     return this.#recalled ?? this.#overlays;
   }

@@ -3,27 +3,26 @@
  * process that ran is started, a container that is gone is shut down. So an agent that was restarted takes a task up
  * where it is, without touching its process.
  */
-import { SkepError } from '../../model/errors.js';
+import { OutsideError, SkepError } from '../../model/errors.js';
 import type { Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
 import { isTerminal } from '../../model/task-state.js';
-import type { Clock } from '../../runtime/clock.js';
-import type { Log } from '../../runtime/log.js';
 import { Trigger } from '../../runtime/loop.js';
 import type { ContainerView, Engine } from '../dockerd/client.js';
 import { EngineError } from '../dockerd/client.js';
 import type { ContainerEvents } from '../dockerd/events.js';
 import type { ContainerPlan, Leg } from './container-config.js';
 import { planContainer, stopGraceSeconds, taskLabels, withTag } from './container-config.js';
+import type { LegWatch } from './leg-watch.js';
 import type { LocalNetworks } from './local-networks.js';
 import type { TaskNetwork } from './node-network.js';
 import { atMostMs } from './node-network.js';
+import type { LegParts } from './task-legs.js';
+import { TaskLegs } from './task-legs.js';
 import { ExitError } from './task-machine.js';
 import type { TemplateNode } from './template.js';
 import { expandContainer, templateContext } from './template.js';
 
-/** Swarm's controller waits as long for the node's attachments. */
-const attachmentWaitMs = 30_000;
 /** How long one attempt waits for the kernel; then the step is tried again. */
 const programWaitMs = 30_000;
 /** Longest time without looking at a running container; events come at once, this only bounds a lost one. */
@@ -36,7 +35,7 @@ export interface TaskController {
   prepare(signal: AbortSignal): Promise<void>;
   /** @param again a process that has ended is started again, with the container as it was */
   start(signal: AbortSignal, again?: boolean): Promise<void>;
-  /** Resolves when the process ended with 0; throws {@link ExitError} otherwise. */
+  /** Resolves when the process ended with 0; throws {@link ExitError} otherwise. Until then its container keeps its networks. */
   wait(signal: AbortSignal): Promise<void>;
   /** Resolves when the process is gone. `signal` gives up waiting, not stopping. */
   shutdown(signal: AbortSignal): Promise<void>;
@@ -54,22 +53,23 @@ export interface ControllerCalls {
   readonly draining: () => void;
 }
 
-export interface ControllerParts {
+export interface ControllerParts extends LegParts {
   readonly engine: Engine;
-  readonly events: ContainerEvents;
+  readonly events: Pick<ContainerEvents, 'watch'>;
+  readonly legWatch: Pick<LegWatch, 'watch'>;
   readonly network: TaskNetwork;
   readonly localNetworks: LocalNetworks;
-  readonly clock: Clock;
-  readonly log: Log;
   /** This node as templates name it. */
   readonly node: () => TemplateNode;
 }
 
+const unhealthy = 'dockerexec: unhealthy container';
 const destroyed = (): SkepError => new SkepError('notFound', 'dockerexec: container destroyed');
 
 export class ContainerController implements TaskController {
   readonly #name: string;
   readonly #networkIds: readonly string[];
+  readonly #legs: TaskLegs;
 
   constructor(
     private readonly task: Task,
@@ -78,6 +78,7 @@ export class ContainerController implements TaskController {
   ) {
     this.#name = taskName(task);
     this.#networkIds = task.networks.map(({ networkId }) => networkId);
+    this.#legs = new TaskLegs(task, parts);
     if (!isTerminal(task.status.state)) parts.localNetworks.hold(task.id, this.#networkIds);
   }
 
@@ -87,7 +88,7 @@ export class ContainerController implements TaskController {
 
   async prepare(signal: AbortSignal): Promise<void> {
     const { engine, localNetworks } = this.parts;
-    const legs = await this.#legs(signal);
+    const legs = await this.#legs.all(signal);
     const plan = this.#plan(legs);
     if (await this.#isPrepared()) return;
     for (const { overlay } of legs) await localNetworks.ensure(overlay);
@@ -119,16 +120,23 @@ export class ContainerController implements TaskController {
       }
       this.calls.started();
     }
-    await this.#connectStarted(created.id, signal);
+    await this.#legs.connectStarted(created.id, signal);
     await this.#untilServing(created.id, signal);
   }
 
   async wait(signal: AbortSignal): Promise<void> {
     const container = await this.container();
     if (!container) throw destroyed();
-    const ended = await this.#look(container.id, signal, (now) => isEnded(now) || now.health === 'unhealthy');
-    if (!isEnded(ended)) await this.#endUnhealthy(ended, signal);
-    if (ended.exitCode !== 0) throw new ExitError(ended.exitCode);
+    for (;;) {
+      const seen = await this.#look(container.id, signal, (now) => this.#needsDeed(now));
+      if (isEnded(seen)) {
+        if (seen.exitCode === 0) return;
+        throw new ExitError(seen.exitCode);
+      }
+      if (seen.health === 'unhealthy') await this.#end(seen, unhealthy, signal);
+      const failure = await this.#legs.restore(seen, signal);
+      if (failure !== null) await this.#end(seen, failure, signal);
+    }
   }
 
   async shutdown(signal: AbortSignal): Promise<void> {
@@ -149,22 +157,6 @@ export class ContainerController implements TaskController {
     await this.parts.localNetworks.release(this.task.id);
   }
 
-  /** The task's networks as this node knows them. */
-  async #legs(signal: AbortSignal): Promise<Leg[]> {
-    if (this.#networkIds.length === 0) return [];
-    const overlays = await this.parts.network.overlays(this.#networkIds, attachmentWaitMs, signal);
-    return this.task.networks.map((attachment) => {
-      const overlay = overlays?.get(attachment.networkId);
-      if (!overlay)
-        throw new SkepError(
-          'failedPrecondition',
-          'node is missing network attachments, ip addresses may be exhausted',
-        );
-      this.parts.network.requireEsp(overlay);
-      return { attachment, overlay };
-    });
-  }
-
   #plan(legs: readonly Leg[]): ContainerPlan {
     const { task, parts } = this;
     return planContainer(
@@ -174,26 +166,9 @@ export class ContainerController implements TaskController {
     );
   }
 
-  /** Connects what is to be connected to a running container, unless it is or the process has ended already. */
-  async #connectStarted(containerId: string, signal: AbortSignal): Promise<void> {
-    if (this.#networkIds.length < 2) return;
-    const { engine } = this.parts;
-    const { connectStarted } = this.#plan(await this.#legs(signal));
-    for (const { network, endpoint } of connectStarted) {
-      const container = await engine.container(containerId);
-      if (!container || isEnded(container) || container.networks.includes(network)) continue;
-      try {
-        await engine.connectNetwork(network, containerId, endpoint);
-      } catch (err) {
-        const now = await engine.container(containerId);
-        if (now && !isEnded(now)) throw err;
-      }
-    }
-  }
-
   /** As before its first start: the engine would connect these first, and number the interfaces otherwise. */
   async #disconnectStarted({ id, networks }: ContainerView): Promise<void> {
-    const { connectStarted } = this.#plan(await this.#legs(new AbortController().signal));
+    const { connectStarted } = this.#plan(await this.#legs.all(new AbortController().signal));
     for (const { network } of connectStarted)
       if (networks.includes(network)) await this.parts.engine.disconnectNetwork(network, id);
   }
@@ -235,7 +210,7 @@ export class ContainerController implements TaskController {
     const ended = new AbortController();
     const over = AbortSignal.any([signal, ended.signal]);
     // Whichever comes first: a process that ends takes its sandbox with it, and nobody would ever program that.
-    const settled = this.#look(containerId, over, (now) => isEnded(now) || now.health === 'unhealthy');
+    const settled = this.#look(containerId, over, (now) => this.#needsDeed(now));
     const programmed =
       this.#networkIds.length === 0
         ? Promise.resolve()
@@ -246,20 +221,29 @@ export class ContainerController implements TaskController {
       const outcome = await Promise.race([settled, programmed.then(() => null)]);
       const last =
         outcome ??
-        (await this.#look(containerId, signal, (now) => isEnded(now) || now.health !== 'starting'));
-      if (!isEnded(last) && last.health === 'unhealthy') await this.#endUnhealthy(last, signal);
+        (await this.#look(containerId, signal, (now) => this.#needsDeed(now) || now.health !== 'starting'));
+      if (!isEnded(last) && last.health === 'unhealthy') await this.#end(last, unhealthy, signal);
       if (isEnded(last) && last.exitCode !== 0) throw new ExitError(last.exitCode);
+      const [lost] = this.#legs.lost(last);
+      // The step is tried again, and connects it.
+      if (lost) throw new OutsideError(`container was disconnected from network ${lost.overlay.name}`, true);
     } finally {
       ended.abort(new Error('no longer waiting'));
       await Promise.allSettled([settled, programmed]);
     }
   }
 
-  async #endUnhealthy({ id }: ContainerView, signal: AbortSignal): Promise<never> {
+  /** Stops the process although nobody asked for it. */
+  async #end({ id }: ContainerView, reason: string, signal: AbortSignal): Promise<never> {
     this.calls.draining();
     await this.shutdown(signal);
     const container = await this.parts.engine.container(id);
-    throw new ExitError(container?.exitCode ?? 0, 'dockerexec: unhealthy container');
+    throw new ExitError(container?.exitCode ?? 0, reason);
+  }
+
+  /** What only a step of the task can answer: it ended, is unwell, or has lost a leg. */
+  #needsDeed(now: ContainerView): boolean {
+    return isEnded(now) || now.health === 'unhealthy' || this.#legs.lost(now).length > 0;
   }
 
   /** Looks after every event of the container until `holds`; throws when the container is gone. */
@@ -268,8 +252,10 @@ export class ContainerController implements TaskController {
     signal: AbortSignal,
     holds: (container: ContainerView) => boolean,
   ): Promise<ContainerView> {
+    const { events, legWatch } = this.parts;
     const changed = new Trigger();
-    using _watch = this.parts.events.watch(containerId, changed.fire);
+    using _watch = events.watch(containerId, changed.fire);
+    using _legs = legWatch.watch(containerId, () => this.#legs.names(), changed.fire);
     for (;;) {
       signal.throwIfAborted();
       const container = await this.parts.engine.container(containerId);

@@ -114,14 +114,18 @@ export class Engine {
   async listContainers(
     labels: Readonly<Record<string, string>>,
   ): Promise<{ readonly id: string; readonly labels: Readonly<Record<string, string>> }[]> {
-    const label = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
-    const list = await call(this.#docker.listContainers({ all: true, filters: { label } }));
+    const filters = { label: toLabelFilter(labels) };
+    const list = await call(this.#docker.listContainers({ all: true, filters }));
     return list.map(({ Id, Labels }) => ({ id: Id, labels: Labels }));
   }
 
-  /** All containers, stopped ones included, with the networks they are connected to. */
-  async connectedContainers(): Promise<ConnectedContainer[]> {
-    const list = await call(this.#docker.listContainers({ all: true }));
+  /**
+   * Containers with the networks they are connected to: all, stopped ones included.
+   * @param runningWith only those that run and have all of these labels
+   */
+  async connectedContainers(runningWith?: Readonly<Record<string, string>>): Promise<ConnectedContainer[]> {
+    const filters = runningWith && { label: toLabelFilter(runningWith) };
+    const list = await call(this.#docker.listContainers(filters ? { filters } : { all: true }));
     return list.map(({ Id, Names, Labels, NetworkSettings }) => ({
       id: Id,
       // Names with a second slash are links of other containers.
@@ -232,13 +236,17 @@ export class Engine {
     yield* readLogFrames(stream, container.tty);
   }
 
-  /** The engine's events of containers, one JSON text a line, until `signal` aborts or the engine goes away. */
+  /** The engine's events of containers and of their networks, one JSON text a line, until `signal` aborts or the engine goes away. */
   async containerEvents(signal: AbortSignal): Promise<Readable> {
-    const filters = { type: ['container'], event: ['die', 'start', 'destroy', 'rename', 'health_status'] };
+    const ofContainers = ['die', 'start', 'destroy', 'rename', 'health_status'];
+    const filters = { type: ['container', 'network'], event: [...ofContainers, 'connect', 'disconnect'] };
     const options = { filters, abortSignal: signal } as Docker.GetEventsOptions;
     return (await call(this.#docker.getEvents(options))) as Readable;
   }
 }
+
+const toLabelFilter = (labels: Readonly<Record<string, string>>): string[] =>
+  Object.entries(labels).map(([key, value]) => `${key}=${value}`);
 
 type InspectInfo = Docker.ContainerInspectInfo;
 

@@ -1,6 +1,6 @@
 /**
- * One stream of container events for the whole agent. An event only wakes whoever watches that container, and they
- * look for themselves; so when the stream was interrupted, waking everybody makes up for whatever was missed.
+ * One stream of events of containers and their networks for the whole agent. An event only wakes whoever watches that
+ * container, and they look for themselves; so when the stream was interrupted, waking everybody makes up for whatever was missed.
  */
 import { createInterface } from 'node:readline';
 import { backoffMs } from '../../runtime/backoff.js';
@@ -15,7 +15,7 @@ export class ContainerEvents {
   readonly #allWatchers = new Set<() => void>();
 
   constructor(
-    private readonly engine: Engine,
+    private readonly engine: Pick<Engine, 'containerEvents'>,
     private readonly options: { readonly clock: Clock; readonly log: Log },
   ) {}
 
@@ -33,7 +33,10 @@ export class ContainerEvents {
     };
   }
 
-  /** Calls `wake` when a container is gone or has another name, and whenever events may have been missed. */
+  /**
+   * Calls `wake` when a container is gone, has another name, or has come to a network or left one without anybody watching it,
+   * and whenever events may have been missed.
+   */
   watchAll(wake: () => void): Disposable {
     this.#allWatchers.add(wake);
     return { [Symbol.dispose]: () => void this.#allWatchers.delete(wake) };
@@ -57,13 +60,24 @@ export class ContainerEvents {
   }
 
   #take(line: string): void {
-    const event = JSON.parse(line) as { Action?: string; Actor?: { ID?: string } };
-    for (const wake of this.#watchers.get(event.Actor?.ID ?? '') ?? []) wake();
-    if (event.Action === 'destroy' || event.Action === 'rename') for (const wake of this.#allWatchers) wake();
+    const { Type: type, Action: action, Actor: actor } = JSON.parse(line) as EngineEvent;
+    const ofNetwork = type === 'network';
+    const watchers = this.#watchers.get((ofNetwork ? actor?.Attributes?.['container'] : actor?.ID) ?? '');
+    for (const wake of watchers ?? []) wake();
+    // Whoever watches a container looks after its networks himself: those of tasks come and go with each start.
+    if (ofNetwork ? watchers === undefined : action === 'destroy' || action === 'rename')
+      for (const wake of this.#allWatchers) wake();
   }
 
   #wakeAll(): void {
     for (const watchers of [...this.#watchers.values(), this.#allWatchers])
       for (const wake of watchers) wake();
   }
+}
+
+/** As far as it is looked at. A network's names the container among its attributes. */
+interface EngineEvent {
+  readonly Type?: string;
+  readonly Action?: string;
+  readonly Actor?: { readonly ID?: string; readonly Attributes?: Readonly<Record<string, string>> };
 }

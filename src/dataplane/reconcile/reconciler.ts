@@ -564,6 +564,7 @@ export class Reconciler {
       if (!isBack && nowMs < dueMs) continue;
       this.#abandoned.delete(path);
       if (isBack) continue;
+      this.#joined.delete(path);
       const work = await pass.abandonedSandbox(path);
       for (const stage of stages) cleared += await this.#applyStage(work, stage);
       if (work.error) this.#log.warn({ scope: work.name, err: work.error }, 'not cleared');
@@ -585,11 +586,12 @@ export class Reconciler {
   #conclude(desired: Desired, pass: NodePass, nowMs: number): void {
     for (const [name, record] of this.#records) {
       if (pass.names.has(name)) continue;
-      if (record.scope?.kind === 'sandbox') this.#joined.delete(record.scope.path);
       this.#forget(record);
       this.#records.delete(name);
-      if (record.scope?.kind === 'sandbox' && record.programmed)
-        this.#abandoned.set(record.scope.path, nowMs + abandonedMs);
+      if (record.scope?.kind !== 'sandbox') continue;
+      // Should it be connected again before its rules are gone, these are no sign that the engine is done with it.
+      this.#joined.set(record.scope.path, new Map());
+      this.#abandoned.set(record.scope.path, nowMs + abandonedMs);
     }
     const failing = [...this.#records].filter(([, { error }]) => error !== null);
     const errors = [...pass.errors, ...failing.map(([name, { error }]) => `${name}: ${error?.message}`)];

@@ -7,6 +7,7 @@ import type { EngineName } from '../../../../src/dataplane/plan/balancing.js';
 import { engineNames } from '../../../../src/dataplane/plan/balancing.js';
 import type { Desired } from '../../../../src/dataplane/plan/node.js';
 import type { KernelObject } from '../../../../src/dataplane/plan/objects.js';
+import { identity } from '../../../../src/dataplane/plan/objects.js';
 import { sandboxesAtOnce } from '../../../../src/dataplane/reconcile/node-pass.js';
 import { Reconciler } from '../../../../src/dataplane/reconcile/reconciler.js';
 import type { Clock } from '../../../../src/runtime/clock.js';
@@ -498,6 +499,39 @@ describe('reconciler', () => {
       expect(early.applied.filter((text) => /sandbox.* (link|address eth)/.test(text))).toEqual([]);
     },
   );
+
+  test('a container that leaves its networks and comes back at once is the engine’s to set up again', async () => {
+    const { kernel, reconciler, clock } = await programmed();
+    const sandbox = `sandbox ${box}`;
+    const others = legs.slice(2);
+    reconciler.setDesired({ ...desired(), sandboxes: others });
+    await reconciler.pass();
+    for (const object of eths) kernel.remove(sandbox, identity(object));
+    // Its rules are there still.
+    expect(kernel.namespaces.get(sandbox)?.some(({ kind }) => kind === 'rule')).toBe(true);
+    kernel.applied.length = 0;
+    const back = legs.map((leg) =>
+      leg.sandboxKey === box ? { ...leg, endpointId: leg.endpointId.replace(/^./, 'f') } : leg,
+    );
+    clock.now += 300;
+    reconciler.setDesired({ ...desired(), sandboxes: back });
+    await reconciler.pass();
+    await reconciler.pass();
+    expect(kernel.applied.filter((text) => /sandbox.* (link|address) eth/.test(text))).toEqual([]);
+    fillBox(kernel);
+    clock.now += 2_000;
+    reconciler.poke();
+    await reconciler.pass();
+    expect(await reconciler.verify()).toEqual([]);
+    // Disconnected for good, nothing of ours stays.
+    reconciler.setDesired({ ...desired(), sandboxes: others });
+    await reconciler.pass();
+    clock.now += 2_000;
+    await reconciler.pass();
+    expect(
+      kernel.namespaces.get(sandbox)?.some((object) => object.kind === 'rule' && object.protocol === 94),
+    ).toBe(false);
+  });
 
   test('looks where something changed without a word', async () => {
     const { kernel, reconciler } = await programmed();

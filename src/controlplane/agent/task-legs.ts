@@ -1,0 +1,145 @@
+/**
+ * A task's legs on its overlays, from the start of its process to its end. The engine's own socket lets anybody disconnect the
+ * container, and the cluster goes on sending to it: so what was taken is put back, with the address and MAC that the state
+ * has for it. Must stay true: only a container that runs lacks a leg. One that has ended, or is being removed, loses its legs
+ * and is to lose them.
+ */
+import { SkepError } from '../../model/errors.js';
+import type { Task } from '../../model/objects.js';
+import { backoffMs } from '../../runtime/backoff.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import type { ContainerView, Engine } from '../dockerd/client.js';
+import { EngineError } from '../dockerd/client.js';
+import type { Leg } from './container-config.js';
+import { orderLegs, toConnection } from './container-config.js';
+import type { LocalNetworks } from './local-networks.js';
+import type { TaskNetwork } from './node-network.js';
+
+/** Swarm's controller waits as long for the node's attachments. */
+const attachmentWaitMs = 30_000;
+/** What was taken is put back within so long, or the task ends: meanwhile calls of it go nowhere. */
+const restoreWaitMs = 5_000;
+const retryMsMax = 1_000;
+
+export interface LegParts {
+  readonly engine: Pick<Engine, 'container' | 'connectNetwork'>;
+  readonly network: Pick<TaskNetwork, 'overlays' | 'knownOverlays' | 'requireEsp'>;
+  readonly localNetworks: Pick<LocalNetworks, 'ensure'>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class TaskLegs {
+  readonly #networkIds: readonly string[];
+  /** Overlays that the container could not be connected to: a 20.10 engine lists it as connected all the same. */
+  readonly #unconnected = new Set<string>();
+
+  constructor(
+    private readonly task: Pick<Task, 'id' | 'networks'>,
+    private readonly parts: LegParts,
+  ) {
+    this.#networkIds = task.networks.map(({ networkId }) => networkId);
+  }
+
+  /** All of them, once this node knows their networks. Throws `failedPrecondition` where it does not in time, or cannot have one. */
+  async all(signal: AbortSignal): Promise<Leg[]> {
+    if (this.#networkIds.length === 0) return [];
+    const { network } = this.parts;
+    const overlays = await network.overlays(this.#networkIds, attachmentWaitMs, signal);
+    return this.task.networks.map((attachment) => {
+      const overlay = overlays?.get(attachment.networkId);
+      if (!overlay)
+        throw new SkepError(
+          'failedPrecondition',
+          'node is missing network attachments, ip addresses may be exhausted',
+        );
+      network.requireEsp(overlay);
+      return { attachment, overlay };
+    });
+  }
+
+  /** The engine's names of the networks that are known here. */
+  names(): string[] {
+    return this.#known().map(({ overlay }) => overlay.name);
+  }
+
+  /** What the container lacks, in the order in which it is to be connected. */
+  lost({ status, networks }: ContainerView): Leg[] {
+    if (status !== 'running' && status !== 'paused') return [];
+    return this.#known().filter(
+      ({ overlay }) => !networks.includes(overlay.name) || this.#unconnected.has(overlay.id),
+    );
+  }
+
+  /** Connects the started container to what it lacks: ingress, or what was taken since. Not one whose process has ended already. */
+  async connectStarted(containerId: string, signal: AbortSignal): Promise<void> {
+    await this.all(signal);
+    for (;;) {
+      const leg = await this.#firstLost(containerId);
+      if (!leg) return;
+      try {
+        await this.#connect(containerId, leg);
+      } catch (err) {
+        if (await this.#firstLost(containerId)) throw err;
+      }
+    }
+  }
+
+  /**
+   * Connects the container again where it was disconnected past us.
+   * @returns null when it lacks nothing (any more); otherwise why that cannot be brought about
+   */
+  async restore({ id }: ContainerView, signal: AbortSignal): Promise<string | null> {
+    const { clock, log } = this.parts;
+    const deadlineMs = clock.nowMs() + restoreWaitMs;
+    for (let failures = 0; ;) {
+      const leg = await this.#firstLost(id);
+      signal.throwIfAborted();
+      if (!leg) return null;
+      const about = { task: this.task.id, container: id, network: leg.overlay.name };
+      try {
+        await this.#connect(id, leg);
+        log.warn(about, 'drift repaired: a container was disconnected from its network');
+      } catch (err) {
+        // One that does not answer may have done it. The step is tried again.
+        if (!(err instanceof EngineError) || err.retryable) throw err;
+        failures += 1;
+        log.warn({ ...about, failures, err }, 'cannot connect a container that was disconnected');
+        if (clock.nowMs() >= deadlineMs)
+          return `container was disconnected from network ${about.network} and cannot be connected again: ${err.message}`;
+        await clock.sleep(backoffMs(failures, retryMsMax), signal);
+      }
+    }
+  }
+
+  async #firstLost(containerId: string): Promise<Leg | undefined> {
+    const container = await this.parts.engine.container(containerId);
+    return container && this.lost(container)[0];
+  }
+
+  /** Its local network may have been removed, too. */
+  async #connect(containerId: string, leg: Leg): Promise<void> {
+    const { overlay } = leg;
+    await this.parts.localNetworks.ensure(overlay);
+    const { network, endpoint } = toConnection(leg);
+    this.#unconnected.add(overlay.id);
+    try {
+      await this.parts.engine.connectNetwork(network, containerId, endpoint);
+    } catch (err) {
+      // It did the last time, when its answer was lost.
+      if (!(err instanceof EngineError) || !/already exists in network/.test(err.message)) throw err;
+    }
+    this.#unconnected.delete(overlay.id);
+  }
+
+  #known(): Leg[] {
+    const overlays = this.parts.network.knownOverlays();
+    return orderLegs(
+      this.task.networks.flatMap((attachment) => {
+        const overlay = overlays.get(attachment.networkId);
+        return overlay ? [{ attachment, overlay }] : [];
+      }),
+    );
+  }
+}
