@@ -17,3 +17,7 @@ export const lacksEsp = (description: NodeDescription | undefined): boolean =>
 /** Why a node whose kernel has no ESP takes no task of that network. */
 export const refusalWithoutEsp = (networkName: string): string =>
   `encrypted network ${networkName}: this node's kernel has no ESP (try: modprobe esp4)`;
+
+/** Why there is no encrypted ingress network while the kernels of these nodes, named by host name, have no ESP: it is of every node. */
+export const refusalOfIngressWithoutEsp = (networkName: string, hostnames: readonly string[]): string =>
+  `encrypted ingress network ${networkName}: the kernel of ${hostnames.length === 1 ? 'node' : 'nodes'} ${hostnames.join(', ')} has no ESP (try: modprobe esp4)`;

@@ -1,8 +1,10 @@
 /**
  * What a new network must not share with those there are: a pinned VNI, and a subnet with ingress, with the mesh's aliases or
- * with a route of a node. Told to the user at once; Swarm leaves such a network without a subnet and says nothing.
+ * with a route of a node; and an encrypted ingress asks for ESP on every node. Told to the user at once; Swarm leaves such a
+ * network without a subnet and says nothing.
  */
 import { cidrsOverlap } from '../../model/addresses.js';
+import { isEncrypted, lacksEsp, refusalOfIngressWithoutEsp } from '../../model/encryption.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import { routeInTheWay } from '../../model/host-routes.js';
 import { defaultAliasRange, vniClass } from '../../model/network-laws.js';
@@ -13,6 +15,7 @@ import type { View } from '../store/store.js';
 /** Throws what the user reads. */
 export function refuseConflicts(view: View, spec: NetworkSpec): void {
   refuseVni(view, spec);
+  refuseIngressWithoutEsp(view, spec);
   for (const { subnet } of spec.ipam.configs) {
     // libnetwork's words for what it refuses among a node's own networks, and what is in the way.
     const overlaps = (what: string): SkepError =>
@@ -48,4 +51,14 @@ function refuseVni(view: View, spec: NetworkSpec): void {
       `could not assign vxlan id ${vni}: ${why} by network ${other.spec.name}`,
     );
   }
+}
+
+/** Else nothing would be published on such a node, and no task that publishes could run there. */
+function refuseIngressWithoutEsp(view: View, spec: NetworkSpec): void {
+  if (!spec.ingress || !isEncrypted(spec)) return;
+  const lacking = view
+    .list('node')
+    .flatMap(({ id, description }) => (lacksEsp(description) ? [description?.hostname || id] : []));
+  if (lacking.length > 0)
+    throw new SkepError('failedPrecondition', refusalOfIngressWithoutEsp(spec.name, lacking.sort()));
 }

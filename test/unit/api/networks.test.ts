@@ -7,7 +7,7 @@ import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../../src/mod
 import type { Task } from '../../../src/model/objects.js';
 import type { Cidr, Ip } from '../../../src/model/addresses.js';
 import { mtuOptionName, vniOptionName } from '../../../src/model/network-options.js';
-import { Collector, Harness, filters, ingressId, nodeId, taskOf } from './harness.js';
+import { Collector, Harness, description, filters, ingressId, nodeId, taskOf } from './harness.js';
 
 let api: Harness;
 beforeEach(async () => {
@@ -328,6 +328,13 @@ describe('on a manager', () => {
     ]);
   });
 
+  const setEsp = (esp: string): Promise<unknown> =>
+    api.store.update((tx) => {
+      const node = tx.get('node', nodeId)!;
+      const engine = { ...description.engine, labels: { 'skep.esp': esp } };
+      tx.update('node', { ...node, description: { ...description, engine } });
+    });
+
   test('ingress is replaced by another, of its own subnet', async () => {
     withNetworks(bridge);
     expect((await api.call('DELETE', '/networks/ingress')).status).toBe(204);
@@ -360,6 +367,20 @@ describe('on a manager', () => {
       message:
         'Pool overlaps with other one on this address space: 10.70.0.0/18 overlaps 10.70.0.0/20 of network own',
     });
+    const encrypted = { ...ingress, Options: { encrypted: '' } };
+    await setEsp('false');
+    expect(await api.call('POST', '/networks/create', encrypted)).toMatchObject({
+      status: 400,
+      json: {
+        message: `encrypted ingress network mesh: the kernel of node ${description.hostname} has no ESP (try: modprobe esp4)`,
+      },
+    });
+    // One for some services is theirs to be refused; and where every kernel has it, ingress is as any other.
+    await api.createNetwork('sealed', { Options: { encrypted: '' } });
+    await setEsp('true');
+    const sealed = await api.call('POST', '/networks/create', encrypted);
+    expect(sealed.status).toBe(201);
+    expect((await api.call('DELETE', '/networks/mesh')).status).toBe(204);
     const id = await api.createNetwork('mesh', {
       Ingress: true,
       IPAM: { Config: [{ Subnet: '10.71.0.0/20' }] },
