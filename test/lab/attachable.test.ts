@@ -10,6 +10,8 @@ const cluster = new TestLab({ name: 'test-attach', nodes: 2 });
 const manager = 'node1';
 const worker = 'node2';
 const soonMs = 20_000;
+/** The engine's own door, past ours. */
+const engine = 'docker -H unix:///run/docker.sock';
 
 const docker = (node: string, words: string): Promise<string> => cluster.docker(node, words);
 const sh = (node: string, script: string): Promise<string> => cluster.run(node, ['sh', '-c', script]);
@@ -242,9 +244,16 @@ describe('containers of docker run and docker network connect', () => {
   });
 
   test('removal frees the addresses, the networks and the kernel', async () => {
+    // The engine is told, and we hear of it: not only when we look.
+    await cluster.run(manager, `${engine} network disconnect open alpha`.split(' '));
+    await eventually(
+      'the address is free',
+      5_000,
+      () => attachments(),
+      (held) => expect(held).toEqual([b]),
+    );
     await docker(manager, 'rm -f alpha');
-    // While nobody of ours looks.
-    await cluster.run(worker, 'docker -H unix:///run/docker.sock rm -f bravo'.split(' '));
+    await cluster.run(worker, `${engine} rm -f bravo`.split(' '));
     await eventually(
       'all addresses are free',
       soonMs,
