@@ -34,6 +34,8 @@ export interface Programmer {
   setDesired(desired: DesiredNetwork): void;
   /** Asks for a pass: something outside has changed. */
   poke(): void;
+  /** Calls `listener` whenever an overlay's namespace was made, or made anew in the place of one that is gone, and programmed. */
+  onNamespaceMade(listener: () => void): void;
   /** Resolves with the programmed revision once it is at least `revision`. */
   waitProgrammed(revision: number, signal: AbortSignal): Promise<number>;
   /** Resolves once the endpoint's veth pair stands. */
@@ -199,6 +201,8 @@ export class Daemon {
 
   /** Hands what the files hold to the kernel's programmer; calls after this follow every change. */
   restore(): void {
+    // What was open in one that is gone answers nobody.
+    this.options.programmer.onNamespaceMade(this.#listenersTrigger.fire);
     this.options.network.onChange(() => this.#publish());
     this.#publish();
   }

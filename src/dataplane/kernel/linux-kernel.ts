@@ -20,7 +20,7 @@ import type { Op } from '../plan/diff.js';
 import { hostLinkName, overlayNamespace, overlayNamespacePrefix } from '../plan/names.js';
 import type { Scope } from '../plan/node.js';
 import { scopeName } from '../plan/node.js';
-import type { Link } from '../plan/objects.js';
+import type { Link, VxlanAttributes } from '../plan/objects.js';
 import { EspObjects } from './esp-objects.js';
 import { errnoOf, KernelError, toKernelError } from './kernel-error.js';
 import type { Change, Kernel, Observation, Quiet, SandboxNames } from './kernel.js';
@@ -280,8 +280,18 @@ export class LinuxKernel implements Kernel, Disposable {
         }),
       makeVxlan: (link: Link) =>
         make(async (netnsFd) => {
-          if (!link.vxlan) throw new KernelError(`make ${link.name}`, 'EINVAL');
-          await this.#hostNetlink().links.add({ kind: 'vxlan', name: link.name, netnsFd, ...link.vxlan });
+          const { name, vxlan } = link;
+          if (!vxlan) throw new KernelError(`make ${name}`, 'EINVAL');
+          const { links, namespaceIds } = this.#hostNetlink();
+          // By which it is found again should it lose its name, and this process its memory.
+          await namespaceIds.assign(netnsFd);
+          const add = (): Promise<void> => links.add({ kind: 'vxlan', name, netnsFd, ...vxlan });
+          try {
+            await add();
+          } catch (err) {
+            if (!isErrno(err, 'EEXIST') || !(await this.#stripPredecessor(name, vxlan))) throw err;
+            await add();
+          }
         }),
       moveEnd: (link: Link) =>
         make(async (netnsFd) => {
@@ -306,6 +316,29 @@ export class LinuxKernel implements Kernel, Disposable {
       if (!isErrno(err, 'ENOENT', 'EINVAL', 'ENODEV'))
         throw new KernelError(`empty ${path}`, errnoOf(err), { cause: err });
     }
+  }
+
+  /**
+   * A namespace that lost its name while nobody looked lives on under whoever holds it, and its VXLAN device keeps the host's
+   * socket from the next one. Takes our links out of it. Only one with just this device, our VTEP's, is ours.
+   * @returns whether there was one
+   */
+  async #stripPredecessor(name: string, { vni, port, local }: VxlanAttributes): Promise<boolean> {
+    const { links, namespaceIds } = this.#hostNetlink();
+    let found = false;
+    for (const id of await namespaceIds.list()) {
+      try {
+        const vxlan = (await links.find(name, id))?.vxlan;
+        if (vxlan?.vni !== vni || vxlan.port !== port || vxlan.local !== local) continue;
+        found = true;
+        for (const { kind, index } of await links.list(id))
+          if (kind === 'veth' || kind === 'vxlan') await links.remove(index, id);
+      } catch (err) {
+        // It ends while we look.
+        if (!isErrno(err, 'EINVAL', 'ENODEV')) throw err;
+      }
+    }
+    return found;
   }
 
   #hostNetlink(): RouteNetlink {

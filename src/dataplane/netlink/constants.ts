@@ -52,6 +52,8 @@ export const RTM_GETQDISC = 38;
 export const RTM_NEWTFILTER = 44;
 export const RTM_DELTFILTER = 45;
 export const RTM_GETTFILTER = 46;
+export const RTM_NEWNSID = 88;
+export const RTM_GETNSID = 90;
 export const RTNLGRP_LINK = 1;
 export const RTNLGRP_NEIGH = 3;
 export const RTNLGRP_TC = 4;
@@ -119,12 +121,17 @@ export const IFLA_IFALIAS = 20;
 export const IFLA_EXT_MASK = 29;
 export const IFLA_PROTINFO = 12;
 export const IFLA_LINK_NETNSID = 37;
+export const IFLA_TARGET_NETNSID = 46;
 export const IFLA_INFO_KIND = 1;
 export const IFLA_INFO_DATA = 2;
 export const IFLA_INFO_SLAVE_KIND = 4;
 export const IFLA_INFO_SLAVE_DATA = 5;
 export const IFLA_TXQLEN = 13;
 export const IFLA_GROUP = 27;
+
+/* linux/net_namespace.h */
+export const NETNSA_NSID = 1;
+export const NETNSA_FD = 3;
 
 /* linux/veth.h */
 export const VETH_INFO_PEER = 1;

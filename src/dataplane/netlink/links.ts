@@ -95,19 +95,22 @@ export type NewLink = Omit<LinkChange, 'alias'> & { readonly name: string } & (
     | { readonly kind: 'dummy' }
   );
 
-/** The links of one namespace. Every method but `find` rejects with NetlinkError on the kernel's refusal. */
+/**
+ * The links of one namespace. Every method but `find` rejects with NetlinkError on the kernel's refusal. `netnsId` is the number of
+ * another namespace, see NamespaceIds, whose links are meant; EINVAL when there is none of that number.
+ */
 export class Links {
   constructor(private readonly socket: NetlinkSocket) {}
 
-  async list(): Promise<Link[]> {
-    const attributes = new AttributeWriter().u32(c.IFLA_EXT_MASK, c.RTEXT_FILTER_SKIP_STATS).toBuffer();
+  async list(netnsId?: number): Promise<Link[]> {
+    const attributes = inNamespace(netnsId).u32(c.IFLA_EXT_MASK, c.RTEXT_FILTER_SKIP_STATS).toBuffer();
     const request = { type: c.RTM_GETLINK, flags: 0, payload: Buffer.concat([header(0), attributes]) };
     return (await this.socket.dump(request)).map(parseLink);
   }
 
   /** The link of that name or index, or null. */
-  async find(which: string | number): Promise<Link | null> {
-    const attributes = new AttributeWriter();
+  async find(which: string | number, netnsId?: number): Promise<Link | null> {
+    const attributes = inNamespace(netnsId);
     if (typeof which === 'string') attributes.string(c.IFLA_IFNAME, which);
     const payload = Buffer.concat([header(typeof which === 'number' ? which : 0), attributes.toBuffer()]);
     try {
@@ -136,10 +139,16 @@ export class Links {
   }
 
   /** ENODEV when there is no such link. */
-  async remove(index: number): Promise<void> {
-    await this.socket.request({ type: c.RTM_DELLINK, flags: 0, payload: header(index) });
+  async remove(index: number, netnsId?: number): Promise<void> {
+    const payload = Buffer.concat([header(index), inNamespace(netnsId).toBuffer()]);
+    await this.socket.request({ type: c.RTM_DELLINK, flags: 0, payload });
   }
 }
+
+const inNamespace = (netnsId: number | undefined): AttributeWriter => {
+  const attributes = new AttributeWriter();
+  return netnsId === undefined ? attributes : attributes.u32(c.IFLA_TARGET_NETNSID, netnsId);
+};
 
 export function parseLink(message: NetlinkMessage): Link {
   const { payload } = message;

@@ -5,6 +5,7 @@ import * as c from './constants.js';
 import { Links, parseLink, parsePortChange } from './links.js';
 import type { BridgePort, Link } from './links.js';
 import type { NetlinkMessage } from './message.js';
+import { NamespaceIds } from './namespace-ids.js';
 import { Fdb, Neighbours, parseFdbEntry, parseNeighbour } from './neighbours.js';
 import type { FdbEntry, Neighbour } from './neighbours.js';
 import { parseRoute, Routes } from './routes.js';
@@ -24,6 +25,7 @@ export class RouteNetlink implements Disposable {
   readonly routes: Routes;
   readonly rules: Rules;
   readonly tc: TrafficControl;
+  readonly namespaceIds: NamespaceIds;
   readonly #socket: NetlinkSocket;
 
   /** @param netns path of the namespace, or null for the host's own; throws Error with `code` ENOENT when it is absent */
@@ -36,6 +38,7 @@ export class RouteNetlink implements Disposable {
     this.routes = new Routes(this.#socket);
     this.rules = new Rules(this.#socket);
     this.tc = new TrafficControl(this.#socket);
+    this.namespaceIds = new NamespaceIds(this.#socket);
   }
 
   [Symbol.dispose](): void {

@@ -119,6 +119,7 @@ export class Reconciler {
   readonly #abandoned = new Map<string, number>();
   /** See {@link NodePass}; only of containers that are there. */
   readonly #joined = new Map<string, ReadonlyMap<string, string>>();
+  #onNamespaceMade: () => void = () => undefined;
   #desired: Desired | null = null;
   /** Null: one that ended half way may have left anything. */
   #lastPass: NodePass | null = null;
@@ -167,6 +168,11 @@ export class Reconciler {
       record.retryAtMs = 0;
     }
     this.#trigger.fire();
+  }
+
+  /** Calls `listener` whenever an overlay's namespace was made, or made anew in the place of one that is gone, and programmed. */
+  onNamespaceMade(listener: () => void): void {
+    this.#onNamespaceMade = listener;
   }
 
   /** Resolves with the programmed revision once host and overlays equal a state of at least `revision`; rejects with the signal's reason. */
@@ -525,6 +531,7 @@ export class Reconciler {
     if (!work.exists) this.#forget(record);
     // Whoever listened in one of that name before hears nothing of it.
     if (work.ops.some(({ object }) => object.kind === 'namespace')) this.#stopListening(record);
+    if (work.applied.some(({ object }) => object.kind === 'namespace')) this.#onNamespaceMade();
     if (work.exists && record.watch === null) {
       this.#listen(record, work);
       // It was made by this pass, and nobody listened while it was.

@@ -533,6 +533,28 @@ describe('reconciler', () => {
     ).toBe(false);
   });
 
+  test('tells of each overlay’s namespace that was made, once it is programmed', async () => {
+    const kernel = new ModelKernel();
+    const { reconciler } = make(kernel);
+    let told = 0;
+    reconciler.onNamespaceMade(() => {
+      expect(kernel.namespaces.get('overlay 4097')?.some(({ kind }) => kind === 'address')).toBe(true);
+      told += 1;
+    });
+    reconciler.setDesired(desired());
+    await reconciler.pass();
+    expect(told).toBe(2);
+    kernel.put('host', { kind: 'link', name: 'stranger' });
+    await reconciler.refresh('all');
+    await reconciler.pass();
+    expect(told).toBe(2);
+    kernel.namespaces.delete('overlay 4097');
+    kernel.changedQuietly.add('overlay 4097');
+    await reconciler.refresh('all');
+    await reconciler.pass();
+    expect(told).toBe(3);
+  });
+
   test('looks where something changed without a word', async () => {
     const { kernel, reconciler } = await programmed();
     const { observed } = kernel;
