@@ -22,13 +22,24 @@ static uint64_t fold(uint64_t digest, const void *octets, size_t length) {
   return digest;
 }
 
-/* The rules of one table without their counters. 0, or the errno. */
-static int fold_table(int fd, const char *table, uint64_t *digest) {
+/* What a table is asked for, and the answer. */
+struct question {
+  /* All rules; else how many there are, their octets, and where those of each hook begin and end. */
+  bool whole;
+  uint64_t digest;
+};
+
+/* One table without its counters. 0, or the errno. */
+static int fold_table(int fd, const char *table, struct question *question) {
   for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
     struct ipt_getinfo info = {0};
     socklen_t length = sizeof info;
     memcpy(info.name, table, strnlen(table, sizeof info.name - 1));
     if (getsockopt(fd, IPPROTO_IP, IPT_SO_GET_INFO, &info, &length) < 0) return errno;
+    if (!question->whole) {
+      question->digest = fold(question->digest, &info, sizeof info);
+      return 0;
+    }
     length = sizeof(struct ipt_get_entries) + info.size;
     struct ipt_get_entries *entries = calloc(1, length);
     if (!entries) return ENOMEM;
@@ -39,7 +50,7 @@ static int fold_table(int fd, const char *table, uint64_t *digest) {
       struct ipt_entry *entry = (struct ipt_entry *)((char *)entries->entrytable + at);
       if (entry->next_offset < sizeof *entry || entry->next_offset > info.size - at) break;
       memset(&entry->counters, 0, sizeof entry->counters);
-      *digest = fold(*digest, entry, entry->next_offset);
+      question->digest = fold(question->digest, entry, entry->next_offset);
       at += entry->next_offset;
     }
     free(entries);
@@ -50,8 +61,8 @@ static int fold_table(int fd, const char *table, uint64_t *digest) {
 
 /* Only tables that are there: asking for another would make it. */
 static struct outcome digest_tables(void *argument) {
-  uint64_t *digest = argument;
-  *digest = FNV_OFFSET;
+  struct question *question = argument;
+  question->digest = FNV_OFFSET;
   FILE *names = fopen("/proc/thread-self/net/ip_tables_names", "re");
   if (!names) return errno == ENOENT ? (struct outcome){0} : failed("open");
   int fd = -1, error = 0;
@@ -64,8 +75,8 @@ static struct outcome digest_tables(void *argument) {
       syscall = "socket";
       break;
     }
-    *digest = fold(*digest, table, strlen(table));
-    error = fold_table(fd, table, digest);
+    question->digest = fold(question->digest, table, strlen(table));
+    error = fold_table(fd, table, question);
   }
   if (fd >= 0) close(fd);
   fclose(names);
@@ -73,16 +84,17 @@ static struct outcome digest_tables(void *argument) {
 }
 
 napi_value firewall_digest(napi_env env, napi_callback_info info) {
-  size_t count = 1;
-  napi_value arguments[1], result;
+  size_t count = 2;
+  napi_value arguments[2], result;
   char netns[PATH_SIZE];
   bool own;
-  uint64_t digest;
+  struct question question;
   napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
-  if (count != 1) return throw_type(env, "firewallDigest(netnsPath)"), NULL;
+  if (count != 2 || napi_get_value_bool(env, arguments[1], &question.whole) != napi_ok)
+    return throw_type(env, "firewallDigest(netnsPath, whole)"), NULL;
   if (!read_path(env, arguments[0], netns, sizeof netns, &own)) return NULL;
-  struct outcome outcome = in_netns(own ? NULL : netns, digest_tables, &digest);
+  struct outcome outcome = in_netns(own ? NULL : netns, digest_tables, &question);
   if (outcome.error) return throw_errno(env, outcome.error, outcome.syscall, own ? "the host" : netns), NULL;
-  napi_create_bigint_uint64(env, digest, &result);
+  napi_create_bigint_uint64(env, question.digest, &result);
   return result;
 }

@@ -11,8 +11,8 @@ import { espPolicyPriority, isEspGuard, isOurReqid } from '../plan/names.js';
 import type { Chain, EspPolicy, EspState, Jump, KernelObject } from '../plan/objects.js';
 import { identity, line } from '../plan/objects.js';
 import { Iptables } from './iptables.js';
-import { KernelError, toKernelError } from './kernel-error.js';
 import type { Quiet } from './kernel.js';
+import { KernelError, toKernelError } from './kernel-error.js';
 
 type Guard = Chain | Jump;
 
@@ -59,7 +59,7 @@ export class EspObjects implements Disposable {
     const held = this.#guard;
     if (held === null || held.length === 0) return false;
     try {
-      if (!(await this.#iptables.mayHaveChanged(quiet === 'all'))) return false;
+      if (!(await this.#iptables.mayHaveChanged(quiet))) return false;
       this.#guard = await this.#readGuard();
       const text = (guard: readonly Guard[]): string => guard.map(line).sort().join('\n');
       return text(held) !== text(this.#guard);

@@ -9,6 +9,7 @@ import { subscribeRules } from '../netlink/netfilter.js';
 import { isOurChain } from '../plan/names.js';
 import type { Chain, FirewallTable, Jump } from '../plan/objects.js';
 import { runTool } from './child.js';
+import type { Quiet } from './kernel.js';
 
 const tables = ['filter', 'mangle', 'nat', 'raw'] as const satisfies readonly FirewallTable[];
 
@@ -16,7 +17,7 @@ export class Iptables {
   /** How often a jump stands in its chain, as last observed: all of them must go when it is moved or removed. */
   #jumpCounts = new Map<string, number>();
   /** {@link #mark} when the rules were last read. */
-  #readAt: string | null = null;
+  #readAt: Readonly<Record<Quiet, string>> | null = null;
   /** Null: nobody listens. */
   #told: boolean | null = null;
 
@@ -46,17 +47,18 @@ export class Iptables {
 
   /**
    * Whether anybody, ourselves included, has changed a rule since the last {@link observe}. Rejects with KernelError, NetlinkError.
-   * @param unheard false: not even asked where {@link watch} would have told
+   * @param quiet `chains`: not even asked where {@link watch} would have told; else perhaps not where as many rules of the same
+   * sizes are there
    */
-  async mayHaveChanged(unheard: boolean): Promise<boolean> {
-    if (!unheard && this.#told === false && !(await isLegacy())) return false;
+  async mayHaveChanged(quiet: Quiet): Promise<boolean> {
+    if (quiet === 'chains' && this.#told === false && !(await isLegacy())) return false;
     if (this.#told !== null) this.#told = false;
-    return (await this.#mark()) !== this.#readAt;
+    return (await this.#mark(quiet)) !== this.#readAt?.[quiet];
   }
 
   /** Our chains with their rules, and the jumps to them from anywhere. Rejects with KernelError, NetlinkError. */
   async observe(): Promise<(Chain | Jump)[]> {
-    this.#readAt = await this.#mark();
+    this.#readAt = { chains: await this.#mark('chains'), all: await this.#mark('all') };
     const { objects, jumpCounts } = parseSaved(await runTool(this.netns, ['iptables-save'], ''));
     this.#jumpCounts = jumpCounts;
     return objects;
@@ -71,10 +73,13 @@ export class Iptables {
     );
   }
 
-  /** Differs after a change, and costs no process: iptables-legacy has nothing but its rules, nf_tables counts changes. */
-  async #mark(): Promise<string> {
+  /**
+   * Differs after a change, and costs no process: nf_tables counts changes, iptables-legacy has nothing but its rules. To read
+   * those the kernel makes copies of them, so four times a second only their number and sizes are asked for, which no flush leaves.
+   */
+  async #mark(quiet: Quiet): Promise<string> {
     return (await isLegacy())
-      ? String(native().firewallDigest(this.netns))
+      ? String(native().firewallDigest(this.netns, quiet === 'all'))
       : String(await this.netfilter().rulesGeneration());
   }
 }

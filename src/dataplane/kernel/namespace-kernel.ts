@@ -195,7 +195,7 @@ export class NamespaceKernel implements Disposable {
   async refresh(quiet: Quiet): Promise<boolean> {
     try {
       const rules = {
-        mayHaveChanged: () => this.#iptables.mayHaveChanged(quiet === 'all'),
+        mayHaveChanged: () => this.#iptables.mayHaveChanged(quiet),
         observe: () => this.#iptables.observe(),
       };
       let changed = await this.#refreshChains(rules, (kind) => kind === 'chain' || kind === 'jump');

@@ -67,6 +67,30 @@ export const driftChecks: readonly Check[] = [
     },
   },
   {
+    name: 'rules that somebody flushed, or changed into others of their size, are found by a look of the kind that is due',
+    run: async (world) => {
+      const reconciler = world.cluster.reconciler(1);
+      const iptables = (...words: string[]): Promise<string> =>
+        world.cluster.run('node1', 'iptables', '-t', 'raw', ...words);
+      const rules = async (): Promise<string[]> =>
+        (await iptables('-S', 'SKEP-RAW')).split('\n').filter((row) => row.startsWith('-A '));
+      const wanted = await rules();
+      const elsewhere = (rule: string): string =>
+        rule.replace(/ -i \S+/, ' -i elsewhere0').replace(' 240.0.0.0/4', ' 224.0.0.0/4');
+      const place = wanted.findIndex((rule) => elsewhere(rule) !== rule);
+      const other = elsewhere(wanted[place] ?? assert.fail(wanted.join('; '))).replace('-A SKEP-RAW ', '');
+      await iptables('-F', 'SKEP-RAW');
+      await reconciler.refresh('chains');
+      await reconciler.pass();
+      assert.deepEqual(await rules(), wanted, 'flushed');
+      await iptables('-R', 'SKEP-RAW', String(place + 1), ...other.trim().split(' '));
+      assert.notDeepEqual(await rules(), wanted);
+      await reconciler.refresh('all');
+      await reconciler.pass();
+      assert.deepEqual(await rules(), wanted, 'changed');
+    },
+  },
+  {
     name: 'nothing is left when the nodes leave their cluster',
     run: async (world) => {
       await world.leave();
