@@ -18,6 +18,22 @@ export const lacksEsp = (description: NodeDescription | undefined): boolean =>
 export const refusalWithoutEsp = (networkName: string): string =>
   `encrypted network ${networkName}: this node's kernel has no ESP (try: modprobe esp4)`;
 
-/** Why there is no encrypted ingress network while the kernels of these nodes, named by host name, have no ESP: it is of every node. */
-export const refusalOfIngressWithoutEsp = (networkName: string, hostnames: readonly string[]): string =>
-  `encrypted ingress network ${networkName}: the kernel of ${hostnames.length === 1 ? 'node' : 'nodes'} ${hostnames.join(', ')} has no ESP (try: modprobe esp4)`;
+/** False while a node has not said whether its kernel has ESP, such as in its first seconds. */
+export const isEspKnown = (description: NodeDescription | undefined): boolean =>
+  description?.engine.labels[espLabel] !== undefined;
+
+/**
+ * Why there is no encrypted ingress network, which is of every node, while these nodes, named by host name, lack ESP or have not
+ * said whether they have it.
+ */
+export const refusalOfIngressWithoutEsp = (
+  networkName: string,
+  hostnames: readonly string[],
+  known: boolean,
+): string => {
+  const nodes = `the kernel of ${hostnames.length === 1 ? 'node' : 'nodes'} ${hostnames.join(', ')}`;
+  const why = known
+    ? `${nodes} has no ESP (try: modprobe esp4)`
+    : `it is not known yet whether ${nodes} has ESP`;
+  return `encrypted ingress network ${networkName}: ${why}`;
+};

@@ -4,12 +4,12 @@
  * network without a subnet and says nothing.
  */
 import { cidrsOverlap } from '../../model/addresses.js';
-import { isEncrypted, lacksEsp, refusalOfIngressWithoutEsp } from '../../model/encryption.js';
+import { isEncrypted, isEspKnown, lacksEsp, refusalOfIngressWithoutEsp } from '../../model/encryption.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import { routeInTheWay } from '../../model/host-routes.js';
 import { defaultAliasRange, vniClass } from '../../model/network-laws.js';
 import { pinnedVni } from '../../model/network-options.js';
-import type { Network, NetworkSpec } from '../../model/objects.js';
+import type { Network, NetworkSpec, Node } from '../../model/objects.js';
 import type { View } from '../store/store.js';
 
 /** Throws what the user reads. */
@@ -56,9 +56,13 @@ function refuseVni(view: View, spec: NetworkSpec): void {
 /** Else nothing would be published on such a node, and no task that publishes could run there. */
 function refuseIngressWithoutEsp(view: View, spec: NetworkSpec): void {
   if (!spec.ingress || !isEncrypted(spec)) return;
-  const lacking = view
-    .list('node')
-    .flatMap(({ id, description }) => (lacksEsp(description) ? [description?.hostname || id] : []));
+  const names = (nodes: readonly Node[]): string[] =>
+    nodes.map(({ id, description }) => description?.hostname || id).sort();
+  const nodes = view.list('node');
+  const lacking = names(nodes.filter(({ description }) => lacksEsp(description)));
   if (lacking.length > 0)
-    throw new SkepError('failedPrecondition', refusalOfIngressWithoutEsp(spec.name, lacking.sort()));
+    throw new SkepError('failedPrecondition', refusalOfIngressWithoutEsp(spec.name, lacking, true));
+  const unknown = names(nodes.filter(({ description }) => !isEspKnown(description)));
+  if (unknown.length > 0)
+    throw new SkepError('unavailable', refusalOfIngressWithoutEsp(spec.name, unknown, false));
 }

@@ -328,10 +328,10 @@ describe('on a manager', () => {
     ]);
   });
 
-  const setEsp = (esp: string): Promise<unknown> =>
+  const setEsp = (esp: string | undefined): Promise<unknown> =>
     api.store.update((tx) => {
       const node = tx.get('node', nodeId)!;
-      const engine = { ...description.engine, labels: { 'skep.esp': esp } };
+      const engine = { ...description.engine, labels: esp === undefined ? {} : { 'skep.esp': esp } };
       tx.update('node', { ...node, description: { ...description, engine } });
     });
 
@@ -368,13 +368,17 @@ describe('on a manager', () => {
         'Pool overlaps with other one on this address space: 10.70.0.0/18 overlaps 10.70.0.0/20 of network own',
     });
     const encrypted = { ...ingress, Options: { encrypted: '' } };
-    await setEsp('false');
-    expect(await api.call('POST', '/networks/create', encrypted)).toMatchObject({
-      status: 400,
-      json: {
-        message: `encrypted ingress network mesh: the kernel of node ${description.hostname} has no ESP (try: modprobe esp4)`,
-      },
-    });
+    const kernel = `the kernel of node ${description.hostname}`;
+    for (const [esp, status, why] of [
+      ['false', 400, `${kernel} has no ESP (try: modprobe esp4)`],
+      [undefined, 503, `it is not known yet whether ${kernel} has ESP`],
+    ] as const) {
+      await setEsp(esp);
+      expect(await api.call('POST', '/networks/create', encrypted)).toMatchObject({
+        status,
+        json: { message: `encrypted ingress network mesh: ${why}` },
+      });
+    }
     // One for some services is theirs to be refused; and where every kernel has it, ingress is as any other.
     await api.createNetwork('sealed', { Options: { encrypted: '' } });
     await setEsp('true');
