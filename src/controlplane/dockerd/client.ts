@@ -236,10 +236,10 @@ export class Engine {
     yield* readLogFrames(stream, container.tty);
   }
 
-  /** The engine's events of containers and of their networks, one JSON text a line, until `signal` aborts or the engine goes away. */
+  /** The engine's events of containers, and of networks that they leave, one JSON text a line, until `signal` aborts or the engine goes away. */
   async containerEvents(signal: AbortSignal): Promise<Readable> {
     const ofContainers = ['die', 'start', 'destroy', 'rename', 'health_status'];
-    const filters = { type: ['container', 'network'], event: [...ofContainers, 'connect', 'disconnect'] };
+    const filters = { type: ['container', 'network'], event: [...ofContainers, 'disconnect'] };
     const options = { filters, abortSignal: signal } as Docker.GetEventsOptions;
     return (await call(this.#docker.getEvents(options))) as Readable;
   }

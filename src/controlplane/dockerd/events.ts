@@ -34,8 +34,8 @@ export class ContainerEvents {
   }
 
   /**
-   * Calls `wake` when a container is gone, has another name, or has come to a network or left one without anybody watching it,
-   * and whenever events may have been missed.
+   * Calls `wake` when a container is gone, has another name, or has left a network without anybody watching it, and whenever
+   * events may have been missed.
    */
   watchAll(wake: () => void): Disposable {
     this.#allWatchers.add(wake);
@@ -64,7 +64,7 @@ export class ContainerEvents {
     const ofNetwork = type === 'network';
     const watchers = this.#watchers.get((ofNetwork ? actor?.Attributes?.['container'] : actor?.ID) ?? '');
     for (const wake of watchers ?? []) wake();
-    // Whoever watches a container looks after its networks himself: those of tasks come and go with each start.
+    // Whoever watches a container looks after its networks himself.
     if (ofNetwork ? watchers === undefined : action === 'destroy' || action === 'rename')
       for (const wake of this.#allWatchers) wake();
   }

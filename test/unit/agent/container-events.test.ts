@@ -45,19 +45,17 @@ const ofContainer = (action: string, id: string) => ({
   Action: action,
   Actor: { ID: id },
 });
-const ofNetwork = (action: string, container: string) => ({
+const ofNetwork = (container: string) => ({
   Type: 'network',
-  Action: action,
+  Action: 'disconnect',
   Actor: { ID: 'net', Attributes: { container, name: 'open', type: 'skep' } },
 });
 
 test.each<[string, object, string[]]>([
   ['a watched container dies', ofContainer('die', 'watched'), ['watched']],
   ['it is removed', ofContainer('destroy', 'watched'), ['watched', 'all']],
-  ['it is connected', ofNetwork('connect', 'watched'), ['watched']],
-  ['it is disconnected', ofNetwork('disconnect', 'watched'), ['watched']],
-  ['a user’s container is connected', ofNetwork('connect', 'other'), ['all']],
-  ['a user’s container is disconnected', ofNetwork('disconnect', 'other'), ['all']],
+  ['it is disconnected', ofNetwork('watched'), ['watched']],
+  ['a user’s container is disconnected', ofNetwork('other'), ['all']],
   ['a user’s container dies', ofContainer('die', 'other'), []],
   ['something of which nobody knows what it is', { Type: 'network' }, ['all']],
 ])('%s', async (_what, event, expected) => {
