@@ -217,6 +217,55 @@ test('containers that are disconnected on the engine’s own socket answer again
   for (const node of nodes) await cluster.run(node, ['skep', 'verify']);
 });
 
+/** Listens on port 80 and on the one of its environment, and says on which it was called. */
+const ofPort = `sed -e "s/listen 80 .*/listen 80; listen $PORT;/" -e 's/$server_addr/& $server_port/' /etc/nginx/nginx.conf >/tmp/n.conf
+exec nginx -c /tmp/n.conf`;
+const loaded = [8050, 8051].flatMap((port) => nodes.map((node) => `http://${addressOf(node)}:${port}/`));
+
+test('ports are added and removed under load: none that stays misses a request, and a target may change with its server', async () => {
+  const targetOf = async (node: string, port: number): Promise<string> =>
+    (await call(addressOf(node), port)).replace(/^[0-9a-f]{12} \S+ \S+ /, '');
+  const publish = '-p 8050:80 -p 8051:81 -p 8052:81';
+  await cluster.run(
+    manager,
+    [
+      ...`docker service create --no-resolve-image --name moving --replicas 2 --update-monitor 1s --stop-signal SIGQUIT ${publish} -e PORT=81`.split(' '), // prettier-ignore
+      ...['skep/whoami:lab', 'sh', '-c', ofPort],
+    ],
+    deadlineMs,
+  );
+  for (const node of nodes)
+    for (const [port, target] of [
+      [8050, '80'],
+      [8051, '81'],
+      [8052, '81'],
+    ] as const)
+      // prettier-ignore
+      expect(await targetOf(node, port), `${node}:${port}`).toBe(target);
+  const load = cluster.load(1_500, 150, loaded);
+  await docker(
+    'service update --publish-rm 81 --publish-add 8051:82 --publish-add 8053:82 --env-add PORT=82 moving',
+  );
+  const { answers, failures } = await load;
+  expect(failures).toEqual([]);
+  // Old ones and new ones were called, each on the port that it has.
+  const ports = new Set(Object.keys(answers).map((answer) => answer.split(' ')[3]));
+  expect(ports).toEqual(new Set(['80', '81', '82']));
+  for (const node of nodes) {
+    for (const [port, target] of [
+      [8050, '80'],
+      [8051, '82'],
+      [8053, '82'],
+    ] as const)
+      // prettier-ignore
+      for (let turn = 0; turn < 4; turn++)
+        expect(await targetOf(node, port), `${node}:${port}`).toBe(target);
+    expect(await call(addressOf(node), 8052)).toBe(refused);
+    await cluster.run(node, ['skep', 'verify']);
+  }
+  await docker('service rm moving');
+});
+
 /** Takes no signal, and says five lines in five seconds to one caller after the other. */
 const stubborn = `trap "" TERM
 while :; do
@@ -280,6 +329,18 @@ test('the mesh’s network is replaced and put back: the last call is served, an
     image('--name web -p 8080:80'),
     'service needs ingress network, but no ingress network is present',
   );
+  const espOf = ['node', 'inspect', '--format', '{{index .Description.Engine.Labels "skep.esp"}}', ...nodes];
+  const esp = (await cluster.run(manager, ['docker', ...espOf])).split('\n');
+  const sealed = 'docker network create --driver overlay --ingress --opt encrypted sealed'.split(' ');
+  if (esp.includes('false')) {
+    await expectRefused(sealed, /encrypted ingress network sealed: the kernel of nodes? .* has no ESP/);
+    expect(await docker('network ls --format {{.Name}}')).not.toMatch(/sealed/);
+  } else {
+    await cluster.run(manager, sealed);
+    await expectMesh();
+    await docker('service rm web');
+    await removeIngress('sealed');
+  }
   await docker(
     'network create --driver overlay --ingress --subnet 10.77.0.0/20 --gateway 10.77.0.9 my-ingress',
   );
