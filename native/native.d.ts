@@ -51,12 +51,12 @@ export function openRaw(netnsPath: string | null, protocol: number, filter: Buff
 export function openPacketSender(netnsPath: string | null, device: string): number;
 
 /**
- * A digest of iptables-legacy's tables in a namespace, counters left out; the same one where there are none.
+ * A digest of a family's tables of iptables-legacy in a namespace, counters left out; the same one where there are none.
  * @param whole all rules are read; else only how many each table has, their octets, and where those of each hook are, for
  * which the kernel copies nothing
  * @throws Error with `code`: ENOENT, EINVAL no such namespace
  */
-export function firewallDigest(netnsPath: string | null, whole: boolean): bigint;
+export function firewallDigest(netnsPath: string | null, family: 4 | 6, whole: boolean): bigint;
 
 /**
  * IPVS's virtual servers of a namespace that are found by mark and of IPv4, with their real servers: for each its mark, flags

@@ -9,7 +9,7 @@ import { ipvsEngine } from '../../src/dataplane/balancer/ipvs.js';
 import type { EngineName } from '../../src/dataplane/plan/balancing.js';
 import { aliasTable } from '../../src/dataplane/plan/names.js';
 import { aliasAddress } from '../../src/dataplane/state.js';
-import { defaultAliasRange } from '../../src/model/network-laws.js';
+import { defaultAliasRanges } from '../../src/model/network-laws.js';
 import type { Cidr, Ip } from '../../src/model/addresses.js';
 import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import { openEngineOf } from '../../test/conformance/engines.js';
@@ -36,7 +36,7 @@ const clientPorts = '1024 65535';
 /** Programs what both engines share (links, aliases, routes) and nothing that balances. */
 const noEngine: BalancerEngine = {
   ...ipvsEngine,
-  plan: { planOverlay: () => [], planHost: () => [] },
+  plan: { name: 'ipvs', families: [4], planOverlay: () => [], planHost: () => [] },
   open: async () => ({
     observe: async () => [],
     refresh: async () => false,
@@ -131,7 +131,7 @@ export class Contender implements AsyncDisposable {
 
 const aliasOf = (path: Path): Ip =>
   aliasAddress(
-    defaultAliasRange,
+    defaultAliasRanges[4],
     '10.0.0.0/24' as Cidr,
     ingressAddress(ownPart(entryNode)),
     ingressAddress(parts[path]),

@@ -10,7 +10,7 @@ import type {
   OverlayService,
   PublishedPort,
 } from '../../src/dataplane/state.js';
-import { defaultAliasRange } from '../../src/model/network-laws.js';
+import { defaultAliasRanges } from '../../src/model/network-laws.js';
 
 export interface NetworkSize {
   readonly services: number;
@@ -48,7 +48,7 @@ export function networkOf({ services: count, endpoints: each }: NetworkSize, rev
     nodeId,
     vtep,
     dataPathPort: 4789,
-    aliasRange: defaultAliasRange,
+    aliasRange: defaultAliasRanges[4],
     encryptionKeys: [],
     overlays: [
       overlayOf(

@@ -5,12 +5,12 @@
  * Not refused, because clusters pass through it: endpoints of a node that is no peer, or of a service that is gone.
  */
 import type { Cidr, Ip, Mac } from '../model/addresses.js';
-import { cidrContains, familyOf, parseCidr, hostPart } from '../model/addresses.js';
+import { cidrContains, parseCidr, hostPart } from '../model/addresses.js';
 import { affinitySMax, defaultScheduler, defaultWeight, schedulers, weightMax } from '../model/balancing.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../model/ids.js';
 import { Fields, refuse, Unique } from './parse-fields.js';
 import {
-  aliasPartBits,
+  aliasRangePrefixLengthMax,
   hostPartBitsMax,
   ingressPrefixLengthMin,
   mtuBytesMax,
@@ -90,7 +90,7 @@ export function parseNodeNetworkState(value: unknown): NodeNetworkState {
     nodeId,
     vtep,
     dataPathPort: fields.integer('dataPathPort', 1, portMax),
-    aliasRange: parseAliasRange(fields),
+    aliasRange: parseAliasRange(fields, overlays),
     overlays,
     publishedPorts: KeyedList.of(publishedPorts, publishedPortKey),
     encryptionKeys: parseEncryptionKeys(fields),
@@ -131,10 +131,15 @@ function parseEncryptionKeys(fields: Fields): EncryptionKey[] | null {
   });
 }
 
-function parseAliasRange(fields: Fields): Cidr {
+function parseAliasRange(fields: Fields, overlays: readonly Overlay[]): Cidr {
   const range = fields.cidr('aliasRange');
-  if (familyOf(range) !== 4 || parseCidr(range).prefixLength > 32 - 2 * aliasPartBits)
-    refuse('aliasRange', `expected an IPv4 range of /${32 - 2 * aliasPartBits} or larger, got ${range}`);
+  const { family, prefixLength } = parseCidr(range);
+  const longest = aliasRangePrefixLengthMax(family);
+  if (prefixLength > longest)
+    refuse('aliasRange', `expected an IPv${family} range of /${longest} or larger, got ${range}`);
+  const ingress = overlays.find((overlay) => overlay.ingress);
+  if (ingress && parseCidr(ingress.subnet).family !== family)
+    refuse('aliasRange', `${range} is of another family than ingress, ${ingress.subnet}`);
   return range;
 }
 
@@ -164,10 +169,12 @@ function parseOverlay(value: unknown, path: string, nodeId: NodeId, vtep: Ip): O
   const subnet = fields.cidr('subnet');
   const gateway = inSubnet(subnet, fields.ip('gateway'), fields.at('gateway'));
   const ingress = fields.boolean('ingress');
-  if (ingress && (familyOf(subnet) !== 4 || parseCidr(subnet).prefixLength < ingressPrefixLengthMin))
+  const { family, prefixLength } = parseCidr(subnet);
+  const shortest = ingressPrefixLengthMin(family);
+  if (ingress && prefixLength < shortest)
     refuse(
       fields.at('subnet'),
-      `ingress needs an IPv4 subnet of /${ingressPrefixLengthMin} or smaller, got ${subnet}`,
+      `ingress needs an IPv${family} subnet of /${shortest} or smaller, got ${subnet}`,
     );
 
   const owners: Owners = { subnet, addresses: new Unique(), macs: new Unique() };

@@ -5,9 +5,14 @@
  */
 import assert from 'node:assert';
 import type { Cidr, Ip, Mac } from '../model/addresses.js';
-import { addressBits, familyOf, hostPart, ipToNumber, numberToIp, parseCidr } from '../model/addresses.js';
+import { familyOf, formatCidr, hostPart, numberToIp, parseCidr } from '../model/addresses.js';
 import type { Scheduler } from '../model/balancing.js';
-import { aliasPartBits, hostPartBitsMax } from '../model/network-laws.js';
+import {
+  aliasPartBits,
+  aliasRangePrefixLengthMax,
+  hostPartBitsMax,
+  ingressPrefixLengthMin,
+} from '../model/network-laws.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../model/ids.js';
 import type { SecretBytes } from '../model/secret-bytes.js';
 import type { Items } from '../runtime/keyed-list.js';
@@ -19,7 +24,7 @@ export interface NodeNetworkState {
   /** This node's VTEP address; the underlay device is the one that holds it. */
   readonly vtep: Ip;
   readonly dataPathPort: number;
-  /** The /4 that mesh aliases are cut from, see {@link aliasAddress}. */
+  /** What mesh aliases are cut from, of ingress's family, see {@link aliasAddress}. */
   readonly aliasRange: Cidr;
   readonly overlays: readonly Overlay[];
   /** Ordered by {@link publishedPortKey}. */
@@ -142,31 +147,30 @@ export const publishedPortKey = ({
 /**
  * The address under which the task at `taskAddress` is reached through the node at `nodeAddress` (both on ingress):
  * range | host part of the node << 14 | host part of the task. A reply's source so names the node that must undo
- * the translation, with no state anywhere. Holds for ingress subnets of /18 and longer.
+ * the translation, with no state anywhere. Holds for ingress subnets whose host parts have at most 14 bits.
  */
 export function aliasAddress(aliasRange: Cidr, ingressSubnet: Cidr, nodeAddress: Ip, taskAddress: Ip): Ip {
   return numberToIp(
     aliasNumber(aliasRange, ingressSubnet, nodeAddress) | hostPart(ingressSubnet, taskAddress),
-    4,
+    familyOf(aliasRange),
   );
 }
 
 /** All aliases of one node, e.g. for the rule that returns replies to it. */
 export function nodeAliasCidr(aliasRange: Cidr, ingressSubnet: Cidr, nodeAddress: Ip): Cidr {
-  const prefixLength = addressBits(4) - aliasPartBits;
-  return `${numberToIp(aliasNumber(aliasRange, ingressSubnet, nodeAddress), 4)}/${prefixLength}` as Cidr;
+  const family = familyOf(aliasRange);
+  return formatCidr({
+    family,
+    base: aliasNumber(aliasRange, ingressSubnet, nodeAddress),
+    prefixLength: ingressPrefixLengthMin(family),
+  });
 }
 
 function aliasNumber(aliasRange: Cidr, ingressSubnet: Cidr, nodeAddress: Ip): bigint {
-  const range = parseCidr(aliasRange);
-  assert(
-    familyOf(aliasRange) === 4 && range.prefixLength <= addressBits(4) - 2 * aliasPartBits,
-    'alias range too small',
-  );
-  assert(
-    parseCidr(ingressSubnet).prefixLength >= addressBits(4) - aliasPartBits,
-    'ingress subnet larger than /18',
-  );
+  const [range, ingress] = [parseCidr(aliasRange), parseCidr(ingressSubnet)];
+  assert(range.family === ingress.family, 'aliases and ingress of different families');
+  assert(range.prefixLength <= aliasRangePrefixLengthMax(range.family), 'alias range too small');
+  assert(ingress.prefixLength >= ingressPrefixLengthMin(ingress.family), 'ingress subnet too large');
   return range.base | (hostPart(ingressSubnet, nodeAddress) << BigInt(aliasPartBits));
 }
 
@@ -183,9 +187,3 @@ export const vipMark = (subnet: Cidr, vip: Ip): number => {
 
 /** Top byte of every mark of ours ('^' of ASCII 0x5e): far from Docker's, Kubernetes' and Cilium's. */
 export const markPrefix = 0x5e000000;
-
-/** True when `ip` is an alias of the range. */
-export const isAlias = (aliasRange: Cidr, ip: Ip): boolean => {
-  const { base, prefixLength } = parseCidr(aliasRange);
-  return ipToNumber(ip) >> BigInt(32 - prefixLength) === base >> BigInt(32 - prefixLength);
-};

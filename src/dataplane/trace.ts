@@ -8,7 +8,7 @@ import type { BalancedFlow, ServerCounters, VirtualServerCounters } from './bala
 import type { Difference } from './difference.js';
 import { differenceLine } from './difference.js';
 import type { Cidr, Ip, Mac } from '../model/addresses.js';
-import { cidrContains, cidrsOverlap, isIp, parseIp } from '../model/addresses.js';
+import { addressAndPort, cidrContains, isIp, overlapsLoopback, parseIp } from '../model/addresses.js';
 import { SkepError } from '../model/errors.js';
 import type { NodeId, ServiceId, Vni } from '../model/ids.js';
 import type { PublishLimits } from '../model/publishing.js';
@@ -96,7 +96,7 @@ export interface ServiceTrace {
 /** What the balancer has counted, by overlay; null is the host, where published ports are. */
 export type CountersByScope = ReadonlyMap<Vni | null, readonly VirtualServerCounters[]>;
 
-/** A device of the host's namespace with its IPv4 addresses. */
+/** A device of the host's namespace with its addresses, those of the link alone aside. */
 export interface HostDevice {
   readonly name: string;
   readonly addresses: readonly Ip[];
@@ -228,7 +228,9 @@ export function traceService(
     paths: frontends.map(({ overlay, balanced }): TracePath => {
       const { server, realServers, open, limits } = balanced;
       const scope = overlay.ingress ? null : overlay.vni;
-      const counted = findings.counters.get(scope)?.find(({ mark }) => mark === server.mark);
+      const counted = findings.counters
+        .get(scope)
+        ?.find(({ family, mark }) => family === server.family && mark === server.mark);
       const isClients = ({ client: address }: BalancedFlow): boolean =>
         client !== null && (overlay.ingress ? client.hostAddresses : client.addresses).includes(address);
       return {
@@ -291,7 +293,7 @@ function portOutOfReach(
     return [`there is no ${interfaces.join(' or ')}${nowhere}`];
   // Calls of the loopback network are taken or not as a whole.
   const isHeld = (cidr: Cidr): boolean =>
-    cidrsOverlap(cidr, loopbackNetwork) || held.some((address) => cidrContains(cidr, address));
+    overlapsLoopback(cidr) || held.some((address) => cidrContains(cidr, address));
   if (cidrs.length > 0 && !cidrs.some(isHeld)) return [`no address in ${cidrs.join(' or ')}${nowhere}`];
   if (client?.nodeId === nodeId && client.hostAddresses.length === 0)
     return ['the client is on overlays alone and reaches no address of this node'];
@@ -302,8 +304,6 @@ function portOutOfReach(
         `the client’s calls come in by ${client.device}, and the port listens on ${interfaces.join(', ')} only`,
       ];
 }
-
-const loopbackNetwork = '127.0.0.0/8' as Cidr;
 
 /** Whether the flow is of those who called there. */
 export const isFlowOf = (frontend: Frontend, flow: BalancedFlow): boolean =>
@@ -383,7 +383,7 @@ function traceHop(
       nodeId: endpoint.nodeId,
       address: endpoint.address,
       mac: endpoint.mac,
-      alias: method === 'translate' ? `${address}:${port}` : '',
+      alias: method === 'translate' ? addressAndPort(address, port) : '',
       vtep,
       weight,
       counters,

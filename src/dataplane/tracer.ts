@@ -3,8 +3,8 @@
  * plan, and what the host knows of the caller. Changes nothing. Takes a second where calls wait for an answer: only who
  * still waits then has waited for longer than a call takes.
  */
-import type { Ip } from '../model/addresses.js';
-import { cidrContains } from '../model/addresses.js';
+import type { Family, Ip } from '../model/addresses.js';
+import { cidrContains, familyOf } from '../model/addresses.js';
 import type { Vni } from '../model/ids.js';
 import type { Clock } from '../runtime/clock.js';
 import type { BalancedFlow, VirtualServerCounters } from './balancer/engine.js';
@@ -19,10 +19,10 @@ export interface HostReader {
   devices(): Promise<readonly HostDevice[]>;
   /** The device by which the address is reached, `lo` for the host's own; null: there is no way to it. */
   deviceTo(address: Ip): Promise<string | null>;
-  /** IPv4 addresses in a container's namespace, loopback's aside; [] when it is gone. */
+  /** Addresses in a container's namespace, loopback's aside; [] when it is gone. */
   addressesIn(path: string): Promise<readonly Ip[]>;
-  /** Rules and policies of others that have dropped packets, with their counts, in words. */
-  foreignDrops(): Promise<readonly string[]>;
+  /** Rules and policies of others that have dropped packets of these families, with their counts, in words. */
+  foreignDrops(families: readonly Family[]): Promise<readonly string[]>;
 }
 
 export interface TraceSources {
@@ -80,7 +80,9 @@ export async function trace(
   const isLost =
     (caller !== null && traced.paths.every((path) => path.flows.every((flow) => flow.state === 'closing'))) ||
     traced.paths.some(({ hops }) => hops.some(({ isAnswered }) => !isAnswered));
-  return isLost ? { ...traced, foreignDrops: await host.foreignDrops() } : traced;
+  if (!isLost) return traced;
+  const families = new Set(wanted.frontends.map(({ overlay }) => familyOf(overlay.subnet)));
+  return { ...traced, foreignDrops: await host.foreignDrops([...families]) };
 }
 
 /** By scope, the flows of these frontends that wait for an answer and did so a moment ago. */

@@ -13,8 +13,30 @@ export type Cidr = string & { readonly __brand: 'Cidr' };
 export type Mac = string & { readonly __brand: 'Mac' };
 export type Family = 4 | 6;
 
+export const families = [4, 6] as const satisfies readonly Family[];
+
+/** Of an address or a network. */
 export const familyOf = (ip: string): Family => (ip.includes(':') ? 6 : 4);
 export const addressBits = (family: Family): number => (family === 4 ? 32 : 128);
+
+/** `host:port`, with brackets around an IPv6 address. The host may be a name, too. */
+export const addressAndPort = (host: string, port: number): string =>
+  familyOf(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
+
+/** The network of one address: `/32` or `/128`. */
+export const hostCidr = (ip: Ip): Cidr => `${ip}/${addressBits(familyOf(ip))}` as Cidr;
+
+/** The network of all addresses: `0.0.0.0/0` or `::/0`. */
+export const anyCidr = (family: Family): Cidr => formatCidr({ family, base: 0n, prefixLength: 0 });
+
+/** Addresses that no packet between machines has (RFC 1122, RFC 4291). */
+export const loopbackNetworks: Readonly<Record<Family, Cidr>> = {
+  4: '127.0.0.0/8' as Cidr,
+  6: '::1/128' as Cidr,
+};
+
+/** True when the network reaches into the loopback network of its family. */
+export const overlapsLoopback = (cidr: Cidr): boolean => cidrsOverlap(cidr, loopbackNetworks[familyOf(cidr)]);
 
 /** The address as a number; throws `invalidArgument` for text that is none. */
 export function ipToNumber(text: string): bigint {

@@ -1,15 +1,25 @@
 /** Bounds that the dataplane's arithmetic sets to what users may ask for; checked where input enters. */
-import type { Cidr } from './addresses.js';
+import type { Cidr, Family } from './addresses.js';
+import { addressBits } from './addresses.js';
 import type { Vni } from './ids.js';
 
-/** Aliases never leave the tunnel; class E is used by nobody else. */
-export const defaultAliasRange = '240.0.0.0/4' as Cidr;
+/**
+ * Aliases never leave the tunnel. Class E is used by nobody else; of IPv6 it is a part of a unique local network (RFC 4193) that is
+ * Skep's own.
+ */
+export const defaultAliasRanges: Readonly<Record<Family, Cidr>> = {
+  4: '240.0.0.0/4' as Cidr,
+  6: 'fd53:6b65:70a1::/100' as Cidr,
+};
 
-/** Bits of a mesh alias that name the node, and bits that name the task: the /4 of aliases leaves 28. */
+/** Bits of a mesh alias that name the node, and bits that name the task: a /4 of IPv4 leaves 28. */
 export const aliasPartBits = 14;
 
+/** The smallest range of aliases, as its prefix length. */
+export const aliasRangePrefixLengthMax = (family: Family): number => addressBits(family) - 2 * aliasPartBits;
+
 /** The largest ingress subnet, as its prefix length: host parts must fit an alias (ADR 5). */
-export const ingressPrefixLengthMin = 32 - aliasPartBits;
+export const ingressPrefixLengthMin = (family: Family): number => addressBits(family) - aliasPartBits;
 
 /** What the MTU option of a network may say: enough for IPv4's smallest packet (RFC 791) behind every header of ours. */
 export const mtuBytesMin = 576;

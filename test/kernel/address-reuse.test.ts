@@ -24,7 +24,7 @@ import { containerEndName } from '../../src/dataplane/sandbox.js';
 import type { NodeNetworkState, Overlay } from '../../src/dataplane/state.js';
 import type { Cidr, Ip } from '../../src/model/addresses.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../src/model/ids.js';
-import { defaultAliasRange } from '../../src/model/network-laws.js';
+import { defaultAliasRanges } from '../../src/model/network-laws.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { seededNumbers } from '../support/cluster-objects.js';
 
@@ -88,7 +88,7 @@ function stateOf(self: number, tasks: readonly Task[]): NodeNetworkState {
     nodeId: `node${self}` as NodeId,
     vtep: vteps[self] as Ip,
     dataPathPort: 4789,
-    aliasRange: defaultAliasRange,
+    aliasRange: defaultAliasRanges[4],
     overlays: networks.map((network): Overlay => ({
       id: network.id,
       name: network.id,

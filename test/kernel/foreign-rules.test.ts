@@ -8,11 +8,19 @@ import { TestNetns } from '../support/netns.js';
 
 const chain: Chain = {
   kind: 'chain',
+  family: 4,
   table: 'filter',
   name: 'SKEP-FORWARD',
   rules: ['-s 10.0.0.0/24 -j ACCEPT'],
 };
-const jump: Jump = { kind: 'jump', table: 'filter', chain: 'FORWARD', target: 'SKEP-FORWARD', first: true };
+const jump: Jump = {
+  kind: 'jump',
+  family: 4,
+  table: 'filter',
+  chain: 'FORWARD',
+  target: 'SKEP-FORWARD',
+  first: true,
+};
 const ours = [chain, jump];
 
 test('each change of rules is told of; only what concerns ours asks for a look', async () => {
@@ -20,7 +28,7 @@ test('each change of rules is told of; only what concerns ours asks for a look',
   const netns = undo.use(TestNetns.create());
   const kernel = undo.use(new LinuxKernel());
   const scope = { kind: 'sandbox', path: netns.path } as const;
-  await kernel.observe(scope, [], true, true);
+  await kernel.observe(scope, [], true, []);
   const told: Change[] = [];
   const watch = kernel.watch(scope, (what) => void (what === 'rules' && told.push(what)));
   expect(watch).not.toBeNull();
@@ -31,7 +39,7 @@ test('each change of rules is told of; only what concerns ours asks for a look',
     return kernel.refresh(scope, 'chains');
   };
   const rulesNow = async (): Promise<unknown> =>
-    (await kernel.observe(scope, [], false, true)).objects.filter(
+    (await kernel.observe(scope, [], false, [])).objects.filter(
       ({ kind }) => kind === 'chain' || kind === 'jump',
     );
 

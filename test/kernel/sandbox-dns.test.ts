@@ -101,9 +101,9 @@ async function ask(to: Ip): Promise<string> {
 async function program(state: NodeNetworkState, isPresent = true): Promise<string[]> {
   const scope = { kind: 'sandbox', path: container.path } as const;
   const endpoints = isPresent ? [sandboxOf(mynetId, part, container.path)] : [];
-  const links = await kernel.observe(scope, [], true);
+  const links = await kernel.observe(scope, [], true, null);
   const plan = planSandboxScope(state, container.path, endpoints, links.objects, 1550);
-  const ops = planOps(plan, (await kernel.observe(scope, [], true, true)).objects);
+  const ops = planOps(plan, (await kernel.observe(scope, [], true, [])).objects);
   await kernel.apply(scope, ops);
   return ops.map(opLine);
 }

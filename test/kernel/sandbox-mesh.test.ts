@@ -104,10 +104,10 @@ async function plan(
   now: NodeNetworkState,
 ): Promise<{ plan: ScopePlan; ops: string[]; apply: () => Promise<void> }> {
   const endpoints = [sandboxOf(ingressId, taskPart, netns.container.path)];
-  const { objects } = await kernel.observe(scope(), [], true);
+  const { objects } = await kernel.observe(scope(), [], true, null);
   const planned = planSandboxScope(now, netns.container.path, endpoints, objects, 1500);
   const sysctls = planned.objects.flatMap((object) => (object.kind === 'sysctl' ? [object.path] : []));
-  const found = await kernel.observe(scope(), sysctls, true, true);
+  const found = await kernel.observe(scope(), sysctls, true, []);
   expect(found.balancingUnavailable).toBeNull();
   const ops = planOps(planned, found.objects);
   return { plan: planned, ops: ops.map(opLine), apply: () => kernel.apply(scope(), ops) };

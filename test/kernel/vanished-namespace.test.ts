@@ -22,7 +22,7 @@ test('a namespace that is no longer mounted is none, not a failure', async () =>
   const kernel = undo.use(new LinuxKernel());
   const scope = { kind: 'sandbox', path: netns.path } as const;
   const observe = async (): Promise<boolean> =>
-    (await kernel.observe(scope, ['net/ipv4/conf/all/rp_filter'], true)).exists;
+    (await kernel.observe(scope, ['net/ipv4/conf/all/rp_filter'], true, null)).exists;
   expect(await observe()).toBe(true);
   execFileSync('umount', [netns.path]);
   expect(await observe()).toBe(false);
@@ -103,7 +103,7 @@ describe('an overlay’s namespace that lost its name while the daemon was away,
     await after.apply(scope, ops);
     expect(inside('ip -o link')).not.toMatch(/vxlan0|skp1/);
     expect(inside('ip -o link')).toContain('br0');
-    const { objects } = await after.observe(scope, [], true);
+    const { objects } = await after.observe(scope, [], true, []);
     expect(objects).toContainEqual(expect.objectContaining({ kind: 'link', name: 'vxlan0', up: true }));
     expect(objects).toContainEqual(expect.objectContaining({ kind: 'link', name: 'skp1' }));
     // Only the end of the new pair.

@@ -44,7 +44,10 @@ async function balancing(services: number): Promise<LoadedPrograms> {
       };
     });
     const frontend = { kind: 'vip', address: addressOf('11.0', index) } as const;
-    return [{ kind: 'virtualServer', mark, frontend, scheduler: 'rr', affinityS: null }, ...realServers];
+    return [
+      { kind: 'virtualServer', family: 4, mark, frontend, scheduler: 'rr', affinityS: null },
+      ...realServers,
+    ];
   }).flat();
   await table.apply(objects.map((object) => ({ op: 'add', object })));
   return loaded;

@@ -5,7 +5,7 @@
  * A server does not miss it, for nothing is sent to the task before all its sandboxes are programmed.
  */
 import type Docker from 'dockerode';
-import { familyOf } from '../../model/addresses.js';
+import { ipamConfigOf } from '../dockerd/ipam-config.js';
 import { SkepError } from '../../model/errors.js';
 import type { NetworkAttachment, Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
@@ -154,7 +154,7 @@ export const toConnection = (leg: Leg): Connection => ({
 });
 
 const endpointSettings = ({ attachment }: Leg): Docker.EndpointSettings => ({
-  IPAMConfig: { [familyOf(attachment.address) === 4 ? 'IPv4Address' : 'IPv6Address']: attachment.address },
+  IPAMConfig: ipamConfigOf(attachment.address),
 });
 
 function containerLabels(task: Task, spec: ContainerSpec): Record<string, string> {

@@ -1,8 +1,9 @@
 /** A node's assignments as the one value that its dataplane wants. Pure. */
 import type { Cidr, Ip, Mac } from '../../model/addresses.js';
+import { familyOf } from '../../model/addresses.js';
 import type { Scheduler } from '../../model/balancing.js';
 import { defaultScheduler, defaultWeight } from '../../model/balancing.js';
-import { defaultAliasRange } from '../../model/network-laws.js';
+import { defaultAliasRanges } from '../../model/network-laws.js';
 import { mtuOption } from '../../model/network-options.js';
 import { isEncrypted } from '../../model/encryption.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../model/ids.js';
@@ -36,7 +37,6 @@ import type {
 export function assembleNodeNetworkState(
   assignments: Assignments,
   revision: number,
-  aliasRange: Cidr = defaultAliasRange,
 ): NodeNetworkState | undefined {
   const all = [...assignments.values()];
   const node = itemsOf(all, 'node')[0];
@@ -59,13 +59,14 @@ export function assembleNodeNetworkState(
     services: KeyedList.of((services.get(item.id) ?? []).map(toService), serviceKey),
     underlayMtuBytes: mtuOption(item.driverOptions),
   }));
+  const ingress = overlays.find((overlay) => overlay.ingress);
   const ports = itemsOf(all, 'publishedPort').map(toPublishedPort);
   return {
     revision,
     nodeId: node.nodeId as NodeId,
     vtep: node.dataPathAddr as Ip,
     dataPathPort: node.dataPathPort,
-    aliasRange,
+    aliasRange: defaultAliasRanges[familyOf(ingress?.subnet ?? node.dataPathAddr)],
     overlays: ordered(overlays, ({ id }) => id),
     publishedPorts: KeyedList.of(ports, publishedPortKey),
     encryptionKeys: itemsOf(all, 'encryptionKey')

@@ -15,7 +15,7 @@ import {
   parseCidr,
 } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
-import { defaultAliasRange, ingressPrefixLengthMin, vniClass } from '../../model/network-laws.js';
+import { defaultAliasRanges, ingressPrefixLengthMin, vniClass } from '../../model/network-laws.js';
 import { pinnedVni } from '../../model/network-options.js';
 import type { Cluster, IpamConfig, Network } from '../../model/objects.js';
 import { auxiliaryAddresses, usableHostParts } from './address-pool.js';
@@ -66,7 +66,9 @@ function chooseVni({ spec }: Network, taken: readonly TakenNetwork[]): Vni | und
 function explicitSubnet({ spec }: Network, subnet: Cidr, taken: readonly TakenNetwork[]): Cidr | undefined {
   const normal = normalizeCidr(subnet);
   const kept = taken.filter(({ ingress }) => ingress || spec.ingress).map((other) => other.subnet);
-  return [defaultAliasRange, ...kept].some((other) => cidrsOverlap(other, normal)) ? undefined : normal;
+  return [...Object.values(defaultAliasRanges), ...kept].some((other) => cidrsOverlap(other, normal))
+    ? undefined
+    : normal;
 }
 
 /** The first subnet of the cluster's size in its pools that overlaps none of `taken`; undefined when there is none. */
@@ -75,12 +77,12 @@ export function subnetFromPools(
   ingress: boolean,
   taken: readonly Cidr[],
 ): Cidr | undefined {
-  const size = ingress ? Math.max(cluster.subnetSize, ingressPrefixLengthMin) : cluster.subnetSize;
-  const extents = [defaultAliasRange, ...taken]
+  const extents = [...Object.values(defaultAliasRanges), ...taken]
     .map(extentOf)
     .sort((a, b) => (a.first < b.first ? -1 : a.first > b.first ? 1 : 0));
   for (const pool of cluster.defaultAddrPool) {
     const { family, first, last } = extentOf(pool);
+    const size = ingress ? Math.max(cluster.subnetSize, ingressPrefixLengthMin(family)) : cluster.subnetSize;
     const step = 1n << BigInt(addressBits(family) - size);
     let candidate = first;
     for (const other of extents) {

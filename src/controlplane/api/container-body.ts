@@ -9,6 +9,7 @@
 import type { AttachedNetwork } from '../attach-control.js';
 import { aliasesOption } from '../attach-control.js';
 import { SkepError } from '../../model/errors.js';
+import { ipamMember } from '../dockerd/ipam-config.js';
 import { JsonObject, memberOf, withMember } from './convert/json.js';
 import type { Json } from './convert/json.js';
 
@@ -65,7 +66,7 @@ export function wantedOfCreate(create: Json, network: string): WantedEndpoint {
 export function attachedEndpoint(endpoint: Json | undefined, { address }: AttachedNetwork): JsonObject {
   const aliases = textsOf(memberOf(endpoint, 'Aliases'));
   const options = memberOf(endpoint, 'DriverOpts');
-  const ipam = withMember(memberOf(endpoint, 'IPAMConfig'), 'IPv4Address', address);
+  const ipam = withMember(memberOf(endpoint, 'IPAMConfig'), ipamMember(address), address);
   const changes: readonly (readonly [string, Json | undefined])[] = [
     ['IPAMConfig', ipam],
     ['Aliases', undefined],

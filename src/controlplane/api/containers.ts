@@ -16,6 +16,8 @@ import {
   wantedEndpoint,
   wantedOfCreate,
 } from './container-body.js';
+import type { IpamConfig } from '../dockerd/ipam-config.js';
+import { ipamAddress, ipamConfigOf } from '../dockerd/ipam-config.js';
 import type { ApiContext, Handler } from './context.js';
 import { formatJson, parseJson, withMember } from './convert/json.js';
 import type { Json } from './convert/json.js';
@@ -33,7 +35,7 @@ interface EngineContainer {
 }
 
 interface EngineEndpoint {
-  readonly IPAMConfig?: { readonly IPv4Address?: string } | null;
+  readonly IPAMConfig?: IpamConfig | null;
   readonly DriverOpts?: Readonly<Record<string, string>> | null;
 }
 
@@ -164,7 +166,7 @@ async function replace(
   const { engine } = context;
   const found = await findNetwork(context, request, network);
   if (found.kind === 'local') return [];
-  const address = endpoint?.IPAMConfig?.IPv4Address ?? '';
+  const address = ipamAddress(endpoint?.IPAMConfig);
   const id = found.kind === 'swarm' ? found.network.id : found.kind === 'instance' ? found.id : undefined;
   // What the engine has forgotten it is told anew; else what the managers hold is good.
   if (id !== undefined && address !== '' && !control.lacks(id, address)) return [];
@@ -181,7 +183,7 @@ async function replace(
   );
   if (place.address === address && found.kind !== 'unknown') return [place.attachmentId];
   const path = `/networks/${place.engineNetworkId}`;
-  const settings = { IPAMConfig: { IPv4Address: place.address }, DriverOpts: endpoint?.DriverOpts ?? null };
+  const settings = { IPAMConfig: ipamConfigOf(place.address), DriverOpts: endpoint?.DriverOpts ?? null };
   const calls = [
     [`${path}/disconnect`, { Container: container.Id, Force: true }],
     [`${path}/connect`, { Container: container.Id, EndpointConfig: settings }],

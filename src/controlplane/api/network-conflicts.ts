@@ -7,7 +7,7 @@ import { cidrsOverlap } from '../../model/addresses.js';
 import { isEncrypted, isEspKnown, lacksEsp, refusalOfIngressWithoutEsp } from '../../model/encryption.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import { routeInTheWay } from '../../model/host-routes.js';
-import { defaultAliasRange, vniClass } from '../../model/network-laws.js';
+import { defaultAliasRanges, vniClass } from '../../model/network-laws.js';
 import { pinnedVni } from '../../model/network-options.js';
 import type { Network, NetworkSpec, Node } from '../../model/objects.js';
 import type { View } from '../store/store.js';
@@ -23,8 +23,8 @@ export function refuseConflicts(view: View, spec: NetworkSpec): void {
         'permissionDenied',
         `Pool overlaps with other one on this address space: ${subnet} overlaps ${what}`,
       );
-    if (cidrsOverlap(subnet, defaultAliasRange))
-      throw overlaps(`${defaultAliasRange}, which the routing mesh uses`);
+    for (const aliases of Object.values(defaultAliasRanges))
+      if (cidrsOverlap(subnet, aliases)) throw overlaps(`${aliases}, which the routing mesh uses`);
     for (const other of view.list('network')) {
       const theirs = subnetOf(other);
       // A task with published ports is on ingress and on its own networks.

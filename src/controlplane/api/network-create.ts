@@ -258,10 +258,13 @@ function validate({ name, labels: given, ingress, attachable, ipam }: NetworkSpe
       'label com.docker.swarm.predefined is for internally created predefined networks and cannot be applied by users',
     );
   if (ingress && attachable) throw controlApiError('invalidArgument', 'ingress network cannot be attachable');
-  for (const { subnet } of ingress ? ipam.configs : [])
-    if (parseCidr(subnet).prefixLength < ingressPrefixLengthMin)
+  for (const { subnet } of ingress ? ipam.configs : []) {
+    const { family, prefixLength } = parseCidr(subnet);
+    const shortest = ingressPrefixLengthMin(family);
+    if (prefixLength < shortest)
       throw controlApiError(
         'invalidArgument',
-        `ipam configuration: subnet ${subnet} of an ingress network is larger than /${ingressPrefixLengthMin}`,
+        `ipam configuration: subnet ${subnet} of an ingress network is larger than /${shortest}`,
       );
+  }
 }

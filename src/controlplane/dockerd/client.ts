@@ -5,6 +5,8 @@
 import type { Readable } from 'node:stream';
 import Docker from 'dockerode';
 import { OutsideError } from '../../model/errors.js';
+import type { IpamConfig } from './ipam-config.js';
+import { ipamAddress } from './ipam-config.js';
 import type { LogFrame } from './log-frames.js';
 import { readLogFrames } from './log-frames.js';
 
@@ -133,7 +135,7 @@ export class Engine {
       labels: Labels ?? {},
       networks: Object.entries(NetworkSettings?.Networks ?? {}).map(([name, { IPAMConfig }]) => ({
         name,
-        address: (IPAMConfig as { IPv4Address?: string } | null | undefined)?.IPv4Address ?? '',
+        address: ipamAddress(IPAMConfig as IpamConfig | null | undefined),
       })),
     }));
   }

@@ -3,7 +3,7 @@
  * network. Pure; everything is checked here, before anything is made.
  */
 import type { Cidr } from '../../model/addresses.js';
-import { cidrsOverlap, parseCidr, normalizeCidr } from '../../model/addresses.js';
+import { addressAndPort, cidrsOverlap, normalizeCidr, parseCidr } from '../../model/addresses.js';
 import { SkepError } from '../../model/errors.js';
 import type { HostRoute } from '../../model/host-routes.js';
 import { routeText } from '../../model/host-routes.js';
@@ -12,7 +12,6 @@ import type { Cluster, ClusterSpec, Network, Node, NodeDescription } from '../..
 import { subnetFromPools } from '../allocator/networks.js';
 import type { InitRequest } from '../api/swarm-control.js';
 import type { NodeAddresses } from './node-addresses.js';
-import { formatHostPort } from './node-addresses.js';
 
 type Unwritten<T> = Omit<T, 'version' | 'createdAtMs' | 'updatedAtMs'>;
 
@@ -142,7 +141,7 @@ export function initialObjects(
       managerStatus: {
         leader: true,
         reachability: 'reachable',
-        addr: formatHostPort(addresses.advertiseHost, addresses.advertisePort),
+        addr: addressAndPort(addresses.advertiseHost, addresses.advertisePort),
       },
       dataPathAddr: addresses.dataPathHost,
       attachments: [],

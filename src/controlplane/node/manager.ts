@@ -5,6 +5,7 @@
  */
 import { join } from 'node:path';
 import { Server, type ServerCredentials } from '@grpc/grpc-js';
+import { addressAndPort } from '../../model/addresses.js';
 import { OutsideError } from '../../model/errors.js';
 import type { RandomSource } from '../../model/ids.js';
 import { CleanupStack } from '../../runtime/cleanup-stack.js';
@@ -22,7 +23,6 @@ import { EtcdStore } from '../store/etcd.js';
 import { Sealer, type DataKey } from '../store/seal.js';
 import type { Store } from '../store/store.js';
 import type { MembershipFile } from './membership-file.js';
-import { formatHostPort } from './node-addresses.js';
 import type { RunningManager } from './swarm-node.js';
 
 /** A manager that serves, as the node's other parts see it. */
@@ -67,7 +67,7 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
       dataDir: join(swarmDir, 'etcd'),
       socketDir: join(runDir, 'etcd'),
       name: membership.nodeId,
-      peerUrl: `https://${formatHostPort(addresses.advertiseHost, etcdPeerPort)}`,
+      peerUrl: `https://${addressAndPort(addresses.advertiseHost, etcdPeerPort)}`,
       clusterToken: membership.clusterId,
       peerTls: options.certificateFiles,
     },
@@ -91,7 +91,7 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
   const server = new Server({ 'grpc.max_receive_message_length': messageBytesMax });
   for (const { definition, implementation } of services.services)
     server.addService(definition, implementation);
-  await listen(server, formatHostPort(addresses.listenHost, addresses.listenPort), options.serverCredentials);
+  await listen(server, addressAndPort(addresses.listenHost, addresses.listenPort), options.serverCredentials);
   undo.defer(() => server.forceShutdown());
 
   const stopLoops = new AbortController();

@@ -44,10 +44,6 @@ export function splitHostPort(text: string, portDefault: number): { host: string
   return { host: match ? (match[1] ?? '') : text, port };
 }
 
-/** `host:port`, with brackets around an IPv6 host. */
-export const formatHostPort = (host: string, port: number): string =>
-  familyOf(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
-
 /** Resolves what the user asked for; throws `invalidArgument` with the daemon's text. */
 export function resolveAddresses(
   request: AddressRequest,

@@ -5,6 +5,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { addressAndPort } from '../../model/addresses.js';
 import { OutsideError } from '../../model/errors.js';
 import type { ClusterId, NetworkId, NodeId, RandomSource } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
@@ -34,7 +35,6 @@ import type { MembershipFile, RemoteManager } from './membership-file.js';
 import { requestFirstCertificate, requestRenewal } from './certificate-request.js';
 import { runCertificateRenewal } from './certificate-renewal.js';
 import type { NodeAddresses } from './node-addresses.js';
-import { formatHostPort } from './node-addresses.js';
 import type { NodeParts, RunningAgent } from './swarm-node.js';
 
 export interface PartsOptions {
@@ -133,7 +133,7 @@ export class HostParts implements NodeParts {
       nodeId,
       role: 'manager',
       addresses,
-      managers: [{ nodeId, addr: formatHostPort(addresses.advertiseHost, addresses.advertisePort) }],
+      managers: [{ nodeId, addr: addressAndPort(addresses.advertiseHost, addresses.advertisePort) }],
     };
     const objects = initialObjects(
       request,

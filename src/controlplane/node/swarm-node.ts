@@ -5,6 +5,7 @@
  * Must stay true: nothing is on disk before everything was checked; a step that fails takes back those before it; one
  * change of membership at a time; a restart comes back to the same membership without a word from any manager.
  */
+import { addressAndPort } from '../../model/addresses.js';
 import { SkepError } from '../../model/errors.js';
 import type { HostRoute } from '../../model/host-routes.js';
 import type { NodeId } from '../../model/ids.js';
@@ -25,7 +26,7 @@ import type { Store } from '../store/store.js';
 import { checkInitRequest, checkPoolsAgainst } from './initial-cluster.js';
 import type { MembershipFile, RemoteManager } from './membership-file.js';
 import type { InterfaceAddress, NodeAddresses } from './node-addresses.js';
-import { defaultManagerPort, formatHostPort, resolveAddresses, splitHostPort } from './node-addresses.js';
+import { defaultManagerPort, resolveAddresses, splitHostPort } from './node-addresses.js';
 
 /** A manager's half of a node: etcd, store, loops, dispatcher. */
 export interface RunningManager {
@@ -182,7 +183,7 @@ export class SwarmNode implements SwarmControl {
       const addresses = resolveAddresses(request, parts.interfaces());
       const remotes = request.remoteAddrs.map((text) => {
         const { host, port } = splitHostPort(text, defaultManagerPort);
-        return formatHostPort(host, port);
+        return addressAndPort(host, port);
       });
       this.#joining = { advertise: addresses.advertiseHost, remotes, stop };
       this.#state = 'pending';

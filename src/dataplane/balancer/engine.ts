@@ -5,7 +5,7 @@
  *
  * Both keep every flow when this process ends, however it ends.
  */
-import type { Ip } from '../../model/addresses.js';
+import type { Family, Ip } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
 import type { BalancerPlan, EngineName } from '../plan/balancing.js';
 import type { Op } from '../plan/diff.js';
@@ -63,6 +63,7 @@ export interface ServerCounters {
 export type DropReason = 'fragment' | 'collision' | 'table' | 'oversize' | 'malformed';
 
 export interface VirtualServerCounters extends ServerCounters {
+  readonly family: Family;
   readonly mark: number;
   /** Null where the engine does not know it (`ipvs`): the mark tells. */
   readonly frontend: Frontend | null;

@@ -1,5 +1,6 @@
-/** The table of IPVS as the addon reads it (native/native.d.ts), as plan objects. */
+/** The table of IPVS as plan objects: IPv4's as the addon reads it (native/native.d.ts), IPv6's as netlink tells of it. */
 import { numberToIp } from '../../model/addresses.js';
+import type { RealServer as FoundReal, VirtualServer as FoundVirtual } from '../netlink/ipvs.js';
 import { IP_VS_CONN_F_DROUTE, IP_VS_CONN_F_FWD_MASK, IP_VS_SVC_F_PERSISTENT } from '../netlink/constants.js';
 import type { RealServer, VirtualServer } from '../plan/objects.js';
 
@@ -15,6 +16,7 @@ export function parseIpvsDump(dump: Buffer): (VirtualServer | RealServer)[] {
     const name = dump.toString('latin1', at + 16, at + virtualBytes);
     found.push({
       kind: 'virtualServer',
+      family: 4,
       mark,
       scheduler: name.replace(/\0.*$/s, '') as VirtualServer['scheduler'],
       affinityS: persistent ? dump.readUInt32LE(at + 8) : null,
@@ -34,4 +36,30 @@ export function parseIpvsDump(dump: Buffer): (VirtualServer | RealServer)[] {
       });
   }
   return found;
+}
+
+/** A virtual server with its real servers; [] for one that is not found by mark. */
+export function toPlanObjects(
+  { key, scheduler, persistenceS }: FoundVirtual,
+  realServers: readonly FoundReal[],
+): (VirtualServer | RealServer)[] {
+  if (key.kind !== 'fwmark') return [];
+  const { family, fwmark: mark } = key;
+  return [
+    {
+      kind: 'virtualServer',
+      family,
+      mark,
+      scheduler: scheduler as VirtualServer['scheduler'],
+      affinityS: persistenceS,
+    },
+    ...realServers.map(({ address, port, forwarding, weight }): RealServer => ({
+      kind: 'realServer',
+      mark,
+      address,
+      port,
+      method: forwarding === 'directRoute' ? 'direct' : 'translate',
+      weight,
+    })),
+  ];
 }

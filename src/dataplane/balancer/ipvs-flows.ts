@@ -2,7 +2,7 @@
 import { createReadStream, constants } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Ip } from '../../model/addresses.js';
-import { numberToIp } from '../../model/addresses.js';
+import { numberToIp, parseIp } from '../../model/addresses.js';
 import { errnoOf, KernelError } from '../kernel/kernel-error.js';
 import { native } from '../native.js';
 import type { BalancedFlow } from './engine.js';
@@ -32,21 +32,22 @@ export async function readIpvsFlows(netns: string | null, limit: number): Promis
   return flows;
 }
 
-/** Null for the heading, for other address families and for what stands for a client's affinity rather than a flow. */
+/** Null for the heading and for what stands for a client's affinity rather than a flow. */
 export function parseIpvsFlow(row: string): BalancedFlow | null {
   const [name, client, clientPort, to, toPort, server, serverPort, state, expires] = row.trim().split(/\s+/);
   const protocol = protocols.find((one) => one.toUpperCase() === name);
   if (protocol === undefined || !client || !to || !server || !state) return null;
-  if (![client, to, server].every((text) => /^[0-9A-F]{8}$/.test(text))) return null;
+  const [from, called, answering] = [client, to, server].map(hexToIp);
+  if (!from || !called || !answering) return null;
   const port = (text: string | undefined): number => Number.parseInt(text ?? '', 16);
   if (port(clientPort) === 0) return null;
   return {
     protocol,
-    client: hexToIp(client),
+    client: from,
     clientPort: port(clientPort),
-    destination: hexToIp(to),
+    destination: called,
     destinationPort: port(toPort),
-    realServer: hexToIp(server),
+    realServer: answering,
     realServerPort: port(serverPort),
     state: opening.has(state) ? 'opening' : established.has(state) ? 'established' : 'closing',
     expiresS: Number(expires),
@@ -54,7 +55,11 @@ export function parseIpvsFlow(row: string): BalancedFlow | null {
 }
 
 const protocols = ['tcp', 'udp', 'sctp'] as const;
-const hexToIp = (hex: string): Ip => numberToIp(BigInt(`0x${hex}`), 4);
+/** Eight digits of IPv4, or all of IPv6's with colons between; null for what is neither. */
+function hexToIp(hex: string): Ip | null {
+  if (/^[0-9A-F]{8}$/.test(hex)) return numberToIp(BigInt(`0x${hex}`), 4);
+  return /^([0-9a-f]{4}:){7}[0-9a-f]{4}$/i.test(hex) ? parseIp(hex) : null;
+}
 
 /** State names of net/netfilter/ipvs/ip_vs_proto_{tcp,udp,sctp}.c; all others are of flows that end. */
 const opening = new Set([

@@ -1,5 +1,7 @@
 /** IPVS of one namespace: virtual servers by mark and their real servers, over generic netlink. The `ipvs` balancer engine. */
 import { createHash } from 'node:crypto';
+import type { Family } from '../../model/addresses.js';
+import { familyOf } from '../../model/addresses.js';
 import { applyTogether } from '../kernel/apply-together.js';
 import { errnoOf, KernelError, MissingModuleError } from '../kernel/kernel-error.js';
 import { native } from '../native.js';
@@ -17,13 +19,15 @@ import type {
   VirtualServerCounters,
 } from './engine.js';
 import { readIpvsFlows } from './ipvs-flows.js';
-import { parseIpvsDump } from './ipvs-dump.js';
+import { parseIpvsDump, toPlanObjects } from './ipvs-dump.js';
 
 export class IpvsTable implements BalancerTable {
   /** What {@link observe} last found, with the changes of {@link apply}: lines by identity. Null: unknown. */
   #held: Map<string, string> | null = null;
   /** Digest of the kernel's table when that was read. */
   #readAt: string | null = null;
+  /** Null: nobody has looked yet. */
+  #hasIpv6: boolean | null = null;
 
   private constructor(
     private readonly netns: string | null,
@@ -47,10 +51,9 @@ export class IpvsTable implements BalancerTable {
   /** Servers found by mark (others are strangers') and the timeouts. Rejects with NetlinkError, KernelError. */
   async observe(): Promise<(VirtualServer | RealServer | IpvsTimeouts)[]> {
     this.#held = null;
-    const dump = this.#dump();
-    const timeouts = await this.ipvs.timeouts();
-    this.#readAt = digestOf(dump, timeouts);
-    const found = [{ kind: 'ipvsTimeouts', ...timeouts } as const, ...parseIpvsDump(dump)];
+    const { dump, others, timeouts } = await this.#read();
+    this.#readAt = digestOf(dump, others, timeouts);
+    const found = [{ kind: 'ipvsTimeouts', ...timeouts } as const, ...parseIpvsDump(dump), ...others];
     this.#held = new Map(found.map((object) => [identity(object), line(object)]));
     return found;
   }
@@ -58,10 +61,29 @@ export class IpvsTable implements BalancerTable {
   async refresh(): Promise<boolean> {
     const held = this.#held;
     if (held === null) return false;
-    if (digestOf(this.#dump(), await this.ipvs.timeouts()) === this.#readAt) return false;
+    const { dump, others, timeouts } = await this.#read();
+    if (digestOf(dump, others, timeouts) === this.#readAt) return false;
     await this.observe();
     const found: ReadonlyMap<string, string> = this.#held ?? new Map<string, string>();
     return found.size !== held.size || [...found].some(([id, text]) => held.get(id) !== text);
+  }
+
+  /**
+   * The kernel tells of IPv4's servers in one go. Of IPv6's only netlink does, server by server: it is asked once, and from then on
+   * where there are some.
+   */
+  async #read(): Promise<{
+    readonly dump: Buffer;
+    readonly others: readonly (VirtualServer | RealServer)[];
+    readonly timeouts: Omit<IpvsTimeouts, 'kind'>;
+  }> {
+    const dump = this.#dump();
+    const others: (VirtualServer | RealServer)[] = [];
+    for (const server of this.#hasIpv6 === false ? [] : await this.ipvs.listVirtualServers())
+      if (server.key.kind === 'fwmark' && server.key.family === 6)
+        others.push(...toPlanObjects(server, await this.ipvs.listRealServers(server.key)));
+    this.#hasIpv6 ||= others.length > 0;
+    return { dump, others, timeouts: await this.ipvs.timeouts() };
   }
 
   #dump(): Buffer {
@@ -85,14 +107,20 @@ export class IpvsTable implements BalancerTable {
   async counters(): Promise<VirtualServerCounters[]> {
     const found: VirtualServerCounters[] = [];
     for (const { key, stats } of await this.ipvs.listVirtualServers()) {
-      if (key.kind !== 'fwmark' || key.family !== 4 || !isOurMark(key.fwmark)) continue;
+      if (key.kind !== 'fwmark' || !isOurMark(key.fwmark)) continue;
       const realServers = (await this.ipvs.listRealServers(key)).map((server) => ({
         address: server.address,
         port: server.port,
         ...countersOf(server.stats, server.activeConnections),
       }));
       const activeFlows = realServers.reduce((sum, server) => sum + server.activeFlows, 0);
-      found.push({ mark: key.fwmark, frontend: null, ...countersOf(stats, activeFlows), realServers });
+      found.push({
+        family: key.family,
+        mark: key.fwmark,
+        frontend: null,
+        ...countersOf(stats, activeFlows),
+        realServers,
+      });
     }
     return foldUdp(found);
   }
@@ -110,7 +138,8 @@ export class IpvsTable implements BalancerTable {
   }
 
   async #applyVirtualServer(op: BalancerOp['op'], object: VirtualServer): Promise<void> {
-    const key = { kind: 'fwmark', family: 4, fwmark: object.mark } as const;
+    if (object.family === 6) this.#hasIpv6 = true;
+    const key = { kind: 'fwmark', family: object.family, fwmark: object.mark } as const;
     const { scheduler, affinityS: persistenceS } = object;
     // Only mh picks a real server before it looks whether that one takes new flows.
     const server = { key, scheduler, persistenceS, fallback: scheduler === 'mh' };
@@ -128,7 +157,7 @@ export class IpvsTable implements BalancerTable {
   }
 
   async #applyRealServer(op: BalancerOp['op'], object: RealServer): Promise<void> {
-    const key = { kind: 'fwmark', family: 4, fwmark: object.mark } as const;
+    const key = { kind: 'fwmark', family: familyOf(object.address), fwmark: object.mark } as const;
     const { address, port, weight } = object;
     const forwarding = object.method === 'direct' ? 'directRoute' : 'masquerade';
     try {
@@ -145,12 +174,13 @@ export class IpvsTable implements BalancerTable {
 
 /** What the VIPs' own virtual servers of UDP counted, added to that of the VIPs. */
 export function foldUdp(found: readonly VirtualServerCounters[]): VirtualServerCounters[] {
-  const byMark = new Map(found.map((counters) => [counters.mark, counters]));
+  const key = (family: Family, mark: number): string => `${family} ${mark}`;
+  const byMark = new Map(found.map((counters) => [key(counters.family, counters.mark), counters]));
   return found.flatMap((counters): VirtualServerCounters[] => {
-    const { mark } = counters;
+    const { family, mark } = counters;
     const isUdp = isUdpVip(mark);
-    if (isUdp && byMark.has(mark - udpVipBit)) return [];
-    const udp = isUdp ? undefined : byMark.get(mark + udpVipBit);
+    if (isUdp && byMark.has(key(family, mark - udpVipBit))) return [];
+    const udp = isUdp ? undefined : byMark.get(key(family, mark + udpVipBit));
     if (!udp) return [isUdp ? { ...counters, mark: mark - udpVipBit } : counters];
     const ofUdp = new Map(udp.realServers.map((server) => [server.address, server]));
     const realServers = counters.realServers.map((server) => {
@@ -161,8 +191,11 @@ export function foldUdp(found: readonly VirtualServerCounters[]): VirtualServerC
   });
 }
 
-const digestOf = (dump: Buffer, timeouts: object): string =>
-  createHash('sha256').update(dump).update(JSON.stringify(timeouts)).digest('base64');
+const digestOf = (dump: Buffer, others: readonly object[], timeouts: object): string =>
+  createHash('sha256')
+    .update(dump)
+    .update(JSON.stringify([others, timeouts]))
+    .digest('base64');
 
 const isUdpVip = (mark: number): boolean => (mark & udpVipBit) !== 0;
 

@@ -86,7 +86,9 @@ export class DnsListener {
   }
 
   #serve(connection: Socket): void {
-    const from = canonical(connection.remoteAddress ?? '0.0.0.0');
+    // Absent where the client has gone already.
+    if (connection.remoteAddress === undefined) return void connection.destroy();
+    const from = canonical(connection.remoteAddress);
     let received = Buffer.alloc(0);
     connection.on('error', () => connection.destroy());
     const ofSource = [...this.#connections.values()].filter((one) => one === from).length;

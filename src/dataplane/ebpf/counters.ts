@@ -41,8 +41,9 @@ export function readCounters(maps: Maps, records: readonly VirtualRecord[]): Vir
       drops: {},
       activeFlows: Math.max(0, active.get(index) ?? 0),
     }));
-    const { mark, frontend } = record.object;
+    const { family, mark, frontend } = record.object;
     return {
+      family,
       mark,
       frontend,
       ...realServers.reduce(sum, retired),

@@ -5,6 +5,7 @@
 import type { Mac } from '../../model/addresses.js';
 import type { Scheduler } from '../../model/balancing.js';
 import { schedulers } from '../../model/balancing.js';
+import { ebpfFamily } from '../plan/ebpf.js';
 import type { Frontend, RealServer, VirtualServer } from '../plan/objects.js';
 import type { Extent } from './extent-pool.js';
 import { ipv4Number, ipv4Text } from './ipv4.js';
@@ -110,7 +111,14 @@ export function virtualObject(entry: ReturnType<typeof virtualEntry>): VirtualRe
   const scheduler = schedulers.find((name) => schedulerNumbers[name] === entry.scheduler);
   const frontend = frontendOf(entry);
   if (mark === 0 || scheduler === undefined || frontend === null) return null;
-  return { kind: 'virtualServer', mark, frontend, scheduler, affinityS: affinityS === 0 ? null : affinityS };
+  return {
+    kind: 'virtualServer',
+    family: ebpfFamily,
+    mark,
+    frontend,
+    scheduler,
+    affinityS: affinityS === 0 ? null : affinityS,
+  };
 }
 
 /** The real server that an entry describes. */

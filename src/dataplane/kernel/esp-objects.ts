@@ -2,6 +2,7 @@
  * IPsec states and policies of ours in one namespace, and the rules that guard beside them, as plan objects. States and policies
  * are known by their reqid or priority, rules by their chains: strangers' are neither shown nor replaced.
  */
+import type { Family } from '../../model/addresses.js';
 import { Netfilter } from '../netlink/netfilter.js';
 import { isErrno } from '../netlink/netlink-error.js';
 import { Xfrm } from '../netlink/xfrm.js';
@@ -10,22 +11,23 @@ import { applyToImage, opLine } from '../plan/diff.js';
 import { espPolicyPriority, isEspGuard, isOurReqid } from '../plan/names.js';
 import type { Chain, EspPolicy, EspState, Jump, KernelObject } from '../plan/objects.js';
 import { identity, line } from '../plan/objects.js';
-import { Iptables } from './iptables.js';
+import { Firewall } from './iptables.js';
 import type { Quiet } from './kernel.js';
 import { KernelError, toKernelError } from './kernel-error.js';
 
 type Guard = Chain | Jump;
+type GuardOp = Op & { readonly object: Guard };
 
 export class EspObjects implements Disposable {
   #xfrm: Xfrm | null = null;
   #netfilter: Netfilter | null = null;
-  readonly #iptables: Iptables;
+  readonly #firewall: Firewall;
   /** As last read and since written; null: they must be read. */
   #guard: readonly Guard[] | null = null;
 
   /** @param netns path of the namespace, null for this process's own */
   constructor(private readonly netns: string | null) {
-    this.#iptables = new Iptables(netns, () => (this.#netfilter ??= new Netfilter(netns)));
+    this.#firewall = new Firewall(netns, () => (this.#netfilter ??= new Netfilter(netns)));
   }
 
   [Symbol.dispose](): void {
@@ -39,19 +41,20 @@ export class EspObjects implements Disposable {
   /**
    * No states and policies where the kernel has no XFRM at all. Rejects with KernelError.
    * @param fresh true: rules are read, which takes a process, rather than taken to be as last read and written
+   * @param chains families whose rules are looked at
    */
-  async observe(fresh: boolean): Promise<KernelObject[]> {
+  async observe(fresh: boolean, chains: readonly Family[]): Promise<KernelObject[]> {
     try {
-      if (fresh) this.#guard = null;
-      return [...(await this.#observeXfrm()), ...(this.#guard ??= await this.#readGuard())];
+      if (fresh || !this.#firewall.covers(chains)) this.#guard = null;
+      return [...(await this.#observeXfrm()), ...(this.#guard ??= await this.#readGuard(chains))];
     } catch (err) {
       throw toKernelError('observe ESP', err);
     }
   }
 
-  /** See Iptables.watch. */
+  /** See Firewall.watch. */
   watchRules(onChange: () => void): Disposable {
-    return this.#iptables.watch(onChange);
+    return this.#firewall.watch(onChange);
   }
 
   /** See Kernel.refresh: of rules, as states and policies notify by themselves. Where there are none of ours, nothing is read. */
@@ -59,7 +62,7 @@ export class EspObjects implements Disposable {
     const held = this.#guard;
     if (held === null || held.length === 0) return false;
     try {
-      if (!(await this.#iptables.mayHaveChanged(quiet))) return false;
+      if (!(await this.#firewall.mayHaveChanged(quiet))) return false;
       this.#guard = await this.#readGuard();
       const text = (guard: readonly Guard[]): string => guard.map(line).sort().join('\n');
       return text(held) !== text(this.#guard);
@@ -70,7 +73,7 @@ export class EspObjects implements Disposable {
 
   /** Rejects with KernelError at the first op that fails. */
   async apply(ops: readonly Op[]): Promise<void> {
-    const ofGuard = ops.filter(({ object }) => isGuard(object));
+    const ofGuard = ops.filter((op): op is GuardOp => isGuard(op.object));
     const others = ops.filter(({ object }) => !isGuard(object));
     // First what shuts, and last what no longer need be shut (see plan/diff.ts).
     const isRemoval = ofGuard.some(({ op }) => op === 'delete');
@@ -101,17 +104,17 @@ export class EspObjects implements Disposable {
     }
   }
 
-  async #readGuard(): Promise<Guard[]> {
-    return (await this.#iptables.observe()).filter(isGuard);
+  async #readGuard(chains: readonly Family[] = []): Promise<Guard[]> {
+    return (await this.#firewall.observe(chains)).filter(isGuard);
   }
 
-  async #applyGuard(ops: readonly Op[]): Promise<void> {
+  async #applyGuard(ops: readonly GuardOp[]): Promise<void> {
     const [first] = ops;
     if (first === undefined) return;
     const held = this.#guard;
     this.#guard = null;
     try {
-      await this.#iptables.apply(ops);
+      await this.#firewall.apply(ops);
     } catch (err) {
       throw toKernelError(opLine(first), err);
     }

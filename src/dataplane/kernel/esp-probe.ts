@@ -5,6 +5,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Ip } from '../../model/addresses.js';
+import { familyOf } from '../../model/addresses.js';
 import { SecretBytes } from '../../model/secret-bytes.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
@@ -14,7 +15,10 @@ import { planGuard } from '../plan/esp.js';
 import { espReceiveReqid } from '../plan/names.js';
 import { EspObjects } from './esp-objects.js';
 
-/** Of documentation (RFC 5737): nobody has them. */
+/**
+ * Of documentation (RFC 5737): nobody has them. The question is asked before the node has a VTEP; a kernel that has ESP for one
+ * family alone is met by whoever programs it.
+ */
 const source = '192.0.2.1' as Ip;
 const destination = '192.0.2.2' as Ip;
 
@@ -62,7 +66,7 @@ export async function tryEsp(directory = '/run/netns'): Promise<void> {
     const action = { kind: 'protect', reqid: espReceiveReqid } as const;
     await xfrm.addPolicy({ direction: 'in', source: null, destination, port: 4790, priority: 1, action });
     using objects = new EspObjects(path);
-    await objects.apply(planGuard(4790).map((object) => ({ op: 'add', object })));
+    await objects.apply(planGuard(familyOf(destination), 4790).map((object) => ({ op: 'add', object })));
   } finally {
     native().deleteNetns(path);
   }

@@ -2,13 +2,15 @@
  * What the host's namespace tells of callers, for `skep trace`: by which device they come in, and which rules of others have
  * dropped packets. Sockets are opened for each question: nobody asks often.
  */
-import type { Ip } from '../../model/addresses.js';
+import type { Family, Ip } from '../../model/addresses.js';
+import { isKernelsOwn } from '../netlink/addresses.js';
 import { isErrno } from '../netlink/netlink-error.js';
 import { RouteNetlink } from '../netlink/route.js';
 import { adminChain, isOurChain } from '../plan/names.js';
 import type { HostDevice } from '../trace.js';
 import type { HostReader } from '../tracer.js';
 import { runTool } from './child.js';
+import { firewallTools } from './iptables.js';
 import { toKernelError } from './kernel-error.js';
 
 /** @param netns path of the host's namespace, null for this process's own. Methods reject with KernelError. */
@@ -25,7 +27,8 @@ export const hostReader = (netns: string | null = null): HostReader => ({
       throw err;
     }
   },
-  foreignDrops: async () => parseForeignDrops(await runTool(netns, ['iptables-save', '-c'], '')),
+  foreignDrops: async (families) =>
+    (await Promise.all(families.map((family) => readForeignDrops(netns, family)))).flat(),
 });
 
 async function inNamespace<T>(netns: string | null, read: (netlink: RouteNetlink) => Promise<T>): Promise<T> {
@@ -38,12 +41,17 @@ async function inNamespace<T>(netns: string | null, read: (netlink: RouteNetlink
 }
 
 async function readDevices({ links, addresses }: RouteNetlink): Promise<HostDevice[]> {
-  const [devices, held] = [await links.list(), await addresses.list({ family: 4 })];
+  const [devices, held] = [await links.list(), await addresses.list()];
   return devices.map(({ index, name }) => ({
     name,
-    addresses: held.filter((one) => one.index === index).map(({ address }) => address),
+    addresses: held
+      .filter((one) => one.index === index && !isKernelsOwn(one.address))
+      .map(({ address }) => address),
   }));
 }
+
+const readForeignDrops = async (netns: string | null, family: Family): Promise<string[]> =>
+  parseForeignDrops(await runTool(netns, [`${firewallTools[family]}-save`, '-c'], ''));
 
 async function readDeviceTo({ links, routes }: RouteNetlink, address: Ip): Promise<string | null> {
   const way = await routes.find(address);
@@ -53,7 +61,7 @@ async function readDeviceTo({ links, routes }: RouteNetlink, address: Ip): Promi
 
 /**
  * Rules that drop or refuse, and policies that do, in chains that we do not fill, with how many packets they have had.
- * @param saved output of `iptables-save -c`
+ * @param saved output of `iptables-save -c`, or of the other family's
  */
 export function parseForeignDrops(saved: string): string[] {
   const drops: string[] = [];

@@ -1,4 +1,6 @@
 /** Our ipsets in one namespace, read with `ipset save` and written with `ipset restore`: one process for any number of entries. */
+import type { Family } from '../../model/addresses.js';
+import { families } from '../../model/addresses.js';
 import type { Netfilter } from '../netlink/netfilter.js';
 import type { Op } from '../plan/diff.js';
 import { isOurSet } from '../plan/names.js';
@@ -9,10 +11,11 @@ import { KernelError } from './kernel-error.js';
 
 /** What follows the type when a set is made. skbinfo carries the mark. */
 const creation: Readonly<Record<IpSet['type'], string>> = {
-  'hash:ip': 'family inet maxelem 1048576 skbinfo',
-  'hash:net,port': 'family inet maxelem 131072 skbinfo', // two entries a port
+  'hash:ip': 'maxelem 1048576 skbinfo',
+  'hash:net,port': 'maxelem 131072 skbinfo', // two entries a port
   'bitmap:port': 'range 1-65535 skbinfo',
 };
+const familyNames: Readonly<Record<Family, string>> = { 4: 'inet', 6: 'inet6' };
 
 export class IpSets {
   /** The kernel's digest when they were last read. */
@@ -54,7 +57,9 @@ export function parseSavedSets(text: string): (IpSet | IpSetEntry)[] {
     const [verb, name, what, ...options] = row.trim().split(' ');
     if (name === undefined || what === undefined || !isOurSet(name)) return [];
     if (verb === 'create')
-      return what in creation ? [{ kind: 'ipset', name, type: what as IpSet['type'] }] : [];
+      return what in creation
+        ? [{ kind: 'ipset', name, type: what as IpSet['type'], ...familyIn(options) }]
+        : [];
     if (verb !== 'add') return [];
     // Printed with a mask when that is not all ones; ours is.
     const mark = Number(options[options.indexOf('skbmark') + 1] ?? NaN);
@@ -62,11 +67,18 @@ export function parseSavedSets(text: string): (IpSet | IpSetEntry)[] {
   });
 }
 
+function familyIn(options: readonly string[]): Pick<IpSet, 'family'> {
+  const named = options[options.indexOf('family') + 1];
+  const family = families.find((one) => familyNames[one] === named);
+  return family === undefined ? {} : { family };
+}
+
 /** The text for `ipset restore`. */
 export function formatSetChanges(ops: readonly Op[]): string {
   const rows = ops.flatMap(({ op, object }) => {
     if (object.kind === 'ipset') {
-      const create = `create ${object.name} ${object.type} ${creation[object.type]} -exist`;
+      const family = object.family === undefined ? '' : `family ${familyNames[object.family]} `;
+      const create = `create ${object.name} ${object.type} ${family}${creation[object.type]} -exist`;
       if (op === 'remake') return [`destroy ${object.name}`, create];
       return op === 'delete' ? [`destroy ${object.name}`] : [create];
     }

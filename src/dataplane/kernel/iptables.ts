@@ -1,7 +1,10 @@
 /**
- * Chains of ours in one namespace, read with `iptables-save` and written with `iptables-restore --noflush`: one process and one
- * transaction a table for any number of changes. Strangers' chains and rules are never written.
+ * Chains of ours in one namespace, read with `iptables-save` and written with `iptables-restore --noflush`, IPv6's with
+ * `ip6tables-save` and `ip6tables-restore`: one process of a family and one transaction a table for any number of changes.
+ * Strangers' chains and rules are never written.
  */
+import type { Family } from '../../model/addresses.js';
+import { families } from '../../model/addresses.js';
 import type { Op } from '../plan/diff.js';
 import { native } from '../native.js';
 import type { Netfilter } from '../netlink/netfilter.js';
@@ -13,18 +16,28 @@ import type { Quiet } from './kernel.js';
 
 const tables = ['filter', 'mangle', 'nat', 'raw'] as const satisfies readonly FirewallTable[];
 
-export class Iptables {
-  /** How often a jump stands in its chain, as last observed: all of them must go when it is moved or removed. */
-  #jumpCounts = new Map<string, number>();
-  /** {@link #mark} when the rules were last read. */
-  #readAt: Readonly<Record<Quiet, string>> | null = null;
+/** What the names of a family's programs begin with. */
+export const firewallTools: Readonly<Record<Family, string>> = { 4: 'iptables', 6: 'ip6tables' };
+
+/** The packet filters of a namespace: a family's is first looked at when it is asked for, and always from then on. */
+export class Firewall {
+  readonly #filters: ReadonlyMap<Family, Iptables>;
+  /** A daemon that starts does not know what an earlier one has left; of IPv6 there is none but where state or routes say so. */
+  readonly #used = new Set<Family>([4]);
   /** Null: nobody listens. */
   #told: boolean | null = null;
 
   constructor(
     private readonly netns: string | null,
-    private readonly netfilter: () => Netfilter,
-  ) {}
+    netfilter: () => Netfilter,
+  ) {
+    this.#filters = new Map(families.map((family) => [family, new Iptables(netns, family, netfilter)]));
+  }
+
+  /** Whether all of them are looked at already. */
+  covers(asked: readonly Family[]): boolean {
+    return asked.every((family) => this.#used.has(family));
+  }
 
   /**
    * Listens until disposed. Calls back when anybody, ourselves included, has changed a rule; iptables-legacy tells nothing.
@@ -53,22 +66,62 @@ export class Iptables {
   async mayHaveChanged(quiet: Quiet): Promise<boolean> {
     if (quiet === 'chains' && this.#told === false && !(await isLegacy())) return false;
     if (this.#told !== null) this.#told = false;
-    return (await this.#mark(quiet)) !== this.#readAt?.[quiet];
+    const answers = await Promise.all(this.#inUse().map((filter) => filter.mayHaveChanged(quiet)));
+    return answers.includes(true);
   }
 
   /** Our chains with their rules, and the jumps to them from anywhere. Rejects with KernelError, NetlinkError. */
+  async observe(asked: readonly Family[] = []): Promise<(Chain | Jump)[]> {
+    for (const family of asked) this.#used.add(family);
+    return (await Promise.all(this.#inUse().map((filter) => filter.observe()))).flat();
+  }
+
+  /** All of a family's ops in one transaction a table. Rejects with KernelError; a table is then as it was. */
+  async apply(ops: readonly (Op & { readonly object: Chain | Jump })[]): Promise<void> {
+    for (const [family, filter] of this.#filters) {
+      const ofFamily = ops.filter(({ object }) => object.family === family);
+      if (ofFamily.length === 0) continue;
+      this.#used.add(family);
+      await filter.apply(ofFamily);
+    }
+  }
+
+  #inUse(): Iptables[] {
+    return [...this.#filters].flatMap(([family, filter]) => (this.#used.has(family) ? [filter] : []));
+  }
+}
+
+/** One family's packet filter. */
+class Iptables {
+  /** How often a jump stands in its chain, as last observed: all of them must go when it is moved or removed. */
+  #jumpCounts = new Map<string, number>();
+  /** {@link #mark} when the rules were last read. */
+  #readAt: Readonly<Record<Quiet, string>> | null = null;
+
+  constructor(
+    private readonly netns: string | null,
+    private readonly family: Family,
+    private readonly netfilter: () => Netfilter,
+  ) {}
+
+  async mayHaveChanged(quiet: Quiet): Promise<boolean> {
+    return (await this.#mark(quiet)) !== this.#readAt?.[quiet];
+  }
+
   async observe(): Promise<(Chain | Jump)[]> {
     this.#readAt = { chains: await this.#mark('chains'), all: await this.#mark('all') };
-    const { objects, jumpCounts } = parseSaved(await runTool(this.netns, ['iptables-save'], ''));
+    const { objects, jumpCounts } = parseSaved(
+      await runTool(this.netns, [`${firewallTools[this.family]}-save`], ''),
+      this.family,
+    );
     this.#jumpCounts = jumpCounts;
     return objects;
   }
 
-  /** All of the ops in one transaction a table. Rejects with KernelError; a table is then as it was. */
   async apply(ops: readonly Op[]): Promise<void> {
     await runTool(
       this.netns,
-      ['iptables-restore', '--noflush', '--wait', '5'],
+      [`${firewallTools[this.family]}-restore`, '--noflush', '--wait', '5'],
       formatTransaction(ops, this.#jumpCounts),
     );
   }
@@ -79,7 +132,7 @@ export class Iptables {
    */
   async #mark(quiet: Quiet): Promise<string> {
     return (await isLegacy())
-      ? String(native().firewallDigest(this.netns, quiet === 'all'))
+      ? String(native().firewallDigest(this.netns, this.family, quiet === 'all'))
       : String(await this.netfilter().rulesGeneration());
   }
 }
@@ -99,12 +152,15 @@ const jumpKey = ({ table, chain, target }: Pick<Jump, 'table' | 'chain' | 'targe
  */
 const engineJump = /^-j DOCKER-(USER|ISOLATION-STAGE-1)$/;
 
-/** Reads the output of `iptables-save`. */
-export function parseSaved(text: string): {
+/** Reads the output of `iptables-save`, or of the other family's. */
+export function parseSaved(
+  text: string,
+  family: Family,
+): {
   objects: (Chain | Jump)[];
   jumpCounts: Map<string, number>;
 } {
-  const chains = new Map<string, { table: FirewallTable; name: string; rules: string[] }>();
+  const chains = new Map<string, Chain & { readonly rules: string[] }>();
   const jumps = new Map<string, Jump>();
   const jumpCounts = new Map<string, number>();
   /** Built-in chains in which a rule of somebody else has been seen. */
@@ -116,7 +172,13 @@ export function parseSaved(text: string): {
     if (table === undefined) continue;
     const declared = /^:(\S+)/.exec(words)?.[1];
     if (declared !== undefined && isOurChain(declared))
-      chains.set(`${table} ${declared}`, { table, name: declared, rules: [] });
+      chains.set(`${table} ${declared}`, {
+        kind: 'chain',
+        family,
+        table,
+        name: declared,
+        rules: [],
+      });
     const rule = /^-A (\S+) (.*)$/.exec(words);
     const [, chain, body] = rule ?? [];
     if (chain === undefined || body === undefined) continue;
@@ -133,15 +195,9 @@ export function parseSaved(text: string): {
     const count = (jumpCounts.get(key) ?? 0) + 1;
     jumpCounts.set(key, count);
     const first = count === 1 && !strangers.has(`${table} ${chain}`);
-    jumps.set(key, { kind: 'jump', table, chain, target, first });
+    jumps.set(key, { kind: 'jump', family, table, chain, target, first });
   }
-  return {
-    objects: [
-      ...[...chains.values()].map((chain): Chain => ({ kind: 'chain', ...chain })),
-      ...jumps.values(),
-    ],
-    jumpCounts,
-  };
+  return { objects: [...chains.values(), ...jumps.values()], jumpCounts };
 }
 
 /** The text for `iptables-restore --noflush`: declaring a chain there makes it, or empties it if it is there. */

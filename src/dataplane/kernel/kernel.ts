@@ -1,5 +1,5 @@
 /** What the reconciler asks of the kernel: the seam that tests put a model behind. */
-import type { Ip } from '../../model/addresses.js';
+import type { Family, Ip } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
 import type { BalancerEngine } from '../balancer/engine.js';
 import type { Op } from '../plan/diff.js';
@@ -39,9 +39,14 @@ export interface Kernel {
    * @param sysctls paths below /proc/sys to read
    * @param fresh true: chains and sets are read, too, rather than taken to be as last read and written. Reading them
    *   takes a process each, and nobody else has business with them.
-   * @param chains whether a container's chains are looked at; elsewhere they always are
+   * @param chains families whose chains are looked at, beside those in which some of ours have been seen; null: none is
    */
-  observe(scope: Scope, sysctls: readonly string[], fresh: boolean, chains?: boolean): Promise<Observation>;
+  observe(
+    scope: Scope,
+    sysctls: readonly string[],
+    fresh: boolean,
+    chains: readonly Family[] | null,
+  ): Promise<Observation>;
   /** Does the ops in order. Rejects with KernelError at the first that fails. */
   apply(scope: Scope, ops: readonly Op[]): Promise<void>;
   /** VNIs of the overlays that there is something of: a namespace, or what the engine keeps elsewhere. */

@@ -6,7 +6,7 @@
 import { closeSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Ip } from '../../model/addresses.js';
+import type { Family, Ip } from '../../model/addresses.js';
 import { familyOf } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
 import type { BalancerEngine, BalancerTable } from '../balancer/engine.js';
@@ -87,10 +87,14 @@ export class LinuxKernel implements Kernel, Disposable {
     scope: Scope,
     sysctls: readonly string[],
     fresh: boolean,
-    chains = scope.kind !== 'sandbox',
+    chains: readonly Family[] | null,
   ): Promise<Observation> {
     if (scope.kind === 'esp')
-      return { exists: true, objects: await this.#esp.observe(fresh), balancingUnavailable: null };
+      return {
+        exists: true,
+        objects: await this.#esp.observe(fresh, chains ?? []),
+        balancingUnavailable: null,
+      };
     const found = await this.#namespace(scope).observe(sysctls, fresh, chains);
     if (scope.kind !== 'sandbox' || !found.exists || this.#names === null) return found;
     return { ...found, namesAnswered: await this.#names.openSandbox(scope.path) };

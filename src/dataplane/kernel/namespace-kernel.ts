@@ -5,9 +5,20 @@
 import { statSync } from 'node:fs';
 import type { Op } from '../plan/diff.js';
 import { applyToHeld, opLine } from '../plan/diff.js';
-import type { EspPolicy, EspState, Filter, KernelObject, ObjectKind, ReservedPort } from '../plan/objects.js';
+import type {
+  Chain,
+  EspPolicy,
+  EspState,
+  Filter,
+  Jump,
+  KernelObject,
+  ObjectKind,
+  ReservedPort,
+} from '../plan/objects.js';
 import { identity, line, routeProtocol } from '../plan/objects.js';
 import type { RouteEvent } from '../netlink/route.js';
+import type { Family } from '../../model/addresses.js';
+import { familyOf } from '../../model/addresses.js';
 import { OutsideError } from '../../model/errors.js';
 import type { Vni } from '../../model/ids.js';
 import type { BalancerEngine, BalancerOp, BalancerTable } from '../balancer/engine.js';
@@ -15,7 +26,7 @@ import { Netfilter } from '../netlink/netfilter.js';
 import { isErrno } from '../netlink/netlink-error.js';
 import { applyTogether } from './apply-together.js';
 import { Filters } from './filters.js';
-import { Iptables } from './iptables.js';
+import { Firewall } from './iptables.js';
 import { IpSets } from './ipsets.js';
 import { errnoOf, KernelError, toKernelError } from './kernel-error.js';
 import type { Observation, Quiet } from './kernel.js';
@@ -25,7 +36,7 @@ import type { ReservationsRecord } from './reserved-ports.js';
 import { ReservedPorts } from './reserved-ports.js';
 import { Sysctls } from './sysctls.js';
 
-type Adapter = 'route' | 'sysctl' | 'reservedPort' | 'ipset' | 'iptables' | 'table' | 'filter' | 'namespace';
+type Adapter = 'route' | 'sysctl' | 'reservedPort' | 'ipset' | 'firewall' | 'table' | 'filter' | 'namespace';
 
 /** Of a namespace's objects; those of IPsec have an adapter of their own. */
 const adapters: Readonly<Record<Exclude<ObjectKind, (EspState | EspPolicy)['kind']>, Adapter>> = {
@@ -40,8 +51,8 @@ const adapters: Readonly<Record<Exclude<ObjectKind, (EspState | EspPolicy)['kind
   reservedPort: 'reservedPort',
   ipset: 'ipset',
   ipsetEntry: 'ipset',
-  chain: 'iptables',
-  jump: 'iptables',
+  chain: 'firewall',
+  jump: 'firewall',
   virtualServer: 'table',
   realServer: 'table',
   ipvsTimeouts: 'table',
@@ -69,7 +80,7 @@ export interface Balancing {
 export class NamespaceKernel implements Disposable {
   readonly #sysctls: Sysctls;
   readonly #reservedPorts: ReservedPorts | null;
-  readonly #iptables: Iptables;
+  readonly #firewall: Firewall;
   readonly #ipSets: IpSets;
   /** Chains and sets as last read and since written, by identity; null: they must be read. */
   #chains: Map<string, KernelObject> | null = null;
@@ -92,7 +103,7 @@ export class NamespaceKernel implements Disposable {
     this.#sysctls = new Sysctls(netns);
     this.#reservedPorts = balancing?.reservations ? new ReservedPorts(netns, balancing.reservations) : null;
     const netfilter = (): Netfilter => (this.#netfilter ??= new Netfilter(netns));
-    this.#iptables = new Iptables(netns, netfilter);
+    this.#firewall = new Firewall(netns, netfilter);
     this.#ipSets = new IpSets(netns, netfilter);
   }
 
@@ -148,9 +159,9 @@ export class NamespaceKernel implements Disposable {
     return this.#route?.isEcho(event) ?? false;
   }
 
-  /** See Iptables.watch. */
+  /** See Firewall.watch. */
   watchRules(onChange: () => void): Disposable {
-    return this.#iptables.watch(onChange);
+    return this.#firewall.watch(onChange);
   }
 
   /** The engine's table here. Rejects as BalancerEngine.open does. */
@@ -166,7 +177,11 @@ export class NamespaceKernel implements Disposable {
   }
 
   /** See Kernel.observe. Rejects with KernelError. `exists` false: there is no such namespace. */
-  async observe(sysctls: readonly string[], fresh: boolean, chains: boolean): Promise<Observation> {
+  async observe(
+    sysctls: readonly string[],
+    fresh: boolean,
+    chains: readonly Family[] | null,
+  ): Promise<Observation> {
     try {
       this.#openRoute();
     } catch (err) {
@@ -182,7 +197,10 @@ export class NamespaceKernel implements Disposable {
         ...this.#sysctls.observe(sysctls),
         ...(this.#reservedPorts?.observe() ?? []),
       ];
-      const { found, unavailable } = await this.#observeBalancing(fresh, chains);
+      const { found, unavailable } = await this.#observeBalancing(
+        fresh,
+        chains && [...chains, ...routedFamilies(objects)],
+      );
       return { exists: true, objects: [...objects, ...found], balancingUnavailable: unavailable };
     } catch (err) {
       // It went while it was read, as a container's does.
@@ -195,8 +213,8 @@ export class NamespaceKernel implements Disposable {
   async refresh(quiet: Quiet): Promise<boolean> {
     try {
       const rules = {
-        mayHaveChanged: () => this.#iptables.mayHaveChanged(quiet),
-        observe: () => this.#iptables.observe(),
+        mayHaveChanged: () => this.#firewall.mayHaveChanged(quiet),
+        observe: () => this.#firewall.observe(),
       };
       let changed = await this.#refreshChains(rules, (kind) => kind === 'chain' || kind === 'jump');
       if (quiet === 'chains') return changed;
@@ -247,11 +265,12 @@ export class NamespaceKernel implements Disposable {
 
   async #applyRun(adapter: Adapter, run: readonly Op[]): Promise<void> {
     switch (adapter) {
-      case 'iptables':
+      case 'firewall':
       case 'ipset': {
         const chains = this.#chains;
         this.#chains = null;
-        await (adapter === 'iptables' ? this.#iptables : this.#ipSets).apply(run);
+        if (adapter === 'ipset') await this.#ipSets.apply(run);
+        else await this.#firewall.apply(run as readonly (Op & { readonly object: Chain | Jump })[]);
         this.#chains = chains && applyToHeld(chains, run);
         return;
       }
@@ -278,17 +297,17 @@ export class NamespaceKernel implements Disposable {
 
   async #observeBalancing(
     fresh: boolean,
-    chains: boolean,
+    chains: readonly Family[] | null,
   ): Promise<{ found: KernelObject[]; unavailable: OutsideError | null }> {
     const readers = [
       async (): Promise<readonly KernelObject[]> =>
         this.balancing === null ? [] : (await this.table()).observe(fresh),
       async (): Promise<readonly KernelObject[]> => {
-        if (!chains) return [];
-        if (fresh || this.#chains === null) {
+        if (chains === null) return [];
+        if (fresh || this.#chains === null || !this.#firewall.covers(chains)) {
           this.#chains = null;
           const found = await Promise.all([
-            this.#iptables.observe(),
+            this.#firewall.observe(chains),
             this.balancing === null ? [] : this.#ipSets.observe(),
           ]);
           this.#chains = byIdentity(found.flat());
@@ -323,6 +342,10 @@ export class NamespaceKernel implements Disposable {
     return (this.#filters ??= new Filters(route.tc, route, this.balancing.engine));
   }
 }
+
+/** Families in which there is a route of ours: where an earlier daemon has left some, it has left chains. */
+const routedFamilies = (objects: readonly KernelObject[]): Family[] =>
+  objects.flatMap((object) => (object.kind === 'route' ? [familyOf(object.destination)] : []));
 
 /** Null: there is no such file. */
 const inodeOf = (path: string): number | null => statSync(path, { throwIfNoEntry: false })?.ino ?? null;

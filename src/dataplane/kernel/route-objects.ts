@@ -3,9 +3,10 @@
  * objects, and one op at a time. Names become indices here; an index is looked up anew after any failure, as a
  * device may have been made again under its name.
  */
-import type { Ip, Mac } from '../../model/addresses.js';
-import { cidrContains, normalizeCidr } from '../../model/addresses.js';
+import type { Family, Ip, Mac } from '../../model/addresses.js';
+import { anyCidr, cidrContains, families, familyOf, normalizeCidr } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
+import { isKernelsOwn } from '../netlink/addresses.js';
 import { isErrno } from '../netlink/netlink-error.js';
 import type { Link as NetlinkLink } from '../netlink/links.js';
 import type { Route as NetlinkRoute } from '../netlink/routes.js';
@@ -79,15 +80,16 @@ export class RouteObjects implements LinkIndices, Disposable {
     const names = new Map(links.map(({ index, name }) => [index, name]));
     this.#indices = new Map(links.map(({ index, name }) => [name, index]));
     const name = (index: number | null): string => (index === null ? '' : (names.get(index) ?? `#${index}`));
-    const [addresses, neighbours, fdb, routes, rules, mainRoutes] = await Promise.all([
-      netlink.addresses.list({ family: 4 }),
-      netlink.neighbours.list({ family: 4 }),
+    const [held, neighbours, fdb, routes, rules, mainRoutes] = await Promise.all([
+      netlink.addresses.list(),
+      netlink.neighbours.list(),
       links.some(({ kind }) => kind === 'bridge' || kind === 'vxlan') ? netlink.fdb.list() : [],
-      netlink.routes.list({ family: 4, protocol: routeProtocol }),
-      netlink.rules.list({ family: 4 }),
-      wayOut ? netlink.routes.list({ family: 4, table: mainTable }) : [],
+      netlink.routes.list({ protocol: routeProtocol }),
+      netlink.rules.list(),
+      wayOut ? netlink.routes.list({ table: mainTable }) : [],
     ]);
-    const out = wayOutOf(mainRoutes, addresses);
+    const addresses = held.filter(({ address }) => !isKernelsOwn(address));
+    const out = families.map((family) => wayOutOf(family, mainRoutes, addresses));
     return [
       ...links.map((link) => toLink(link, name)),
       ...addresses.map(({ index, address, prefixLength }): Address => ({
@@ -95,7 +97,7 @@ export class RouteObjects implements LinkIndices, Disposable {
         device: name(index),
         address,
         prefixLength,
-        ...(address === out ? { wayOut: true } : {}),
+        ...(out.includes(address) ? { wayOut: true } : {}),
       })),
       // Entries that are not permanent were resolved by the kernel and go by themselves.
       ...neighbours.flatMap(({ index, address, mac, state }): Neighbour[] =>
@@ -116,21 +118,23 @@ export class RouteObjects implements LinkIndices, Disposable {
           ? [{ kind: 'route', table, type, destination, device: name(outIndex), via: gateway, source }]
           : [],
       ),
-      ...rules.flatMap(({ priority, action, table, source, destination, inName, mark, protocol }): Rule[] =>
-        action === 'lookup' && (mark === null || mark.mask === wholeMark)
-          ? [
-              {
-                kind: 'rule',
-                priority,
-                table,
-                from: source,
-                to: destination,
-                iif: inName,
-                ...(mark ? { mark: mark.value } : {}),
-                protocol,
-              },
-            ]
-          : [],
+      ...rules.flatMap(
+        ({ family, priority, action, table, source, destination, inName, mark, protocol }): Rule[] =>
+          action === 'lookup' && (mark === null || mark.mask === wholeMark)
+            ? [
+                {
+                  kind: 'rule',
+                  family,
+                  priority,
+                  table,
+                  from: source,
+                  to: destination,
+                  iif: inName,
+                  ...(mark ? { mark: mark.value } : {}),
+                  protocol,
+                },
+              ]
+            : [],
       ),
     ];
   }
@@ -169,7 +173,11 @@ export class RouteObjects implements LinkIndices, Disposable {
         const { address, prefixLength } = object;
         const index = await this.#index(object.device);
         this.#echoes.expect(echoKey.address(index, address, prefixLength), '');
-        return alreadySo(addresses.add({ index, address, prefixLength }), 'EEXIST');
+        return alreadySo(
+          // That nobody else has an address is the managers' to know.
+          addresses.add({ index, address, prefixLength, noDad: familyOf(address) === 6 }),
+          'EEXIST',
+        );
       }
       case 'fdb': {
         const { mac, vtep } = object;
@@ -324,17 +332,18 @@ function toLink(link: NetlinkLink, name: (index: number | null) => string): Link
 
 const wholeMark = 0xffffffff;
 
-/** The source that the kernel takes for what leaves by the default route: the route's own, else the one next to the gateway. */
+/** The source that the kernel takes for what leaves by a family's default route: the route's own, else the one next to the gateway. */
 function wayOutOf(
+  family: Family,
   routes: readonly NetlinkRoute[],
   addresses: readonly { readonly index: number; readonly address: Ip; readonly prefixLength: number }[],
 ): Ip | null {
   const [first] = routes
-    .filter(({ destination, type }) => destination === '0.0.0.0/0' && type === 'unicast')
+    .filter(({ destination, type }) => destination === anyCidr(family) && type === 'unicast')
     .sort((a, b) => a.priority - b.priority);
   if (!first) return null;
   const { source, outIndex, gateway } = first;
-  const held = addresses.filter(({ index }) => index === outIndex);
+  const held = addresses.filter(({ index, address }) => index === outIndex && familyOf(address) === family);
   const near = held.find(
     ({ address, prefixLength }) =>
       gateway !== null && cidrContains(normalizeCidr(`${address}/${prefixLength}`), gateway),
@@ -342,8 +351,8 @@ function wayOutOf(
   return source ?? (near ?? held[0])?.address ?? null;
 }
 
-const netlinkRule = ({ priority, table, from, to, iif, mark, protocol }: Rule) => ({
-  family: 4 as const,
+const netlinkRule = ({ family, priority, table, from, to, iif, mark, protocol }: Rule) => ({
+  family,
   priority,
   action: 'lookup' as const,
   table,

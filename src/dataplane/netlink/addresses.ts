@@ -1,6 +1,6 @@
 /** Addresses of links (struct ifaddrmsg). */
-import type { Family, Ip } from '../../model/addresses.js';
-import { familyOf } from '../../model/addresses.js';
+import type { Cidr, Family, Ip } from '../../model/addresses.js';
+import { cidrContains, familyOf } from '../../model/addresses.js';
 import { Attributes, AttributeWriter } from './attributes.js';
 import * as c from './constants.js';
 import type { NetlinkMessage, NetlinkRequest } from './message.js';
@@ -32,6 +32,13 @@ export interface NewLinkAddress {
   /** IPv6: no duplicate detection, so that the address works at once. */
   readonly noDad?: boolean;
 }
+
+/** RFC 4291. */
+const linkLocalNetwork = 'fe80::/10' as Cidr;
+
+/** IPv6 gives every device an address of the link alone by itself. */
+export const isKernelsOwn = (address: Ip): boolean =>
+  familyOf(address) === 6 && cidrContains(linkLocalNetwork, address);
 
 /** The addresses of one namespace. Methods reject with NetlinkError on the kernel's refusal. */
 export class Addresses {

@@ -6,9 +6,14 @@
  * what the host's namespace holds and follows it. Requests skip the host's chains unless the administrator has rules in
  * SKEP-USER: then they are marked and take the host's road through FORWARD.
  */
-import type { Cidr } from '../../model/addresses.js';
-import { cidrContains, cidrsOverlap, hostPart } from '../../model/addresses.js';
-import type { Ip } from '../../model/addresses.js';
+import type { Cidr, Family, Ip } from '../../model/addresses.js';
+import {
+  cidrContains,
+  familyOf,
+  hostPart,
+  loopbackNetworks,
+  overlapsLoopback,
+} from '../../model/addresses.js';
 import { vniClass } from '../../model/network-laws.js';
 import { portName } from '../sandbox.js';
 import type { Overlay } from '../state.js';
@@ -29,6 +34,9 @@ import type {
   Sysctl,
 } from './objects.js';
 import { anyLoopbackAddress } from './objects.js';
+
+/** The addresses in packets that the programs read and in the keys of their maps: IPv4's, see docs/adr/0023. */
+export const ebpfFamily = 4 satisfies Family;
 
 /** Programs of the object file that are attached, each always on the same side of its devices. */
 const hooks = {
@@ -52,6 +60,8 @@ export function ebpfPlan(tags: Readonly<Record<ProgramName, string>>): BalancerP
     classId,
   });
   return {
+    name: 'ebpf',
+    families: [ebpfFamily],
     planOverlay: (_state, overlay, sandboxes) => [
       ...sandboxes.map(({ endpointId }) =>
         overlay.ingress
@@ -61,7 +71,8 @@ export function ebpfPlan(tags: Readonly<Record<ProgramName, string>>): BalancerP
       ...balancedVips(overlay).flatMap(objectsOf),
     ],
     planHost: (state, ingress, mtuBytes, observed) => {
-      const addresses = hostAddresses(observed);
+      const family = familyOf(ingress.subnet);
+      const addresses = hostAddresses(family, observed);
       const holders = new Set(addresses.map(({ device }) => device));
       const links = observed.filter((object): object is Link => object.kind === 'link');
       const devices = new Set(links.map(({ name }) => name));
@@ -77,7 +88,7 @@ export function ebpfPlan(tags: Readonly<Record<ProgramName, string>>): BalancerP
           device: hostLinkName,
           mtu: mtuBytes,
           aliasRange: state.aliasRange,
-          throughChains: adminFilters(observed),
+          throughChains: adminFilters(family, observed),
         },
         ...addresses.map(({ address }): KernelObject => ({ kind: 'localAddress', address })),
         filter(hostLinkName, 'skep_return'),
@@ -96,14 +107,14 @@ export function ebpfPlan(tags: Readonly<Record<ProgramName, string>>): BalancerP
 const objectsOf = ({ server, realServers }: BalancedFrontend): KernelObject[] => [server, ...realServers];
 
 /** Addresses on which published ports answer: all of the host's but the loopback network, which the program knows. */
-const hostAddresses = (observed: readonly KernelObject[]): Address[] =>
+const hostAddresses = (family: Family, observed: readonly KernelObject[]): Address[] =>
   observed.filter(
     (object): object is Address =>
       object.kind === 'address' &&
       object.device !== hostLinkName &&
-      !cidrContains(loopbackNetwork, object.address),
+      familyOf(object.address) === family &&
+      !cidrContains(loopbackNetworks[family], object.address),
   );
-const loopbackNetwork = '127.0.0.0/8' as Cidr;
 
 /**
  * Where a limited port listens here: devices that are there, and addresses that the host holds. One look-up then tells of a
@@ -121,7 +132,7 @@ function listenersOf(
       ? [null]
       : [
           ...[...held].filter((address) => cidrs.some((cidr) => cidrContains(cidr, address))),
-          ...(cidrs.some((cidr) => cidrsOverlap(cidr, loopbackNetwork)) ? [anyLoopbackAddress] : []),
+          ...(cidrs.some(overlapsLoopback) ? [anyLoopbackAddress] : []),
         ];
   const by: readonly (string | null)[] =
     interfaces.length === 0 ? [null] : interfaces.filter((name) => devices.has(name));
@@ -159,10 +170,12 @@ const hostSysctls: readonly Sysctl[] = (
  * masquerading of what leaves that bridge must pass it over, or the task would see the node for its client.
  */
 export function hostChains(aliasRange: Cidr): (Chain | Jump)[] {
+  const family = familyOf(aliasRange);
   return [
-    chainOfAdmin,
+    chainOfAdmin(family),
     {
       kind: 'chain',
+      family,
       table: 'filter',
       name: 'SKEP-INPUT',
       rules: [
@@ -172,26 +185,29 @@ export function hostChains(aliasRange: Cidr): (Chain | Jump)[] {
     },
     {
       kind: 'chain',
+      family,
       table: 'filter',
       name: 'SKEP-FORWARD',
       rules: [jumpToAdmin, acceptReplies(aliasRange), `-d ${aliasRange} -o ${hostLinkName} -j ACCEPT`],
     },
     {
       kind: 'chain',
+      family,
       table: 'raw',
       name: 'SKEP-RAW',
       rules: [`-s ${aliasRange} -j CT --notrack`, `-d ${aliasRange} -j CT --notrack`],
     },
     {
       kind: 'chain',
+      family,
       table: 'nat',
       name: 'SKEP-POSTROUTING',
       rules: [`-d ${aliasRange} -o ${hostLinkName} -j ACCEPT`],
     },
-    jump('nat', 'POSTROUTING', 'SKEP-POSTROUTING'),
-    jump('raw', 'PREROUTING', 'SKEP-RAW'),
-    jump('raw', 'OUTPUT', 'SKEP-RAW'),
-    jump('filter', 'INPUT', 'SKEP-INPUT'),
-    jump('filter', 'FORWARD', 'SKEP-FORWARD'),
+    jump(family, 'nat', 'POSTROUTING', 'SKEP-POSTROUTING'),
+    jump(family, 'raw', 'PREROUTING', 'SKEP-RAW'),
+    jump(family, 'raw', 'OUTPUT', 'SKEP-RAW'),
+    jump(family, 'filter', 'INPUT', 'SKEP-INPUT'),
+    jump(family, 'filter', 'FORWARD', 'SKEP-FORWARD'),
   ];
 }

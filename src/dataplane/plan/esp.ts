@@ -13,7 +13,8 @@
  *
  * Cost: six receiving and two sending states a peer, two policies, two rules.
  */
-import type { Ip } from '../../model/addresses.js';
+import type { Family, Ip } from '../../model/addresses.js';
+import { familyOf } from '../../model/addresses.js';
 import type { NodeNetworkState } from '../state.js';
 import { espKeys, fingerprint } from './esp-keys.js';
 import { jump } from './firewall.js';
@@ -75,7 +76,7 @@ export function planEsp(
     action,
   });
   const blocked = send({ kind: 'block' });
-  const guard = planGuard(common.port);
+  const guard = planGuard(familyOf(state.vtep), common.port);
   const keys = state.encryptionKeys;
   if (keys === null) {
     const standing = observed.find((object) => identity(object) === identity(blocked));
@@ -129,15 +130,16 @@ export function planEsp(
  * In `mangle`, where strangers who accept packets seldom do so: an accept ahead of these would pass them by. Its INPUT sees what
  * came as ESP as the packet that was in it, and knows how it came.
  */
-export const planGuard = (port: number): (Chain | Jump)[] =>
+export const planGuard = (family: Family, port: number): (Chain | Jump)[] =>
   (['out', 'in'] as const).flatMap((direction) => [
     {
       kind: 'chain',
+      family,
       table: 'mangle',
       name: espGuard[direction],
       rules: [`-p udp -m udp --dport ${port} -m policy --dir ${direction} --pol none -j DROP`],
     },
-    jump('mangle', direction === 'out' ? 'OUTPUT' : 'INPUT', espGuard[direction]),
+    jump(family, 'mangle', direction === 'out' ? 'OUTPUT' : 'INPUT', espGuard[direction]),
   ]);
 
 /**

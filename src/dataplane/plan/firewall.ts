@@ -2,12 +2,13 @@
  * What the engines' chains have in common, in the words that `iptables-save` prints them in, so that observed text compares
  * equal. The number of rules does not grow with services: which address or port is balanced is not in chains.
  */
-import type { Cidr } from '../../model/addresses.js';
+import type { Cidr, Family } from '../../model/addresses.js';
 import { adminChain, hostLinkName } from './names.js';
 import type { Chain, Jump, KernelObject } from './objects.js';
 
-export const jump = (table: Jump['table'], chain: string, target: string): Jump => ({
+export const jump = (family: Family, table: Jump['table'], chain: string, target: string): Jump => ({
   kind: 'jump',
+  family,
   table,
   chain,
   target,
@@ -15,18 +16,24 @@ export const jump = (table: Jump['table'], chain: string, target: string): Jump 
 });
 
 /** The administrator's, ahead of our accepts; he may drop there what he likes. */
-export const chainOfAdmin: Chain = { kind: 'chain', table: 'filter', name: adminChain };
+export const chainOfAdmin = (family: Family): Chain => ({
+  kind: 'chain',
+  family,
+  table: 'filter',
+  name: adminChain,
+});
 
 export const jumpToAdmin = `-j ${adminChain}`;
 
 /** Replies of tasks on their way back to clients. */
 export const acceptReplies = (aliasRange: Cidr): string => `-s ${aliasRange} -i ${hostLinkName} -j ACCEPT`;
 
-/** True when the administrator has rules of his own in the way of forwarded packets. */
-export const adminFilters = (observed: readonly KernelObject[]): boolean =>
+/** True when the administrator has rules of his own in the way of forwarded packets of the family. */
+export const adminFilters = (family: Family, observed: readonly KernelObject[]): boolean =>
   observed.some(
     (object) =>
       object.kind === 'chain' &&
+      object.family === family &&
       object.table === 'filter' &&
       object.name === adminChain &&
       (object.rules?.length ?? 0) > 0,

@@ -3,10 +3,11 @@
  * this node, permanent neighbours behind it, and what the balancer engine wants there for published ports. Everybody else
  * lives here too, so only what bears our names, protocol number or mark prefix is ever touched.
  */
-import type { Cidr } from '../../model/addresses.js';
+import { addressBits, familyOf, hostCidr } from '../../model/addresses.js';
 import type { NodeNetworkState } from '../state.js';
 import { aliasAddress } from '../state.js';
 import type { BalancerPlan } from './balancing.js';
+import { unserved } from './balancing.js';
 import { adminChain, hostLinkName, isEspGuard, isOurChain, isOurMark, isOurSet } from './names.js';
 import type { KernelObject } from './objects.js';
 import { mainTable, routeProtocol } from './objects.js';
@@ -25,17 +26,18 @@ export function planHost(
   const ingress = state?.overlays.find((overlay) => overlay.ingress);
   if (state === null || ingress === undefined) return [];
   const { own, subnet, endpoints } = ingress;
+  const family = familyOf(subnet);
   return [
     { kind: 'link', name: hostLinkName, type: 'veth', mac: own.mac, mtu: mtuBytes, up: true },
-    ...routerSysctls(['all', hostLinkName]),
-    { kind: 'address', device: hostLinkName, address: own.address, prefixLength: 32 },
+    ...routerSysctls(family, ['all', hostLinkName]),
+    { kind: 'address', device: hostLinkName, address: own.address, prefixLength: addressBits(family) },
     ...endpoints.flatMap((endpoint): KernelObject[] => [
       { kind: 'neighbour', device: hostLinkName, address: endpoint.address, mac: endpoint.mac },
       {
         kind: 'route',
         table: mainTable,
         type: 'unicast',
-        destination: `${aliasAddress(state.aliasRange, subnet, own.address, endpoint.address)}/32` as Cidr,
+        destination: hostCidr(aliasAddress(state.aliasRange, subnet, own.address, endpoint.address)),
         device: hostLinkName,
         via: endpoint.address,
         source: null,
@@ -46,7 +48,7 @@ export function planHost(
       protocol,
       port: publishedPort,
     })),
-    ...balancing.planHost(state, ingress, mtuBytes, observed),
+    ...(unserved(balancing, ingress) ? [] : balancing.planHost(state, ingress, mtuBytes, observed)),
   ];
 }
 

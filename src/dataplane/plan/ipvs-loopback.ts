@@ -9,15 +9,13 @@
  * Tasks see the mirror's address as their client. Connections are tracked for these calls alone: in ingress's namespace
  * everything else is kept out of it, and in the host they are as tracked as any call of a process.
  */
-import type { Cidr, Ip } from '../../model/addresses.js';
+import type { Family, Ip } from '../../model/addresses.js';
+import { familyOf, hostCidr, loopbackNetworks } from '../../model/addresses.js';
 import type { Overlay, PublishedPort } from '../state.js';
 import { jump } from './firewall.js';
-import { bridgeMac, bridgeName, hostLinkName, loopbackSet, mirrorAddress } from './names.js';
+import { bridgeMac, bridgeName, hostLinkName, loopbackSet, mirrorAddresses } from './names.js';
 import type { KernelObject } from './objects.js';
-import { mainTable } from './objects.js';
-
-const loopback = '127.0.0.0/8';
-const mirror = `${mirrorAddress}/32`;
+import { mainTable, sysctl } from './objects.js';
 
 /** A published port's set, and how packets are looked up in it. */
 export interface PortMatch {
@@ -32,74 +30,97 @@ export const mirroredElement = (own: Ip, protocol: PublishedPort['protocol'], po
   `${own},${protocol}:${port}`;
 
 /** A rule for the chain that marks: what comes from the mirror was let through on its way there. */
-export const markMirrored = `-s ${mirror} -i ${hostLinkName} -j SET --map-set ${loopbackSet} dst,dst --map-mark`;
+export const markMirrored = (family: Family): string =>
+  `-s ${hostCidr(mirrorAddresses[family])} -i ${hostLinkName} -j SET --map-set ${loopbackSet(family)} dst,dst --map-mark`;
 
 /** Both ways of a mirrored call. */
-export const acceptMirrored = `-s ${mirror} -i ${hostLinkName} -j ACCEPT`;
+export const acceptMirrored = (family: Family): string =>
+  `-s ${hostCidr(mirrorAddresses[family])} -i ${hostLinkName} -j ACCEPT`;
 
 /** @param matches sets of the ports that listen on the loopback network */
-export const planHostLoopback = ({ own }: Overlay, matches: readonly PortMatch[]): KernelObject[] => [
-  // A call keeps 127.0.0.1 as its source until it leaves by this device; nobody else may send us such packets.
-  { kind: 'sysctl', path: `net/ipv4/conf/${hostLinkName}/route_localnet`, value: '1' },
-  { kind: 'neighbour', device: hostLinkName, address: mirrorAddress, mac: bridgeMac(own.mac) },
-  {
-    kind: 'route',
-    table: mainTable,
-    type: 'unicast',
-    destination: mirror as Cidr,
-    device: hostLinkName,
-    via: null,
-    source: null,
-  },
-  {
-    kind: 'chain',
-    table: 'raw',
-    name: 'SKEP-RAW',
-    rules: [`-d ${loopback} -i ${hostLinkName} -j DROP`],
-  },
-  {
-    kind: 'chain',
-    table: 'nat',
-    name: 'SKEP-OUTPUT',
-    rules: matches.map(
-      ({ set, protocol, fields }) =>
-        `-d ${loopback} ${protocol}-m set --match-set ${set} ${fields} -j DNAT --to-destination ${mirrorAddress}`,
-    ),
-  },
-  {
-    kind: 'chain',
-    table: 'nat',
-    name: 'SKEP-POSTROUTING',
-    rules: [`-s ${loopback} -o ${hostLinkName} -j SNAT --to-source ${own.address}`],
-  },
-  jump('raw', 'PREROUTING', 'SKEP-RAW'),
-  jump('nat', 'OUTPUT', 'SKEP-OUTPUT'),
-  jump('nat', 'POSTROUTING', 'SKEP-POSTROUTING'),
-];
+export function planHostLoopback({ own }: Overlay, matches: readonly PortMatch[]): KernelObject[] {
+  const family = familyOf(own.address);
+  const [loopback, mirror] = [loopbackNetworks[family], mirrorAddresses[family]];
+  return [
+    ...loopbackSysctls[family],
+    { kind: 'neighbour', device: hostLinkName, address: mirror, mac: bridgeMac(own.mac) },
+    {
+      kind: 'route',
+      table: mainTable,
+      type: 'unicast',
+      destination: hostCidr(mirror),
+      device: hostLinkName,
+      via: null,
+      source: null,
+    },
+    {
+      kind: 'chain',
+      family,
+      table: 'raw',
+      name: 'SKEP-RAW',
+      rules: [`-d ${loopback} -i ${hostLinkName} -j DROP`],
+    },
+    {
+      kind: 'chain',
+      family,
+      table: 'nat',
+      name: 'SKEP-OUTPUT',
+      rules: matches.map(
+        ({ set, protocol, fields }) =>
+          `-d ${loopback} ${protocol}-m set --match-set ${set} ${fields} -j DNAT --to-destination ${mirror}`,
+      ),
+    },
+    {
+      kind: 'chain',
+      family,
+      table: 'nat',
+      name: 'SKEP-POSTROUTING',
+      rules: [`-s ${loopback} -o ${hostLinkName} -j SNAT --to-source ${own.address}`],
+    },
+    jump(family, 'raw', 'PREROUTING', 'SKEP-RAW'),
+    jump(family, 'nat', 'OUTPUT', 'SKEP-OUTPUT'),
+    jump(family, 'nat', 'POSTROUTING', 'SKEP-POSTROUTING'),
+  ];
+}
+
+/**
+ * A call keeps a loopback address as its source until it leaves by this device; nobody else may send us such packets. IPv6 asks only
+ * at a packet's arrival.
+ */
+const loopbackSysctls: Readonly<Record<Family, readonly KernelObject[]>> = {
+  4: [sysctl(`net/ipv4/conf/${hostLinkName}/route_localnet`, '1')],
+  6: [],
+};
 
 /** In ingress's namespace: the mirror. */
-export const planMirror = ({ own }: Overlay): KernelObject[] => [
-  {
-    kind: 'chain',
-    table: 'raw',
-    name: 'SKEP-RAW',
-    rules: [`-s ${own.address}/32 -d ${mirror} -j ACCEPT`, '-j CT --notrack'],
-  },
-  {
-    kind: 'chain',
-    table: 'nat',
-    name: 'SKEP-MIRROR',
-    rules: [`-s ${own.address}/32 -d ${mirror} -j DNAT --to-destination ${own.address}`],
-  },
-  {
-    kind: 'chain',
-    table: 'nat',
-    name: 'SKEP-MIRRORED',
-    rules: [
-      `-s ${own.address}/32 -d ${own.address}/32 -o ${bridgeName} -j SNAT --to-source ${mirrorAddress}`,
-    ],
-  },
-  jump('raw', 'PREROUTING', 'SKEP-RAW'),
-  jump('nat', 'PREROUTING', 'SKEP-MIRROR'),
-  jump('nat', 'POSTROUTING', 'SKEP-MIRRORED'),
-];
+export function planMirror({ own }: Overlay): KernelObject[] {
+  const family = familyOf(own.address);
+  const mirror = mirrorAddresses[family];
+  const [ownNetwork, mirrorNetwork] = [hostCidr(own.address), hostCidr(mirror)];
+  return [
+    {
+      kind: 'chain',
+      family,
+      table: 'raw',
+      name: 'SKEP-RAW',
+      rules: [`-s ${ownNetwork} -d ${mirrorNetwork} -j ACCEPT`, '-j CT --notrack'],
+    },
+    {
+      kind: 'chain',
+      family,
+      table: 'nat',
+      name: 'SKEP-MIRROR',
+      rules: [`-s ${ownNetwork} -d ${mirrorNetwork} -j DNAT --to-destination ${own.address}`],
+    },
+    {
+      kind: 'chain',
+      family,
+      table: 'nat',
+      name: 'SKEP-MIRRORED',
+      rules: [`-s ${ownNetwork} -d ${ownNetwork} -o ${bridgeName} -j SNAT --to-source ${mirror}`],
+    },
+    jump(family, 'raw', 'PREROUTING', 'SKEP-RAW'),
+    jump(family, 'nat', 'PREROUTING', 'SKEP-MIRROR'),
+    jump(family, 'nat', 'POSTROUTING', 'SKEP-MIRRORED'),
+  ];
+}

@@ -8,26 +8,31 @@
  * namespace otherwise. What is addressed to the node itself its own TCP resets.
  */
 import type { Cidr } from '../../model/addresses.js';
+import { familyOf } from '../../model/addresses.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
 import { nodeAliasCidr } from '../state.js';
 import { jump } from './firewall.js';
-import { bridgeName, hostLinkName, mirrorAddress } from './names.js';
+import { bridgeName, hostLinkName, mirrorAddresses } from './names.js';
 import type { KernelObject } from './objects.js';
 import { mainTable } from './objects.js';
 
 /** In the host. The neighbour by which copies reach ingress's namespace is the mirror of ipvs-loopback.ts. */
-export const copyForgotten = (aliasRange: Cidr): KernelObject[] => [
-  {
-    kind: 'chain',
-    table: 'mangle',
-    name: 'SKEP-FORGOTTEN',
-    rules: [
-      `-s ${aliasRange} ! -o ${hostLinkName} -p tcp -j TEE --gateway ${mirrorAddress}`,
-      `-s ${aliasRange} ! -o ${hostLinkName} -j DROP`,
-    ],
-  },
-  jump('mangle', 'POSTROUTING', 'SKEP-FORGOTTEN'),
-];
+export const copyForgotten = (aliasRange: Cidr): KernelObject[] => {
+  const family = familyOf(aliasRange);
+  return [
+    {
+      kind: 'chain',
+      family,
+      table: 'mangle',
+      name: 'SKEP-FORGOTTEN',
+      rules: [
+        `-s ${aliasRange} ! -o ${hostLinkName} -p tcp -j TEE --gateway ${mirrorAddresses[family]}`,
+        `-s ${aliasRange} ! -o ${hostLinkName} -j DROP`,
+      ],
+    },
+    jump(family, 'mangle', 'POSTROUTING', 'SKEP-FORGOTTEN'),
+  ];
+};
 
 /** In the host's FORWARD: resets on their way from ingress's namespace to a task. */
 export const acceptResets = (aliasRange: Cidr): string =>
@@ -36,6 +41,7 @@ export const acceptResets = (aliasRange: Cidr): string =>
 /** In ingress's namespace. Where copies come to, they are routed back to the host, so that they pass FORWARD. */
 export const resetForgotten = (state: NodeNetworkState, { subnet, own }: Overlay): KernelObject[] => {
   const ownAliases = nodeAliasCidr(state.aliasRange, subnet, own.address);
+  const family = familyOf(subnet);
   return [
     {
       kind: 'route',
@@ -48,10 +54,11 @@ export const resetForgotten = (state: NodeNetworkState, { subnet, own }: Overlay
     },
     {
       kind: 'chain',
+      family,
       table: 'filter',
       name: 'SKEP-FORGOTTEN',
       rules: [`-s ${ownAliases} -i ${bridgeName} -p tcp -j REJECT --reject-with tcp-reset`],
     },
-    jump('filter', 'FORWARD', 'SKEP-FORGOTTEN'),
+    jump(family, 'filter', 'FORWARD', 'SKEP-FORGOTTEN'),
   ];
 };

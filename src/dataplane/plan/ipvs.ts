@@ -14,8 +14,17 @@
  * drains is no real server at all while others serve, and expire_nodest_conn moves its flows at their next packet. A VIP has
  * a virtual server of its own for that.
  */
-import type { Cidr } from '../../model/addresses.js';
-import { cidrsOverlap, familyOf } from '../../model/addresses.js';
+import type { Cidr, Family } from '../../model/addresses.js';
+import {
+  addressBits,
+  anyCidr,
+  families,
+  familyOf,
+  formatCidr,
+  loopbackNetworks,
+  overlapsLoopback,
+  parseCidr,
+} from '../../model/addresses.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
 import { nodeAliasCidr } from '../state.js';
 import type { PublishLimits } from '../../model/publishing.js';
@@ -59,17 +68,22 @@ import type {
 import { routeProtocol } from './objects.js';
 
 export const ipvsPlan: BalancerPlan = {
+  name: 'ipvs',
+  families,
   planOverlay: (state, overlay) => {
     const servers = balancedVips(overlay).flatMap(dress);
     return [
       ...(overlay.ingress
         ? [...planTransit(state, overlay), ...planMirror(overlay), ...resetForgotten(state, overlay)]
         : []),
-      ...(servers.length > 0 ? [...balancerSettings, ...overlayChains(), ...servers] : []),
+      ...(servers.length > 0
+        ? [...balancerSettings, ...overlayChains(familyOf(overlay.subnet)), ...servers]
+        : []),
     ];
   },
   planHost: (state, ingress) => {
     const ports = balancedPorts(state, ingress);
+    const family = familyOf(ingress.subnet);
     const devices = [...new Set(ports.flatMap(({ limits }) => limits.interfaces))].sort();
     const byAddress = ports.some(({ limits }) => limits.interfaces.length === 0 && limits.cidrs.length > 0);
     return [
@@ -79,12 +93,13 @@ export const ipvsPlan: BalancerPlan = {
       ...planHostLoopback(ingress, [
         ...publishedProtocols.map(({ protocol, match }) => ({
           protocol: `-p ${protocol} `,
-          set: portSet(protocol),
+          set: portSet(family, protocol),
           fields: match,
         })),
-        ...[...(byAddress ? [addressSet] : []), ...(devices.includes('lo') ? [deviceSet('lo')] : [])].map(
-          (set) => ({ protocol: '', set, fields: 'dst,dst' }) as const,
-        ),
+        ...[
+          ...(byAddress ? [addressSet(family)] : []),
+          ...(devices.includes('lo') ? [deviceSet(family, 'lo')] : []),
+        ].map((set) => ({ protocol: '', set, fields: 'dst,dst' }) as const),
       ]),
       ...ports.flatMap((port) => [...dress(port), ...mirroredEntries(port, ingress)]),
     ];
@@ -115,13 +130,13 @@ const balancerSettings: readonly (Sysctl | IpvsTimeouts)[] = [
  * task on a published port by its address (`mh`): until the tasks change, whatever the seconds and the scheduler asked for.
  */
 function dress({ server, realServers, open, limits }: BalancedFrontend): KernelObject[] {
-  const { mark, scheduler, affinityS, frontend } = server;
+  const { family, mark, scheduler, affinityS, frontend } = server;
   const balancing =
     affinityS !== null && frontend.kind === 'port'
       ? ({ scheduler: 'mh', affinityS: null } as const)
       : { scheduler, affinityS };
   const balanced = (of: number, servers: readonly RealServer[]): KernelObject[] => [
-    { kind: 'virtualServer', mark: of, ...balancing },
+    { kind: 'virtualServer', family, mark: of, ...balancing },
     ...servers.map(({ address, port, method, weight }): KernelObject => ({
       kind: 'realServer',
       mark: of,
@@ -136,23 +151,31 @@ function dress({ server, realServers, open, limits }: BalancedFrontend): KernelO
     ...balanced(mark, frontend.kind === 'port' && frontend.protocol === 'udp' ? ofUdp : realServers),
     ...(frontend.kind === 'vip' ? balanced(mark + udpVipBit, ofUdp) : []),
     ...(open
-      ? setEntries(frontend, limits).map((entry) => ({ kind: 'ipsetEntry', ...entry, mark }) as const)
+      ? setEntries(family, frontend, limits).map((entry) => ({ kind: 'ipsetEntry', ...entry, mark }) as const)
       : []),
   ];
 }
 
-/** A set of networks and ports knows no /0. */
-const everywhere = ['0.0.0.0/1', '128.0.0.0/1'];
+/** A set of networks and ports knows no /0: both halves of all addresses. */
+const everywhere = (family: Family): Cidr[] =>
+  [0n, 1n << BigInt(addressBits(family) - 1)].map((base) => formatCidr({ family, base, prefixLength: 1 }));
 
-function setEntries(frontend: Frontend, limits: PublishLimits): Pick<IpSetEntry, 'set' | 'element'>[] {
-  if (frontend.kind === 'vip') return [{ set: vipSet, element: frontend.address }];
+function setEntries(
+  family: Family,
+  frontend: Frontend,
+  limits: PublishLimits,
+): Pick<IpSetEntry, 'set' | 'element'>[] {
+  if (frontend.kind === 'vip') return [{ set: vipSet(family), element: frontend.address }];
   const { protocol, port } = frontend;
   const { interfaces, cidrs } = limits;
   if (interfaces.length === 0 && cidrs.length === 0 && protocol !== 'sctp')
-    return [{ set: portSet(protocol), element: String(port) }];
-  const networks = cidrs.length === 0 ? everywhere : cidrs.flatMap(setNetworks);
+    return [{ set: portSet(family, protocol), element: String(port) }];
+  const networks =
+    cidrs.length === 0 ? everywhere(family) : cidrs.flatMap((cidr) => setNetworks(family, cidr));
   const sets =
-    interfaces.length > 0 ? interfaces.map(deviceSet) : [cidrs.length > 0 ? addressSet : portSet(protocol)];
+    interfaces.length > 0
+      ? interfaces.map((device) => deviceSet(family, device))
+      : [cidrs.length > 0 ? addressSet(family) : portSet(family, protocol)];
   return sets.flatMap((set) =>
     [...new Set(networks)].map((network) => ({ set, element: `${network},${protocol}:${port}` })),
   );
@@ -163,18 +186,27 @@ function mirroredEntries({ server, open, limits }: BalancedFrontend, { own }: Ov
   const { mark, frontend } = server;
   if (!open || frontend.kind === 'vip' || frontend.limitedBy === undefined) return [];
   if (limits.interfaces.length > 0 && !limits.interfaces.includes('lo')) return [];
-  if (limits.cidrs.length > 0 && !limits.cidrs.some((cidr) => cidrsOverlap(cidr, loopbackNetwork))) return [];
+  if (limits.cidrs.length > 0 && !limits.cidrs.some((cidr) => reachesLoopback(server.family, cidr)))
+    return [];
   const element = mirroredElement(own.address, frontend.protocol, frontend.port);
-  return [{ kind: 'ipsetEntry', set: loopbackSet, element, mark }];
+  return [{ kind: 'ipsetEntry', set: loopbackSet(server.family), element, mark }];
 }
 
 /** A network as elements of sets have it. Calls of the loopback network are allowed or not as a whole. */
-function setNetworks(cidr: Cidr): string[] {
-  if (familyOf(cidr) !== 4) return [];
-  const whole = cidr === '0.0.0.0/0' ? everywhere : [cidr.replace(/\/32$/, '')];
-  return cidrsOverlap(cidr, loopbackNetwork) ? [...whole, loopbackNetwork] : whole;
+function setNetworks(family: Family, cidr: Cidr): string[] {
+  if (familyOf(cidr) !== family) return [];
+  const whole = cidr === anyCidr(family) ? everywhere(family) : [elementOf(cidr)];
+  return overlapsLoopback(cidr) ? [...whole, elementOf(loopbackNetworks[family])] : whole;
 }
-const loopbackNetwork = '127.0.0.0/8' as Cidr;
+
+const reachesLoopback = (family: Family, cidr: Cidr): boolean =>
+  familyOf(cidr) === family && overlapsLoopback(cidr);
+
+/** As sets print it: one address without its prefix length. */
+function elementOf(cidr: Cidr): string {
+  const { family, prefixLength } = parseCidr(cidr);
+  return prefixLength === addressBits(family) ? cidr.slice(0, cidr.indexOf('/')) : cidr;
+}
 
 /**
  * Replies with an alias of node k as their source go to k: a rule and a table per peer. This node's own go to the host at once, but
@@ -188,13 +220,14 @@ function planTransit(state: NodeNetworkState, ingress: Overlay): (Rule | Route)[
         kind: 'route',
         table,
         type: 'unicast',
-        destination: '0.0.0.0/0' as Cidr,
+        destination: anyCidr(familyOf(ingress.subnet)),
         device: bridgeName,
         via: peer.address,
         source: null,
       },
       {
         kind: 'rule',
+        family: familyOf(ingress.subnet),
         priority: transitRulePriority,
         from: nodeAliasCidr(state.aliasRange, ingress.subnet, peer.address),
         to: null,
@@ -216,18 +249,19 @@ const publishedProtocols = [
 const hex = (value: number): string => `0x${value.toString(16)}`;
 
 /** In an overlay's namespace: the destination's mark, if it is a balanced VIP. */
-const overlayChains = (): (IpSet | Chain | Jump)[] => [
-  { kind: 'ipset', name: vipSet, type: 'hash:ip' },
+const overlayChains = (family: Family): (IpSet | Chain | Jump)[] => [
+  { kind: 'ipset', name: vipSet(family), type: 'hash:ip', family },
   {
     kind: 'chain',
+    family,
     table: 'mangle',
     name: 'SKEP-VIP',
     rules: [
-      `-j SET --map-set ${vipSet} dst --map-mark`,
+      `-j SET --map-set ${vipSet(family)} dst --map-mark`,
       `-p udp -m mark --mark ${anyMarkOfOurs} -j MARK --set-xmark ${hex(udpVipBit)}/${hex(udpVipBit)}`,
     ],
   },
-  jump('mangle', 'PREROUTING', 'SKEP-VIP'),
+  jump(family, 'mangle', 'PREROUTING', 'SKEP-VIP'),
 ];
 
 /**
@@ -240,60 +274,68 @@ export function hostChains(
   limited: { readonly devices: readonly string[]; readonly byAddress: boolean },
 ): (IpSet | Chain | Jump)[] {
   const replies = acceptReplies(aliasRange);
+  const family = familyOf(aliasRange);
   const limits = [
-    ...(limited.byAddress ? [{ by: '', set: addressSet }] : []),
+    ...(limited.byAddress ? [{ by: '', set: addressSet(family) }] : []),
     // The node's own calls have no device that they came in by.
     ...limited.devices.map((device) => ({
       by: device === 'lo' ? '-o lo ' : `-i ${device} `,
-      set: deviceSet(device),
+      set: deviceSet(family, device),
     })),
   ];
   return [
-    ...[...limits.map(({ set }) => set), ...(limits.length > 0 ? [loopbackSet] : [])].map((name): IpSet => ({
-      kind: 'ipset',
-      name,
-      type: 'hash:net,port',
-    })),
+    ...[...limits.map(({ set }) => set), ...(limits.length > 0 ? [loopbackSet(family)] : [])].map(
+      (name): IpSet => ({
+        kind: 'ipset',
+        name,
+        type: 'hash:net,port',
+        family,
+      }),
+    ),
     ...publishedProtocols.map(({ protocol, type }): IpSet => ({
       kind: 'ipset',
-      name: portSet(protocol),
+      name: portSet(family, protocol),
       type,
+      ...(type === 'hash:net,port' && { family }),
     })),
     {
       kind: 'chain',
+      family,
       table: 'mangle',
       name: 'SKEP-INGRESS',
       // A loopback address cannot be the source of a packet that leaves the node: see ipvs-loopback.ts.
       rules: [
-        '-d 127.0.0.0/8 -j RETURN',
+        `-d ${loopbackNetworks[family]} -j RETURN`,
         // IPVS begins a flow with it, too; but nobody calls a port so: it answers a call of the node's own from that port.
         '-p tcp -m tcp --tcp-flags SYN,ACK SYN,ACK -j RETURN',
         ...publishedProtocols.map(
           ({ protocol, match }) =>
-            `-p ${protocol} -m addrtype --dst-type LOCAL -j SET --map-set ${portSet(protocol)} ${match} --map-mark`,
+            `-p ${protocol} -m addrtype --dst-type LOCAL -j SET --map-set ${portSet(family, protocol)} ${match} --map-mark`,
         ),
         ...limits.map(
           ({ by, set }) => `${by}-m addrtype --dst-type LOCAL -j SET --map-set ${set} dst,dst --map-mark`,
         ),
-        ...(limits.length > 0 ? [markMirrored] : []),
+        ...(limits.length > 0 ? [markMirrored(family)] : []),
       ],
     },
-    chainOfAdmin,
+    chainOfAdmin(family),
     {
       kind: 'chain',
+      family,
       table: 'filter',
       name: 'SKEP-INPUT',
-      rules: [jumpToAdmin, `-m mark --mark ${anyMarkOfOurs} -j ACCEPT`, replies, acceptMirrored],
+      rules: [jumpToAdmin, `-m mark --mark ${anyMarkOfOurs} -j ACCEPT`, replies, acceptMirrored(family)],
     },
     {
       kind: 'chain',
+      family,
       table: 'filter',
       name: 'SKEP-FORWARD',
       rules: [jumpToAdmin, replies, acceptResets(aliasRange)],
     },
-    jump('mangle', 'PREROUTING', 'SKEP-INGRESS'),
-    jump('mangle', 'OUTPUT', 'SKEP-INGRESS'),
-    jump('filter', 'INPUT', 'SKEP-INPUT'),
-    jump('filter', 'FORWARD', 'SKEP-FORWARD'),
+    jump(family, 'mangle', 'PREROUTING', 'SKEP-INGRESS'),
+    jump(family, 'mangle', 'OUTPUT', 'SKEP-INGRESS'),
+    jump(family, 'filter', 'INPUT', 'SKEP-INPUT'),
+    jump(family, 'filter', 'FORWARD', 'SKEP-FORWARD'),
   ];
 }

@@ -5,6 +5,7 @@
  * established ones go on; it leaves with its endpoint. While nobody serves, a service is refused by the node's own TCP
  * at once: `open` says so, and an engine leaves such packets alone.
  */
+import { familyOf } from '../../model/addresses.js';
 import { defaultScheduler } from '../../model/balancing.js';
 import type { ServiceId } from '../../model/ids.js';
 import type { PublishLimits } from '../../model/publishing.js';
@@ -50,6 +51,7 @@ export function balancedVips(overlay: Overlay, idle = false): BalancedFrontend[]
       {
         server: {
           kind: 'virtualServer',
+          family: familyOf(vip),
           mark,
           frontend: { kind: 'vip', address: vip },
           scheduler,
@@ -77,6 +79,7 @@ export function balancedVips(overlay: Overlay, idle = false): BalancedFrontend[]
  */
 export function balancedPorts(state: NodeNetworkState, ingress: Overlay, idle = false): BalancedFrontend[] {
   const byService = endpointsByService(ingress);
+  const family = familyOf(ingress.subnet);
   const services = new Map(ingress.services.map((service) => [service.id, service]));
   return state.publishedPorts.flatMap(
     ({ serviceId, protocol, publishedPort, targetPort, interfaces = [], cidrs = [] }): BalancedFrontend[] => {
@@ -96,7 +99,7 @@ export function balancedPorts(state: NodeNetworkState, ingress: Overlay, idle = 
       };
       return [
         {
-          server: { kind: 'virtualServer', mark, frontend, scheduler, affinityS },
+          server: { kind: 'virtualServer', family, mark, frontend, scheduler, affinityS },
           realServers: endpoints.map((endpoint): RealServer => ({
             kind: 'realServer',
             mark,

@@ -1,5 +1,5 @@
 /** Names and numbers by which everything of ours in the kernel is recognised. */
-import type { Cidr, Ip, Mac } from '../../model/addresses.js';
+import type { Cidr, Family, Ip, Mac } from '../../model/addresses.js';
 import { bytesToMac, hostPart, macToBytes } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
 import type { PublishedPort } from '../state.js';
@@ -15,16 +15,29 @@ export const vxlanName = 'vxlan0';
 export const hostPortName = 'host0';
 export const hostLinkName = 'sk-ingress';
 
-/** ipset of a published protocol (port -> mark) in the host, and of the VIPs (address -> mark) in an overlay. */
-export const portSet = (protocol: PublishedPort['protocol']): string => `skep-${protocol}`;
-export const vipSet = 'skep-vip';
+/** A set of addresses is one of a family: two that have a place in the same namespace need two names. */
+const familySet = (family: Family, name: string): string =>
+  family === 4 ? `skep-${name}` : `skep-v${family}-${name}`;
+/**
+ * ipset of a published protocol (port -> mark) in the host, and of the VIPs (address -> mark) in an overlay. A set of ports alone,
+ * which knows TCP and UDP, serves both families.
+ */
+export const portSet = (family: Family, protocol: PublishedPort['protocol']): string =>
+  familySet(protocol === 'sctp' ? family : 4, protocol);
+export const vipSet = (family: Family): string => familySet(family, 'vip');
 /** Of published ports that listen on some addresses only, and of those that listen on this device only: (address, port) -> mark. */
-export const addressSet = 'skep-addresses';
-export const deviceSet = (device: string): string => `skep-if-${device}`;
+export const addressSet = (family: Family): string => familySet(family, 'addresses');
+export const deviceSet = (family: Family, device: string): string => familySet(family, `if-${device}`);
 /** Of limited ports that listen on the loopback network, as their calls come back from the mirror: see ipvs-loopback.ts. */
-export const loopbackSet = 'skep-loopback';
-/** As whom `ipvs` lets tasks see a node's own calls of 127.0.0.1. Link-local: it is on no network, and never leaves the tunnel. */
-export const mirrorAddress = '169.254.94.94' as Ip;
+export const loopbackSet = (family: Family): string => familySet(family, 'loopback');
+/**
+ * As whom `ipvs` lets tasks see a node's own calls of its loopback network. On no network, and never leaves the tunnel: of IPv4
+ * it is link-local; what is so of IPv6 cannot be routed at all, and it is a part of Skep's own network.
+ */
+export const mirrorAddresses: Readonly<Record<Family, Ip>> = {
+  4: '169.254.94.94' as Ip,
+  6: 'fd53:6b65:70a1:1::94' as Ip,
+};
 export const isOurSet = (name: string): boolean => name.startsWith('skep-');
 export const isOurChain = (name: string): boolean => name.startsWith('SKEP-');
 /** The administrator's chain, ahead of our accepts: made by us, never filled or emptied by us. */
@@ -36,6 +49,8 @@ export const isOurMark = (mark: number): boolean => mark >>> 25 === markPrefix >
 /** `ipvs`: what is added to a VIP's mark for UDP, whose flows leave a task that drains. The top byte is then 0x5f. */
 export const udpVipBit = 0x01000000;
 
+/** Where the engine tells containers to ask, whatever addresses they have on overlays. */
+export const engineResolver = '127.0.0.11' as Ip;
 /**
  * Where names are answered inside a container. Not on port 53 of every address, which a name server in the container may want, and
  * below the ports that programs are given by chance.

@@ -2,10 +2,12 @@
  * One node's whole plan, cut into scopes: a namespace each, planned, observed and repaired apart from the others, so that
  * one broken overlay does not hold up the rest.
  */
+import type { Family } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
 import type { SandboxEndpoint } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
-import type { BalancerPlan } from './balancing.js';
+import type { BalancerPlan, UnservedFamilyError } from './balancing.js';
+import { unserved } from './balancing.js';
 import type { Op } from './diff.js';
 import { diff } from './diff.js';
 import { ownsInHost, planHost } from './ingress.js';
@@ -58,7 +60,17 @@ export interface ScopePlan {
   readonly scope: Scope;
   readonly objects: readonly KernelObject[];
   readonly owns: (object: KernelObject) => boolean;
+  /** Why nothing is balanced here although something should be; null: all is. */
+  readonly unserved: UnservedFamilyError | null;
 }
+
+const hasVips = ({ ingress, services }: Overlay): boolean =>
+  !ingress && services.some(({ vip }) => vip !== undefined);
+
+/** Families in which a plan has chains. */
+export const chainFamilies = (objects: readonly KernelObject[]): Family[] => [
+  ...new Set(objects.flatMap((object) => (object.kind === 'chain' ? [object.family] : []))),
+];
 
 /** @param underlayMtuBytes of the device that holds the VTEP, here and below */
 export const planOverlayScope = (
@@ -76,6 +88,7 @@ export const planOverlayScope = (
     balancing,
   ),
   owns: ownsInOverlay,
+  unserved: hasVips(overlay) ? unserved(balancing, overlay) : null,
 });
 
 /** Only what is ours is observed there. */
@@ -83,6 +96,7 @@ export const espScopePlan = (objects: readonly KernelObject[]): ScopePlan => ({
   scope: { kind: 'esp' },
   objects,
   owns: () => true,
+  unserved: null,
 });
 
 /** @param observed what the host's namespace holds; [] before it was read */
@@ -98,6 +112,7 @@ export const planHostScope = (
     scope: { kind: 'host' },
     objects: planHost(state, mtuBytes, balancing, observed),
     owns: ownsInHost,
+    unserved: state && ingress && state.publishedPorts.length > 0 ? unserved(balancing, ingress) : null,
   };
 };
 
@@ -120,7 +135,8 @@ export const planSandboxScope = (
   return {
     scope: { kind: 'sandbox', path },
     objects: withMtus(inside, mtus),
-    owns: ownsInSandbox(state?.overlays ?? [], observed),
+    owns: ownsInSandbox(state?.overlays ?? [], observed, inside),
+    unserved: null,
   };
 };
 

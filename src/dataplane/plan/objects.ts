@@ -3,7 +3,8 @@
  * attributes that it cares about; an observed one carries all of them. Two objects are the same thing when their
  * {@link identity} is equal, and nothing is to be done when the observed one {@link satisfies} the desired one.
  */
-import type { Cidr, Ip, Mac } from '../../model/addresses.js';
+import type { Cidr, Family, Ip, Mac } from '../../model/addresses.js';
+import { addressAndPort } from '../../model/addresses.js';
 import type { Scheduler } from '../../model/balancing.js';
 import type { Vni } from '../../model/ids.js';
 import type { SecretBytes } from '../../model/secret-bytes.js';
@@ -27,6 +28,8 @@ export interface Sysctl {
   /** True: nothing is to be done where the parameter does not exist, as its module is not loaded. */
   readonly ifPresent?: true;
 }
+
+export const sysctl = (path: string, value: string): Sysctl => ({ kind: 'sysctl', path, value });
 
 export interface VxlanAttributes {
   readonly vni: Vni;
@@ -101,6 +104,8 @@ export interface Route {
 
 export interface Rule {
   readonly kind: 'rule';
+  /** Of the packets that it is asked about, which it need not name an address of. */
+  readonly family: Family;
   readonly priority: number;
   readonly table: number;
   readonly from: Cidr | null;
@@ -116,6 +121,8 @@ export interface Rule {
 export interface IpSet {
   readonly kind: 'ipset';
   readonly name: string;
+  /** Of its elements' addresses; absent where they have none (`bitmap:port`). */
+  readonly family?: Family;
   readonly type: 'hash:ip' | 'hash:net,port' | 'bitmap:port';
 }
 
@@ -131,6 +138,7 @@ export type FirewallTable = 'filter' | 'mangle' | 'nat' | 'raw';
 /** A chain of ours; the rules are in the words of `iptables-save`, without `-A CHAIN`. */
 export interface Chain {
   readonly kind: 'chain';
+  readonly family: Family;
   readonly table: FirewallTable;
   readonly name: string;
   /** Absent: the chain must exist and its contents belong to the administrator. */
@@ -140,6 +148,7 @@ export interface Chain {
 /** A jump from a built-in chain to one of ours, ahead of everybody else's rules but two jumps of the engine's. */
 export interface Jump {
   readonly kind: 'jump';
+  readonly family: Family;
   readonly table: FirewallTable;
   readonly chain: string;
   readonly target: string;
@@ -158,9 +167,11 @@ export type Frontend =
     }
   | { readonly kind: 'vip'; readonly address: Ip };
 
-/** What is balanced, named by its mark: unique in its scope. */
+/** What is balanced, named by family and mark: unique in its scope. */
 export interface VirtualServer {
   readonly kind: 'virtualServer';
+  /** Of the calls; of a VIP and of all of its real servers. */
+  readonly family: Family;
   readonly mark: number;
   /** Absent where packets bear the mark and no frontend need be known (`ipvs`). */
   readonly frontend?: Frontend;
@@ -332,23 +343,23 @@ export function identity(object: KernelObject): string {
     case 'route':
       return `route ${tableName(object.table)} ${object.destination}`;
     case 'rule': {
-      const { priority, from, to, iif, mark, table } = object;
-      return `rule ${priority}${from ? ` from ${from}` : ''}${to ? ` to ${to}` : ''}${iif ? ` iif ${iif}` : ''}${mark === undefined ? '' : ` mark ${markName(mark)}`} lookup ${tableName(table)}`;
+      const { family, priority, from, to, iif, mark, table } = object;
+      return `rule ${priority}${familyName(family)}${from ? ` from ${from}` : ''}${to ? ` to ${to}` : ''}${iif ? ` iif ${iif}` : ''}${mark === undefined ? '' : ` mark ${markName(mark)}`} lookup ${tableName(table)}`;
     }
     case 'ipset':
       return `ipset ${object.name}`;
     case 'ipsetEntry':
       return `ipset-entry ${object.set} ${object.element}`;
     case 'chain':
-      return `chain ${object.table} ${object.name}`;
+      return `chain ${object.table} ${object.name}${familyName(object.family)}`;
     case 'jump':
-      return `jump ${object.table} ${object.chain} ${object.target}`;
+      return `jump ${object.table} ${object.chain} ${object.target}${familyName(object.family)}`;
     case 'reservedPort':
       return `reserved-port ${object.protocol}/${object.port}`;
     case 'virtualServer':
-      return `virtual-server ${markName(object.mark)}`;
+      return `virtual-server ${markName(object.mark)}${familyName(object.family)}`;
     case 'realServer':
-      return `real-server ${markName(object.mark)} ${object.address}:${object.port}`;
+      return `real-server ${markName(object.mark)} ${addressAndPort(object.address, object.port)}`;
     case 'ipvsTimeouts':
       return 'ipvs-timeouts';
     case 'filter':
@@ -400,7 +411,7 @@ function describe(object: KernelObject): string {
     case 'route':
       return `${object.type === 'local' ? 'local ' : ''}${object.via ? `via ${object.via} ` : ''}dev ${object.device}${object.source ? ` src ${object.source}` : ''}`;
     case 'ipset':
-      return object.type;
+      return `${object.type}${familyName(object.family)}`;
     case 'ipsetEntry':
       return markName(object.mark);
     case 'chain':
@@ -462,7 +473,9 @@ export const mustBeRemade = (observed: KernelObject, desired: KernelObject): boo
     desired.kind === 'link' &&
     ((desired.type !== undefined && observed.type !== desired.type) ||
       (desired.vxlan !== undefined && !equal(observed.vxlan, desired.vxlan)))) ||
-  (observed.kind === 'ipset' && desired.kind === 'ipset' && observed.type !== desired.type) ||
+  (observed.kind === 'ipset' &&
+    desired.kind === 'ipset' &&
+    (observed.type !== desired.type || !equal(observed.family, desired.family))) ||
   (observed.kind === 'rule' && desired.kind === 'rule') ||
   (observed.kind === 'espState' && desired.kind === 'espState');
 
@@ -474,6 +487,9 @@ function equal(a: unknown, b: unknown): boolean {
   const keys = Object.keys(x);
   return keys.length === Object.keys(y).length && keys.every((key) => equal(x[key], y[key]));
 }
+
+/** Behind the name of what is there for each family apart; what bears no word is IPv4's. */
+const familyName = (family: Family = 4): string => (family === 4 ? '' : ` ipv${family}`);
 
 const tableName = (table: number): string => {
   if (table === mainTable) return 'main';

@@ -8,15 +8,17 @@
  * the host's own namespace: a reply to this very node (or to a container behind it) that came in through another node
  * would be taken there for a packet of the node's own and be reset.
  */
+import type { Family } from '../../model/addresses.js';
 import { addressBits, familyOf, parseCidr } from '../../model/addresses.js';
 import type { SandboxEndpoint } from '../sandbox.js';
 import { containerEndName, portName } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
 import type { BalancerPlan } from './balancing.js';
+import { unserved } from './balancing.js';
 import { bridgeMac, bridgeName, encryptedPort, hostLinkName, hostPortName, vxlanName } from './names.js';
 import { planNeighbors } from './neighbors.js';
-import type { KernelObject, Link } from './objects.js';
-import { routeProtocol } from './objects.js';
+import type { KernelObject, Link, Sysctl } from './objects.js';
+import { routeProtocol, sysctl } from './objects.js';
 
 /**
  * All that the overlay's namespace should hold.
@@ -30,14 +32,14 @@ export function planOverlay(
   mtuBytes: number,
   balancing: BalancerPlan,
 ): KernelObject[] {
-  const { prefixLength } = parseCidr(overlay.subnet);
+  const { family, prefixLength } = parseCidr(overlay.subnet);
   const bridgeAddress = overlay.ingress ? overlay.gateway : overlay.own.address;
   return [
     { kind: 'namespace' },
     ...planLinks(state, overlay, sandboxes, mtuBytes),
-    ...routerSysctls(['all', bridgeName]),
-    // Bridged frames are none of iptables' business: a packet that a director sent on still bears the VIP.
-    { kind: 'sysctl', path: 'net/bridge/bridge-nf-call-iptables', value: '0', ifPresent: true },
+    ...routerSysctls(family, ['all', bridgeName]),
+    // Bridged frames are none of the packet filter's business: a packet that a director sent on still bears the VIP.
+    { kind: 'sysctl', path: `net/bridge/${bridgedPackets[family]}`, value: '0', ifPresent: true },
     { kind: 'address', device: bridgeName, address: bridgeAddress, prefixLength },
     ...overlay.services.flatMap(({ vip }): KernelObject[] =>
       vip === undefined || overlay.ingress
@@ -45,17 +47,28 @@ export function planOverlay(
         : [{ kind: 'address', device: bridgeName, address: vip, prefixLength: addressBits(familyOf(vip)) }],
     ),
     ...planNeighbors(overlay, sandboxes, state.nodeId),
-    ...balancing.planOverlay(state, overlay, sandboxes),
+    ...(unserved(balancing, overlay) ? [] : balancing.planOverlay(state, overlay, sandboxes)),
   ];
 }
 
-/** Forwarding on, no reverse-path filter (replies come in where requests did not go out), no redirects. */
-export const routerSysctls = (interfaces: readonly string[]): KernelObject[] => [
-  { kind: 'sysctl', path: 'net/ipv4/ip_forward', value: '1' },
-  ...interfaces.flatMap((name): KernelObject[] => [
-    { kind: 'sysctl', path: `net/ipv4/conf/${name}/rp_filter`, value: '0' },
-    { kind: 'sysctl', path: `net/ipv4/conf/${name}/send_redirects`, value: '0' },
-  ]),
+const bridgedPackets: Readonly<Record<Family, string>> = {
+  4: 'bridge-nf-call-iptables',
+  6: 'bridge-nf-call-ip6tables',
+};
+
+/**
+ * Forwarding on, no reverse-path filter (replies come in where requests did not go out), no redirects. IPv6 knows no such filter and
+ * sends redirects to link-local addresses of neighbours alone; but it would take addresses and routes from whoever advertises some.
+ */
+export const routerSysctls = (family: Family, interfaces: readonly string[]): Sysctl[] => [
+  sysctl(family === 4 ? 'net/ipv4/ip_forward' : 'net/ipv6/conf/all/forwarding', '1'),
+  ...interfaces.flatMap((name) =>
+    family === 4
+      ? [sysctl(`net/ipv4/conf/${name}/rp_filter`, '0'), sysctl(`net/ipv4/conf/${name}/send_redirects`, '0')]
+      : name === 'all'
+        ? []
+        : [sysctl(`net/ipv6/conf/${name}/disable_ipv6`, '0'), sysctl(`net/ipv6/conf/${name}/accept_ra`, '0')],
+  ),
 ];
 
 function planLinks(

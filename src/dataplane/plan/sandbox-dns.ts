@@ -8,6 +8,8 @@
  * The resolver has chosen its source address by the route to the server it meant; the question must bear the container's
  * address on the overlay, by which it is known who asks and where the answer goes.
  */
+import type { Family, Ip } from '../../model/addresses.js';
+import { families, familyOf, hostCidr } from '../../model/addresses.js';
 import type { SandboxEndpoint } from '../sandbox.js';
 import type { Endpoint, Overlay } from '../state.js';
 import { jump } from './firewall.js';
@@ -17,18 +19,31 @@ import type { KernelObject } from './objects.js';
 const protocols = ['udp', 'tcp'] as const;
 const dnsPort = 53;
 
-/** Nothing where no server needs one to stand in for it. Where several overlays could, the first does. */
+/**
+ * Nothing where no server needs one to stand in for it. Where several overlays could, the first does; none can for a server of
+ * another family than its own.
+ */
 export function planNameservers(legs: readonly Leg[]): KernelObject[] {
+  return families.flatMap((family) =>
+    planFamily(
+      family,
+      legs.filter(({ overlay }) => familyOf(overlay.subnet) === family),
+    ),
+  );
+}
+
+function planFamily(family: Family, legs: readonly Leg[]): KernelObject[] {
   const served = legs.flatMap((leg) => {
-    const nameservers = endpointOf(leg.overlay, leg.endpoint)?.nameservers ?? [];
+    const nameservers = stoodInFor(leg);
     return nameservers.length > 0 ? [{ ...leg, nameservers }] : [];
   });
   if (served.length === 0) return [];
-  const question = (to: string): string[] =>
-    protocols.map((protocol) => `-d ${to}/32 -p ${protocol} -m ${protocol} --dport ${dnsPort}`);
+  const question = (to: Ip): string[] =>
+    protocols.map((protocol) => `-d ${hostCidr(to)} -p ${protocol} -m ${protocol} --dport ${dnsPort}`);
   return [
     {
       kind: 'chain',
+      family,
       table: 'nat',
       name: 'SKEP-DNS',
       rules: served.flatMap(({ overlay, nameservers }) =>
@@ -39,16 +54,23 @@ export function planNameservers(legs: readonly Leg[]): KernelObject[] {
     },
     {
       kind: 'chain',
+      family,
       table: 'nat',
       name: 'SKEP-DNS-SOURCE',
       rules: served.flatMap(({ overlay, endpoint }) =>
         question(overlay.own.address).map((matched) => `${matched} -j SNAT --to-source ${endpoint.address}`),
       ),
     },
-    jump('nat', 'OUTPUT', 'SKEP-DNS'),
-    jump('nat', 'POSTROUTING', 'SKEP-DNS-SOURCE'),
+    jump(family, 'nat', 'OUTPUT', 'SKEP-DNS'),
+    jump(family, 'nat', 'POSTROUTING', 'SKEP-DNS-SOURCE'),
   ];
 }
+
+/** Of a leg, the servers whose questions the overlay's DNS can get. */
+export const stoodInFor = ({ overlay, endpoint }: Pick<Leg, 'overlay' | 'endpoint'>): readonly Ip[] =>
+  (endpointOf(overlay, endpoint)?.nameservers ?? []).filter(
+    (address) => familyOf(address) === familyOf(overlay.subnet),
+  );
 
 const endpointOf = (overlay: Overlay, { address, mac }: SandboxEndpoint): Endpoint | undefined =>
   overlay.endpoints.find((endpoint) => endpoint.address === address && endpoint.mac === mac);

@@ -1,5 +1,5 @@
 /**
- * UDP and SCTP through the mesh, in a container that publishes some. A server on 0.0.0.0 does not answer from the alias that it
+ * UDP and SCTP through the mesh, in a container that publishes some. A server on any address does not answer from the alias that it
  * was asked on but from the address that its way to the client prefers (SCTP's INIT ACK like a datagram), and is then
  * heard by nobody. So a request to an alias is translated to exactly that address, and its connection marked by whether
  * the alias is one of this node's. The reply is known by its connection: the mark, restored on its way out, sends it
@@ -9,7 +9,8 @@
  * One client port through two nodes keeps both flows: the second one's server sees another port of the client. Tracking of
  * connections costs the container's other traffic what it already pays for the engine's own DNS rules.
  */
-import type { Cidr, Ip } from '../../model/addresses.js';
+import type { Cidr, Family, Ip } from '../../model/addresses.js';
+import { familyOf } from '../../model/addresses.js';
 import type { NodeNetworkState } from '../state.js';
 import { nodeAliasCidr } from '../state.js';
 import { jump } from './firewall.js';
@@ -24,7 +25,7 @@ import {
   ownAliasRulePriority,
   ownAliasTable,
 } from './names.js';
-import type { KernelObject, Rule } from './objects.js';
+import type { Address, KernelObject, Rule } from './objects.js';
 import { markName, routeProtocol } from './objects.js';
 
 /** Protocols whose servers need it, and how long an agreed flow is remembered while idle: as long as a balancer does. */
@@ -51,6 +52,7 @@ export function planMeshReplies(
   );
   if (needed.length === 0) return [];
   const { aliasRange } = state;
+  const family = familyOf(aliasRange);
   const ownAliases = nodeAliasCidr(aliasRange, ingress.overlay.subnet, ingress.overlay.own.address);
   const mark = (value: number): string => `-j CONNMARK --set-xmark ${markName(value)}/0xffffffff`;
   const translate = (clients: Cidr | null, to: Ip): string[] =>
@@ -58,16 +60,20 @@ export function planMeshReplies(
       (protocol) =>
         `${clients === null ? '' : `-s ${clients} `}-d ${aliasRange} -p ${protocol} -j DNAT --to-destination ${to}`,
     );
-  const wayOut = observed.find((object) => object.kind === 'address' && object.wayOut);
+  const wayOut = observed.find(
+    (object): object is Address =>
+      object.kind === 'address' && object.wayOut === true && familyOf(object.address) === family,
+  );
   return [
     ...needed.map((protocol): KernelObject => {
       const { path, idleS } = protocols[protocol];
       return { kind: 'sysctl', path, value: String(idleS), ifPresent: true };
     }),
-    markRule(ownAliasRulePriority, ownAliasMark, ownAliasTable),
-    markRule(aliasRulePriority, otherAliasMark, aliasTable),
+    markRule(family, ownAliasRulePriority, ownAliasMark, ownAliasTable),
+    markRule(family, aliasRulePriority, otherAliasMark, aliasTable),
     {
       kind: 'chain',
+      family,
       table: 'mangle',
       name: 'SKEP-REQUEST',
       rules: [
@@ -77,6 +83,7 @@ export function planMeshReplies(
     },
     {
       kind: 'chain',
+      family,
       table: 'mangle',
       name: 'SKEP-REPLY',
       rules: [
@@ -85,23 +92,27 @@ export function planMeshReplies(
     },
     {
       kind: 'chain',
+      family,
       table: 'nat',
       name: 'SKEP-ALIAS',
       rules: [
         // Clients on a subnet of the container's own, or that look like it, are answered from the address there: a node that
         // calls itself by 127.0.0.1 is one on ingress.
-        ...legs.flatMap(({ overlay, endpoint }) => translate(overlay.subnet, endpoint.address)),
-        ...translate(null, wayOut?.kind === 'address' ? wayOut.address : ingress.endpoint.address),
+        ...legs
+          .filter(({ overlay }) => familyOf(overlay.subnet) === family)
+          .flatMap(({ overlay, endpoint }) => translate(overlay.subnet, endpoint.address)),
+        ...translate(null, wayOut?.address ?? ingress.endpoint.address),
       ],
     },
-    jump('mangle', 'PREROUTING', 'SKEP-REQUEST'),
-    jump('mangle', 'OUTPUT', 'SKEP-REPLY'),
-    jump('nat', 'PREROUTING', 'SKEP-ALIAS'),
+    jump(family, 'mangle', 'PREROUTING', 'SKEP-REQUEST'),
+    jump(family, 'mangle', 'OUTPUT', 'SKEP-REPLY'),
+    jump(family, 'nat', 'PREROUTING', 'SKEP-ALIAS'),
   ];
 }
 
-const markRule = (priority: number, mark: number, table: number): Rule => ({
+const markRule = (family: Family, priority: number, mark: number, table: number): Rule => ({
   kind: 'rule',
+  family,
   priority,
   table,
   from: null,

@@ -6,13 +6,13 @@
  * A container may ask {@link rateMax} times a second, by whichever of the ways that lead to the name service; more is dropped
  * where it is sent, before a connection is tracked for it and at the sender's own cost.
  */
-import { nameAddress, namePort } from './names.js';
+import { families, familyOf, hostCidr } from '../../model/addresses.js';
+import { engineResolver, nameAddress, namePort } from './names.js';
 import type { Leg } from './leg.js';
+import { stoodInFor } from './sandbox-dns.js';
 import { jump } from './firewall.js';
 import type { KernelObject } from './objects.js';
 
-/** Where the engine tells containers to ask. */
-const engineResolver = '127.0.0.11/32';
 /** Questions a second: the most that the `limit` match can count; and at once. */
 const rateMax = 10_000;
 const burstMax = 1_000;
@@ -25,43 +25,53 @@ export function planRate(legs: readonly Leg[]): KernelObject[] {
   if (legs.length === 0) return [];
   const served = legs.flatMap(({ overlay, endpoint }) => [
     overlay.own.address,
-    ...(overlay.endpoints.find(({ mac }) => mac === endpoint.mac)?.nameservers ?? []),
+    ...stoodInFor({ overlay, endpoint }),
   ]);
   const ways = [
-    `${engineResolver} -p udp -m udp --dport 53`,
-    `${nameAddress}/32 -p udp -m udp --dport ${namePort}`,
-    ...[...new Set(served)].map((server) => `${server}/32 -p udp -m udp --dport 53`),
+    { to: engineResolver, port: 53 },
+    { to: nameAddress, port: namePort },
+    ...[...new Set(served)].map((to) => ({ to, port: 53 })),
   ];
-  return [
-    {
-      kind: 'chain',
-      table: 'raw',
-      name: 'SKEP-ASK',
-      rules: ways.map((way) => `-d ${way} -j SKEP-RATE`),
-    },
-    {
-      kind: 'chain',
-      table: 'raw',
-      name: 'SKEP-RATE',
-      rules: [`-m limit --limit ${rateMax}/sec --limit-burst ${burstMax} -j RETURN`, '-j DROP'],
-    },
-    jump('raw', 'OUTPUT', 'SKEP-ASK'),
-  ];
+  return families.flatMap((family): KernelObject[] => {
+    const ofFamily = ways.filter(({ to }) => familyOf(to) === family);
+    if (ofFamily.length === 0) return [];
+    return [
+      {
+        kind: 'chain',
+        family,
+        table: 'raw',
+        name: 'SKEP-ASK',
+        rules: ofFamily.map(
+          ({ to, port }) => `-d ${hostCidr(to)} -p udp -m udp --dport ${port} -j SKEP-RATE`,
+        ),
+      },
+      {
+        kind: 'chain',
+        family,
+        table: 'raw',
+        name: 'SKEP-RATE',
+        rules: [`-m limit --limit ${rateMax}/sec --limit-burst ${burstMax} -j RETURN`, '-j DROP'],
+      },
+      jump(family, 'raw', 'OUTPUT', 'SKEP-ASK'),
+    ];
+  });
 }
 
-/** The way to the name service's sockets, which must be open. */
+/** The way to the name service's sockets, which must be open. Where the engine's resolver is, whatever the overlays' families. */
 export function planNames(legs: readonly Leg[]): KernelObject[] {
   if (legs.length === 0) return [];
+  const family = familyOf(engineResolver);
   return [
     {
       kind: 'chain',
+      family,
       table: 'nat',
       name: 'SKEP-NAMES',
       rules: ['udp', 'tcp'].map(
         (protocol) =>
-          `-d ${engineResolver} -p ${protocol} -m ${protocol} --dport 53 -j DNAT --to-destination ${nameAddress}:${namePort}`,
+          `-d ${hostCidr(engineResolver)} -p ${protocol} -m ${protocol} --dport 53 -j DNAT --to-destination ${nameAddress}:${namePort}`,
       ),
     },
-    jump('nat', 'OUTPUT', 'SKEP-NAMES'),
+    jump(family, 'nat', 'OUTPUT', 'SKEP-NAMES'),
   ];
 }

@@ -12,8 +12,16 @@
  * ours to put back, up and with its address, when somebody has taken it down or away. Before, all hands off: the engine
  * fails when it finds done what it is about to do.
  */
-import type { Cidr, Ip } from '../../model/addresses.js';
-import { addressBits, cidrContains, familyOf, parseCidr } from '../../model/addresses.js';
+import type { Family, Ip } from '../../model/addresses.js';
+import {
+  addressBits,
+  anyCidr,
+  cidrContains,
+  families,
+  familyOf,
+  hostCidr,
+  parseCidr,
+} from '../../model/addresses.js';
 import type { SandboxEndpoint } from '../sandbox.js';
 import { containerEndName } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
@@ -32,14 +40,15 @@ import {
   vipTable,
 } from './names.js';
 import type { KernelObject, Link, Rule } from './objects.js';
-import { localTable, routeProtocol } from './objects.js';
+import { localTable, routeProtocol, sysctl } from './objects.js';
 import { planNameservers } from './sandbox-dns.js';
 import { planMeshReplies } from './sandbox-mesh.js';
 import { planNames, planRate } from './sandbox-names.js';
 
 /** The kernel's own rule for the local table, and ours that takes its place. */
-const kernelLocalRule: Rule = rule(0, localTable, {}, 2);
-const movedLocalRule: Rule = rule(localRulePriority, localTable);
+const kernelLocalRule = (family: Family): Rule => rule(family, 0, localTable, {}, 2);
+const movedLocalRule = (family: Family): Rule => rule(family, localRulePriority, localTable);
+const isKernelLocalRule = ({ priority, table }: Rule): boolean => priority === 0 && table === localTable;
 
 /**
  * All that is ours in one container's namespace.
@@ -55,7 +64,7 @@ export function planSandbox(
   namesAnswered = false,
   joined: ReadonlyMap<string, string> = new Map(),
 ): KernelObject[] {
-  if (state === null) return [kernelLocalRule];
+  if (state === null) return localRules([], endpoints, observed);
   const legs = legsOf(state, endpoints, observed, joined);
   const interfaces = legs.flatMap((leg) => (joined.has(leg.endpoint.endpointId) ? planInterface(leg) : []));
   const planned = legs.flatMap((leg) =>
@@ -68,10 +77,30 @@ export function planSandbox(
   return [
     ...interfaces,
     ...planned,
-    planned.length === 0 ? kernelLocalRule : movedLocalRule,
+    ...localRules(planned, endpoints, observed),
     ...(namesAnswered ? planRate(legs) : []),
     ...(throughEngine.length > 0 ? throughEngine : namesAnswered ? planNames(legs) : []),
   ];
+}
+
+/** A rule for the local table in each family of the container's legs, and where ours has taken the kernel's place before. */
+function localRules(
+  planned: readonly KernelObject[],
+  endpoints: readonly SandboxEndpoint[],
+  observed: readonly KernelObject[],
+): Rule[] {
+  const familiesOf = (objects: readonly KernelObject[]): Set<Family> =>
+    new Set(
+      objects.flatMap((object) =>
+        object.kind === 'rule' && object.protocol === routeProtocol ? [object.family] : [],
+      ),
+    );
+  const moved = familiesOf(planned);
+  const used = new Set([...endpoints.map(({ address }) => familyOf(address)), ...familiesOf(observed)]);
+  return families.flatMap((family) => {
+    if (moved.has(family)) return [movedLocalRule(family)];
+    return used.has(family) ? [kernelLocalRule(family)] : [];
+  });
 }
 
 const deviceOf = ({ mac }: SandboxEndpoint, links: readonly Link[]): string | undefined =>
@@ -178,14 +207,12 @@ function planOwnVip(leg: Leg): KernelObject[] {
   const service = serviceOf(leg);
   const vip = overlay.services.find(({ id }) => id === service)?.vip;
   if (vip === undefined) return [];
-  const prefixLength = addressBits(familyOf(vip));
-  const vipCidr = `${vip}/${prefixLength}` as Cidr;
+  const family = familyOf(vip);
+  const vipCidr = hostCidr(vip);
   return [
-    ...replySysctls(device),
-    // The VIP is held, not owned: neither answered for nor announced, that is the bridge's to do.
-    { kind: 'sysctl', path: 'net/ipv4/conf/all/arp_ignore', value: '1' },
-    { kind: 'sysctl', path: 'net/ipv4/conf/all/arp_announce', value: '2' },
-    { kind: 'address', device: 'lo', address: vip, prefixLength },
+    ...replySysctls(family, device),
+    ...heldSysctls[family],
+    { kind: 'address', device: 'lo', address: vip, prefixLength: addressBits(family) },
     {
       kind: 'route',
       table: vipTable,
@@ -195,23 +222,24 @@ function planOwnVip(leg: Leg): KernelObject[] {
       via: null,
       source: endpoint.address,
     },
-    rule(vipRulePriority, vipTable, { iif: 'lo', to: vipCidr }),
+    rule(family, vipRulePriority, vipTable, { iif: 'lo', to: vipCidr }),
   ];
 }
 
 function planAliases(state: NodeNetworkState, { overlay, device }: Leg): KernelObject[] {
   const { aliasRange } = state;
+  const family = familyOf(aliasRange);
   const back = (table: number, via: Ip): KernelObject => ({
     kind: 'route',
     table,
     type: 'unicast',
-    destination: '0.0.0.0/0' as Cidr,
+    destination: anyCidr(family),
     device,
     via,
     source: null,
   });
   return [
-    ...replySysctls(device),
+    ...replySysctls(family, device),
     {
       kind: 'route',
       table: localTable,
@@ -223,40 +251,63 @@ function planAliases(state: NodeNetworkState, { overlay, device }: Leg): KernelO
     },
     back(ownAliasTable, overlay.own.address),
     back(aliasTable, overlay.gateway),
-    rule(ownAliasRulePriority, ownAliasTable, {
+    rule(family, ownAliasRulePriority, ownAliasTable, {
       from: nodeAliasCidr(aliasRange, overlay.subnet, overlay.own.address),
     }),
-    rule(aliasRulePriority, aliasTable, { from: aliasRange }),
+    rule(family, aliasRulePriority, aliasTable, { from: aliasRange }),
   ];
 }
 
-/** Packets come in by ways that their source would not be answered by, the container's own among them (hairpin). */
-const replySysctls = (device: string): KernelObject[] => [
-  { kind: 'sysctl', path: 'net/ipv4/conf/all/rp_filter', value: '0' },
-  { kind: 'sysctl', path: `net/ipv4/conf/${device}/rp_filter`, value: '0' },
-  { kind: 'sysctl', path: `net/ipv4/conf/${device}/accept_local`, value: '1' },
-];
+/**
+ * Packets come in by ways that their source would not be answered by, the container's own among them (hairpin). IPv6 does not ask; but
+ * the engine may have switched it off.
+ */
+const replySysctls = (family: Family, device: string): KernelObject[] =>
+  family === 4
+    ? [
+        sysctl('net/ipv4/conf/all/rp_filter', '0'),
+        sysctl(`net/ipv4/conf/${device}/rp_filter`, '0'),
+        sysctl(`net/ipv4/conf/${device}/accept_local`, '1'),
+      ]
+    : [sysctl('net/ipv6/conf/lo/disable_ipv6', '0'), sysctl(`net/ipv6/conf/${device}/disable_ipv6`, '0')];
+
+/**
+ * A VIP is held, not owned: neither answered for nor announced, that is the bridge's to do. IPv6 answers on a device for the
+ * addresses of that device alone.
+ */
+const heldSysctls: Readonly<Record<Family, readonly KernelObject[]>> = {
+  4: [sysctl('net/ipv4/conf/all/arp_ignore', '1'), sysctl('net/ipv4/conf/all/arp_announce', '2')],
+  6: [],
+};
 
 function rule(
+  family: Family,
   priority: number,
   table: number,
   { from = null, to = null, iif = null }: Partial<Pick<Rule, 'from' | 'to' | 'iif'>> = {},
   protocol = routeProtocol,
 ): Rule {
-  return { kind: 'rule', priority, table, from, to, iif, protocol };
+  return { kind: 'rule', family, priority, table, from, to, iif, protocol };
 }
 
 /**
  * What is ours in a container's namespace. A VIP of ours on `lo` is told from an address that the container gave itself
- * by the route that goes with it, or by standing in the subnet of an overlay.
+ * by the route that goes with it, or by standing in the subnet of an overlay. The kernel's rule for the local table goes where
+ * ours is to take its place.
  */
 export function ownsInSandbox(
   overlays: readonly Overlay[],
   observed: readonly KernelObject[],
+  planned: readonly KernelObject[],
 ): (object: KernelObject) => boolean {
   const routed = new Set(
     observed.flatMap((object) =>
       object.kind === 'route' && object.table === vipTable ? [object.destination] : [],
+    ),
+  );
+  const moved = new Set(
+    planned.flatMap((object) =>
+      object.kind === 'rule' && object.priority === localRulePriority ? [object.family] : [],
     ),
   );
   return (object) => {
@@ -268,12 +319,12 @@ export function ownsInSandbox(
       case 'jump':
         return isOurChain(object.target);
       case 'rule':
-        return object.protocol === routeProtocol || (object.priority === 0 && object.table === localTable);
+        return object.protocol === routeProtocol || (isKernelLocalRule(object) && moved.has(object.family));
       case 'address':
         return (
           object.device === 'lo' &&
           object.prefixLength === addressBits(familyOf(object.address)) &&
-          (routed.has(`${object.address}/${object.prefixLength}` as Cidr) ||
+          (routed.has(hostCidr(object.address)) ||
             overlays.some(({ subnet }) => cidrContains(subnet, object.address)))
         );
       default:

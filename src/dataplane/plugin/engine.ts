@@ -47,7 +47,10 @@ async function observeNetwork(docker: Docker, engineNetworkId: string): Promise<
   const entries = Object.entries(network.Containers ?? {});
   const endpoints: EngineEndpoint[] = [];
   const unjoined: string[] = [];
-  for (const [containerId, { EndpointID: endpointId, IPv4Address, MacAddress: mac }] of entries) {
+  for (const [
+    containerId,
+    { EndpointID: endpointId, IPv4Address, IPv6Address, MacAddress: mac },
+  ] of entries) {
     // The engine lists an endpoint that no sandbox has joined under this name.
     const container = containerId.startsWith('ep-')
       ? undefined
@@ -55,7 +58,7 @@ async function observeNetwork(docker: Docker, engineNetworkId: string): Promise<
     const sandboxKey = container?.NetworkSettings.SandboxKey;
     if (!sandboxKey || !isMac(mac)) unjoined.push(endpointId);
     else {
-      const address = parseIp(IPv4Address.replace(/\/.*$/, ''));
+      const address = parseIp((IPv4Address || IPv6Address).replace(/\/.*$/, ''));
       endpoints.push({ endpointId, engineNetworkId, overlayId, address, mac, sandboxKey });
     }
   }

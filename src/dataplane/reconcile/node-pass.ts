@@ -3,6 +3,7 @@
  * holds or, where it was right for the value desired before, from the difference of the two plans. Writes nothing.
  */
 import { createHash } from 'node:crypto';
+import { familyOf } from '../../model/addresses.js';
 import { OutsideError } from '../../model/errors.js';
 import type { Vni } from '../../model/ids.js';
 import { together } from '../../runtime/together.js';
@@ -15,6 +16,7 @@ import type { EspSender } from '../plan/esp.js';
 import { espInputs, planEsp } from '../plan/esp.js';
 import type { Desired, Scope, ScopePlan } from '../plan/node.js';
 import {
+  chainFamilies,
   espScopePlan,
   planHostScope,
   planOps,
@@ -126,7 +128,12 @@ export class NodePass {
       scope,
       () => (this.#lastEspInputs === espInputs(state) ? 'none' : 'look'),
       async () => {
-        const observation = await this.kernel.observe(scope, [], this.#isFresh(scope));
+        const observation = await this.kernel.observe(
+          scope,
+          [],
+          this.#isFresh(scope),
+          state === null ? [] : [familyOf(state.vtep)],
+        );
         const { sender, retrying } = this.espLook;
         const plan = planEsp(state, sender, observation.objects, retrying);
         // What is planned otherwise because states were lost is repaired drift, and no new plan.
@@ -210,7 +217,7 @@ export class NodePass {
   async abandonedSandbox(path: string): Promise<ScopeWork> {
     const scope: Scope = { kind: 'sandbox', path };
     return this.#attempt(scope, async () => {
-      const observation = await this.kernel.observe(scope, [], false, true);
+      const observation = await this.kernel.observe(scope, [], false, []);
       return this.#work(
         planSandboxScope(this.desired.state, path, [], observation.objects, unknownMtuBytes),
         '',
@@ -264,7 +271,12 @@ export class NodePass {
     replan?: (observed: readonly KernelObject[]) => { plan: ScopePlan; planKey: string },
   ): Promise<ScopeWork> {
     const { scope, objects } = first;
-    const observation = await this.kernel.observe(scope, sysctlPaths(objects), this.#isFresh(scope));
+    const observation = await this.kernel.observe(
+      scope,
+      sysctlPaths(objects),
+      this.#isFresh(scope),
+      chainFamilies(objects),
+    );
     const { plan, planKey } = replan?.(observation.objects) ?? { plan: first, planKey: '' };
     return this.#work(plan, planKey, observation);
   }
@@ -275,7 +287,7 @@ export class NodePass {
     underlayMtuBytes: number,
   ): Promise<ScopeWork> {
     const scope: Scope = { kind: 'sandbox', path };
-    const links = await this.kernel.observe(scope, [], this.#isFresh(scope));
+    const links = await this.kernel.observe(scope, [], this.#isFresh(scope), null);
     const { state } = this.desired;
     const joined = joinedInterfaces(endpoints, links.objects, this.joined.get(path));
     if (links.exists) this.joined.set(path, joined);
@@ -284,10 +296,10 @@ export class NodePass {
     const plan = planSandboxScope(state, path, endpoints, objects, underlayMtuBytes, namesAnswered, joined);
     const sysctls = sysctlPaths(plan.objects);
     // Reading them takes a process: not where none can be.
-    const chains =
-      state === null || links.namesAnswered === false || plan.objects.some(({ kind }) => kind === 'chain');
+    const planned = chainFamilies(plan.objects);
+    const chains = state === null || links.namesAnswered === false || planned.length > 0 ? planned : null;
     const observation =
-      sysctls.length > 0 || chains
+      sysctls.length > 0 || chains !== null
         ? await this.kernel.observe(scope, sysctls, this.#isFresh(scope), chains)
         : links;
     const present = presentEndpoints(
@@ -314,7 +326,7 @@ export class NodePass {
       ops,
       // What the kernel cannot do is reported once, by its name, rather than tried op by op.
       stages: missing ? { ...split, balance: [], unbalance: [] } : split,
-      unavailable: missing,
+      unavailable: missing ?? plan.unserved,
     };
   }
 

@@ -8,6 +8,7 @@
  * lives. While the daemon is away nothing is lost but time: a task that is not answered sends again.
  */
 import { closeSync, statSync } from 'node:fs';
+import { familyOf } from '../../model/addresses.js';
 import type { NetworkId, Vni } from '../../model/ids.js';
 import { Allowance } from '../../runtime/allowance.js';
 import type { Clock } from '../../runtime/clock.js';
@@ -53,7 +54,7 @@ export class ResetRelay implements Disposable {
   /** Follows the state; overlays without VIPs need none of this. */
   setNetwork(state: NodeNetworkState | null): void {
     const wanted = new Map(
-      (state?.overlays ?? []).filter(hasVips).map((overlay) => [overlay.id, overlay] as const),
+      (state?.overlays ?? []).filter(needsRelay).map((overlay) => [overlay.id, overlay] as const),
     );
     for (const [id, slot] of this.#slots) {
       if (wanted.get(id)?.vni === slot.overlay.vni) continue;
@@ -125,8 +126,9 @@ export class ResetRelay implements Disposable {
   }
 }
 
-const hasVips = ({ ingress, services }: Overlay): boolean =>
-  !ingress && services.some(({ vip }) => vip !== undefined);
+/** Raw sockets of IPv6 give no header (raw(7), ipv6(7)), which says whom a reset was for: such overlays go without. */
+const needsRelay = ({ ingress, services, subnet }: Overlay): boolean =>
+  !ingress && familyOf(subnet) === 4 && services.some(({ vip }) => vip !== undefined);
 
 function close(slot: Slot): void {
   slot.sockets?.received.stop();

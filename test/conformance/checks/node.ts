@@ -1,7 +1,7 @@
 /** Calls that begin on a node itself: its own processes, and containers that are nothing of ours. */
 import { ingressAddress, ownPart, vtepOf } from '../../unit/dataplane/plan/network-state.js';
 import { formatPorts } from '../../../src/dataplane/kernel/reserved-ports.js';
-import { mirrorAddress } from '../../../src/dataplane/plan/names.js';
+import { mirrorAddresses } from '../../../src/dataplane/plan/names.js';
 import type { Check } from '../check.js';
 import { answered, assertClient, assertEven } from '../check.js';
 import type { World } from '../world.js';
@@ -37,7 +37,7 @@ export const nodeChecks: readonly Check[] = [
           world,
           `node${node}`,
           '127.0.0.1',
-          world.engine === 'ebpf' ? ingressAddress(ownPart(node)) : mirrorAddress,
+          world.engine === 'ebpf' ? ingressAddress(ownPart(node)) : mirrorAddresses[4],
         ),
     },
   ]),

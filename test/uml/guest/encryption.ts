@@ -174,7 +174,7 @@ async function main(): Promise<void> {
     await cluster.program((node) => state(node, over));
   };
   const espLines = async (node: number): Promise<string[]> =>
-    (await cluster.kernel(node).observe({ kind: 'esp' }, [], false)).objects.map(line).sort();
+    (await cluster.kernel(node).observe({ kind: 'esp' }, [], false, [])).objects.map(line).sort();
   /** What peers are told of a node's epoch; the managers do that. */
   const learnEpochs = async (): Promise<void> => {
     for (const node of [1, 2]) epochs[node] = cluster.reconciler(node).espEpoch;

@@ -55,6 +55,7 @@ const virtualServer = (
   realServers: readonly RealServerCounters[],
 ): VirtualServerCounters => ({
   ...zero,
+  family: 4,
   mark,
   frontend: null,
   connections,

@@ -46,7 +46,14 @@ const sources = (looks: readonly (readonly BalancedFlow[])[]) => {
     counters: async () => {
       const zero = { packets: 0n, bytes: 0n, replyPackets: 0n, replyBytes: 0n, drops: {}, activeFlows: 0 };
       return [
-        { ...zero, connections: 0n, mark: publishedPortMark('tcp', 8080), frontend: null, realServers: [] },
+        {
+          ...zero,
+          family: 4,
+          connections: 0n,
+          mark: publishedPortMark('tcp', 8080),
+          frontend: null,
+          realServers: [],
+        },
       ];
     },
     flows: async (vni) => (vni === null ? (looks[Math.min(look++, looks.length - 1)] ?? []) : []),

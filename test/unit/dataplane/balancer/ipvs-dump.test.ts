@@ -20,11 +20,11 @@ test('has virtual servers with their real servers', () => {
   ]);
   const published = { kind: 'realServer', mark: 0x5e001f90, method: 'translate' };
   expect(parseIpvsDump(dump)).toEqual([
-    { kind: 'virtualServer', mark: 0x5e001f90, scheduler: 'wrr', affinityS: 300 },
+    { kind: 'virtualServer', family: 4, mark: 0x5e001f90, scheduler: 'wrr', affinityS: 300 },
     { ...published, address: '240.0.64.5', port: 80, weight: 100 },
     { ...published, address: '240.0.64.6', port: 8080, weight: 0 },
-    { kind: 'virtualServer', mark: 0x5e000008, scheduler: 'mh', affinityS: null },
-    { kind: 'virtualServer', mark: 0x5e000007, scheduler: 'rr', affinityS: null },
+    { kind: 'virtualServer', family: 4, mark: 0x5e000008, scheduler: 'mh', affinityS: null },
+    { kind: 'virtualServer', family: 4, mark: 0x5e000007, scheduler: 'rr', affinityS: null },
     { kind: 'realServer', mark: 0x5e000007, address: '10.0.1.5', port: 0, method: 'direct', weight: 1 },
   ]);
   expect(parseIpvsDump(Buffer.alloc(0))).toEqual([]);

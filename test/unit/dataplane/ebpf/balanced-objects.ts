@@ -17,6 +17,7 @@ export const port = (
   affinityS: number | null = null,
 ): VirtualServer => ({
   kind: 'virtualServer',
+  family: 4,
   mark: publishedPortMark('tcp', number),
   frontend: { kind: 'port', protocol: 'tcp', port: number },
   scheduler,
@@ -33,6 +34,7 @@ export const realServer = (of: VirtualServer, task: number, weight = 1): RealSer
 });
 export const vip = (part: number, scheduler: Scheduler = 'rr'): VirtualServer => ({
   kind: 'virtualServer',
+  family: 4,
   mark: (markPrefix | part) >>> 0,
   frontend: { kind: 'vip', address: `10.0.${part >> 8}.${part & 255}` as Ip },
   scheduler,

@@ -14,7 +14,7 @@ import type {
   PublishedPort,
   TargetPort,
 } from '../../../../src/dataplane/state.js';
-import { defaultAliasRange } from '../../../../src/model/network-laws.js';
+import { defaultAliasRanges } from '../../../../src/model/network-laws.js';
 
 export interface TaskOf {
   /** Last octet of its addresses; also names it. */
@@ -134,7 +134,7 @@ export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
     nodeId: nodeIdOf(self),
     vtep: vtepOf(self),
     dataPathPort: 4789,
-    aliasRange: defaultAliasRange,
+    aliasRange: defaultAliasRanges[4],
     overlays: [...(cluster.ingress ? [ingress] : []), ...(cluster.mynet === false ? [] : [mynet])],
     publishedPorts: Object.entries(ports).map(([publishedPort, targetPort]): PublishedPort => ({
       serviceId: 'web' as ServiceId,

@@ -341,6 +341,7 @@ describe('ebpfPlan', () => {
   test("the host's road is taken while the administrator has rules of his own", () => {
     const chain = (rules: string[]): KernelObject => ({
       kind: 'chain',
+      family: 4,
       table: 'filter',
       name: 'SKEP-USER',
       rules,
@@ -648,7 +649,7 @@ describe('planSandbox', () => {
       '-d 10.0.1.251/32 -p udp -m udp --dport 53 -j SNAT --to-source 10.0.1.3',
       '-d 10.0.1.251/32 -p tcp -m tcp --dport 53 -j SNAT --to-source 10.0.1.3',
     ]);
-    const owns = ownsInSandbox([first], found);
+    const owns = ownsInSandbox([first], found, planned);
     expect(diff(planned, [...found, ...planned], owns)).toEqual([]);
   });
 
@@ -710,7 +711,7 @@ describe('diff', () => {
   const vip = (weight: number): KernelObject[] => [
     { kind: 'fdb', device: 'vxlan0', mac: '02:00:00:00:00:01' as never, vtep: '192.0.2.1' as never },
     { kind: 'neighbour', device: 'br0', address: '10.0.1.9' as never, mac: '02:00:00:00:00:01' as never },
-    { kind: 'virtualServer', mark: 0x5e000002, scheduler: 'rr', affinityS: null },
+    { kind: 'virtualServer', family: 4, mark: 0x5e000002, scheduler: 'rr', affinityS: null },
     {
       kind: 'realServer',
       mark: 0x5e000002,
@@ -798,8 +799,8 @@ describe('diff', () => {
 
 describe('ownership', () => {
   const stranger: readonly KernelObject[] = [
-    { kind: 'chain', table: 'filter', name: 'DOCKER-USER', rules: [] },
-    { kind: 'chain', table: 'filter', name: 'SKEP-USER', rules: ['-s 192.0.2.0/24 -j DROP'] },
+    { kind: 'chain', family: 4, table: 'filter', name: 'DOCKER-USER', rules: [] },
+    { kind: 'chain', family: 4, table: 'filter', name: 'SKEP-USER', rules: ['-s 192.0.2.0/24 -j DROP'] },
     { kind: 'ipset', name: 'admins', type: 'hash:ip' },
     { kind: 'link', name: 'eth0', type: 'other' },
     { kind: 'address', device: 'eth0', address: '192.168.50.1' as never, prefixLength: 24 },
@@ -809,8 +810,8 @@ describe('ownership', () => {
       address: '192.168.50.9' as never,
       mac: '02:00:00:00:00:09' as never,
     },
-    { kind: 'rule', priority: 77, table: 77, from: null, to: null, iif: null, protocol: 0 },
-    { kind: 'virtualServer', mark: 7, scheduler: 'rr', affinityS: null },
+    { kind: 'rule', family: 4, priority: 77, table: 77, from: null, to: null, iif: null, protocol: 0 },
+    { kind: 'virtualServer', family: 4, mark: 7, scheduler: 'rr', affinityS: null },
     { kind: 'realServer', mark: 7, address: '192.0.2.7' as never, port: 80, method: 'direct', weight: 1 },
   ];
   for (const object of stranger)
@@ -826,7 +827,7 @@ describe('ownership', () => {
       via: null,
       source: null,
     };
-    const owned = ownsInSandbox([], [route]);
+    const owned = ownsInSandbox([], [route], []);
     const address = (text: string): KernelObject => ({
       kind: 'address',
       device: 'lo',

@@ -44,6 +44,7 @@ const nothing: Desired = { state: null, sandboxes: [] };
 function fillBox(kernel: ModelKernel): void {
   const kernelRule: KernelObject = {
     kind: 'rule',
+    family: 4,
     priority: 0,
     table: 255,
     from: null,
@@ -218,7 +219,13 @@ describe('reconciler', () => {
 
   test.each(engineNames)('with %s leaves nothing of its own and all of the strangers', async (engine) => {
     const { kernel, reconciler } = await programmed(desired(), engine);
-    const stranger: KernelObject = { kind: 'virtualServer', mark: 7, scheduler: 'rr', affinityS: null };
+    const stranger: KernelObject = {
+      kind: 'virtualServer',
+      family: 4,
+      mark: 7,
+      scheduler: 'rr',
+      affinityS: null,
+    };
     kernel.put('host', stranger);
     expect(kernel.releases).toBe(0);
     reconciler.setDesired(nothing);
@@ -306,7 +313,13 @@ describe('reconciler', () => {
       'host: - filter br-1 ingress skep_uplink 0000000000000001',
       'host: - local-address 172.18.0.1',
     ]);
-    kernel.put('host', { kind: 'chain', table: 'filter', name: 'SKEP-USER', rules: ['-p tcp -j DROP'] });
+    kernel.put('host', {
+      kind: 'chain',
+      family: 4,
+      table: 'filter',
+      name: 'SKEP-USER',
+      rules: ['-p tcp -j DROP'],
+    });
     expect((await follow()).map((text) => text.slice(0, 'host: ~ mesh'.length))).toEqual(['host: ~ mesh']);
     expect(reconciler.status()).toMatchObject({ lastError: '', driftRepairs: 0 });
     kernel.remove('host', 'filter eth0 ingress');

@@ -56,6 +56,15 @@ const refused: [name: string, change: (value: StateValue) => unknown, message: R
   ['an address that is none', (v) => (v.vtep = '192.0.2.256'), /^vtep: not an IP address/],
   ['a port out of range', (v) => (v.dataPathPort = 65536), /^dataPathPort: /],
   ['an alias range that is too small', (v) => (v.aliasRange = '240.0.0.0/8'), /^aliasRange: /],
+  ['an alias range of IPv6 that is too small', (v) => (v.aliasRange = 'fd00::/101'), /^aliasRange: .*IPv6/],
+  [
+    'an alias range of another family than ingress',
+    (v) => {
+      v.aliasRange = 'fd00::/100';
+      overlay(v).ingress = true;
+    },
+    /^aliasRange: .*another family/,
+  ],
   ['a VNI of 25 bits', (v) => (overlay(v).vni = 2 ** 24), /^overlays\[0\]\.vni: /],
   ['VNI 0', (v) => (overlay(v).vni = 0), /^overlays\[0\]\.vni: /],
   [
