@@ -1,15 +1,18 @@
-import { defineConfig } from 'vitest/config';
+import { configDefaults, defineConfig } from 'vitest/config';
 
 /**
  * One project per kind of test, so that each can be run alone:
  * unit needs no root; sim runs the control loops against fake agents from a seed; kernel makes namespaces on this
- * machine's own kernel; conformance decides what a balancer engine means, on `ebpf`; uml boots user-mode Linux for
- * the same on `ipvs`; qemu boots Debian's stock kernel; engine starts a real etcd and a real Docker Engine; lab runs whole
- * clusters on this machine's own kernel, lab-uml those of user-mode Linux.
+ * machine's own kernel; conformance decides what a balancer engine means, on `ebpf`; faults breaks nodes at random and is run
+ * by hand; uml boots user-mode Linux for the same as conformance on `ipvs`; qemu boots Debian's stock kernel; engine starts a
+ * real etcd and a real Docker Engine; lab runs whole clusters on this machine's own kernel, lab-uml those of user-mode Linux.
  */
 const project = (name: string, options: Record<string, unknown> = {}) => ({
   test: { name, include: [`test/${name}/**/*.test.ts`], environment: 'node', ...options },
 });
+
+/** Measures time, so that nothing else may run beside it. */
+const faults = 'test/conformance/faults.test.ts';
 
 export default defineConfig({
   test: {
@@ -17,7 +20,8 @@ export default defineConfig({
       project('unit'),
       project('sim', { testTimeout: 60_000 }),
       project('kernel', { testTimeout: 30_000, hookTimeout: 30_000 }),
-      project('conformance', { hookTimeout: 190_000 }),
+      project('conformance', { hookTimeout: 190_000, exclude: [...configDefaults.exclude, faults] }),
+      project('faults', { include: [faults] }),
       project('uml', { testTimeout: 180_000, hookTimeout: 180_000, fileParallelism: false }),
       project('qemu', { testTimeout: 150_000, hookTimeout: 150_000, fileParallelism: false }),
       project('engine', { testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false }),

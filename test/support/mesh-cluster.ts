@@ -50,6 +50,8 @@ export interface MeshClusterOptions {
   readonly outsiders: Readonly<Record<string, number>>;
   /** What balances on a node, opened anew for each daemon and closed with it; `ipvs` by default. */
   readonly openEngine?: (node: number) => BalancerEngine;
+  /** What balances as a stranger has it, see {@link MeshCluster.openStranger}; the same by default. */
+  readonly openStrangersEngine?: (node: number) => BalancerEngine;
   /** Answers names in the overlays and containers of a node; asked for once a node. Absent: nobody does. */
   readonly openNames?: (node: number, netnsDirectory: string) => DnsServer | NameThread;
   /** Without the engine's bridges on the nodes, whose address translation makes the host track connections. */
@@ -109,6 +111,18 @@ export class MeshCluster implements AsyncDisposable {
 
   kernel(node: number): LinuxKernel {
     return this.#daemon(node).kernel;
+  }
+
+  /** What a node was last programmed with. */
+  desired(node: number): Desired {
+    const desired = this.#desired.get(node);
+    assert(desired, `node${node} was programmed`);
+    return desired;
+  }
+
+  /** Where a node's daemon finds its namespaces. */
+  places(node: number): { readonly hostNetns: string; readonly netnsDirectory: string } {
+    return { hostNetns: this.path(`node${node}`), netnsDirectory: this.#overlays(node) };
   }
 
   overlayPath(node: number, vni: number): string {
@@ -195,11 +209,18 @@ export class MeshCluster implements AsyncDisposable {
     return this.path(name);
   }
 
+  /** Ends a node's daemon as `kill -9` does: the kernel keeps all it was given, for whoever comes next. */
+  async kill(node: number): Promise<void> {
+    // Does nothing more, but closes what it listens with.
+    await this.reconciler(node).run(AbortSignal.abort());
+    this.#close(this.kernel(node));
+    this.#daemons.delete(node);
+  }
+
   /** As after `kill -9` of a node's daemon: a new one that knows nothing but the desired value, over the same kernel. */
   async restart(node: number): Promise<void> {
-    const desired = this.#desired.get(node);
-    assert(desired);
-    this.#close(this.kernel(node));
+    const desired = this.desired(node);
+    await this.kill(node);
     this.#start(node);
     this.reconciler(node).setDesired(desired);
     await this.pass(node);
@@ -207,12 +228,15 @@ export class MeshCluster implements AsyncDisposable {
 
   /** Lets somebody else change a node's kernel behind its daemon's back. */
   async asStranger(node: number, change: (kernel: LinuxKernel) => Promise<void>): Promise<void> {
-    const kernel = this.#open(node);
-    try {
-      await change(kernel);
-    } finally {
-      this.#close(kernel);
-    }
+    using stranger = this.openStranger(node);
+    await change(stranger.kernel);
+  }
+
+  /** A node's kernel as somebody else has it, who neither knows its daemon nor is known to it. */
+  openStranger(node: number): Disposable & { readonly kernel: LinuxKernel } {
+    const { openStrangersEngine, openEngine } = this.options;
+    const kernel = this.#open(node, openStrangersEngine ?? openEngine, true);
+    return { kernel, [Symbol.dispose]: () => this.#close(kernel) };
   }
 
   /** As `skep trace` on a node. */
@@ -279,6 +303,7 @@ export class MeshCluster implements AsyncDisposable {
 
   /** Removes whatever is left of a node; its failures have been reported by whoever programmed it. */
   async #leave(node: number): Promise<void> {
+    if (!this.#daemons.has(node)) this.#start(node);
     const { kernel, reconciler } = this.#daemon(node);
     reconciler.setDesired({ state: null, sandboxes: [] });
     await reconciler.pass();
@@ -293,7 +318,7 @@ export class MeshCluster implements AsyncDisposable {
   }
 
   #start(node: number): void {
-    const kernel = this.#open(node);
+    const kernel = this.#open(node, this.options.openEngine, false);
     const log = pino({ level: process.env['SKEP_LOG'] ?? 'silent' }).child({ node });
     const espSender = this.#espSenders.get(node) ?? unkeptSender(Date.now());
     this.#espSenders.set(node, espSender);
@@ -309,15 +334,26 @@ export class MeshCluster implements AsyncDisposable {
     this.#daemons.set(node, { kernel, reconciler });
   }
 
-  #open(node: number): LinuxKernel {
-    const names = this.#names.get(node);
-    const reservations = this.#reservations.get(node) ?? unkeptReservations();
-    this.#reservations.set(node, reservations);
+  /** @param isStranger what the daemon has reserved is known, and kept by nobody but the daemon */
+  #open(
+    node: number,
+    openEngine: ((node: number) => BalancerEngine) | undefined,
+    isStranger: boolean,
+  ): LinuxKernel {
+    const ofDaemon = this.#reservations.get(node) ?? unkeptReservations();
+    this.#reservations.set(node, ofDaemon);
+    const names = isStranger ? undefined : this.#names.get(node);
     return new LinuxKernel({
-      reservations,
-      hostNetns: this.path(`node${node}`),
-      netnsDirectory: this.#overlays(node),
-      engine: this.options.openEngine?.(node) ?? ipvsEngine,
+      reservations: isStranger
+        ? {
+            get current() {
+              return ofDaemon.current;
+            },
+            save: async () => undefined,
+          }
+        : ofDaemon,
+      ...this.places(node),
+      engine: openEngine?.(node) ?? ipvsEngine,
       ...(names && { names }),
     });
   }
