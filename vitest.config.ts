@@ -3,8 +3,8 @@ import { configDefaults, defineConfig } from 'vitest/config';
 /**
  * One project per kind of test, so that each can be run alone:
  * unit needs no root; sim runs the control loops against fake agents from a seed; kernel makes namespaces on this
- * machine's own kernel; conformance decides what a balancer engine means, on `ebpf`; faults breaks nodes at random and is run
- * by hand; uml boots user-mode Linux for the same as conformance on `ipvs`; qemu boots Debian's stock kernel; engine starts a
+ * machine's own kernel; conformance decides what a balancer engine means, on `ebpf`; faults breaks nodes at random;
+ * uml boots user-mode Linux for the same as conformance on `ipvs`; qemu boots Debian's stock kernel; engine starts a
  * real etcd and a real Docker Engine; lab runs whole clusters on this machine's own kernel, lab-uml those of user-mode Linux.
  */
 const project = (name: string, options: Record<string, unknown> = {}) => ({

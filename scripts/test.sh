@@ -11,7 +11,7 @@ export CI=true
 
 stages=(
   static+unit
-  sim,kernel,conformance
+  sim,kernel,conformance,faults
   uml+qemu
   lab-uml+engine
   lab
