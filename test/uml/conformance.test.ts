@@ -16,12 +16,12 @@ let reports: readonly CheckReport[] = [];
 
 beforeAll(async () => {
   await using program = await buildGuestProgram();
-  reports = (await runScenario(program.path('test/conformance/guest.ts'), 540_000, {
+  reports = (await runScenario(program.path('test/conformance/guest.ts'), 840_000, {
     ...(only && { SKEP_ONLY: only }),
     ...(flows && { SKEP_FLOWS: flows }),
   })) as unknown as CheckReport[];
   if (process.env['SKEP_TEST_REPORT']) for (const report of reports) console.log(JSON.stringify(report));
-}, 550_000);
+}, 850_000);
 
 describe('ipvs', () => {
   for (const { name } of checksOf('ipvs', only))
