@@ -623,7 +623,13 @@ function sessionOf(engine: EngineName, kernel: Kernel): void {
     // hosts that slow gives them more time.
     if (engine === 'ipvs') await cluster.docker(manager, 'swarm update --dispatcher-heartbeat 10s');
     // Spread again, so that every node both balances and serves.
-    await cluster.docker(manager, 'service update --force web', 2 * convergeDeadlineMs);
+    try {
+      await cluster.docker(manager, 'service update --force web', 2 * convergeDeadlineMs);
+    } catch (cause) {
+      const tasks = await cluster.docker(manager, 'service ps --no-trunc web');
+      const complaints = await Promise.all(nodes.map((node) => cluster.complaints(node)));
+      throw new Error([tasks, ...complaints].join('\n'), { cause });
+    }
     const before = await webRuns(3);
     const flowing = cluster.load(3_000, 100, nodes.map(url));
     const killed: Array<readonly [node: string, daemon: string, pid: string]> = [];
