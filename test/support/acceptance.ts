@@ -177,8 +177,9 @@ function sessionOf(engine: EngineName, kernel: Kernel): void {
   });
 
   test('0. the engine is the one that the kernel suggests', async () => {
+    // A lab is up when engine and API answer; the dataplane starts beside them.
     for (const node of nodes)
-      expect(await cluster.run(node, ['skep', 'status'])).toContain(`engine      ${engine}\n`);
+      await eventually(`${node} says its engine`, 30_000, () => cluster.run(node, ['skep', 'status']), (said) => expect(said).toContain(`engine      ${engine}\n`)); // prettier-ignore
   });
 
   test('1. init, join by the printed command, three nodes Ready, the marker on the right one', async () => {
