@@ -28,6 +28,9 @@ export function createPluginServer(methods: PluginMethods, log: Log, onBug: (err
   const server = createServer((request, response) => {
     handleCall(all, request, response, log).catch(onBug);
   });
+  // The engine keeps its connections and calls on them at any time. If we closed one just then (Node does so after 5 s) it would ask
+  // again with nothing in the request, whose text is spent by then, be refused, and fail to start a container.
+  server.keepAliveTimeout = 0;
   server.requestTimeout = receiveMs;
   server.headersTimeout = receiveMs;
   return server;

@@ -1,7 +1,7 @@
 import assert from 'node:assert';
 import { once } from 'node:events';
 import { request } from 'node:http';
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -59,6 +59,15 @@ function post(path: string, body: string, method = 'POST'): Promise<{ status: nu
   });
 }
 const refusal = (text: string) => ({ Err: text, Error: text });
+
+test('a connection that idles is not closed under the engine’s next call', async () => {
+  const call = request({ socketPath: socketPath(), path: '/Driver.Echo', method: 'POST' });
+  call.end('{}');
+  const [response] = (await once(call, 'response')) as [IncomingMessage];
+  response.resume();
+  // Where the server would close it after a time, this says after which.
+  assert.deepEqual([response.headers.connection, response.headers['keep-alive']], ['keep-alive', undefined]);
+});
 
 test('answers the engine', async () => {
   assert.deepEqual(await post('/Plugin.Activate', ''), {
