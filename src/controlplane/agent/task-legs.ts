@@ -4,7 +4,7 @@
  * has for it. Must stay true: only a container that runs lacks a leg. One that has ended, or is being removed, loses its legs
  * and is to lose them.
  */
-import { SkepError } from '../../model/errors.js';
+import { OutsideError, SkepError } from '../../model/errors.js';
 import type { Task } from '../../model/objects.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
@@ -75,9 +75,14 @@ export class TaskLegs {
   /** Connects the started container to what it lacks: ingress, or what was taken since. Not one whose process has ended already. */
   async connectStarted(containerId: string, signal: AbortSignal): Promise<void> {
     await this.all(signal);
-    for (;;) {
+    // Once each: one that is gone again, or that the engine does not own up to, is the next try's of the step, which has its delay.
+    for (const connected = new Set<string>(); ;) {
       const leg = await this.#firstLost(containerId);
+      signal.throwIfAborted();
       if (!leg) return;
+      const { id, name } = leg.overlay;
+      if (connected.has(id)) throw new OutsideError(`container was disconnected from network ${name}`, true);
+      connected.add(id);
       try {
         await this.#connect(containerId, leg);
       } catch (err) {
@@ -101,6 +106,11 @@ export class TaskLegs {
       try {
         await this.#connect(id, leg);
         log.warn(about, 'drift repaired: a container was disconnected from its network');
+        // Somebody insists, or the engine says so and does not list it.
+        if ((await this.#firstLost(id))?.overlay.id !== leg.overlay.id) continue;
+        if (clock.nowMs() >= deadlineMs)
+          return `container was disconnected from network ${about.network} and does not stay connected`;
+        await clock.sleep(retryMsMax, signal);
       } catch (err) {
         // One that does not answer may have done it. The step is tried again.
         if (!(err instanceof EngineError) || err.retryable) throw err;

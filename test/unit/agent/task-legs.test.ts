@@ -218,6 +218,16 @@ describe('a container that somebody disconnects while its task runs', () => {
     expect(asked).toEqual([]);
   });
 
+  test('is not connected without a pause where the engine says that it is, and does not list it', async () => {
+    become({ networks: ['mynet'] });
+    onConnect = () => undefined;
+    const legs = new TaskLegs(web, parts);
+    await expect(legs.connectStarted('c1', stop.signal)).rejects.toMatchObject({ retryable: true });
+    expect(asked).toHaveLength(1);
+    expect(await legs.restore(container as ContainerView, stop.signal)).toMatch(/does not stay connected$/);
+    expect(asked.length).toBeLessThan(10);
+  });
+
   test('an engine that does not answer ends nothing', async () => {
     const legs = new TaskLegs(web, parts);
     become({ networks: [] });
