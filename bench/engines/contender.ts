@@ -5,7 +5,6 @@
  * No contender tracks connections in the host, which the engine's own bridges would have it do.
  */
 import type { BalancerEngine } from '../../src/dataplane/balancer/engine.js';
-import { ipvsEngine } from '../../src/dataplane/balancer/ipvs.js';
 import type { EngineName } from '../../src/dataplane/plan/balancing.js';
 import { aliasTable } from '../../src/dataplane/plan/names.js';
 import { aliasAddress } from '../../src/dataplane/state.js';
@@ -14,6 +13,7 @@ import type { Cidr, Ip } from '../../src/model/addresses.js';
 import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import { openEngineOf } from '../../test/conformance/engines.js';
 import { MeshCluster } from '../../test/support/mesh-cluster.js';
+import { withoutTables } from '../../test/support/no-balancer.js';
 import { ingressAddress, ownPart, stateOf, vtepOf } from '../../test/unit/dataplane/plan/network-state.js';
 
 export type ContenderName = EngineName | 'limit';
@@ -34,18 +34,7 @@ export type Port = keyof typeof targetPorts;
 const clientPorts = '1024 65535';
 
 /** Programs what both engines share (links, aliases, routes) and nothing that balances. */
-const noEngine: BalancerEngine = {
-  ...ipvsEngine,
-  plan: { name: 'ipvs', families: [4], planOverlay: () => [], planHost: () => [] },
-  open: async () => ({
-    observe: async () => [],
-    refresh: async () => false,
-    apply: async () => undefined,
-    counters: async () => [],
-    flows: async () => [],
-    [Symbol.dispose]: () => undefined,
-  }),
-};
+const noEngine = withoutTables({ name: 'ipvs', families: [4], planOverlay: () => [], planHost: () => [] });
 
 export class Contender implements AsyncDisposable {
   readonly #undo = new CleanupStack();

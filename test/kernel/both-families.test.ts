@@ -6,8 +6,6 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { BalancerEngine } from '../../src/dataplane/balancer/engine.js';
-import { ipvsEngine } from '../../src/dataplane/balancer/ipvs.js';
 import type { BalancerPlan } from '../../src/dataplane/plan/balancing.js';
 import { ipvsPlan } from '../../src/dataplane/plan/ipvs.js';
 import type { Desired } from '../../src/dataplane/plan/node.js';
@@ -15,6 +13,7 @@ import type { KernelObject } from '../../src/dataplane/plan/objects.js';
 import { isBalancerSysctl } from '../../src/dataplane/plan/objects.js';
 import { aliasAddress } from '../../src/dataplane/state.js';
 import { Ipv6Cluster, nodes, twinOf } from '../support/ipv6-cluster.js';
+import { withoutTables } from '../support/no-balancer.js';
 import { ingressAddress, mynetAddress, ownPart } from '../unit/dataplane/plan/network-state.js';
 
 const isIpvs = (object: KernelObject): boolean =>
@@ -27,18 +26,7 @@ const plan: BalancerPlan = {
   planOverlay: (...given) => withoutIpvs(ipvsPlan.planOverlay(...given)),
   planHost: (...given) => withoutIpvs(ipvsPlan.planHost(...given)),
 };
-const engine: BalancerEngine = {
-  ...ipvsEngine,
-  plan,
-  open: async () => ({
-    observe: async () => [],
-    refresh: async () => false,
-    apply: async () => undefined,
-    counters: async () => [],
-    flows: async () => [],
-    [Symbol.dispose]: () => undefined,
-  }),
-};
+const engine = withoutTables(plan);
 
 let cluster: Ipv6Cluster;
 /** nf_tables lets go of sets some moments after the rules that name them are gone: until then they cannot be removed. */
