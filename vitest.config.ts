@@ -13,6 +13,9 @@ const project = (name: string, options: Record<string, unknown> = {}) => ({
 
 /** Measures time, so that nothing else may run beside it. */
 const faults = 'test/conformance/faults.test.ts';
+/** Labs whose tests say nothing of time, and share the machine with others. */
+const sharedLabs = ['attachable', 'ingress', 'lab'].map((name) => `test/lab/${name}.test.ts`);
+const lab = { testTimeout: 600_000, hookTimeout: 600_000, fileParallelism: false };
 
 export default defineConfig({
   test: {
@@ -26,8 +29,9 @@ export default defineConfig({
       project('qemu', { testTimeout: 150_000, hookTimeout: 150_000, fileParallelism: false }),
       project('engine', { testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false }),
       project('bench', { include: ['bench/**/*.bench.ts'], disableConsoleIntercept: true }),
-      project('lab-uml', { testTimeout: 600_000, hookTimeout: 600_000, fileParallelism: false }),
-      project('lab', { testTimeout: 600_000, hookTimeout: 600_000, fileParallelism: false }),
+      project('lab-uml', lab),
+      project('lab-shared', { ...lab, include: sharedLabs }),
+      project('lab', { ...lab, exclude: [...configDefaults.exclude, ...sharedLabs] }),
     ],
   },
 });

@@ -13,7 +13,7 @@ stages=(
   static+unit
   sim,kernel,conformance,faults
   uml+qemu
-  lab-uml+engine
+  lab-uml+engine,lab-shared
   lab
 )
 

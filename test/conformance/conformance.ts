@@ -44,10 +44,14 @@ const all: readonly Check[] = [
 /**
  * The list for one engine.
  * @param only matches the names that are wanted, a regular expression
+ * @param ofKernel only what another kernel may decide otherwise
  */
-export const checksOf = (engine: EngineName, only = ''): readonly Check[] =>
+export const checksOf = (engine: EngineName, only = '', ofKernel = false): readonly Check[] =>
   all.filter(
-    ({ name, engines }) => (engines === undefined || engines.includes(engine)) && new RegExp(only).test(name),
+    ({ name, engines, ofDaemon }) =>
+      (engines === undefined || engines.includes(engine)) &&
+      !(ofKernel && ofDaemon) &&
+      new RegExp(only).test(name),
   );
 
 /** Runs the list, see {@link checksOf}. */
@@ -55,9 +59,10 @@ export async function runConformance(
   options: WorldOptions,
   onReport: (report: CheckReport) => void,
   only?: string,
+  ofKernel = false,
 ): Promise<void> {
   await using world = await World.create(options);
-  for (const check of checksOf(options.engine, only)) {
+  for (const check of checksOf(options.engine, only, ofKernel)) {
     const startMs = Date.now();
     const faults: string[] = [];
     const attempt = async (what: string, step: () => Promise<void>): Promise<void> => {

@@ -47,6 +47,7 @@ export const driftChecks: readonly Check[] = [
   },
   {
     name: 'filters that somebody removed come back',
+    ofDaemon: true,
     engines: ['ebpf'],
     run: async (world) => {
       const devices = [

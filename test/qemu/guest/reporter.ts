@@ -9,6 +9,8 @@ export interface TestReport {
   readonly test: string;
   readonly state: 'passed' | 'failed' | 'skipped' | 'pending';
   readonly errors: readonly string[];
+  /** How long it took; 0 of a file itself. */
+  readonly ms: number;
 }
 
 const write = (report: TestReport): void =>
@@ -21,7 +23,13 @@ const wordsOf = (errors: readonly { message: string; stack?: string }[]): string
 export default class GuestReporter implements Reporter {
   onTestCaseResult(testCase: TestCase): void {
     const { state, errors = [] } = testCase.result();
-    write({ file: fileOf(testCase.module), test: testCase.fullName, state, errors: wordsOf(errors) });
+    write({
+      file: fileOf(testCase.module),
+      test: testCase.fullName,
+      state,
+      errors: wordsOf(errors),
+      ms: Math.round(testCase.diagnostic()?.duration ?? 0),
+    });
   }
 
   /** What fails outside any test: the import of the file, or a hook. */
@@ -31,6 +39,12 @@ export default class GuestReporter implements Reporter {
       ...[...module.children.allSuites()].flatMap((suite) => suite.errors()),
     ];
     if (errors.length > 0)
-      write({ file: fileOf(module), test: 'the file itself', state: 'failed', errors: wordsOf(errors) });
+      write({
+        file: fileOf(module),
+        test: 'the file itself',
+        state: 'failed',
+        errors: wordsOf(errors),
+        ms: 0,
+      });
   }
 }
