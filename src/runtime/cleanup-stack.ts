@@ -37,3 +37,15 @@ export class CleanupStack implements AsyncDisposable {
     if (errors.length > 0) throw errors[0];
   }
 }
+
+/** The resource once `build` has built it. Rejects as that does, after undoing what it had built until then. */
+export async function built<T extends AsyncDisposable>(
+  resource: T,
+  build: (resource: T) => Promise<void>,
+): Promise<T> {
+  await using undo = new CleanupStack();
+  undo.use(resource);
+  await build(resource);
+  undo.move();
+  return resource;
+}

@@ -4,7 +4,7 @@ import type { Ip } from '../../src/model/addresses.js';
 import type { ServiceId } from '../../src/model/ids.js';
 import type { EngineName } from '../../src/dataplane/plan/balancing.js';
 import type { NodeNetworkState, Overlay, PublishedPort } from '../../src/dataplane/state.js';
-import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
+import { built, CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import type { ContainerOf } from '../support/mesh-cluster.js';
 import { MeshCluster } from '../support/mesh-cluster.js';
 import { ingressAddress, ingressMac, stateOf } from '../unit/dataplane/plan/network-state.js';
@@ -72,13 +72,7 @@ export class FaultWorld implements AsyncDisposable {
       ...cluster.places(node),
       desired: cluster.desired(node),
     }));
-    try {
-      await world.#build();
-      return world;
-    } catch (err) {
-      await world[Symbol.asyncDispose]();
-      throw err;
-    }
+    return built(world, () => world.#build());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

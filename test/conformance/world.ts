@@ -16,7 +16,7 @@ import type {
   OverlayService,
   PublishedPort,
 } from '../../src/dataplane/state.js';
-import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
+import { built, CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import type { ContainerOf } from '../support/mesh-cluster.js';
 import { MeshCluster } from '../support/mesh-cluster.js';
 import { stateOf, vtepOf } from '../unit/dataplane/plan/network-state.js';
@@ -133,14 +133,7 @@ export class World implements AsyncDisposable {
     const pinsOf = (node: number): string => join(pinDirectory, `node${node}`);
     const openEngine = (node: number): BalancerEngine => openEngineOf(engine, pinsOf(node));
     const cluster = await MeshCluster.create({ name, nodes, containers, outsiders, openEngine });
-    const world = new World(engine, cluster, pinsOf);
-    try {
-      await world.#build();
-      return world;
-    } catch (err) {
-      await world[Symbol.asyncDispose]();
-      throw err;
-    }
+    return built(new World(engine, cluster, pinsOf), (world) => world.#build());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -22,7 +22,7 @@ import type { SandboxEndpoint } from '../../src/dataplane/sandbox.js';
 import { containerEndName } from '../../src/dataplane/sandbox.js';
 import type { NodeNetworkState, PublishedPort } from '../../src/dataplane/state.js';
 import type { Ip } from '../../src/model/addresses.js';
-import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
+import { built, CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { twinOfSandboxes, twinOfState, twinOfText } from '../unit/dataplane/plan/ipv6-twin.js';
 import type { ClusterOf, TaskOf } from '../unit/dataplane/plan/network-state.js';
@@ -66,14 +66,7 @@ export class Ipv6Cluster implements AsyncDisposable {
     engine: BalancerEngine,
     limits: NonNullable<ClusterOf['limits']> = {},
   ): Promise<Ipv6Cluster> {
-    const cluster = new Ipv6Cluster(name, engine, limits);
-    try {
-      await cluster.#build();
-      return cluster;
-    } catch (err) {
-      await cluster[Symbol.asyncDispose]();
-      throw err;
-    }
+    return built(new Ipv6Cluster(name, engine, limits), (cluster) => cluster.#build());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -30,7 +30,7 @@ import type { ServiceTrace } from '../../src/dataplane/trace.js';
 import { trace } from '../../src/dataplane/tracer.js';
 import type { Vni } from '../../src/model/ids.js';
 import { systemClock } from '../../src/runtime/clock.js';
-import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
+import { built, CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import type { TaskOf } from '../unit/dataplane/plan/network-state.js';
 import { ingressId, mynetId, sandboxOf, vtepOf } from '../unit/dataplane/plan/network-state.js';
 
@@ -82,14 +82,7 @@ export class MeshCluster implements AsyncDisposable {
 
   /** Makes all namespaces; nothing is programmed yet. Needs root. */
   static async create(options: MeshClusterOptions): Promise<MeshCluster> {
-    const cluster = new MeshCluster(options);
-    try {
-      await cluster.#build();
-      return cluster;
-    } catch (err) {
-      await cluster[Symbol.asyncDispose]();
-      throw err;
-    }
+    return built(new MeshCluster(options), (cluster) => cluster.#build());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
