@@ -128,6 +128,27 @@ function start() {
   return { agent, set, asked, states, hold, release };
 }
 
+/** A running task of a worker of its own, on ingress and on another network. */
+async function startPublished(host: number) {
+  const { agent, set, asked } = start();
+  const networks = ['ingress', 'mynet'];
+  const task = networked(networks, host);
+  set(self, ...networks.map(overlay), ...networks.map((network) => endpoint(network, task, false)));
+  agent.worker.assign([task], true);
+  await agent.until(task.id, 'running');
+  return { agent, task, asked };
+}
+
+/** Once nobody wants it any more, its container and its networks go. */
+async function expectNothingLeft(agent: RunningWorker, task: Task): Promise<void> {
+  agent.worker.assign([], false);
+  await expect.poll(() => dockerd.engine.container(taskName(task)), { timeout: 10_000 }).toBeUndefined();
+  await expectNoNetworks();
+}
+
+const expectNoNetworks = (): Promise<void> =>
+  expect.poll(() => dockerd.engine.listNetworks('skep.network.id'), { timeout: 10_000 }).toEqual([]);
+
 const interfaces = async (task: Task): Promise<Record<string, string>> => {
   const text = await dockerd.docker('exec', taskName(task), 'ip', '-o', '-4', 'addr');
   return Object.fromEntries(
@@ -139,17 +160,7 @@ const interfaces = async (task: Task): Promise<Record<string, string>> => {
 };
 
 test('the overlay is eth0, docker_gwbridge eth1, ingress last; all of it goes with the task', async () => {
-  const { agent, set, asked } = start();
-  const task = networked(['ingress', 'mynet'], 5);
-  set(
-    self,
-    overlay('ingress'),
-    overlay('mynet'),
-    endpoint('ingress', task, false),
-    endpoint('mynet', task, false),
-  );
-  agent.worker.assign([task], true);
-  await agent.until(task.id, 'running');
+  const { agent, task, asked } = await startPublished(5);
   expect(await interfaces(task)).toMatchObject({
     eth0: '10.200.1.5/24',
     eth1: expect.stringMatching(/^172\./) as string,
@@ -166,9 +177,7 @@ test('the overlay is eth0, docker_gwbridge eth1, ingress last; all of it goes wi
 
   agent.worker.assign([{ ...task, desiredState: 'remove' }], false);
   await agent.until(task.id, 'shutdown');
-  agent.worker.assign([], false);
-  await expect.poll(() => dockerd.engine.container(taskName(task)), { timeout: 10_000 }).toBeUndefined();
-  await expect.poll(() => dockerd.engine.listNetworks('skep.network.id'), { timeout: 10_000 }).toEqual([]);
+  await expectNothingLeft(agent, task);
 });
 
 test('a task waits for its endpoint to be known before its process starts', async () => {
@@ -216,17 +225,7 @@ test('two tasks prepared at once share one local network', async () => {
 });
 
 test('a container that somebody disconnects by hand is connected again, while its task runs and no longer', async () => {
-  const { agent, set } = start();
-  const task = networked(['ingress', 'mynet'], 20);
-  set(
-    self,
-    overlay('ingress'),
-    overlay('mynet'),
-    endpoint('ingress', task, false),
-    endpoint('mynet', task, false),
-  );
-  agent.worker.assign([task], true);
-  await agent.until(task.id, 'running');
+  const { agent, task } = await startPublished(20);
   const addresses = async (): Promise<string[]> =>
     Object.values(await interfaces(task))
       .filter((address) => address.startsWith('10.200.'))
@@ -250,9 +249,7 @@ test('a container that somebody disconnects by hand is connected again, while it
     'running',
     'shutdown',
   ]);
-  agent.worker.assign([], false);
-  await expect.poll(() => dockerd.engine.container(taskName(task)), { timeout: 10_000 }).toBeUndefined();
-  await expect.poll(() => dockerd.engine.listNetworks('skep.network.id'), { timeout: 10_000 }).toEqual([]);
+  await expectNothingLeft(agent, task);
 });
 
 test('a container that cannot be connected again fails with the reason, and its networks go', async () => {
@@ -269,7 +266,7 @@ test('a container that cannot be connected again fails with the reason, and its 
       /container was disconnected from network mynet and cannot be connected again: .*no place here/,
     );
     expect((await dockerd.engine.container(taskName(task)))?.status).toBe('exited');
-    await expect.poll(() => dockerd.engine.listNetworks('skep.network.id'), { timeout: 10_000 }).toEqual([]);
+    await expectNoNetworks();
   } finally {
     plugin.refuse(null);
   }
