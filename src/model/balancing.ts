@@ -24,7 +24,7 @@ export const defaultWeight = 1;
 export const schedulerLabel = 'skep.lb.scheduler';
 /** On a service: a duration as Go writes it, `300s` or `5m`; fractions of a second count as a whole one. */
 export const affinityLabel = 'skep.lb.affinity';
-/** On a node: the weight of every task that runs there, whatever its service says. */
+/** On a node: the weight of every task that runs there, whatever its service says. On a container of a service: that task's. */
 export const weightLabel = 'skep.lb.weight';
 /** On a node's engine, set by Skep itself: `ipvs` or `ebpf`, for constraints on `engine.labels.skep.balancer`. */
 export const balancerLabel = 'skep.balancer';
@@ -56,7 +56,8 @@ const laws: Readonly<Record<string, LabelLaw>> = {
   [weightLabel]: { parse: parseWeight, expected: `a whole number from 1 to ${weightMax}` },
 };
 const serviceLabels = [schedulerLabel, affinityLabel, weightLabel];
-const nodeLabels = [weightLabel];
+/** Of a node and of a container, which say nothing else of balancing. */
+const weightLabels = [weightLabel];
 
 /** How a service is balanced. What its labels get wrong (the API refuses it) counts as not said. */
 export const serviceBalancing = (
@@ -66,15 +67,20 @@ export const serviceBalancing = (
   affinityS: parseAffinityS(labels[affinityLabel] ?? '') ?? null,
 });
 
-/** The weight of a task: its node knows better than its service. */
-export const taskWeight = (ofNode: Labels, ofService: Labels): number =>
-  parseWeight(ofNode[weightLabel] ?? '') ?? parseWeight(ofService[weightLabel] ?? '') ?? defaultWeight;
+/** The weight of a task: its own label's before its node's, and that before what its service says of all. */
+export const taskWeight = (ofContainer: Labels, ofNode: Labels, ofService: Labels): number =>
+  [ofContainer, ofNode, ofService]
+    .map((labels) => parseWeight(labels[weightLabel] ?? ''))
+    .find((weight) => weight !== undefined) ?? defaultWeight;
 
 /** What is wrong with a service's labels of balancing, in words for its user. */
 export const faultOfServiceLabels = (labels: Labels): string | undefined => faultOf(labels, serviceLabels);
 
 /** The same of a node's. */
-export const faultOfNodeLabels = (labels: Labels): string | undefined => faultOf(labels, nodeLabels);
+export const faultOfNodeLabels = (labels: Labels): string | undefined => faultOf(labels, weightLabels);
+
+/** The same of those of a service's containers. */
+export const faultOfContainerLabels = faultOfNodeLabels;
 
 function faultOf(labels: Labels, known: readonly string[]): string | undefined {
   for (const [name, text] of Object.entries(labels)) {

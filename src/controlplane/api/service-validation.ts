@@ -3,7 +3,7 @@
  * ports, networks) is checked against a view, before the transaction and again inside it.
  */
 import { cidrsOverlap } from '../../model/addresses.js';
-import { faultOfServiceLabels } from '../../model/balancing.js';
+import { faultOfContainerLabels, faultOfServiceLabels } from '../../model/balancing.js';
 import { faultOfAliases } from '../../model/dns-names.js';
 import { faultOfPublishLabels } from '../../model/publishing.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
@@ -43,7 +43,10 @@ export function validateName(name: string): void {
 /** Everything about the spec that needs no store. */
 export function validateServiceSpec(spec: ServiceSpec): void {
   validateName(spec.name);
-  const fault = faultOfServiceLabels(spec.labels) ?? faultOfPublishLabels(spec.labels);
+  const fault =
+    faultOfServiceLabels(spec.labels) ??
+    faultOfPublishLabels(spec.labels) ??
+    faultOfContainerLabels(spec.taskTemplate.container.labels);
   if (fault !== undefined) refuse(fault);
   validateTaskSpec(spec.taskTemplate);
   for (const { target, aliases } of [...(spec.taskTemplate.networks ?? []), ...(spec.networks ?? [])]) {

@@ -196,7 +196,8 @@ function endpointsOf(
   const node = view.get('node', nodeId);
   const serving = isServing(task, view);
   // The service's present labels, not those that the task was made with: a weight changes without a new task.
-  const weight = taskWeight(node?.spec.labels ?? {}, view.get('service', task.serviceId)?.spec.labels ?? {});
+  const ofService = view.get('service', task.serviceId)?.spec.labels ?? {};
+  const weight = taskWeight(task.spec.container.labels, node?.spec.labels ?? {}, ofService);
   const { networkAttachment } = task.spec;
   const containerId = networkAttachment?.containerId ?? (serving ? status.container?.containerId : undefined);
   const name = networkAttachment ? networkAttachment.containerName || task.id : taskName(task);

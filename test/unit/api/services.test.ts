@@ -141,6 +141,16 @@ describe('create refuses', () => {
       `${invalid}invalid label skep.lb.scheduler="random": must be one of rr, wrr, lc, mh`,
     ],
     [
+      { Name: 'a', ...template({ Labels: { 'skep.lb.weight': '0' } }) },
+      400,
+      `${invalid}invalid label skep.lb.weight="0": must be a whole number from 1 to 1000`,
+    ],
+    [
+      { Name: 'a', ...template({ Labels: { 'skep.lb.scheduler': 'rr' } }) },
+      400,
+      `${invalid}unknown label "skep.lb.scheduler": expected skep.lb.weight`,
+    ],
+    [
       { Name: 'a', ...template(), Labels: { 'skep.publish.cidrs': '10.0.0.1/8' } },
       400,
       `${invalid}invalid label skep.publish.cidrs="10.0.0.1/8": must be 1 to 64 networks or addresses with commas between, such as 10.0.0.0/8,192.0.2.1`,

@@ -261,6 +261,23 @@ describe('assignmentsFor', () => {
     }
   });
 
+  test('so does the weight of one task, by a label of its container, whatever its node and its service say', async () => {
+    const store = await world();
+    const labels = (weight: string): Record<string, string> => ({ 'skep.lb.weight': weight });
+    await store.update((tx) => {
+      const [now, n2] = [tx.get('service', web.id), tx.get('node', 'n2' as NodeId)];
+      const t2 = tx.get('task', 't2' as TaskId);
+      if (now) tx.update('service', { ...now, spec: { ...now.spec, labels: labels('4') } });
+      if (n2) tx.update('node', { ...n2, spec: { ...n2.spec, labels: labels('9') } });
+      const container = t2 && { ...t2.spec.container, labels: labels('2') };
+      if (container) tx.update('task', { ...t2, spec: { ...t2.spec, container } });
+    });
+    const weights = [...assignmentsFor(store.view(), 'n3' as NodeId).values()].flatMap(({ kind, item }) =>
+      kind === 'endpoint' ? [`${item.taskId}=${item.weight}`] : [],
+    );
+    expect(weights.sort()).toEqual(['t1=4', 't2=2', 't4=9']);
+  });
+
   test.each<[labels: Record<string, string>, limits: object]>([
     [{}, {}],
     [{ 'skep.publish.interfaces': 'eth0,lo' }, { interfaces: ['eth0', 'lo'] }],

@@ -52,18 +52,25 @@ test.each<[text: string | undefined, scheduler: string]>([
 });
 
 const weight = (text: string): Record<string, string> => ({ 'skep.lb.weight': text });
-test.each<[ofNode: string | null, ofService: string | null, weight: number]>([
-  [null, null, 1],
-  [null, '7', 7],
-  ['3', null, 3],
-  ['3', '7', 3],
-  ['1', '7', 1],
-  ['1000', null, 1000],
-  ['none', '7', 7], // stored before labels were looked at
-])('a task on a node of weight %j of a service of weight %j has weight %i', (ofNode, ofService, expected) => {
-  const labels = (text: string | null): Record<string, string> => (text === null ? {} : weight(text));
-  expect(taskWeight(labels(ofNode), labels(ofService))).toBe(expected);
-});
+type Given = string | null;
+test.each<[own: Given, ofNode: Given, ofService: Given, weight: number]>([
+  [null, null, null, 1],
+  [null, null, '7', 7],
+  [null, '3', null, 3],
+  [null, '3', '7', 3],
+  [null, '1', '7', 1],
+  [null, '1000', null, 1000],
+  [null, 'none', '7', 7], // stored before labels were looked at
+  ['5', null, null, 5],
+  ['5', '3', '7', 5],
+  ['none', '3', '7', 3],
+])(
+  'a task of weight %j on a node of %j of a service of %j has weight %i',
+  (own, ofNode, ofService, expected) => {
+    const labels = (text: string | null): Record<string, string> => (text === null ? {} : weight(text));
+    expect(taskWeight(labels(own), labels(ofNode), labels(ofService))).toBe(expected);
+  },
+);
 
 const notAWeight = 'must be a whole number from 1 to 1000';
 test.each<[labels: Record<string, string>, ofService: string | undefined, ofNode: string | undefined]>([
