@@ -31,6 +31,7 @@ interface EngineContainer {
   readonly Id: string;
   readonly Name: string;
   readonly State: { readonly Running: boolean };
+  readonly HostConfig?: { readonly AutoRemove?: boolean };
   readonly NetworkSettings: { readonly Networks: Readonly<Record<string, EngineEndpoint | null>> | null };
 }
 
@@ -137,6 +138,7 @@ export const disconnectNetwork: Handler = async (context, request) => {
 /**
  * `POST /containers/{}/start` and `restart`: a container that was made when its network did not exist yet, or whose place was
  * given to somebody else since (its node was removed from the cluster and has joined anew), gets one now, as in Swarm.
+ * One of `docker run --rm` that gets none is removed, as the engine does with what it cannot start: the CLI waits for that.
  */
 export const startContainer: Handler = async (context, request) => {
   const { engine } = context;
@@ -146,12 +148,23 @@ export const startContainer: Handler = async (context, request) => {
   try {
     if (control && known && !known.State.Running)
       for (const [network, endpoint] of Object.entries(known.NetworkSettings.Networks ?? {}))
-        done.push(...(await replace(context, request, control, known, network, endpoint)));
+        done.push(
+          ...(await replace(context, request, control, known, network, endpoint).catch(
+            async (err: unknown): Promise<never> => {
+              if (known.HostConfig?.AutoRemove) await removeUnstarted(context, known);
+              throw err;
+            },
+          )),
+        );
     await passThrough(engine.socketPath, request.http, request.reply);
   } finally {
     if (done.length > 0) await control?.settle(done);
   }
 };
+
+/** Why it was not started is what the client is to hear, whatever becomes of this. */
+const removeUnstarted = ({ engine }: ApiContext, { Id }: EngineContainer): Promise<unknown> =>
+  engine.call('DELETE', `/containers/${Id}?force=1&v=1`).catch(() => undefined);
 
 /** Gives a container that does not run a place on the network if it has none; gives the attachment, if there is a new one. */
 async function replace(

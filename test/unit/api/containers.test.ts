@@ -287,7 +287,7 @@ describe('on a worker', () => {
 
 describe('start', () => {
   /** A stopped container with these endpoints. */
-  const stopped = (Networks: object): void => {
+  const stopped = (Networks: object, AutoRemove = false): void => {
     const before = api.behaviour;
     api.behaviour = (request, reply) => {
       if (request.url !== '/containers/box/json') return before(request, reply);
@@ -296,6 +296,7 @@ describe('start', () => {
           Id: containerId,
           Name: '/box',
           State: { Running: false },
+          HostConfig: { AutoRemove },
           NetworkSettings: { Networks },
         }),
       );
@@ -355,6 +356,13 @@ describe('start', () => {
       },
     });
     expect(done).toEqual(['attach nosuch c/box']);
+  });
+
+  test('of docker run --rm: what gets no place is removed, for which the CLI waits', async () => {
+    stopped({ nosuch: {} }, true);
+    refusal = new SkepError('notFound', 'network nosuch not found');
+    expect(await start()).toMatchObject({ status: 404 });
+    expect(done).toEqual(['attach nosuch c/box', `engine DELETE /containers/${containerId}?force=1&v=1`]);
   });
 });
 
