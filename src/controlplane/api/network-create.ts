@@ -2,7 +2,15 @@
  * `POST /networks/create`: what is for the whole swarm becomes an object in the store, the rest is the engine's.
  * The checks follow dockerd's router, then swarmkit's control API (semantics sheet, 2.7 and 16.5).
  */
-import { addressBits, isIp, cidrContains, normalizeCidr, parseCidr, parseIp } from '../../model/addresses.js';
+import {
+  addressBits,
+  isIp,
+  cidrContains,
+  normalizeCidr,
+  numberToIp,
+  parseCidr,
+  parseIp,
+} from '../../model/addresses.js';
 import type { Cidr, Ip } from '../../model/addresses.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import { newId } from '../../model/ids.js';
@@ -97,6 +105,8 @@ export const createNetwork: Handler = async (context, request) => {
   const body = await request.body();
   const sent = request.decodeBody(sentNetwork, body);
   const { store } = context.control.membership();
+  if (sent.driver === 'overlay' && sent.scope === 'local')
+    throw new SkepError('permissionDenied', 'cannot downgrade network scope for overlay networks');
   const duplicate = store?.view().byName('network', sent.name);
   const reserved = sent.driver === 'overlay' && store && predefinedNetworks.has(sent.name);
   if (duplicate?.spec.name === sent.name || reserved)
@@ -226,10 +236,20 @@ function validateIpam(sent: SentNetwork, configs: readonly IpamConfig[]): void {
  */
 function validateAuxiliary(network: string, config: IpamConfig): void {
   const { subnet, gateway, auxiliaryAddresses = {} } = config;
-  const { prefixLength, family } = parseCidr(subnet);
-  if (prefixLength === addressBits(family))
+  const { base, prefixLength, family } = parseCidr(subnet);
+  const hostBits = addressBits(family) - prefixLength;
+  if (hostBits === 0 || (family === 4 && hostBits === 1))
     throw new SkepError('unknown', 'failed to allocate gateway (): No available addresses on this pool');
-  const taken = new Set<string>(gateway === undefined ? [] : [parseIp(gateway)]);
+  // Its own, and the broadcast address.
+  const last = base + (1n << BigInt(hostBits)) - 1n;
+  const taken = new Set<string>(
+    [base, ...(family === 4 ? [last] : [])].map((host) => numberToIp(host, family)),
+  );
+  if (gateway !== undefined) {
+    if (taken.has(parseIp(gateway)))
+      throw new SkepError('unknown', `failed to allocate gateway (${gateway}): Address already in use`);
+    taken.add(parseIp(gateway));
+  }
   for (const [name, address] of Object.entries(auxiliaryAddresses)) {
     if (!isIp(address))
       throw new SkepError(

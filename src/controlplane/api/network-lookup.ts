@@ -46,6 +46,15 @@ export function findSwarmNetworks(view: View, argument: string): readonly Networ
   return [];
 }
 
+/** Swarm has these as networks of its own, for services. */
+export function refusePredefined(target: string): void {
+  if (target === 'host' || target === 'bridge' || target === 'none')
+    throw new SkepError(
+      'unimplemented',
+      `services on the predefined network ${target} are not supported yet`,
+    );
+}
+
 /**
  * A service's network by id or name, as its id. What exists only on this node is refused with 403, what exists
  * nowhere with 500 (the daemon of 20.10 hands a plain Go error through).
@@ -55,11 +64,7 @@ export async function findNetworkId(context: ApiContext, view: View, target: str
   if (found.length > 1)
     throw new SkepError('invalidArgument', `network ${target} is ambiguous (${found.length} matches found)`);
   if (found[0]) return found[0].id;
-  if (target === 'host' || target === 'bridge' || target === 'none')
-    throw new SkepError(
-      'unimplemented',
-      `services on the predefined network ${target} are not supported yet`,
-    );
+  refusePredefined(target);
   const local = await context.engine
     .get<EngineNetwork>(`/networks/${encodeURIComponent(target)}`)
     .catch(() => undefined);

@@ -9,7 +9,7 @@ import type { View } from '../store/store.js';
 import type { ApiContext, Handler } from './context.js';
 import { networkResource } from './convert/objects.js';
 import { Filters, parseFilters } from './filters.js';
-import { findSwarmNetworks, isInstance, overlayIdOption } from './network-lookup.js';
+import { findSwarmNetworks, isInstance, overlayIdOption, refusePredefined } from './network-lookup.js';
 import type { EngineNetwork } from './network-lookup.js';
 import { untilReleased, userOfNetwork } from './network-use.js';
 import { passThrough } from './passthrough.js';
@@ -194,6 +194,8 @@ async function find(context: ApiContext, request: ApiRequest, argument: string):
       found.find((each) => overlayIdOf(each) === argument) ?? (found.length === 1 ? found[0] : undefined);
     if (exact && !local) return { kind: 'instance', network: exact };
   }
+  // What `docker service create --network host` asks first.
+  if (scope === 'swarm' && store) refusePredefined(argument);
   if (scope === 'swarm' || (engineAnswer && !local)) throw missing(argument);
   return { kind: 'local', known: local !== undefined };
 }

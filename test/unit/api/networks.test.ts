@@ -180,11 +180,22 @@ describe('create refuses', () => {
       500,
       'failed to allocate secondary ip address (x:10.57.0.1): Address already in use',
     ],
-    [
-      overlay('x', ipam({ Subnet: '10.66.0.0/32' })),
+    ...['/31', '/32'].map((length): [object, number, string] => [
+      overlay('x', ipam({ Subnet: `10.67.0.0${length}` })),
       500,
       'failed to allocate gateway (): No available addresses on this pool',
+    ]),
+    ...['10.57.0.0', '10.57.0.255'].map((Gateway): [object, number, string] => [
+      overlay('x', ipam({ Subnet: '10.57.0.0/24', Gateway })),
+      500,
+      `failed to allocate gateway (${Gateway}): Address already in use`,
+    ]),
+    [
+      overlay('x', ipam({ Subnet: '10.57.0.0/24', AuxiliaryAddresses: { x: '10.57.0.255' } })),
+      500,
+      'failed to allocate secondary ip address (x:10.57.0.255): Address already in use',
     ],
+    [overlay('x', { Scope: 'local' }), 403, 'cannot downgrade network scope for overlay networks'],
     [
       overlay('x', ipam({ Subnet: 'fd00:1::/64' })),
       501,
@@ -439,6 +450,16 @@ describe('on a manager', () => {
     });
     await api.stopEngine();
     expect((await api.call('GET', `/networks/${id}`)).json).toMatchObject({ Id: id });
+  });
+
+  test('a predefined network as a service’s, as the CLI looks it up: refused with the reason', async () => {
+    withNetworks(bridge);
+    for (const name of ['host', 'bridge', 'none'])
+      expect(await api.call('GET', `/networks/${name}?scope=swarm`)).toMatchObject({
+        status: 501,
+        json: { message: `services on the predefined network ${name} are not supported yet` },
+      });
+    expect((await api.call('GET', '/networks/zz?scope=swarm')).status).toBe(404);
   });
 
   const refusal = (text: string): unknown[] => [
