@@ -623,6 +623,24 @@ describe('planSandbox', () => {
     ]);
   });
 
+  test('costs a container the same, however many nodes take part', () => {
+    const planned = (nodes: number[]): string[] => {
+      const tasks = nodes.map((node, index) => ({ part: 3 + index, node }));
+      const state = stateOf(1, { ingress: true, nodes, tasks });
+      const udp = {
+        serviceId: 'web' as ServiceId,
+        protocol: 'udp',
+        publishedPort: 53,
+        targetPort: 53,
+      } as const;
+      const links = [eth('eth0', '02:42:0a:00:01:03'), eth('eth1', '02:42:0a:00:00:03')];
+      const endpoints = [sandboxOf(mynetId, 3, '/x'), sandboxOf(ingressId, 3, '/x')];
+      const plan = planSandboxScope({ ...state, publishedPorts: [udp] }, '/x', endpoints, links, 1450);
+      return lines(plan.objects);
+    };
+    expect(planned([1, 2]).length).toBeGreaterThan(10);
+    expect(planned([1, 2, 3, 4, 5])).toEqual(planned([1, 2]));
+  });
   test('a container that was made before it knew of the overlay: its questions go to the overlay’s DNS', () => {
     const [first, ...others] = stateOf(1, cluster).overlays.filter(({ id }) => id === mynetId);
     assert(first);
