@@ -4,18 +4,20 @@ import { execFile } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, test } from 'vitest';
+import { Engine } from '../../src/controlplane/dockerd/client.js';
 import { differenceLine } from '../../src/dataplane/difference.js';
 import { parseNodeNetworkState } from '../../src/dataplane/parse-state.js';
 import { portName } from '../../src/dataplane/sandbox.js';
 import type { NodeNetworkState } from '../../src/dataplane/state.js';
+import { lostRequest } from '../../src/model/driver-call.js';
 import type { TaskId } from '../../src/model/ids.js';
 import { eventually, image, PluginHost, vtep } from './plugin-host.js';
 
 const vni = 4242;
 const bin = resolve(import.meta.dirname, '../../bin');
 
-/** Two local endpoints and one elsewhere; `vip` gives their service a VIP, which this kernel cannot balance. */
-function state(revision: number, vip = ''): NodeNetworkState {
+/** Three local endpoints, `more` of them, and one elsewhere; `vip` gives their service a VIP, which this kernel cannot balance. */
+function state(revision: number, vip = '', more: readonly number[] = []): NodeNetworkState {
   const endpoint = (task: string, nodeId: string, host: number) => ({
     taskId: task,
     serviceId: 'web',
@@ -46,6 +48,7 @@ function state(revision: number, vip = ''): NodeNetworkState {
           endpoint('task5', 'node1', 5),
           endpoint('task6', 'node1', 6),
           endpoint('task7', 'node1', 7),
+          ...more.map((host) => endpoint(`task${host}`, 'node1', host)),
           endpoint('task9', 'node2', 9),
         ],
         services: [{ id: 'web', name: 'web', aliases: [], vip }],
@@ -210,6 +213,38 @@ describe('a container on a network of driver skep', () => {
     assert.equal((JSON.parse(status.output) as { desiredRevision: number }).desiredRevision, 3);
     const second = await host.sh(`${join(bin, 'skep-dataplane')} 2>&1 || echo code $?`);
     assert.match(second, /already runs in this network namespace[\s\S]*code 1$/);
+  });
+
+  test('starts, and is connected, although skep-dataplane is killed during the engine’s call', async () => {
+    const engine = new Engine(host.engineSocket);
+    const calls = async (): Promise<number> =>
+      (await host.log('dataplane')).match(/"NetworkDriver.CreateEndpoint","msg":"the engine calls"/g)
+        ?.length ?? 0;
+    /** The call waits for an address that is not assigned yet, so that it is under way when the daemon is killed. */
+    const whileKilled = async (next: NodeNetworkState, act: () => Promise<void>): Promise<void> => {
+      const before = await calls();
+      const acted = act();
+      acted.catch(() => undefined);
+      await eventually('the engine calls', async () => (await calls()) > before);
+      await host.stopDataplane('SIGKILL');
+      await host.startDataplane();
+      await host.withClient((client) => client.setState(next));
+      await acted;
+    };
+    await host.docker(`create --name c8 --network mynet --ip 10.20.0.8 ${image} /bin/sleep 1000`);
+    await whileKilled(state(4, '', [8]), () => engine.startContainer('c8'));
+    await inside('c8', 'ping -c1 -W2 10.20.0.5');
+
+    await host.docker('network create side');
+    await host.docker(`run -d --name c10 --network side ${image} /bin/sleep 1000`);
+    const wanted = { IPAMConfig: { IPv4Address: '10.20.0.10' } };
+    await whileKilled(state(5, '', [8, 10]), () => engine.connectNetwork('mynet', 'c10', wanted));
+    await inside('c10', 'ping -c1 -W2 10.20.0.8');
+
+    const refusals = (await host.log('dataplane')).split('\n').filter((row) => row.includes(lostRequest));
+    assert.equal(refusals.length, 2, 'or the engine has lost no request');
+    await host.docker('rm -f c8 c10');
+    await host.docker('network rm side');
   });
 
   test('stopped, it leaves nothing behind', async () => {

@@ -1,9 +1,11 @@
 /**
  * The one client of the real Docker Engine: exactly the calls that a node's agent needs, with the engine's own error
- * text and status. "Already so" answers (304, a missing thing being removed) are absorbed here; nothing is retried.
+ * text and status. "Already so" answers (304, a missing thing being removed) are absorbed here; nothing is retried but what the
+ * engine's network driver went away from.
  */
 import type { Readable } from 'node:stream';
 import Docker from 'dockerode';
+import { isDriverGone } from '../../model/driver-call.js';
 import { OutsideError } from '../../model/errors.js';
 import type { IpamConfig } from './ipam-config.js';
 import { ipamAddress } from './ipam-config.js';
@@ -146,7 +148,7 @@ export class Engine {
   }
 
   async startContainer(id: string): Promise<void> {
-    await unless(304, this.#docker.getContainer(id).start());
+    await throughDriver(() => unless(304, this.#docker.getContainer(id).start()));
   }
 
   /**
@@ -165,7 +167,8 @@ export class Engine {
   }
 
   async connectNetwork(network: string, container: string, endpoint: Docker.EndpointSettings): Promise<void> {
-    await call(this.#docker.getNetwork(network).connect({ Container: container, EndpointConfig: endpoint }));
+    const options = { Container: container, EndpointConfig: endpoint };
+    await throughDriver(() => call(this.#docker.getNetwork(network).connect(options)));
   }
 
   /** Also a container that does not run, or is not connected (any more). */
@@ -185,7 +188,7 @@ export class Engine {
 
   /** 409: a network of that name exists. */
   async createNetwork(options: Docker.NetworkCreateOptions): Promise<string> {
-    return (await call(this.#docker.createNetwork(options))).id;
+    return (await throughDriver(() => call(this.#docker.createNetwork(options)))).id;
   }
 
   /** False if the network still has endpoints. */
@@ -280,6 +283,20 @@ function toView(info: InspectInfo): ContainerView {
       ]),
     ),
   };
+}
+
+/** A driver that keeps going away, or stays away for the 30 s of each try, fails the call. */
+const driverTriesMax = 3;
+
+/** Makes a call in which the engine calls its network driver; again where that went away meanwhile: the engine then has undone it. */
+async function throughDriver<T>(make: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await make();
+    } catch (err) {
+      if (!(err instanceof EngineError) || !isDriverGone(err.message) || tries === driverTriesMax) throw err;
+    }
+  }
 }
 
 /** dockerode's errors: `statusCode` and the engine's JSON; without a status the engine was not reached. */

@@ -14,6 +14,7 @@ import {
 import type { Cidr, Ip } from '../../model/addresses.js';
 import { SkepError } from '../../model/errors.js';
 import { Fields, refuse } from '../parse-fields.js';
+import { requestFields } from './request.js';
 
 const localSpace = 'skep-local';
 const globalSpace = 'skep-global';
@@ -37,7 +38,7 @@ export const ipamDriver: Readonly<Record<string, (request: unknown) => object>> 
 };
 
 function requestPool(request: unknown): object {
-  const fields = new Fields(request, '');
+  const fields = requestFields(request);
   const pool = fields.optionalString('Pool');
   if (pool === undefined)
     throw new SkepError(
@@ -51,7 +52,7 @@ function requestPool(request: unknown): object {
 }
 
 function requestAddress(request: unknown): object {
-  const fields = new Fields(request, '');
+  const fields = requestFields(request);
   const subnet = poolSubnet(fields);
   const { prefixLength } = parseCidr(subnet);
   const wanted = fields.optionalString('Address');

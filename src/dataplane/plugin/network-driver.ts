@@ -13,6 +13,7 @@ import { SkepError } from '../../model/errors.js';
 import type { NetworkId } from '../../model/ids.js';
 import type { NodeNetwork } from '../node-network.js';
 import { Fields, refuse } from '../parse-fields.js';
+import { requestFields } from './request.js';
 import { containerEndName } from '../sandbox.js';
 import type { Endpoint, Overlay } from '../state.js';
 import type { EngineEndpoint, EngineNetwork } from '../state-file.js';
@@ -57,7 +58,7 @@ export function networkDriver(options: NetworkDriverOptions): Readonly<Record<st
 }
 
 async function createNetwork(network: NodeNetwork, request: unknown): Promise<object> {
-  const fields = new Fields(request, '');
+  const fields = requestFields(request);
   const engineNetworkId = fields.id('NetworkID');
   const options = fields.raw('Options');
   const generic = options ? new Fields(options, 'Options').raw(genericOptions) : undefined;
@@ -78,7 +79,7 @@ async function createNetwork(network: NodeNetwork, request: unknown): Promise<ob
 }
 
 async function deleteNetwork(network: NodeNetwork, request: unknown): Promise<object> {
-  const engineNetworkId = new Fields(request, '').id('NetworkID');
+  const engineNetworkId = requestFields(request).id('NetworkID');
   await network.updateTable((table) =>
     table.networks.some((one) => one.engineNetworkId === engineNetworkId)
       ? {
@@ -98,7 +99,7 @@ async function createEndpoint(
   signal: AbortSignal,
 ): Promise<object> {
   const { network, waitMs } = options;
-  const fields = new Fields(request, '');
+  const fields = requestFields(request);
   const { engineNetworkId, overlayId } = knownNetwork(network, fields.id('NetworkID'));
   const endpointId = fields.id('EndpointID');
   const wanted = new Fields(fields.raw('Interface') ?? {}, 'Interface');
@@ -161,7 +162,7 @@ const notInOverlay = ({ name, subnet }: Overlay, address: Ip): string =>
   `${address} is not in ${subnet} of overlay ${name}`;
 
 async function deleteEndpoint(network: NodeNetwork, request: unknown): Promise<object> {
-  const endpointId = new Fields(request, '').id('EndpointID');
+  const endpointId = requestFields(request).id('EndpointID');
   await network.updateTable((table) =>
     table.endpoints.some((one) => one.endpointId === endpointId)
       ? { ...table, endpoints: table.endpoints.filter((one) => one.endpointId !== endpointId) }
@@ -171,7 +172,7 @@ async function deleteEndpoint(network: NodeNetwork, request: unknown): Promise<o
 }
 
 function endpointInfo(network: NodeNetwork, request: unknown): object {
-  const endpoint = network.endpoint(new Fields(request, '').id('EndpointID'));
+  const endpoint = network.endpoint(requestFields(request).id('EndpointID'));
   return {
     Value: endpoint
       ? { [overlayIdOption]: endpoint.overlayId, 'com.docker.network.endpoint.macaddress': endpoint.mac }
@@ -181,7 +182,7 @@ function endpointInfo(network: NodeNetwork, request: unknown): object {
 
 async function join(options: NetworkDriverOptions, request: unknown, signal: AbortSignal): Promise<object> {
   const { network, waitMs, waitVeth } = options;
-  const fields = new Fields(request, '');
+  const fields = requestFields(request);
   const endpoint = knownEndpoint(network, fields.id('EndpointID'));
   const sandboxKey = fields.string('SandboxKey', 4096);
   if (!sandboxKey.startsWith('/'))
@@ -199,7 +200,7 @@ async function join(options: NetworkDriverOptions, request: unknown, signal: Abo
 }
 
 async function leave(network: NodeNetwork, request: unknown): Promise<object> {
-  await setSandboxKey(network, new Fields(request, '').id('EndpointID'), null);
+  await setSandboxKey(network, requestFields(request).id('EndpointID'), null);
   return {};
 }
 

@@ -10,6 +10,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { SkepError } from '../../model/errors.js';
 import type { Log } from '../../runtime/log.js';
 
+/** By the name in the URL. A call without a request, as some are, is given undefined. */
 export type PluginMethods = Readonly<
   Record<string, (request: unknown, signal: AbortSignal) => Promise<object> | object>
 >;
@@ -29,7 +30,7 @@ export function createPluginServer(methods: PluginMethods, log: Log, onBug: (err
     handleCall(all, request, response, log).catch(onBug);
   });
   // The engine keeps its connections and calls on them at any time. If we closed one just then (Node does so after 5 s) it would ask
-  // again with nothing in the request, whose text is spent by then, be refused, and fail to start a container.
+  // again without a request (model/driver-call.ts), and be refused.
   server.keepAliveTimeout = 0;
   server.requestTimeout = receiveMs;
   server.headersTimeout = receiveMs;
@@ -49,6 +50,7 @@ async function handleCall(
 
   const gone = new AbortController();
   response.once('close', () => gone.abort());
+  log.debug({ method: name }, 'the engine calls');
   try {
     const reply = await method(await readBody(request), gone.signal);
     log.debug({ method: name }, 'answered the engine');
@@ -76,7 +78,7 @@ async function readBody(request: IncomingMessage): Promise<unknown> {
       throw new SkepError('invalidArgument', `request is larger than ${bodyBytesMax} bytes`);
     chunks.push(chunk);
   }
-  if (length === 0) return {};
+  if (length === 0) return undefined;
   try {
     return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown;
   } catch (cause) {

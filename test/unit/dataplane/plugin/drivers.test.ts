@@ -9,8 +9,18 @@ import { parseNodeNetworkState } from '../../../../src/dataplane/parse-state.js'
 import { ipamDriver } from '../../../../src/dataplane/plugin/ipam-driver.js';
 import { networkDriver } from '../../../../src/dataplane/plugin/network-driver.js';
 import { openEngineTableFile } from '../../../../src/dataplane/state-file.js';
+import { isDriverGone } from '../../../../src/model/driver-call.js';
 import { StateLog } from '../../../../src/dataplane/state-log.js';
 import { stateValue } from '../state/state-value.js';
+
+/** The engine sends no request with these, or one that nobody reads. */
+const needNone = [
+  ...['IpamDriver.GetCapabilities', 'IpamDriver.GetDefaultAddressSpaces'],
+  ...['IpamDriver.ReleasePool', 'IpamDriver.ReleaseAddress'],
+  ...['NetworkDriver.GetCapabilities', 'NetworkDriver.DiscoverNew', 'NetworkDriver.DiscoverDelete'],
+  ...['NetworkDriver.ProgramExternalConnectivity', 'NetworkDriver.RevokeExternalConnectivity'],
+  ...['NetworkDriver.AllocateNetwork', 'NetworkDriver.FreeNetwork'],
+];
 
 const ipam = (method: string, request: object): unknown => ipamDriver[`IpamDriver.${method}`]?.(request);
 
@@ -116,6 +126,24 @@ describe('NetworkDriver', () => {
   const join_ = (EndpointID: string, SandboxKey = '/run/docker/netns/abc') =>
     call('Join', { NetworkID, EndpointID, SandboxKey, Options: {} });
   const held = () => network.endpoints.map((one) => `${one.endpointId} ${one.address} ${one.sandboxKey}`);
+
+  test('a call whose request the engine has lost is refused so that it is known as that', async () => {
+    const drivers = { ...ipamDriver, ...networkDriver({ network } as never) };
+    const refused: string[] = [];
+    for (const [method, call] of Object.entries(drivers))
+      try {
+        await Promise.resolve().then(() => call(undefined, never));
+      } catch (err) {
+        assert.ok(isDriverGone((err as Error).message), `${method}: ${String(err)}`);
+        refused.push(method);
+      }
+    assert.deepEqual(
+      refused.sort(),
+      Object.keys(drivers)
+        .filter((method) => !needNone.includes(method))
+        .sort(),
+    );
+  });
 
   test('a container comes and goes; every call may be repeated', async () => {
     await network.setState(parseNodeNetworkState(stateValue()));

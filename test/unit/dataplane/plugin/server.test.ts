@@ -75,6 +75,7 @@ test('answers the engine', async () => {
     body: { Implements: ['NetworkDriver', 'IpamDriver'] },
   });
   assert.deepEqual(await post('/Driver.Echo', '{"a":1}'), { status: 200, body: { value: { a: 1 } } });
+  assert.deepEqual(await post('/Driver.Echo', ''), { status: 200, body: {} }, 'no request is undefined');
   assert.deepEqual(await post('/Driver.Refuse', '{}'), { status: 200, body: refusal('no such thing') });
   assert.deepEqual(await post('/Driver.Fail', '{}'), { status: 500, body: refusal('disk full') });
   assert.deepEqual(await post('/Driver.Nothing', '{}'), {
