@@ -271,3 +271,32 @@ test('a container that cannot be connected again fails with the reason, and its 
     plugin.refuse(null);
   }
 });
+
+test('a container that one agent cannot connect again, and that the engine lists as connected, is connected by the next', async () => {
+  const [first, second] = [start(), start()];
+  const task = networked(['mynet'], 23);
+  const all = [self, overlay('mynet'), endpoint('mynet', task, false)];
+  first.set(...all);
+  first.agent.worker.assign([task], true);
+  await first.agent.until(task.id, 'running');
+  plugin.refuse('no place here');
+  try {
+    await dockerd.docker('network', 'disconnect', 'mynet', taskName(task));
+    await expect.poll(() => plugin.refusals, { timeout: 5_000 }).toBeGreaterThan(0);
+    await first.agent.stop();
+  } finally {
+    plugin.refuse(null);
+  }
+  expect((await dockerd.engine.container(taskName(task)))?.networks, 'or nothing is shown').toContain(
+    'mynet',
+  );
+  const addresses = async (): Promise<string[]> => Object.values(await interfaces(task));
+  expect(await addresses()).not.toContain('10.200.1.23/24');
+
+  second.set(...all);
+  const status = { timestampMs: 0, appliedAtMs: 0, state: 'running', message: 'started' } as const;
+  second.agent.worker.assign([{ ...task, status }], true);
+  await expect.poll(addresses, { timeout: 5_000 }).toContain('10.200.1.23/24');
+  second.agent.worker.assign([], false);
+  await expect.poll(() => dockerd.engine.container(taskName(task)), { timeout: 10_000 }).toBeUndefined();
+});

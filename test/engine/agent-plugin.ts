@@ -16,6 +16,8 @@ const run = promisify(execFile);
 export interface TestPlugin {
   /** Methods called, in order. */
   readonly calls: string[];
+  /** How often one was refused to join. */
+  readonly refusals: number;
   /** From now on no container joins, for this reason; null: it does. */
   refuse(reason: string | null): void;
   [Symbol.asyncDispose](): Promise<void>;
@@ -24,6 +26,7 @@ export interface TestPlugin {
 export async function startPlugin(dockerd: TestDockerd): Promise<TestPlugin> {
   const calls: string[] = [];
   let refusal: string | null = null;
+  let refusals = 0;
   const answer = async (method: string, request: Record<string, unknown>): Promise<object> => {
     const ipam = ipamDriver[method];
     if (ipam) return ipam(request);
@@ -37,7 +40,10 @@ export async function startPlugin(dockerd: TestDockerd): Promise<TestPlugin> {
         return { Interface: { MacAddress: ['02', ...octets].join(':') } };
       }
       case 'NetworkDriver.Join': {
-        if (refusal !== null) throw new Error(refusal);
+        if (refusal !== null) {
+          refusals += 1;
+          throw new Error(refusal);
+        }
         const id = String(request['EndpointID']).slice(0, 10);
         const name = `skc${id}`;
         const link = ['link', 'add', name, 'type', 'veth', 'peer', 'name', `skp${id}`];
@@ -63,6 +69,9 @@ export async function startPlugin(dockerd: TestDockerd): Promise<TestPlugin> {
   await once(server, 'listening');
   return {
     calls,
+    get refusals() {
+      return refusals;
+    },
     refuse: (reason) => void (refusal = reason),
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();

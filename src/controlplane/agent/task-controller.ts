@@ -260,6 +260,7 @@ export class ContainerController implements TaskController {
       signal.throwIfAborted();
       const container = await this.parts.engine.container(containerId);
       if (!container) throw destroyed();
+      await this.#legs.confirm(container);
       if (holds(container)) return container;
       await changed.wait(lookMs, this.parts.clock, signal);
     }

@@ -23,7 +23,7 @@ const restoreWaitMs = 5_000;
 const retryMsMax = 1_000;
 
 export interface LegParts {
-  readonly engine: Pick<Engine, 'container' | 'connectNetwork'>;
+  readonly engine: Pick<Engine, 'container' | 'connectedTo' | 'connectNetwork'>;
   readonly network: Pick<TaskNetwork, 'overlays' | 'knownOverlays' | 'requireEsp'>;
   readonly localNetworks: Pick<LocalNetworks, 'ensure'>;
   readonly clock: Clock;
@@ -34,6 +34,8 @@ export class TaskLegs {
   readonly #networkIds: readonly string[];
   /** Overlays that the container could not be connected to: a 20.10 engine lists it as connected all the same. */
   readonly #unconnected = new Set<string>();
+  /** Overlays of which that is known. Of others an earlier agent may have been refused, and ended. */
+  readonly #confirmed = new Set<string>();
 
   constructor(
     private readonly task: Pick<Task, 'id' | 'networks'>,
@@ -64,9 +66,23 @@ export class TaskLegs {
     return this.#known().map(({ overlay }) => overlay.name);
   }
 
+  /**
+   * Asks the engine for what an earlier agent may have known and this one does not: whether the container is connected to what it is
+   * listed with. Once for each overlay, and before {@link lost} is believed.
+   */
+  async confirm({ id: containerId, status, networks }: ContainerView): Promise<void> {
+    if (!isRunning(status)) return;
+    for (const { overlay } of this.#known()) {
+      if (this.#confirmed.has(overlay.id)) continue;
+      const isConnected = (await this.parts.engine.connectedTo(overlay.name)).includes(containerId);
+      this.#confirmed.add(overlay.id);
+      if (networks.includes(overlay.name) && !isConnected) this.#unconnected.add(overlay.id);
+    }
+  }
+
   /** What the container lacks, in the order in which it is to be connected. */
   lost({ status, networks }: ContainerView): Leg[] {
-    if (status !== 'running' && status !== 'paused') return [];
+    if (!isRunning(status)) return [];
     return this.#known().filter(
       ({ overlay }) => !networks.includes(overlay.name) || this.#unconnected.has(overlay.id),
     );
@@ -125,7 +141,9 @@ export class TaskLegs {
 
   async #firstLost(containerId: string): Promise<Leg | undefined> {
     const container = await this.parts.engine.container(containerId);
-    return container && this.lost(container)[0];
+    if (!container) return undefined;
+    await this.confirm(container);
+    return this.lost(container)[0];
   }
 
   /** Its local network may have been removed, too. */
@@ -133,6 +151,7 @@ export class TaskLegs {
     const { overlay } = leg;
     await this.parts.localNetworks.ensure(overlay);
     const { network, endpoint } = toConnection(leg);
+    this.#confirmed.add(overlay.id);
     this.#unconnected.add(overlay.id);
     try {
       await this.parts.engine.connectNetwork(network, containerId, endpoint);
@@ -153,3 +172,5 @@ export class TaskLegs {
     );
   }
 }
+
+const isRunning = (status: string): boolean => status === 'running' || status === 'paused';

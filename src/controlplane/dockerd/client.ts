@@ -176,6 +176,13 @@ export class Engine {
     await orAbsent(this.#docker.getNetwork(network).disconnect({ Container: container, Force: true }));
   }
 
+  /** Ids of the containers that run and are connected to the network, by its name or id; none where there is no such network. */
+  async connectedTo(network: string): Promise<string[]> {
+    const inspected = (await orAbsent(this.#docker.getNetwork(network).inspect())) as
+      { readonly Containers?: Readonly<Record<string, unknown>> | null } | undefined;
+    return Object.keys(inspected?.Containers ?? {});
+  }
+
   async listNetworks(label: string): Promise<LocalNetwork[]> {
     const list = await call(this.#docker.listNetworks({ filters: { label: [label] } }));
     return list.map(({ Id, Name, Driver, Labels }) => ({

@@ -41,6 +41,8 @@ let container: ContainerView | undefined;
 /** What happens instead of a connection. */
 let onConnect: (() => void) | undefined;
 let known: typeof overlays;
+/** Networks that the engine lists the container with although it could not be connected, as a 20.10 engine does. */
+const listedOnly = new Set<string>();
 const asked: [string, Connection['endpoint']][] = [];
 const ensured: string[] = [];
 let said: string[];
@@ -67,6 +69,7 @@ beforeEach(() => {
   said = [];
   nowMs = 0;
   onConnect = undefined;
+  listedOnly.clear();
   known = overlays;
   container = {
     ...{ id: 'c1', labels: {}, status: 'running', pid: 1, exitCode: 0, health: null, ports: [], tty: false },
@@ -90,10 +93,13 @@ const parts = {
   legWatch: { watch: () => ({ [Symbol.dispose]: () => undefined }) },
   engine: {
     container: async () => container,
+    connectedTo: async (network: string) =>
+      container?.networks.includes(network) && !listedOnly.has(network) ? ['c0', container.id] : ['c0'],
     connectNetwork: async (network: string, _id: string, endpoint: Connection['endpoint']) => {
       asked.push([network, endpoint]);
       if (onConnect) return onConnect();
-      become({ networks: [...(container?.networks ?? []), network] });
+      listedOnly.delete(network);
+      become({ networks: [...new Set([...(container?.networks ?? []), network])] });
     },
     stopContainer: async () => {
       said.push('stopped');
@@ -179,6 +185,26 @@ describe('a container that somebody disconnects while its task runs', () => {
     expect(new TaskLegs(web, parts).lost(container as ContainerView)).toEqual([]);
     change({ status: 'exited' });
     await ended;
+  });
+
+  test('is connected by the next agent, where one ended that was refused', async () => {
+    listedOnly.add('mynet');
+    await wait();
+    await expect.poll(() => asked.map(([name]) => name)).toEqual(['mynet']);
+    await new Promise(setImmediate);
+    change({ status: 'exited' });
+    expect(asked).toHaveLength(1);
+    expect(said).toEqual([]);
+  });
+
+  test('is connected by the next agent also before its task runs, and whatever is known of its networks first', async () => {
+    listedOnly.add('ingress');
+    const legs = new TaskLegs(web, parts);
+    known = new Map();
+    await legs.confirm(container as ContainerView);
+    known = overlays;
+    await legs.connectStarted('c1', stop.signal);
+    expect(asked.map(([name]) => name)).toEqual(['ingress']);
   });
 
   test('ends its task, drained and with the reason, where it cannot be connected', async () => {
