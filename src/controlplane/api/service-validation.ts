@@ -10,6 +10,7 @@ import { SkepError, controlApiError } from '../../model/errors.js';
 import type { ErrorKind } from '../../model/errors.js';
 import type { NetworkId } from '../../model/ids.js';
 import type { Network, Service } from '../../model/objects.js';
+import { serviceNetworks } from '../../model/service-laws.js';
 import type {
   ContainerSpec,
   EndpointSpec,
@@ -149,9 +150,9 @@ export const needsIngress = ({ endpointSpec }: ServiceSpec): boolean =>
 export const findIngress = (view: View): Network | undefined =>
   view.list('network').find(({ spec }) => spec.ingress);
 
-/** Networks the service's tasks join: those of the task template, else the deprecated ones. */
-export const attachedNetworks = ({ taskTemplate, networks }: ServiceSpec): readonly string[] =>
-  (taskTemplate.networks ?? networks ?? []).map(({ target }) => target);
+/** Networks the service's tasks join. */
+export const attachedNetworks = (spec: ServiceSpec): readonly string[] =>
+  serviceNetworks(spec).map(({ target }) => target);
 
 /** Checks that need the store: network kinds and port conflicts with every other service. */
 export function validateAgainst(view: View, spec: ServiceSpec, current?: Service): void {

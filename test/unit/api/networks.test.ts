@@ -501,6 +501,17 @@ describe('on a manager', () => {
     expect((await remove('bridge'))[0]).toBe(204);
   });
 
+  test('a service that is on it by the deprecated field, beside an empty list, keeps it', async () => {
+    withNetworks(bridge);
+    const id = await api.createNetwork('mynet');
+    const service = await api.createService({
+      Name: 'web',
+      TaskTemplate: { ContainerSpec: { Image: 'b' }, Networks: [] },
+      Networks: [{ Target: 'mynet' }],
+    });
+    expect(await remove('mynet')).toEqual(refusal(`network ${id} is in use by service ${service}`));
+  });
+
   test('a task that a service is to have keeps its network, though the service is on another by now', async () => {
     withNetworks(bridge);
     const id = await api.createNetwork('mynet');
