@@ -44,13 +44,18 @@ export function splitHostPort(text: string, portDefault: number): { host: string
   return { host: match ? (match[1] ?? '') : text, port };
 }
 
-/** Resolves what the user asked for; throws `invalidArgument` with the daemon's text. */
+/**
+ * Resolves what the user asked for; throws `invalidArgument` with the daemon's text.
+ * @param towardsManagers the address that this host uses towards those it joins: it is the one to advertise where the user names
+ *   none, however many there are
+ */
 export function resolveAddresses(
   request: AddressRequest,
   interfaces: readonly InterfaceAddress[],
+  towardsManagers?: Ip,
 ): NodeAddresses {
   const listen = listenAddress(request.listenAddr, interfaces);
-  const advertise = advertiseAddress(request.advertiseAddr, listen, interfaces);
+  const advertise = advertiseAddress(request.advertiseAddr, listen, interfaces, towardsManagers);
   return {
     listenHost: listen.host,
     listenPort: listen.port,
@@ -78,6 +83,7 @@ function advertiseAddress(
   text: string,
   listen: { host: string; port: number },
   interfaces: readonly InterfaceAddress[],
+  towardsManagers: Ip | undefined,
 ): { host: Ip; port: number } {
   const malformed =
     'advertise address must be a non-zero IP address or network interface (with optional port number)';
@@ -87,7 +93,7 @@ function advertiseAddress(
     return { host: interfaceAddress(host, interfaces) ?? refuse(malformed), port };
   }
   if (!isUnspecified(listen.host)) return { host: parseIp(listen.host), port: listen.port };
-  return { host: systemAddress(interfaces), port: listen.port };
+  return { host: towardsManagers ?? systemAddress(interfaces), port: listen.port };
 }
 
 function dataPathAddress(text: string, interfaces: readonly InterfaceAddress[]): Ip {

@@ -27,6 +27,7 @@ import type { NodeIdentity } from '../ca/node-identity.js';
 import type { InitRequest, JoinRequest } from '../api/swarm-control.js';
 import type { Engine } from '../dockerd/client.js';
 import { newDataKey, type DataKey } from '../store/seal.js';
+import { addressTowards } from './address-towards.js';
 import { clusterSpecDefaults, initialObjects } from './initial-cluster.js';
 import { startManager } from './manager.js';
 import type { ServingManager } from './manager.js';
@@ -70,6 +71,10 @@ export class HostParts implements NodeParts {
     return Object.entries(networkInterfaces()).flatMap(([name, entries]) =>
       (entries ?? []).map(({ address, internal }) => ({ name, address, internal })),
     );
+  }
+
+  addressTowards(host: string, port: number): ReturnType<NodeParts['addressTowards']> {
+    return addressTowards(host, port);
   }
 
   routes(): ReturnType<NodeParts['routes']> {

@@ -5,6 +5,7 @@
  * Must stay true: nothing is on disk before everything was checked; a step that fails takes back those before it; one
  * change of membership at a time; a restart comes back to the same membership without a word from any manager.
  */
+import type { Ip } from '../../model/addresses.js';
 import { addressAndPort } from '../../model/addresses.js';
 import { SkepError } from '../../model/errors.js';
 import type { HostRoute } from '../../model/host-routes.js';
@@ -50,6 +51,8 @@ export interface RunningAgent {
 /** What the state machine needs done for real. */
 export interface NodeParts {
   interfaces(): readonly InterfaceAddress[];
+  /** The address that this host uses towards another; undefined: it has no way there. */
+  addressTowards(host: string, port: number): Promise<Ip | undefined>;
   /** Where this host has routes to. */
   routes(): Promise<readonly HostRoute[]>;
   describe(): Promise<NodeDescription>;
@@ -180,11 +183,11 @@ export class SwarmNode implements SwarmControl {
       const { parts } = this.options;
       if (request.remoteAddrs.length === 0)
         throw new SkepError('invalidArgument', 'at least 1 RemoteAddr is required to join');
-      const addresses = resolveAddresses(request, parts.interfaces());
-      const remotes = request.remoteAddrs.map((text) => {
-        const { host, port } = splitHostPort(text, defaultManagerPort);
-        return addressAndPort(host, port);
-      });
+      const managers = request.remoteAddrs.map((text) => splitHostPort(text, defaultManagerPort));
+      const [first] = managers;
+      const towards = first && (await parts.addressTowards(first.host, first.port));
+      const addresses = resolveAddresses(request, parts.interfaces(), towards);
+      const remotes = managers.map(({ host, port }) => addressAndPort(host, port));
       this.#joining = { advertise: addresses.advertiseHost, remotes, stop };
       this.#state = 'pending';
       await using undo = new CleanupStack();

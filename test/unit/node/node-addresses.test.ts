@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { addressTowards } from '../../../src/controlplane/node/address-towards.js';
 import { resolveAddresses } from '../../../src/controlplane/node/node-addresses.js';
 import type { AddressRequest, InterfaceAddress } from '../../../src/controlplane/node/node-addresses.js';
 
@@ -90,4 +91,8 @@ describe('resolveAddresses', () => {
   test.each(refused)('refuses %j', (request, interfaces, text) => {
     expect(() => resolveAddresses(ask(request), interfaces)).toThrow(text);
   });
+});
+
+test('towards this host itself there is no address to advertise', async () => {
+  expect(await addressTowards('127.0.0.1', 2377)).toBeUndefined();
 });

@@ -6,6 +6,7 @@ import type { MembershipFile } from '../../../src/controlplane/node/membership-f
 import type { NodeParts, RunningAgent } from '../../../src/controlplane/node/swarm-node.js';
 import { SwarmNode } from '../../../src/controlplane/node/swarm-node.js';
 import { OutsideError, SkepError } from '../../../src/model/errors.js';
+import type { Ip } from '../../../src/model/addresses.js';
 import type { ClusterId, NodeId } from '../../../src/model/ids.js';
 import type { Store } from '../../../src/controlplane/store/store.js';
 import type { Clock } from '../../../src/runtime/clock.js';
@@ -53,6 +54,7 @@ function host(over: Partial<NodeParts> = {}) {
   const manager = () => ({ store: {} as Store, close: async () => void done.push('close manager') });
   const parts: NodeParts = {
     interfaces: () => [{ name: 'eth0', address: '192.0.2.1', internal: false }],
+    addressTowards: async () => undefined,
     routes: async () => [{ destination: '192.0.2.0/24' as never, device: 'eth0' }],
     describe: () => Promise.reject(new Error('not asked')),
     readMembership: async () => disk,
@@ -162,6 +164,40 @@ describe('SwarmNode', () => {
     expect(asked).toBe(2);
     expect(state(node)).toBe('inactive nobody alone');
     expect(disk()).toBeUndefined();
+  });
+
+  test('a host of several addresses joins with the one that it uses towards the manager', async () => {
+    const asked: string[] = [];
+    const advertised: string[] = [];
+    const { node: make } = host({
+      interfaces: () =>
+        ['192.0.2.1', '198.51.100.7'].map((address) => ({ name: 'eth0', address, internal: false })),
+      addressTowards: async (to, port) => {
+        asked.push(`${to} ${port}`);
+        return '198.51.100.7' as Ip;
+      },
+      obtainCertificate: async (_request, { advertiseHost, dataPathHost }) => {
+        advertised.push(`${advertiseHost} ${dataPathHost}`);
+        return member('worker');
+      },
+    });
+    const request = { ...joinRequest, remoteAddrs: ['198.51.100.1:2377'] };
+    const joined = async (over: Partial<JoinRequest>): Promise<void> => {
+      const node = make();
+      await node.join({ ...request, ...over });
+      await node.leave(false);
+    };
+    await joined({ advertiseAddr: '' });
+    await joined({ advertiseAddr: '', dataPathAddr: '192.0.2.1' });
+    await joined({ advertiseAddr: '192.0.2.1' });
+    expect(asked[0]).toBe('198.51.100.1 2377');
+    expect(advertised).toEqual([
+      '198.51.100.7 198.51.100.7',
+      '198.51.100.7 192.0.2.1',
+      '192.0.2.1 192.0.2.1',
+    ]);
+    // To found a swarm the user must choose.
+    await expect(make().init({ ...initRequest, advertiseAddr: '' })).rejects.toThrow('could not choose');
   });
 
   test('a join that takes too long goes on in the background, and leave ends it', async () => {
