@@ -6,6 +6,12 @@ export const encryptedOption = 'encrypted';
 /** On a node's engine, set by Skep itself: `true` where the kernel has ESP, `false` where it has not. */
 export const espLabel = 'skep.esp';
 
+/**
+ * UDP port of encrypted overlays' VXLAN, next to that of the others: so the port alone tells which packets must be ESP, and no
+ * packet needs a mark.
+ */
+export const encryptedPort = (dataPathPort: number): number => dataPathPort + 1;
+
 /** Whether the network's VXLAN packets are encrypted between nodes. */
 export const isEncrypted = ({ driverOptions }: Pick<NetworkSpec, 'driverOptions'>): boolean =>
   Object.hasOwn(driverOptions, encryptedOption) && driverOptions[encryptedOption] !== 'false';

@@ -5,7 +5,7 @@
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EspCapability, tryEsp } from '../../src/dataplane/kernel/esp-probe.js';
-import { encryptedPort } from '../../src/dataplane/plan/names.js';
+import { encryptedPort } from '../../src/model/encryption.js';
 import { MeshCluster } from '../support/mesh-cluster.js';
 import { ingressVni, mynetVni, stateOf } from '../unit/dataplane/plan/network-state.js';
 

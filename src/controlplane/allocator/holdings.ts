@@ -10,6 +10,7 @@
 import type { Ip } from '../../model/addresses.js';
 import type { NetworkId } from '../../model/ids.js';
 import type { Network, Task } from '../../model/objects.js';
+import { swarmPorts } from '../../model/swarm-ports.js';
 import { isTerminal } from '../../model/task-state.js';
 import type { Draft } from '../plan.js';
 import type { Taking } from './address-pool.js';
@@ -19,11 +20,12 @@ import { PortTable } from './ports.js';
 export const holdsAddresses = (task: Task): boolean => !isTerminal(task.status.state);
 
 export class Holdings {
-  readonly ports = new PortTable();
+  readonly ports: PortTable;
   readonly #pools = new Map<NetworkId, AddressPool>();
 
   constructor(private readonly draft: Draft) {
     const { view } = draft;
+    this.ports = new PortTable(swarmPorts(view.cluster(), view.list('node')));
     for (const network of view.list('network')) this.addNetwork(network);
     for (const node of view.list('node'))
       for (const { networkId, address } of node.attachments) this.#hold(networkId, address);

@@ -4,6 +4,7 @@
  */
 import type { AllocatedPort } from '../../model/objects.js';
 import type { PortConfig } from '../../model/service-spec.js';
+import type { SwarmPort } from '../../model/swarm-ports.js';
 
 /** Swarm's range for ports that users leave open. */
 export const dynamicPortFirst = 30000;
@@ -12,6 +13,12 @@ export const dynamicPortLast = 32767;
 /** The ports in use, as `protocol/port`. */
 export class PortTable {
   readonly #used = new Set<string>();
+  readonly #kept: ReadonlySet<string>;
+
+  /** @param kept never handed out */
+  constructor(kept: readonly SwarmPort[] = []) {
+    this.#kept = new Set(kept.map(({ protocol, port }) => `${protocol}/${port}`));
+  }
 
   hold(ports: readonly AllocatedPort[]): void {
     for (const port of ports)
@@ -36,11 +43,11 @@ export class PortTable {
     const fixed = wanted.filter((port) => port.publishMode === 'ingress' && port.publishedPort);
     for (const port of fixed) {
       const taken = slot(port, port.publishedPort ?? 0);
-      if (this.#used.has(taken) || mine.has(taken)) return undefined;
+      if (this.#isTaken(taken) || mine.has(taken)) return undefined;
       mine.add(taken);
     }
     const free = (port: PortConfig, number: number): boolean =>
-      !this.#used.has(slot(port, number)) && !mine.has(slot(port, number));
+      !this.#isTaken(slot(port, number)) && !mine.has(slot(port, number));
     const open = wanted.filter((port) => port.publishMode === 'ingress' && !port.publishedPort);
     const chosen = new Map<PortConfig, number>();
     // Those that have a number first, so that a new port does not take it from them.
@@ -64,6 +71,10 @@ export class PortTable {
       const publishedPort = chosen.get(port) ?? (port.publishedPort || undefined);
       return publishedPort === undefined ? [] : [{ ...port, publishedPort }];
     });
+  }
+
+  #isTaken(wanted: string): boolean {
+    return this.#used.has(wanted) || this.#kept.has(wanted);
   }
 }
 

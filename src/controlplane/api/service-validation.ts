@@ -11,6 +11,7 @@ import type { ErrorKind } from '../../model/errors.js';
 import type { NetworkId } from '../../model/ids.js';
 import type { Network, Service } from '../../model/objects.js';
 import { serviceNetworks } from '../../model/service-laws.js';
+import { swarmPorts } from '../../model/swarm-ports.js';
 import type {
   ContainerSpec,
   EndpointSpec,
@@ -167,6 +168,7 @@ export function validateAgainst(view: View, spec: ServiceSpec, current?: Service
   validateSubnets(view, spec);
   if (needsIngress(spec) && !findIngress(view))
     refuse('service needs ingress network, but no ingress network is present', 'failedPrecondition');
+  refuseSwarmPorts(view, spec);
   for (const other of view.list('service')) if (other.id !== current?.id) validatePorts(spec, other);
 }
 
@@ -181,6 +183,15 @@ function validateSubnets(view: View, spec: ServiceSpec): void {
           `networks ${one.spec.name} (${theirs}) and ${other.spec.name} (${others}) overlap and cannot be used by one service`,
         );
     }
+}
+
+/** Of either mode: the engine, too, takes a port of its node from whatever else comes in for it. */
+function refuseSwarmPorts(view: View, { endpointSpec }: ServiceSpec): void {
+  const kept = swarmPorts(view.cluster(), view.list('node'));
+  for (const { publishedPort, protocol } of endpointSpec?.ports ?? []) {
+    const theirs = kept.find((one) => one.port === publishedPort && one.protocol === protocol);
+    if (theirs) refuse(`port '${publishedPort}' is already in use by the swarm itself (${theirs.use})`);
+  }
 }
 
 /** Ingress ports are the cluster's; host ports may be shared between services, but not with ingress. */

@@ -13,12 +13,13 @@
  *
  * Cost: six receiving and two sending states a peer, two policies, two rules.
  */
+import { encryptedPort } from '../../model/encryption.js';
 import type { Family, Ip } from '../../model/addresses.js';
 import { familyOf } from '../../model/addresses.js';
 import type { NodeNetworkState } from '../state.js';
 import { espKeys, fingerprint } from './esp-keys.js';
 import { jump } from './firewall.js';
-import { encryptedPort, espGuard, espPolicyPriority, espReceiveReqid, espSendReqid } from './names.js';
+import { espGuard, espPolicyPriority, espReceiveReqid, espSendReqid } from './names.js';
 import type { Chain, EspPolicy, EspState, Jump, KernelObject } from './objects.js';
 import { identity } from './objects.js';
 

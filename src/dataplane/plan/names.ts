@@ -58,11 +58,6 @@ export const engineResolver = '127.0.0.11' as Ip;
 export const nameAddress = '127.0.0.94' as Ip;
 export const namePort = 94;
 
-/**
- * UDP port of encrypted overlays' VXLAN, next to that of the others: so the port alone tells which packets must be ESP, and no
- * packet needs a mark.
- */
-export const encryptedPort = (dataPathPort: number): number => dataPathPort + 1;
 /** Of our IPsec policies; strangers' that concern the same packets come later. */
 export const espPolicyPriority = 94;
 /** Of states that receive. */

@@ -8,6 +8,7 @@
  * the host's own namespace: a reply to this very node (or to a container behind it) that came in through another node
  * would be taken there for a packet of the node's own and be reset.
  */
+import { encryptedPort } from '../../model/encryption.js';
 import type { Family } from '../../model/addresses.js';
 import { addressBits, familyOf, parseCidr } from '../../model/addresses.js';
 import type { SandboxEndpoint } from '../sandbox.js';
@@ -15,7 +16,7 @@ import { containerEndName, portName } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
 import type { BalancerPlan } from './balancing.js';
 import { unserved } from './balancing.js';
-import { bridgeMac, bridgeName, encryptedPort, hostLinkName, hostPortName, vxlanName } from './names.js';
+import { bridgeMac, bridgeName, hostLinkName, hostPortName, vxlanName } from './names.js';
 import { planNeighbors } from './neighbors.js';
 import type { KernelObject, Link, Sysctl } from './objects.js';
 import { routeProtocol, sysctl } from './objects.js';

@@ -15,7 +15,7 @@ import { promisify } from 'node:util';
 import { macToBytes } from '../../../src/model/addresses.js';
 import { native } from '../../../src/dataplane/native.js';
 import { tryEsp } from '../../../src/dataplane/kernel/esp-probe.js';
-import { encryptedPort } from '../../../src/dataplane/plan/names.js';
+import { encryptedPort } from '../../../src/model/encryption.js';
 import { line } from '../../../src/dataplane/plan/objects.js';
 import type { NodeNetworkState } from '../../../src/dataplane/state.js';
 import { MeshCluster } from '../../support/mesh-cluster.js';

@@ -37,6 +37,13 @@ test.each([
   expect(numbers(tableWith(...used).allocate(wanted.ports, previous))).toEqual(expected);
 });
 
+test('the swarm’s own ports are given to nobody', () => {
+  const table = new PortTable([{ protocol: 'udp', port: 30_000, use: 'VXLAN' }]);
+  const [first, second] = ports([80, undefined, 'udp'], [80]).ports;
+  expect(numbers(table.allocate([first!, second!], []))).toEqual(['udp/30001', 'tcp/30000']);
+  expect(table.allocate(ports([80, 30_000, 'udp']).ports, [])).toBeUndefined();
+});
+
 test('an exhausted range gives nothing', () => {
   const all = Array.from({ length: 2768 }, (_, i) => held(30000 + i));
   expect(tableWith(...all).allocate(ports([80]).ports, [])).toBeUndefined();

@@ -259,6 +259,26 @@ describe('create refuses', () => {
     expect(await create('other', published([53, 'sctp'], [54, 'udp']))).toEqual([201, expect.anything()]);
   });
 
+  // Published, they would be every node's for its tasks: nodes lose their managers or each other's tasks for good.
+  test.each([
+    ['tcp', 2377, 'managers'],
+    ['udp', 4789, 'VXLAN'],
+    ['udp', 4790, 'VXLAN of encrypted networks'],
+  ])('a port on which nodes talk to one another: %s %i', async (Protocol, PublishedPort, use) => {
+    const create = (over: object): ReturnType<typeof api.call> =>
+      api.call('POST', '/services/create', {
+        Name: 'a',
+        ...template(),
+        EndpointSpec: { Ports: [{ Protocol, PublishedPort, TargetPort: 80, ...over }] },
+      });
+    for (const PublishMode of ['ingress', 'host'])
+      expect(await create({ PublishMode })).toMatchObject({
+        status: 400,
+        json: { message: `${invalid}port '${PublishedPort}' is already in use by the swarm itself (${use})` },
+      });
+    expect((await create({ Protocol: Protocol === 'tcp' ? 'udp' : 'tcp' })).status).toBe(201);
+  });
+
   test('an ingress port without an ingress network', async () => {
     await api.store.update((tx) => tx.delete('network', ingressId));
     const reply = await api.call('POST', '/services/create', {
