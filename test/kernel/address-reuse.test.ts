@@ -33,7 +33,7 @@ const ip = async (...args: string[]): Promise<string> => (await run('ip', args))
 const tag = `skr${process.pid}`;
 const log = pino({ level: process.env['SKEP_LOG'] ?? 'silent' });
 /** More make a soak of it. */
-const rounds = Number(process.env['SKEP_ROUNDS'] ?? 10);
+const rounds = Number(process.env['SKEP_ROUNDS'] ?? 50);
 const seed = Number(process.env['SKEP_SEED'] ?? 7);
 
 const nodes = [1, 2] as const;
@@ -48,6 +48,8 @@ const networks = [
 const subnet = '10.0.1.0/24' as Cidr;
 const addresses = ['10.0.1.3', '10.0.1.4', '10.0.1.5', '10.0.1.6'] as Ip[];
 const port = 7777;
+/** Not VXLAN's own. */
+const dataPathPort = 5789;
 /** Nothing but these passes looks at anything. */
 const quiet = { resyncMs: 3_600_000, freshMs: 3_600_000 };
 
@@ -87,7 +89,7 @@ function stateOf(self: number, tasks: readonly Task[]): NodeNetworkState {
     revision: ++revision,
     nodeId: `node${self}` as NodeId,
     vtep: vteps[self] as Ip,
-    dataPathPort: 4789,
+    dataPathPort,
     aliasRange: defaultAliasRanges[4],
     overlays: networks.map((network): Overlay => ({
       id: network.id,

@@ -1,11 +1,15 @@
 /** The DNS server in real namespaces: an overlay's bridge with a container on it, asked over the wire. */
 import dgram from 'node:dgram';
 import { readdirSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import dnsPacket from 'dns-packet';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Forwarder } from '../../src/dataplane/dns/forwarder.js';
+import { Forwarder, framed } from '../../src/dataplane/dns/forwarder.js';
 import type { Upstream } from '../../src/dataplane/dns/forwarder.js';
 import { DnsServer } from '../../src/dataplane/dns/server.js';
+import type { DnsQuery } from '../../src/dataplane/dns/wire.js';
+import { parseQuery } from '../../src/dataplane/dns/wire.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import { createLog } from '../../src/runtime/log.js';
@@ -117,6 +121,56 @@ test('forwards the rest, once for questions alike, and says SERVFAIL when nobody
   expect(await ask('resolve4', 'other.test')).toBe('ESERVFAIL');
   // A single label is none of the world's names.
   expect(await ask('resolve4', 'nosuch')).toBe('ENOTFOUND');
+});
+
+/** A question as a client asks it. */
+function questionFor(name: string): DnsQuery {
+  const parsed = parseQuery(dnsPacket.encode({ type: 'query', id: 7, questions: [{ type: 'A', name }] }));
+  if (parsed.kind !== 'query') throw new Error(parsed.kind);
+  return parsed.query;
+}
+
+test('questions alike at the same time are one; what a resolver cuts short is asked for again by TCP', async () => {
+  const asked: string[] = [];
+  const answer = (by: string, message: Buffer, more: object): Buffer => {
+    const { id, questions } = dnsPacket.decode(message);
+    const [question] = questions ?? [];
+    asked.push(`${by} ${question?.name}`);
+    return dnsPacket.encode({ type: 'response', id: id ?? 0, questions: questions ?? [], ...more });
+  };
+  const byTcp = createServer((connection) =>
+    connection.once('data', (data: Buffer) => {
+      const name = 'many.test';
+      const answers = many.map(({ address }) => ({ type: 'A' as const, name, ttl: 60, data: address }));
+      connection.end(framed(answer('tcp', data.subarray(2), { answers })));
+    }),
+  );
+  undo.defer(() => void byTcp.close());
+  await new Promise<void>((resolve) => byTcp.listen(0, '127.0.0.1', resolve));
+  const { port } = byTcp.address() as AddressInfo;
+  const byUdp = dgram.createSocket('udp4');
+  undo.defer(() => byUdp.close());
+  await new Promise<void>((resolve) => byUdp.bind(port, '127.0.0.1', resolve));
+  byUdp.on('message', (message, from) =>
+    byUdp.send(answer('udp', message, { flags: dnsPacket.TRUNCATED_RESPONSE }), from.port, from.address),
+  );
+  const forwarder = new Forwarder(() => [{ address: '127.0.0.1', port }], systemClock);
+  const answers = await Promise.all(
+    ['one', 'other', 'third'].map((asker) =>
+      forwarder.forward(questionFor('many.test'), 'tcp', asker, 'serverFailure'),
+    ),
+  );
+  expect(asked).toEqual(['tcp many.test']);
+  const cut = await new Forwarder(() => [{ address: '127.0.0.1', port }], systemClock).forward(
+    questionFor('many.test'),
+    'udp',
+    'one',
+    'serverFailure',
+  );
+  expect(asked).toEqual(['tcp many.test', 'udp many.test', 'tcp many.test']);
+  for (const whole of answers) expect(dnsPacket.decode(whole).answers).toHaveLength(many.length);
+  // Sixty do not fit the client's 512 octets either: it is sent to TCP in its turn, and the answer is there by then.
+  expect(dnsPacket.decode(cut)).toMatchObject({ flag_tc: true, answers: [] });
 });
 
 test('a resolver that says nothing is given up after its deadline, the next one asked', async () => {

@@ -1,6 +1,7 @@
 /**
  * A node that is rebooted again and again while no manager can be reached: each time the published port of its own task answers
- * within ten seconds of the start of its daemons, and the kernel equals the state. SKEP_REBOOTS sets how often.
+ * within ten seconds of the start of its daemons, the kernel equals the state, and names are what they were. SKEP_REBOOTS sets
+ * how often.
  */
 import { beforeAll, expect, test } from 'vitest';
 import { initSwarm } from '../../src/lab/swarm.js';
@@ -18,6 +19,17 @@ const answer = async (): Promise<string> => {
   return stdout.split(' ')[0] ?? '';
 };
 
+/** Addresses that names have in the container, as its resolver tells them. */
+async function namesIn(container: string): Promise<string[]> {
+  const look = 'for name in web tasks.web; do nslookup -type=a $name | grep -A1 ^Name: | grep ^Address; done';
+  const { stdout } = await cluster.lab.exec('node2', [
+    ...'docker -H unix:///run/docker.sock exec'.split(' '),
+    container,
+    ...['sh', '-c', look],
+  ]);
+  return stdout.trim().split('\n');
+}
+
 beforeAll(async () => {
   await initSwarm(cluster.lab, 1, () => undefined);
   await cluster.docker('node1', 'network create -d overlay mynet');
@@ -34,6 +46,8 @@ beforeAll(async () => {
 
 test(`${reboots} reboots in a row with every manager out of reach`, async () => {
   const before = await answer();
+  const names = await namesIn(before);
+  expect(names).toHaveLength(2);
   await cluster.lab.kill('node1');
   const took: number[] = [];
   for (let reboot = 1; reboot <= reboots; reboot++) {
@@ -46,6 +60,7 @@ test(`${reboots} reboots in a row with every manager out of reach`, async () => 
     took.push(Date.now() - startedMs);
     await started;
     expect({ reboot, name, took }).toEqual({ reboot, name: before, took });
+    expect(await namesIn(before)).toEqual(names);
     const verified = await eventually(
       'the kernel equals the state',
       5_000,
