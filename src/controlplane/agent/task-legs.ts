@@ -68,15 +68,21 @@ export class TaskLegs {
 
   /**
    * Asks the engine for what an earlier agent may have known and this one does not: whether the container is connected to what it is
-   * listed with. Once for each overlay, and before {@link lost} is believed.
+   * listed with. Once for each overlay, and before {@link lost} is believed. What it does not say now it is asked at the next look.
    */
   async confirm({ id: containerId, status, networks }: ContainerView): Promise<void> {
     if (!isRunning(status)) return;
     for (const { overlay } of this.#known()) {
       if (this.#confirmed.has(overlay.id)) continue;
-      const isConnected = (await this.parts.engine.connectedTo(overlay.name)).includes(containerId);
-      this.#confirmed.add(overlay.id);
-      if (networks.includes(overlay.name) && !isConnected) this.#unconnected.add(overlay.id);
+      try {
+        const isConnected = (await this.parts.engine.connectedTo(overlay.name)).includes(containerId);
+        this.#confirmed.add(overlay.id);
+        if (networks.includes(overlay.name) && !isConnected) this.#unconnected.add(overlay.id);
+      } catch (err) {
+        // No reason to end a task that may lack nothing.
+        if (!(err instanceof EngineError)) throw err;
+        this.parts.log.debug({ task: this.task.id, network: overlay.name, err }, 'cannot look for a leg');
+      }
     }
   }
 

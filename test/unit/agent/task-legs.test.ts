@@ -43,6 +43,7 @@ let onConnect: (() => void) | undefined;
 let known: typeof overlays;
 /** Networks that the engine lists the container with although it could not be connected, as a 20.10 engine does. */
 const listedOnly = new Set<string>();
+let tellsOfNetworks: boolean;
 const asked: [string, Connection['endpoint']][] = [];
 const ensured: string[] = [];
 let said: string[];
@@ -70,6 +71,7 @@ beforeEach(() => {
   nowMs = 0;
   onConnect = undefined;
   listedOnly.clear();
+  tellsOfNetworks = true;
   known = overlays;
   container = {
     ...{ id: 'c1', labels: {}, status: 'running', pid: 1, exitCode: 0, health: null, ports: [], tty: false },
@@ -93,8 +95,12 @@ const parts = {
   legWatch: { watch: () => ({ [Symbol.dispose]: () => undefined }) },
   engine: {
     container: async () => container,
-    connectedTo: async (network: string) =>
-      container?.networks.includes(network) && !listedOnly.has(network) ? ['c0', container.id] : ['c0'],
+    connectedTo: async (network: string) => {
+      if (!tellsOfNetworks) throw new EngineError('network mynet is ambiguous', 400);
+      return container?.networks.includes(network) && !listedOnly.has(network)
+        ? ['c0', container.id]
+        : ['c0'];
+    },
     connectNetwork: async (network: string, _id: string, endpoint: Connection['endpoint']) => {
       asked.push([network, endpoint]);
       if (onConnect) return onConnect();
@@ -194,6 +200,19 @@ describe('a container that somebody disconnects while its task runs', () => {
     await new Promise(setImmediate);
     change({ status: 'exited' });
     expect(asked).toHaveLength(1);
+    expect(said).toEqual([]);
+  });
+
+  test('is left as it is listed while the engine does not tell of its networks', async () => {
+    listedOnly.add('mynet');
+    tellsOfNetworks = false;
+    await wait();
+    expect(asked).toEqual([]);
+    tellsOfNetworks = true;
+    change({});
+    await expect.poll(() => asked.map(([name]) => name)).toEqual(['mynet']);
+    await new Promise(setImmediate);
+    change({ status: 'exited' });
     expect(said).toEqual([]);
   });
 
