@@ -5,7 +5,7 @@
  * Asked twice, an attachment is the same: the node chooses its id, and a container has one on a network.
  */
 import type { Ip } from '../../model/addresses.js';
-import { isIp, parseIp } from '../../model/addresses.js';
+import { cidrsOverlap, isIp, parseIp } from '../../model/addresses.js';
 import { attachedNetwork, attachmentTask, isAttachment } from '../../model/attachments.js';
 import { faultOfAliases } from '../../model/dns-names.js';
 import { SkepError } from '../../model/errors.js';
@@ -48,6 +48,7 @@ export class Attachments {
     const { attachment, network, isNew } = await store.update((tx) => {
       const found = attachableNetwork(tx, request.network);
       const held = heldAttachment(tx, nodeId, request, found.id);
+      if (!held) refuseOverlap(tx, nodeId, request, found);
       const id = held?.id ?? (request.attachmentId as TaskId);
       const present = held?.networks[0];
       const leg =
@@ -161,6 +162,26 @@ function heldAttachment(
       (task) =>
         attachedNetwork(task) === networkId && task.spec.networkAttachment?.containerId === containerId,
     );
+}
+
+/** A container could not tell whom to send by which; its engine refuses the second one, but lists it as connected ever after. */
+function refuseOverlap(
+  tx: Transaction,
+  nodeId: NodeId,
+  { containerId }: AttachNetworkRequest,
+  { spec, allocation }: Network,
+): void {
+  if (containerId === '') return;
+  for (const task of tx.tasksOnNode(nodeId)) {
+    if (task.spec.networkAttachment?.containerId !== containerId) continue;
+    const other = tx.get('network', attachedNetwork(task) as NetworkId);
+    const [subnet, theirs] = [allocation?.subnet, other?.allocation?.subnet];
+    if (!other || !subnet || !theirs || !cidrsOverlap(subnet, theirs)) continue;
+    throw new SkepError(
+      'invalidArgument',
+      `networks ${other.spec.name} (${theirs}) and ${spec.name} (${subnet}) overlap and cannot be used by one container`,
+    );
+  }
 }
 
 function requireOwn(task: Task, nodeId: NodeId): void {

@@ -22,6 +22,7 @@ async function cluster() {
     network: [
       network('ingress', { ingress: true }),
       network('open', { subnet: '10.5.0.0/29', attachable: true }),
+      network('same', { subnet: '10.5.0.0/24', attachable: true }),
       network('closed', { subnet: '10.6.0.0/24' }),
       network('later', { attachable: true, vnis: '4097', subnet: '10.5.0.0/24' }),
     ],
@@ -202,6 +203,19 @@ describe('refused, and nothing is written:', () => {
     expect(held()).toEqual(before);
     expect(store.view().get('task', 'service-task' as TaskId)).toBeDefined();
   });
+});
+
+test('a container gets no place on a second network of the same addresses; another one does', async () => {
+  const { attach, held } = await cluster();
+  await attach(id(1), { containerId });
+  const same = { network: 'same', containerName: 'box' };
+  await expect(attach(id(2), { ...same, containerId })).rejects.toMatchObject({
+    kind: 'invalidArgument',
+    message: 'networks open (10.5.0.0/29) and same (10.5.0.0/24) overlap and cannot be used by one container',
+  });
+  expect(held()).toHaveLength(1);
+  await attach(id(3), { ...same, containerId: 'd'.repeat(64) });
+  expect(held()).toHaveLength(2);
 });
 
 test('detaching twice is once', async () => {
