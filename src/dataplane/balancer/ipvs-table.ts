@@ -24,7 +24,7 @@ import { parseIpvsDump, toPlanObjects } from './ipvs-dump.js';
 export class IpvsTable implements BalancerTable {
   /** What {@link observe} last found, with the changes of {@link apply}: lines by identity. Null: unknown. */
   #held: Map<string, string> | null = null;
-  /** Digest of the kernel's table when that was read. */
+  /** Digest of the kernel's table when that was read; null: written since. What is broken again as it was has the same one again. */
   #readAt: string | null = null;
   /** Null: nobody has looked yet. */
   #hasIpv6: boolean | null = null;
@@ -96,6 +96,7 @@ export class IpvsTable implements BalancerTable {
 
   /** Rejects with KernelError, MissingModuleError for a scheduler that the kernel lacks. */
   apply(ops: readonly BalancerOp[]): Promise<void> {
+    this.#readAt = null;
     return applyTogether(ops, async (op) => {
       await this.#applyOne(op);
       if (op.op === 'delete') this.#held?.delete(identity(op.object));

@@ -18,7 +18,7 @@ const creation: Readonly<Record<IpSet['type'], string>> = {
 const familyNames: Readonly<Record<Family, string>> = { 4: 'inet', 6: 'inet6' };
 
 export class IpSets {
-  /** The kernel's digest when they were last read. */
+  /** The kernel's digest when they were last read; null: written since. What is broken again as it was has the same one again. */
   #readAt: string | null = null;
 
   constructor(
@@ -47,6 +47,7 @@ export class IpSets {
 
   /** Rejects with KernelError; ops before the failing one have been done. */
   async apply(ops: readonly Op[]): Promise<void> {
+    this.#readAt = null;
     await runTool(this.netns, ['ipset', 'restore'], formatSetChanges(ops));
   }
 }

@@ -95,7 +95,7 @@ export class Firewall {
 class Iptables {
   /** How often a jump stands in its chain, as last observed: all of them must go when it is moved or removed. */
   #jumpCounts = new Map<string, number>();
-  /** {@link #mark} when the rules were last read. */
+  /** {@link #mark} when the rules were last read; null: written since. What is broken again as it was has the same one again. */
   #readAt: Readonly<Record<Quiet, string>> | null = null;
 
   constructor(
@@ -119,6 +119,7 @@ class Iptables {
   }
 
   async apply(ops: readonly Op[]): Promise<void> {
+    this.#readAt = null;
     await runTool(
       this.netns,
       [`${firewallTools[this.family]}-restore`, '--noflush', '--wait', '5'],

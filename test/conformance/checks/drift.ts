@@ -2,6 +2,8 @@
 import assert from 'node:assert';
 import { access } from 'node:fs/promises';
 import type { BalancedScope } from '../../../src/dataplane/kernel/linux-kernel.js';
+import type { Op } from '../../../src/dataplane/plan/diff.js';
+import { line } from '../../../src/dataplane/plan/objects.js';
 import { mynetVni, vtepOf } from '../../unit/dataplane/plan/network-state.js';
 import type { Check } from '../check.js';
 import { assertEven } from '../check.js';
@@ -89,6 +91,36 @@ export const driftChecks: readonly Check[] = [
       await reconciler.refresh('all');
       await reconciler.pass();
       assert.deepEqual(await rules(), wanted, 'changed');
+    },
+  },
+  {
+    name: 'what somebody breaks just as before, as soon as it is repaired, is found again',
+    ofDaemon: true,
+    engines: ['ipvs'],
+    run: async (world) => {
+      const host = { kind: 'host' } as const;
+      const reconciler = world.cluster.reconciler(1);
+      await world.cluster.asStranger(1, async (stranger) => {
+        const look = async () => (await stranger.observe(host, [], true, [4])).objects;
+        const objects = await look();
+        const chain = objects.find((one) => one.kind === 'chain' && one.name === 'SKEP-RAW');
+        assert(chain?.kind === 'chain');
+        const others = ['realServer', 'ipsetEntry'].map(
+          (kind) => objects.find((one) => one.kind === kind) ?? assert.fail(`there is a ${kind}`),
+        );
+        const breaks: readonly Op[] = [
+          { op: 'change', object: { ...chain, rules: [] }, was: chain },
+          ...others.map((object): Op => ({ op: 'delete', object })),
+        ];
+        for (const time of ['the first time', 'the second time']) {
+          await stranger.apply(host, breaks);
+          await reconciler.refresh('all');
+          await reconciler.pass();
+          const lines = (await look()).map(line);
+          for (const object of [chain, ...others])
+            assert(lines.includes(line(object)), `${time}: ${line(object)}`);
+        }
+      });
     },
   },
   {
