@@ -1,9 +1,10 @@
 /**
  * Users' own containers on an attachable overlay, with the stock docker CLI on two nodes of which one is a worker: addresses
- * and names all over the cluster, restarts, killed daemons, and nothing left behind. The tests are one user's session.
+ * and names all over the cluster, restarts, killed daemons, and nothing left behind. The tests are one user's session, in a
+ * swarm whose address pools, data path port and data path addresses are the user's, too.
  */
 import { beforeAll, describe, expect, test } from 'vitest';
-import { initSwarm } from '../../src/lab/swarm.js';
+import { joinCommand } from '../../src/lab/swarm.js';
 import { TestLab, eventually } from '../support/lab.js';
 
 const cluster = new TestLab({ name: 'test-attach', nodes: 2 });
@@ -81,12 +82,25 @@ async function refusal(node: string, command: string): Promise<string> {
   return stderr;
 }
 
+const dataPathPort = 5789;
+const dataPathAddr = (node: string): string => `10.61.0.${node.slice('node'.length)}`;
+
+/** Not as it comes: two addresses a node, of which the second is for VXLAN. */
+async function initSwarm(): Promise<void> {
+  for (const node of [manager, worker]) await sh(node, `ip addr add ${dataPathAddr(node)}/24 dev eth0`);
+  const pool = '--default-addr-pool 172.30.0.0/16 --default-addr-pool-mask-length 26';
+  const dataPath = `--data-path-addr ${dataPathAddr(manager)} --data-path-port ${dataPathPort}`;
+  await docker(manager, `swarm init --advertise-addr 192.168.60.1 ${dataPath} ${pool}`);
+  const join = (await joinCommand(cluster.lab, manager, 'worker')).join(' ');
+  await sh(worker, join.replace('--token', `--data-path-addr ${dataPathAddr(worker)} --token`));
+}
+
 describe('containers of docker run and docker network connect', () => {
   let a = '';
   let b = '';
 
   beforeAll(async () => {
-    await initSwarm(cluster.lab, 1, () => undefined);
+    await initSwarm();
     await docker(manager, 'network create -d overlay --attachable open');
     await docker(manager, 'network create -d overlay --attachable second');
     await docker(manager, 'network create -d overlay closed');
@@ -105,12 +119,12 @@ describe('containers of docker run and docker network connect', () => {
     // The older of the stock CLIs.
     await cluster.run(
       worker,
-      '/usr/bin/docker run -d --name bravo --network open --network-alias both --ip 10.0.1.77 skep/nginx:lab'.split(
+      '/usr/bin/docker run -d --name bravo --network open --network-alias both --ip 172.30.0.77 skep/nginx:lab'.split(
         ' ',
       ),
     );
     [a, b] = [await addressOf(manager, 'alpha'), await addressOf(worker, 'bravo')];
-    expect(b).toBe('10.0.1.77');
+    expect(b).toBe('172.30.0.77');
     expect(await attachments()).toEqual([a, b].sort());
     expect(await docker(manager, 'inspect -f {{.NetworkSettings.Networks.open.Gateway}} alpha')).toBe('');
     expect(await docker(worker, 'network ls -f name=open --format {{.Name}}/{{.Driver}}/{{.Scope}}')).toBe(
@@ -145,6 +159,25 @@ describe('containers of docker run and docker network connect', () => {
     await expectPage(worker, task, 'alpha', a);
     const id = (await docker(manager, 'inspect -f {{.Id}} alpha')).slice(0, 12);
     await expectNames(worker, task, id, [a]);
+  });
+
+  test('VXLAN goes by the addresses and the port of the data path, and subnets come of the pool', async () => {
+    for (const [node, other] of [
+      [manager, worker],
+      [worker, manager],
+    ] as const) {
+      const inEach = 'for net in /run/netns/skep-*; do nsenter --net=$net';
+      const links = await sh(node, `${inEach} ip -d link show vxlan0; done`);
+      const [ports, locals] = [/dstport (\d+)/g, / local (\S+)/g].map(
+        (part) => new Set([...links.matchAll(part)].map(([, found]) => found)),
+      );
+      expect([ports, locals]).toEqual([new Set([String(dataPathPort)]), new Set([dataPathAddr(node)])]);
+      const entries = await sh(node, `${inEach} bridge fdb show dev vxlan0; done`);
+      const peers = new Set([...entries.matchAll(/ dst (\S+)/g)].map(([, found]) => found));
+      expect(peers).toEqual(new Set([dataPathAddr(other)]));
+    }
+    const subnets = await docker(manager, 'network inspect -f {{range.IPAM.Config}}{{.Subnet}}{{end}} ingress open second closed'); // prettier-ignore
+    expect(subnets.split('\n').sort()).toEqual([0, 64, 128, 192].map((host) => `172.30.0.${host}/26`).sort());
   });
 
   test('a container that has long been running is connected, resolves, is known, and is disconnected', async () => {
@@ -193,7 +226,7 @@ describe('containers of docker run and docker network connect', () => {
 
   test('refusals leave nothing', async () => {
     const denied = (network: string, node: string): Promise<string> =>
-      refusal(node, `docker run --network ${network} busybox true`);
+      refusal(node, `docker run --rm --network ${network} busybox true`);
     const text =
       'Could not attach to network closed: rpc error: code = PermissionDenied desc = network closed not manually attachable';
     for (const node of [manager, worker]) {
@@ -212,6 +245,10 @@ describe('containers of docker run and docker network connect', () => {
     expect(await refusal(worker, 'docker network connect open bravo')).toContain(
       'already exists in network open',
     );
+    // Of the same addresses: no place, and the container is none the worse for it.
+    await docker(manager, 'network create -d overlay --attachable --subnet 172.30.0.64/26 same');
+    expect(await refusal(worker, 'docker network connect same bravo')).toContain('overlap');
+    await docker(manager, 'network rm same');
     await docker(manager, 'service rm web');
     expect(await refusal(manager, 'docker network rm open')).toContain('is in use by task');
     expect(await attachments()).toEqual([a, b].sort());
