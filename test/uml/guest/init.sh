@@ -9,6 +9,8 @@ mount -t devtmpfs dev /dev 2>/dev/null; mkdir -p /dev/pts /dev/shm /run/netns; m
 # No directory may be made on the disk for the modules, so modprobe is pointed at one of ours.
 mkdir -p /tmp/modules/lib/modules; ln -s "/usr/lib/uml/modules/$(uname -r)" /tmp/modules/lib/modules/
 modprobe -d /tmp/modules -a ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_mh sctp vxlan veth bridge nf_conntrack iptable_filter iptable_mangle iptable_nat iptable_raw xt_limit xt_mark xt_connmark xt_nat xt_CT xt_tcpudp xt_addrtype xt_set xt_TEE ipt_REJECT ip_set ip_set_hash_ip ip_set_hash_netport ip_set_bitmap_port xt_sctp br_netfilter
+# The kernel finds no modules by itself, and this one starts a modprobe for each question about rules (CONFIG_BPFILTER): 40 ms.
+echo >/proc/sys/kernel/modprobe
 # nf_tables has neither family of IP in this kernel.
 mkdir /tmp/bin; for tool in {iptables,ip6tables}{,-save,-restore}; do ln -s /usr/sbin/xtables-legacy-multi "/tmp/bin/$tool"; done
 export PATH=/tmp/bin:$PATH
