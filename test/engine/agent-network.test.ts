@@ -214,6 +214,24 @@ test('a process is started and stopped only when all nodes know', async () => {
   await agent.until(task.id, 'shutdown');
 });
 
+test('a container that is not connected is disconnected already', async () => {
+  const apart = await dockerd.docker('network', 'create', 'apart');
+  const task = networked([], 8);
+  const { agent } = start();
+  try {
+    agent.worker.assign([task], true);
+    await agent.until(task.id, 'running');
+    const { id } = (await dockerd.engine.container(taskName(task))) ?? expect.fail();
+    await dockerd.engine.disconnectNetwork(apart, id);
+    await dockerd.engine.disconnectNetwork('no-such-network', id);
+    agent.worker.assign([{ ...task, desiredState: 'shutdown' }], false);
+    await agent.until(task.id, 'shutdown');
+    await dockerd.engine.disconnectNetwork(apart, id);
+  } finally {
+    await dockerd.docker('network', 'rm', 'apart');
+  }
+});
+
 test('two tasks prepared at once share one local network', async () => {
   const { agent, set } = start();
   const tasks = [networked(['other'], 9), networked(['other'], 10), networked(['other'], 11)];
