@@ -77,20 +77,19 @@ test('ports chosen by the swarm, a range, one target twice, UDP and SCTP', async
 
 test('mode=host: each node answers for its own task, the engine chooses what is left open, a number once a node', async () => {
   const host = (published: string): string => `--publish mode=host,target=80${published}`;
-  await create(
-    `--name agent --mode global ${host(',published=8090')} ${host(',published=8091')} ${host('')}`,
-  );
+  // 5300 is in the mesh, too: another service's, of UDP.
+  const published = [8090, 8091, 5300].map((port) => host(`,published=${port}`)).join(' ');
+  await create(`--name agent --mode global ${published} ${host('')}`);
   const tasks = await observeTasks(cluster.lab, manager, 'agent');
   expect(tasks.map(({ nodeName }) => nodeName).sort()).toEqual([...nodes]);
   const rows = await docker('service ps --format {{.Node}}={{.Ports}} agent');
   for (const { nodeName, containerId } of tasks) {
     const row = rows.split('\n').find((text) => text.startsWith(`${nodeName}=`)) ?? '';
-    expect(row).toContain('*:8090->80/tcp');
-    expect(row).toContain('*:8091->80/tcp');
+    for (const port of [8090, 8091, 5300]) expect(row).toContain(`*:${port}->80/tcp`);
     const chosen = [...row.matchAll(/\*:(\d+)->80\/tcp/g)].map(([, port]) => Number(port));
-    const other = chosen.find((port) => port !== 8090 && port !== 8091) ?? 0;
+    const other = chosen.find((port) => ![8090, 8091, 5300].includes(port)) ?? 0;
     expect(other).toBeGreaterThan(1024);
-    for (const port of [8090, 8091, other])
+    for (const port of [8090, 8091, 5300, other])
       expect(await call(addressOf(nodeName), port)).toMatch(new RegExp(`^${containerId.slice(0, 12)} `));
   }
   // Not the mesh's: no port of the service is listed.
