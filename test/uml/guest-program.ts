@@ -10,7 +10,7 @@ const root = join(import.meta.dirname, '../..');
 const sources = [
   ...['src/model', 'src/runtime', 'src/dataplane'],
   ...['test/conformance', 'test/support', 'test/uml/guest', 'test/unit/dataplane/plan'],
-  'bench/engines',
+  ...['bench/engines', 'bench/program'],
 ];
 
 export interface GuestProgram extends AsyncDisposable {
@@ -24,7 +24,7 @@ export async function buildGuestProgram(): Promise<GuestProgram> {
   await mkdir(cache, { recursive: true });
   const folder = await mkdtemp(join(cache, 'skep-uml-'));
   for (const source of sources) await transpile(source, folder);
-  await symlink(join(root, 'native'), join(folder, 'native'));
+  for (const beside of ['native', 'proto']) await symlink(join(root, beside), join(folder, beside));
   await writeFile(join(folder, 'package.json'), '{"type":"module"}');
   return {
     path: (source) => join(folder, source.replace(/\.ts$/, '.js')),
