@@ -67,6 +67,24 @@ export function firewallDigest(netnsPath: string | null, family: 4 | 6, whole: b
  */
 export function ipvsTable(netnsPath: string | null): Buffer;
 
+/** A process that {@link startTool} has started. The descriptors are pipes, the caller's to read and close. */
+export interface StartedTool {
+  readonly pid: number;
+  readonly stdout: number;
+  readonly stderr: number;
+}
+
+/**
+ * Starts a program in a network namespace, found by PATH, with `input` as its standard input; {@link toolStatus} must be asked until it
+ * says how it ended.
+ * @param words the program and its arguments, 64 at most
+ * @throws Error with `code` and `syscall`: `posix_spawn` ENOENT no such program; `open`, `setns` no such namespace
+ */
+export function startTool(netnsPath: string | null, words: readonly string[], input: Buffer): StartedTool;
+
+/** The exit status of such a process, or its signal's number, negative; null while it runs. Once told, it is forgotten. */
+export function toolStatus(pid: number): number | null;
+
 /** A descriptor of the namespace at `path`, for RTM_NEWLINK with IFLA_NET_NS_FD; close it with fs.closeSync. */
 export function openNetns(path: string): number;
 

@@ -15,6 +15,8 @@ static napi_value initialise(napi_env env, napi_value exports) {
       {"openNetns", NULL, open_netns, NULL, NULL, NULL, napi_enumerable, NULL},
       {"firewallDigest", NULL, firewall_digest, NULL, NULL, NULL, napi_enumerable, NULL},
       {"ipvsTable", NULL, ipvs_table, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"startTool", NULL, start_tool, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"toolStatus", NULL, tool_status, NULL, NULL, NULL, napi_enumerable, NULL},
       {"bpfLoad", NULL, bpf_load, NULL, NULL, NULL, napi_enumerable, NULL},
       {"bpfTestRun", NULL, bpf_test_run, NULL, NULL, NULL, napi_enumerable, NULL},
       {"mountBpffs", NULL, mount_bpffs, NULL, NULL, NULL, napi_enumerable, NULL},

@@ -48,6 +48,10 @@ napi_value firewall_digest(napi_env env, napi_callback_info info);
 /* ipvs.c */
 napi_value ipvs_table(napi_env env, napi_callback_info info);
 
+/* tool.c */
+napi_value start_tool(napi_env env, napi_callback_info info);
+napi_value tool_status(napi_env env, napi_callback_info info);
+
 /* poll.c */
 napi_value poll_descriptor(napi_env env, napi_callback_info info);
 

@@ -1,50 +1,72 @@
-/** One run of a tool with a text on its standard input, in a namespace. Never a shell. */
-import { spawn } from 'node:child_process';
-import { KernelError } from './kernel-error.js';
+/** One run of a tool with a text on its standard input, in a namespace. Never a shell, and never a copy of this process. */
+import { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { native } from '../native.js';
+import { errnoOf, KernelError } from './kernel-error.js';
 
 const deadlineMs = 20_000;
 const outputBytesMax = 64 * 1024 * 1024;
+/** Of what it says of a failure. */
+const errorBytesMax = 64 * 1024;
+/** A tool is gone within microseconds of closing its output. */
+const statusPollMs = 1;
 
 /**
  * Standard output of the tool. Rejects with KernelError: `EXIT` with what it said on standard error, or the errno of
  * starting it.
  * @param netns path of the namespace, null for this process's own
  */
-export function runTool(
+export async function runTool(
   netns: string | null,
   command: readonly [string, ...string[]],
   input: string,
 ): Promise<string> {
-  const [file, ...args] =
-    netns === null ? command : (['nsenter', `--net=${netns}`, '--', ...command] as const);
+  const addon = native();
   const what = command.join(' ');
+  const start = (): ReturnType<typeof addon.startTool> => {
+    try {
+      return addon.startTool(netns, command, Buffer.from(input));
+    } catch (cause) {
+      throw new KernelError(what, errnoOf(cause), { cause });
+    }
+  };
+  const { pid, stdout, stderr } = start();
+  // Until it was asked for its status the id is nobody else's.
+  const kill = (): void => void process.kill(pid, 'SIGKILL');
+  const timer = setTimeout(kill, deadlineMs);
+  let status: number | null;
+  let out: string;
+  let said: string;
+  try {
+    [out, said] = await Promise.all([
+      textOf(stdout, outputBytesMax, kill),
+      textOf(stderr, errorBytesMax, () => undefined),
+    ]);
+    while ((status = addon.toolStatus(pid)) === null) await sleep(statusPollMs);
+  } finally {
+    clearTimeout(timer);
+  }
+  if (status === 0) return out;
+  const how = status < 0 ? `signal ${-status}` : `status ${status}`;
+  throw new KernelError(what, 'EXIT', { text: `${how}: ${said.trim()}` });
+}
+
+/** Reads a pipe to its end. @param onExcess called for what is beyond `bytesMax`, which is left out */
+function textOf(fd: number, bytesMax: number, onExcess: () => void): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(file, args, { stdio: 'pipe', timeout: deadlineMs, killSignal: 'SIGKILL' });
-    const out: Buffer[] = [];
-    const err: Buffer[] = [];
-    let outBytes = 0;
-    child.stdout.on('data', (chunk: Buffer) => {
-      outBytes += chunk.length;
-      if (outBytes > outputBytesMax) child.kill('SIGKILL');
-      else out.push(chunk);
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    const pipe = new Socket({ fd, readable: true, writable: false });
+    pipe.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes > bytesMax) onExcess();
+      else chunks.push(chunk);
     });
-    child.stderr.on('data', (chunk: Buffer) => {
-      if (err.length < 64) err.push(chunk);
-    });
-    child.on('error', (cause: NodeJS.ErrnoException) =>
-      reject(new KernelError(what, cause.code ?? 'UNKNOWN', { cause })),
-    );
-    child.on('close', (code, signal) => {
-      if (code === 0) return resolve(Buffer.concat(out).toString());
-      const said = Buffer.concat(err).toString().trim();
-      reject(new KernelError(what, 'EXIT', { text: `${signal ?? `status ${code}`}: ${said}` }));
-    });
-    // A tool that ends early closes the pipe; its exit status tells why.
-    child.stdin.on('error', () => undefined);
-    child.stdin.end(input);
+    pipe.on('error', reject);
+    pipe.on('close', () => resolve(Buffer.concat(chunks).toString()));
   });
 }
 
-/** Whether {@link runTool} failed because there is no such tool: said by spawn(2), or by nsenter (execvp's 127, as in a shell). */
-export const isToolMissing = (err: KernelError): boolean =>
-  err.code === 'ENOENT' || (err.code === 'EXIT' && err.message.includes('status 127'));
+/** Whether {@link runTool} failed because there is no such tool. */
+export const isToolMissing = ({ code, cause }: KernelError): boolean =>
+  code === 'ENOENT' && (cause as NodeJS.ErrnoException | undefined)?.syscall === 'posix_spawn';
