@@ -3,10 +3,10 @@
  * no state and retries nothing: what an outcome means, only the caller knows. Revisions are JavaScript numbers,
  * exact up to 2^53. Keys go into errors, values never do.
  */
-import { fileURLToPath } from 'node:url';
 import * as grpc from '@grpc/grpc-js';
-import { loadSync } from '@grpc/proto-loader';
 import { OutsideError } from '../../model/errors.js';
+import { EtcdError, callMsDefault, serviceClient, toEtcdError, unary } from './channel.js';
+import type { Unary, WireHeader } from './channel.js';
 
 export interface KeyValue {
   readonly key: string;
@@ -22,7 +22,13 @@ export interface Compare {
 }
 
 export type WriteOp =
-  | { readonly op: 'put'; readonly key: string; readonly value: Buffer }
+  | {
+      readonly op: 'put';
+      readonly key: string;
+      readonly value: Buffer;
+      /** The key goes with it. */
+      readonly lease?: string;
+    }
   | { readonly op: 'delete'; readonly key: string };
 
 export interface TxnResult {
@@ -44,20 +50,11 @@ export interface EtcdStatus {
   readonly revision: number;
   readonly databaseBytes: number;
   readonly hasLeader: boolean;
-}
-
-/** A call to etcd that failed. Retryable when etcd was not there, had no leader or was too slow. */
-export class EtcdError extends OutsideError {
-  override readonly name = 'EtcdError';
-
-  constructor(
-    readonly operation: string,
-    readonly code: grpc.status,
-    details: string,
-    cause: unknown,
-  ) {
-    super(`etcd ${operation}: ${grpc.status[code]}: ${details}`, retryableCodes.has(code), { cause });
-  }
+  /** The member that was asked, in etcd's numbers; and whether it leads. */
+  readonly memberId: string;
+  readonly isLeader: boolean;
+  /** Grows with every election. */
+  readonly raftTerm: number;
 }
 
 /** The watch asked for a revision that etcd has compacted away: only a full read helps. */
@@ -69,21 +66,11 @@ export class CompactedError extends OutsideError {
   }
 }
 
-const retryableCodes: ReadonlySet<grpc.status> = new Set([
-  grpc.status.UNAVAILABLE,
-  grpc.status.DEADLINE_EXCEEDED,
-  grpc.status.CANCELLED,
-  grpc.status.ABORTED,
-]);
-
 /** How the wire has a key-value; 64-bit numbers as text. */
 interface WireKeyValue {
   readonly key: Buffer;
   readonly value: Buffer;
   readonly modRevision: string;
-}
-interface WireHeader {
-  readonly revision: string;
 }
 interface WireRange {
   readonly header: WireHeader;
@@ -104,55 +91,20 @@ interface WireWatch {
   readonly events: readonly { readonly type: 'PUT' | 'DELETE'; readonly kv: WireKeyValue }[];
 }
 interface WireStatus {
-  readonly header: WireHeader;
+  readonly header: WireHeader & { readonly memberId: string };
   readonly version: string;
   readonly dbSize: string;
   readonly leader: string;
+  readonly raftTerm: string;
 }
-
-type Unary<Reply> = (
-  request: object,
-  metadata: grpc.Metadata,
-  options: grpc.CallOptions,
-  callback: (err: grpc.ServiceError | null, reply: Reply) => void,
-) => grpc.ClientUnaryCall;
 
 type KvClient = grpc.Client & { range: Unary<WireRange>; txn: Unary<WireTxn> };
 type WatchClient = grpc.Client & { watch(): grpc.ClientDuplexStream<object, WireWatch> };
-type MaintenanceClient = grpc.Client & { status: Unary<WireStatus> };
-
-interface Services {
-  readonly KV: grpc.ServiceClientConstructor;
-  readonly Watch: grpc.ServiceClientConstructor;
-  readonly Maintenance: grpc.ServiceClientConstructor;
-}
-
-const definitions = grpc.loadPackageDefinition(
-  loadSync(fileURLToPath(new URL('../../../proto/etcd/rpc.proto', import.meta.url)), {
-    longs: String,
-    enums: String,
-    defaults: true,
-    arrays: true,
-  }),
-);
-const services = definitions['etcdserverpb'] as unknown as Services;
-
-const channelOptions: grpc.ChannelOptions = {
-  // A watch response holds up to a thousand revisions; etcd bounds it, not this side.
-  'grpc.max_receive_message_length': -1,
-  'grpc.max_send_message_length': -1,
-  // The default backs off to two minutes, far longer than etcd takes to come back.
-  'grpc.initial_reconnect_backoff_ms': 50,
-  'grpc.max_reconnect_backoff_ms': 1_000,
-  'grpc.min_reconnect_backoff_ms': 50,
-  // Ends a watch whose other side is gone without a word. etcd refuses more than one ping in 5 s.
-  'grpc.keepalive_time_ms': 10_000,
-  'grpc.keepalive_timeout_ms': 5_000,
-  'grpc.enable_retries': 0,
+type MaintenanceClient = grpc.Client & {
+  status: Unary<WireStatus>;
+  moveLeader: Unary<{ readonly header: WireHeader }>;
 };
 
-/** Deadline of a call when the caller names none. */
-export const callMsDefault = 5_000;
 const pageEntries = 500;
 
 export class EtcdClient {
@@ -161,15 +113,10 @@ export class EtcdClient {
   readonly #maintenance: MaintenanceClient;
 
   /** `address` is a gRPC target: `unix:///path` or `host:port`. */
-  constructor(address: string, credentials: grpc.ChannelCredentials = grpc.credentials.createInsecure()) {
-    // Clients of one process share the connection.
-    this.#kv = new services.KV(address, credentials, channelOptions) as unknown as KvClient;
-    this.#watch = new services.Watch(address, credentials, channelOptions) as unknown as WatchClient;
-    this.#maintenance = new services.Maintenance(
-      address,
-      credentials,
-      channelOptions,
-    ) as unknown as MaintenanceClient;
+  constructor(address: string, credentials?: grpc.ChannelCredentials) {
+    this.#kv = serviceClient('KV', address, credentials);
+    this.#watch = serviceClient('Watch', address, credentials);
+    this.#maintenance = serviceClient('Maintenance', address, credentials);
   }
 
   /** All keys that begin with `prefix`, of one revision, read in pages and handed on page by page. */
@@ -214,7 +161,7 @@ export class EtcdClient {
       })),
       success: ops.map((op) =>
         op.op === 'put'
-          ? { requestPut: { key: Buffer.from(op.key), value: op.value } }
+          ? { requestPut: { key: Buffer.from(op.key), value: op.value, lease: op.lease ?? 0 } }
           : { requestDeleteRange: { key: Buffer.from(op.key) } },
       ),
       failure: readOnFailure === undefined ? [] : [{ requestRange: { key: Buffer.from(readOnFailure) } }],
@@ -283,7 +230,16 @@ export class EtcdClient {
       revision: Number(reply.header.revision),
       databaseBytes: Number(reply.dbSize),
       hasLeader: reply.leader !== '0',
+      memberId: reply.header.memberId,
+      isLeader: reply.leader === reply.header.memberId,
+      raftTerm: Number(reply.raftTerm),
     };
+  }
+
+  /** Has another member lead; only the one that leads can be asked. Resolves when it does. */
+  async moveLeader(memberId: string, deadlineMs = callMsDefault): Promise<void> {
+    const { moveLeader } = this.#maintenance;
+    await unary('move leader', deadlineMs, this.#maintenance, moveLeader, { targetID: memberId });
   }
 
   close(): void {
@@ -292,26 +248,6 @@ export class EtcdClient {
     this.#maintenance.close();
   }
 }
-
-function unary<Reply>(
-  operation: string,
-  deadlineMs: number,
-  client: grpc.Client,
-  method: Unary<Reply>,
-  request: object,
-): Promise<Reply> {
-  return new Promise((resolve, reject) => {
-    // A call made while etcd is away waits for the connection up to its deadline, instead of failing at once.
-    const metadata = new grpc.Metadata({ waitForReady: true });
-    const options = { deadline: Date.now() + deadlineMs };
-    method.call(client, request, metadata, options, (err, reply) =>
-      err ? reject(toEtcdError(operation, err)) : resolve(reply),
-    );
-  });
-}
-
-const toEtcdError = (operation: string, err: grpc.ServiceError): EtcdError =>
-  new EtcdError(operation, err.code, err.details, err);
 
 const fromWire = ({ key, value, modRevision }: WireKeyValue): KeyValue => ({
   key: key.toString(),
