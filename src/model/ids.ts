@@ -5,6 +5,9 @@ export type ServiceId = string & { readonly __brand: 'ServiceId' };
 export type TaskId = string & { readonly __brand: 'TaskId' };
 export type NetworkId = string & { readonly __brand: 'NetworkId' };
 export type SessionId = string & { readonly __brand: 'SessionId' };
+/** There is one leader: see {@link leaderId}. */
+export type LeaderId = string & { readonly __brand: 'LeaderId' };
+export const leaderId = 'leader' as LeaderId;
 /** VXLAN network identifier, 24 bits. */
 export type Vni = number & { readonly __brand: 'Vni' };
 

@@ -5,7 +5,7 @@
  */
 import type { Cidr, Ip, Mac } from './addresses.js';
 import type { HostRoute } from './host-routes.js';
-import type { ClusterId, NetworkId, NodeId, ServiceId, TaskId, Vni } from './ids.js';
+import type { ClusterId, LeaderId, NetworkId, NodeId, ServiceId, TaskId, Vni } from './ids.js';
 import type { EndpointSpec, Labels, LogDriver, PortConfig, ServiceSpec, TaskSpec } from './service-spec.js';
 import type { TaskState } from './task-state.js';
 
@@ -116,6 +116,24 @@ export interface Node extends Meta {
   readonly espEpoch?: number;
   /** This node's own address on each overlay it takes part in (always on ingress), by the allocator. */
   readonly attachments: readonly NodeAttachment[];
+}
+
+/**
+ * A manager whose daemon is alive: the object goes when a majority of the managers has not heard of it for a few seconds,
+ * whatever it believes itself.
+ */
+export interface ManagerPresence extends Meta {
+  readonly id: NodeId;
+  /** Where nodes and other managers reach it, `host:port`. */
+  readonly addr: string;
+}
+
+/** The manager that leads: whoever wrote the object last, for as long as nobody else does. Its version is the term of office. */
+export interface Leader extends Meta {
+  readonly id: LeaderId;
+  readonly nodeId: NodeId;
+  /** Of Raft, when office was taken; grows with every election. */
+  readonly raftTerm: number;
 }
 
 export interface NodeAttachment {

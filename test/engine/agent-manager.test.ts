@@ -48,7 +48,7 @@ test('a task runs, speaks, is adopted by the next agent, is told to stop, and le
 
   const said: string[] = [];
   const options = { stdout: true, stderr: true, follow: false, tail: -1, since: '' };
-  for await (const line of manager.services.readLogs([task.id], options, new AbortController().signal))
+  for await (const line of manager.readLogs([task.id], options, new AbortController().signal))
     said.push(line.data.toString());
   expect(said).toEqual(['hello\n']);
 

@@ -9,6 +9,7 @@ import { allocateLeg } from '../../src/controlplane/allocator/leg.js';
 import type { ManagerServices } from '../../src/controlplane/dispatcher/manager-services.js';
 import { createManagerServices } from '../../src/controlplane/dispatcher/manager-services.js';
 import type { Store } from '../../src/controlplane/store/store.js';
+import type { ReadLogs } from '../../src/controlplane/task-logs.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import type { TestDockerd } from './agent-dockerd.js';
 import { log, nodeId } from './agent-worker.js';
@@ -20,6 +21,7 @@ export class TestManager implements AsyncDisposable {
     readonly services: ManagerServices,
     private readonly server: Server,
     private readonly address: string,
+    private readonly term: AbortController,
   ) {}
 
   static async start(store: Store): Promise<TestManager> {
@@ -41,7 +43,13 @@ export class TestManager implements AsyncDisposable {
         err ? reject(err) : resolve(bound),
       ),
     );
-    return new TestManager(services, server, `127.0.0.1:${port}`);
+    const term = new AbortController();
+    void services.lead(store, term.signal);
+    return new TestManager(services, server, `127.0.0.1:${port}`, term);
+  }
+
+  get readLogs(): ReadLogs {
+    return this.services.readLogs() ?? expect.fail('it leads');
   }
 
   /**
@@ -66,7 +74,7 @@ export class TestManager implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.services.close();
+    this.term.abort();
     this.server.forceShutdown();
   }
 }

@@ -53,7 +53,14 @@ beforeAll(async () => {
   agent = manager.startAgent(dockerd, directory);
   await agent.ready;
   const control = new FakeControl(store);
-  control.state = { localNodeState: 'active', nodeId, nodeAddr: '', error: '', remoteManagers: [] };
+  control.state = {
+    localNodeState: 'active',
+    isManager: false,
+    nodeId,
+    nodeAddr: '',
+    error: '',
+    remoteManagers: [],
+  };
   control.attachments = () => agent.attachments;
   api = createApiServer({
     control,

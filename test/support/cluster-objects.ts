@@ -1,8 +1,18 @@
 /** Cluster objects with defaults for all that a test does not care about, and a seeded source of randomness. */
 import { attachmentTask } from '../../src/model/attachments.js';
 import type { Cidr, Ip, Mac } from '../../src/model/addresses.js';
+import { leaderId } from '../../src/model/ids.js';
 import type { ClusterId, NetworkId, NodeId, RandomSource, ServiceId, TaskId } from '../../src/model/ids.js';
-import type { Cluster, ClusterSpec, Network, Node, Service, Task } from '../../src/model/objects.js';
+import type {
+  Cluster,
+  ClusterSpec,
+  Leader,
+  ManagerPresence,
+  Network,
+  Node,
+  Service,
+  Task,
+} from '../../src/model/objects.js';
 import type {
   EndpointSpec,
   NetworkAttachmentSpec,
@@ -76,6 +86,20 @@ export const node = (id: string, options: NodeOptions = {}): Node => ({
   },
   status: { state: options.state ?? 'ready', message: '', addr: '192.0.2.1' },
   attachments: [],
+});
+
+/** A manager whose daemon is alive. */
+export const presence = (id: string): ManagerPresence => ({
+  ...meta,
+  id: id as NodeId,
+  addr: `${id}.example:2377`,
+});
+
+export const leader = (nodeId: string, raftTerm = 2): Leader => ({
+  ...meta,
+  id: leaderId,
+  nodeId: nodeId as NodeId,
+  raftTerm,
 });
 
 export interface NetworkOptions {
@@ -221,7 +245,7 @@ export class FakeTime {
 export async function storeOf(given: Given, time = new FakeTime()): Promise<MemoryStore> {
   const now = time.ms;
   const store = new MemoryStore({ clock: time });
-  for (const kind of ['cluster', 'node', 'network', 'service', 'task'] as const) {
+  for (const kind of ['cluster', 'node', 'network', 'service', 'task', 'manager', 'leader'] as const) {
     const objects = given[kind] ?? (kind === 'cluster' ? [cluster()] : []);
     for (const { version: _v, createdAtMs, updatedAtMs: _u, ...object } of objects) {
       time.ms = createdAtMs;

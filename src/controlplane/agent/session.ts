@@ -22,6 +22,7 @@ import type {
 import { applyChanges, parseMessage } from '../rpc/assignment.js';
 import { DispatcherClient, rpcTimeoutMs } from '../rpc/clients.js';
 import type { ManagerAddress, SessionMessage, WireNodeDescription } from '../rpc/messages.js';
+import { NotLeaderError } from '../rpc/not-leader.js';
 import { fromServiceError } from '../rpc/status.js';
 import type { AttachmentCalls } from './attachments.js';
 import type { LogPublisher } from './log-publisher.js';
@@ -34,6 +35,8 @@ const retryMsMax = 8_000;
 const describeEveryMs = 20_000;
 /** A session that lasted as long was a good one: the next failure is a first one. */
 const goodSessionMs = 8_000;
+/** Managers in a row that name another one to lead: more, and they do not agree yet. */
+const redirectsMax = 3;
 
 export interface SessionOptions {
   /** This node's credentials, asked for before each session so that a renewed certificate is used. */
@@ -91,8 +94,10 @@ export class AgentSession {
   /** Holds sessions, one after another, until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.options;
-    for (let failures = 0; !signal.aborted;) {
-      const manager = this.#chooseManager();
+    let redirects = 0;
+    for (let failures = 0, leader = ''; !signal.aborted;) {
+      const manager = leader === '' ? this.#chooseManager() : { nodeId: '', addr: leader };
+      leader = '';
       const startedMs = clock.nowMs();
       try {
         await this.#hold(manager, signal);
@@ -100,9 +105,15 @@ export class AgentSession {
         if (signal.aborted) return;
         if (err instanceof DescriptionChanged) continue;
         if (err instanceof assert.AssertionError) throw err;
+        const refusal = fromServiceError(err);
+        if (refusal instanceof NotLeaderError && refusal.leader !== '' && redirects < redirectsMax) {
+          redirects += 1;
+          leader = refusal.leader;
+          continue;
+        }
+        redirects = 0;
         failures = clock.nowMs() - startedMs >= goodSessionMs ? 1 : failures + 1;
         this.#failures.set(manager.addr, (this.#failures.get(manager.addr) ?? 0) + 1);
-        const refusal = fromServiceError(err);
         log.warn({ manager: manager.addr, failures, err: refusal.message }, 'session ended, will retry');
         if (isFinal(refusal)) this.#settleReady?.reject(refusal);
         const delayMs = backoffMs(failures, retryMsMax);

@@ -4,6 +4,7 @@ import type { RandomSource } from '../../model/ids.js';
 import type { TlsInfo } from '../../model/objects.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
+import { noLeaderError } from '../leadership/office.js';
 import type { Store } from '../store/store.js';
 import type { EngineClient } from './engine-client.js';
 import type { ApiRequest } from './request.js';
@@ -33,6 +34,8 @@ const initOrJoin =
 const workerNode =
   "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this " +
   'command on a manager node or promote the current node to a manager.';
+const preparing =
+  'This node is not a swarm manager. Manager is being prepared or has trouble connecting to the cluster.';
 const locked =
   'Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.';
 const certificatesExpired =
@@ -40,7 +43,7 @@ const certificatesExpired =
 
 /** Why this node cannot answer for the cluster (503). */
 export function notManager(control: SwarmControl): SkepError {
-  const { localNodeState, error } = control.membership();
+  const { localNodeState, isManager, error } = control.membership();
   const unavailable = (message: string): SkepError => new SkepError('unavailable', message);
   switch (localNodeState) {
     case 'inactive':
@@ -51,13 +54,17 @@ export function notManager(control: SwarmControl): SkepError {
       return unavailable(error === certificatesExpired ? certificatesExpired : initOrJoin);
     case 'pending':
     case 'active':
-      return unavailable(workerNode);
+      return unavailable(isManager ? preparing : workerNode);
   }
 }
 
-/** The cluster's store; throws `unavailable` on a node that is no serving manager. */
+/** An election takes a second or two; whoever asks meanwhile waits no longer than a write would. */
+const leaderlessMsMax = 3_000;
+
+/** The cluster's store; throws `unavailable` on a node that is no serving manager, and Swarm's words where nobody leads. */
 export function requireStore({ control }: Pick<ApiContext, 'control'>): Store {
-  const { store } = control.membership();
+  const { store, leaderlessMs = 0 } = control.membership();
   if (!store) throw notManager(control);
+  if (leaderlessMs > leaderlessMsMax) throw noLeaderError();
   return store;
 }

@@ -59,7 +59,7 @@ function nodeChanges(before: Node, after: Node): Record<string, string> {
 
 /** The event of one change, if it is one that Docker reports. */
 export function eventOf(change: Change, nowMs: number): SwarmEvent | undefined {
-  if (change.kind === 'task' || change.kind === 'cluster') return undefined;
+  if (change.kind !== 'service' && change.kind !== 'node' && change.kind !== 'network') return undefined;
   const subject: Service | Node | Network | undefined = change.current ?? change.previous;
   if (!subject) return undefined;
   const action = !change.previous ? 'create' : !change.current ? 'remove' : 'update';

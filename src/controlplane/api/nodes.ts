@@ -4,6 +4,7 @@ import { faultOfNodeLabels } from '../../model/balancing.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import { atLeast } from '../../model/task-state.js';
 import type { Node } from '../../model/objects.js';
+import { mayDemote } from '../managers/members-plan.js';
 import { maxWrites } from '../store/store.js';
 import type { Transaction } from '../store/store.js';
 import type { Handler } from './context.js';
@@ -57,6 +58,11 @@ export const updateNode: Handler = async (context, request) => {
       const managers = tx.list('node').filter(({ role }) => role === 'manager');
       if (managers.length <= 1)
         throw controlApiError('failedPrecondition', 'attempting to demote the last manager of the swarm');
+      if (!mayDemote(tx, id))
+        throw controlApiError(
+          'failedPrecondition',
+          "can't remove member from the raft: this would result in a loss of quorum",
+        );
     }
     if (current.version !== version) throw controlApiError('unknown', 'update out of sequence');
     // Labels of old that mean nothing must not be in the way of a drain.
@@ -64,8 +70,6 @@ export const updateNode: Handler = async (context, request) => {
       ? undefined
       : faultOfNodeLabels(spec.labels);
     if (fault !== undefined) throw controlApiError('invalidArgument', fault);
-    if (current.spec.role !== spec.role)
-      throw new SkepError('unimplemented', 'promoting and demoting nodes is not supported yet');
     tx.update('node', { ...current, spec });
   });
   request.empty(200);

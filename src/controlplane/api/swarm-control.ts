@@ -15,8 +15,12 @@ export interface Membership {
   readonly error: string;
   /** Null while inactive. */
   readonly remoteManagers: readonly { readonly nodeId: string; readonly addr: string }[] | null;
+  /** What the node is to be, serving or not. */
+  readonly isManager: boolean;
   /** Present exactly while this node is a serving manager. */
   readonly store?: Store;
+  /** With the store: for how long nobody has led the managers, in ms; 0: somebody does. */
+  readonly leaderlessMs?: number;
 }
 
 export interface InitRequest {

@@ -76,6 +76,8 @@ export interface NodeCertificateRequest extends PeerIdentity {
   readonly nowMs: number;
   /** From now on; the cluster's nodeCertExpiry. */
   readonly validMs: number;
+  /** An address that a manager is reached at: etcd's members look for it in each other's certificate. */
+  readonly address?: string;
 }
 
 /**
@@ -83,7 +85,7 @@ export interface NodeCertificateRequest extends PeerIdentity {
  * is malformed, not signed by its key, or its key is not ECDSA P-256.
  */
 export async function issueNodeCertificate(request: NodeCertificateRequest): Promise<string> {
-  const { rootCa, nodeId, role, clusterId, nowMs, validMs } = request;
+  const { rootCa, nodeId, role, clusterId, nowMs, validMs, address } = request;
   const publicKey = await verifiedKey(request.csrPem);
   const root = new x509.X509Certificate(rootCa.certPem);
   const unit = `swarm-${role}`;
@@ -111,7 +113,10 @@ export async function issueNodeCertificate(request: NodeCertificateRequest): Pro
         x509.ExtendedKeyUsage.serverAuth,
         x509.ExtendedKeyUsage.clientAuth,
       ]),
-      new x509.SubjectAlternativeNameExtension(names.map((value) => ({ type: 'dns', value }))),
+      new x509.SubjectAlternativeNameExtension([
+        ...names.map((value) => ({ type: 'dns' as const, value })),
+        ...(role === 'manager' && address !== undefined ? [{ type: 'ip' as const, value: address }] : []),
+      ]),
       await x509.SubjectKeyIdentifierExtension.create(publicKey),
       await x509.AuthorityKeyIdentifierExtension.create(root),
     ],

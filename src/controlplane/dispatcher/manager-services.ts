@@ -2,6 +2,7 @@
  * The gRPC services of a manager, ready to be put on a server with the cluster's TLS. Owns the dispatcher's parts and
  * the checks that come before each of them: every call but a first certificate's is a registered node's.
  */
+import assert from 'node:assert';
 import type {
   ServerDuplexStream,
   ServerReadableStream,
@@ -10,6 +11,8 @@ import type {
   ServiceDefinition,
   UntypedServiceImplementation,
 } from '@grpc/grpc-js';
+import { SkepError } from '../../model/errors.js';
+import { leaderId } from '../../model/ids.js';
 import type { RandomSource, TaskId } from '../../model/ids.js';
 import type { Node, TlsInfo } from '../../model/objects.js';
 import type { Clock } from '../../runtime/clock.js';
@@ -28,15 +31,21 @@ import type {
   InSession,
   IssueReply,
   IssueRequest,
+  JoinManagersReply,
+  JoinManagersRequest,
   PublishLogsMessage,
+  ReadLogsReply,
+  ReadLogsRequest,
   RootCaReply,
   SessionMessage,
   SessionRequest,
   SubscriptionMessage,
   UpdateTaskStatusRequest,
 } from '../rpc/messages.js';
-import { dispatcherDefinition, nodeCaDefinition } from '../rpc/proto.js';
-import { SkepError } from '../../model/errors.js';
+import { serveLogs } from '../managers/managers-service.js';
+import type { ManagersService } from '../managers/managers-service.js';
+import { NotLeaderError } from '../rpc/not-leader.js';
+import { dispatcherDefinition, managersDefinition, nodeCaDefinition } from '../rpc/proto.js';
 import type { Store } from '../store/store.js';
 import { Acknowledgements } from './acknowledgements.js';
 import { AssignmentStreams } from './assignment-stream.js';
@@ -70,6 +79,8 @@ export interface ManagerServicesOptions {
   readonly issueCertificate: IssueCertificate;
   readonly allocateLeg: AllocateLeg;
   readonly tlsInfoOf: (rootCaPem: string) => TlsInfo;
+  /** Absent: nobody can become a manager here. */
+  readonly managers?: Pick<ManagersService, 'join'>;
 }
 
 export interface ManagerServices {
@@ -77,9 +88,34 @@ export interface ManagerServices {
     readonly definition: ServiceDefinition;
     readonly implementation: UntypedServiceImplementation;
   }[];
-  readonly readLogs: ReadLogs;
-  /** Ends every session. Resolves when nothing of the dispatcher runs any more. */
-  close(): Promise<void>;
+  /** Reads logs of the nodes that are here; undefined while this manager does not lead. */
+  readonly readLogs: () => ReadLogs | undefined;
+  /**
+   * Takes nodes' sessions until the signal aborts; resolves when nothing of the dispatcher runs any more. Rejects with a bug.
+   * @param inOffice the store of this term
+   */
+  lead(inOffice: Store, signal: AbortSignal): Promise<void>;
+}
+
+type Parts = Omit<ManagerServicesOptions, 'store'> & { readonly store: Store };
+
+/** What knows of nodes, in memory: one term of office long. */
+function startDispatcher(parts: Parts) {
+  const sessions = new Sessions(parts);
+  const heartbeats = new Heartbeats(parts, (nodeId) =>
+    sessions.end(nodeId, new SkepError('notFound', 'node not registered')),
+  );
+  const acknowledgements = new Acknowledgements();
+  return {
+    sessions,
+    heartbeats,
+    acknowledgements,
+    assignments: new AssignmentStreams(parts, acknowledgements),
+    barrier: new TaskBarrier(parts, acknowledgements),
+    taskStatus: new TaskStatusWriter(parts),
+    broker: new LogBroker(parts),
+    attachments: new Attachments(parts),
+  };
 }
 
 export function createManagerServices(options: ManagerServicesOptions): ManagerServices {
@@ -87,25 +123,12 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
   const log = options.log.child({ part: 'dispatcher' });
   const parts = { ...options, log };
   const nodeCa = new NodeCa(parts);
-  const sessions = new Sessions(parts);
-  const heartbeats = new Heartbeats(parts, (nodeId) =>
-    sessions.end(nodeId, new SkepError('notFound', 'node not registered')),
-  );
-  const acknowledgements = new Acknowledgements();
-  const assignments = new AssignmentStreams(parts, acknowledgements);
-  const barrier = new TaskBarrier(parts, acknowledgements);
-  const taskStatus = new TaskStatusWriter(parts);
-  const broker = new LogBroker(parts);
-  const attachments = new Attachments(parts);
-
-  const stop = new AbortController();
-  const watching = heartbeats.run(stop.signal);
-  // A bug in the watch must end the process, not only this promise.
-  watching.catch((err: unknown) =>
-    setImmediate(() => {
-      throw err;
-    }),
-  );
+  let current: ReturnType<typeof startDispatcher> | undefined;
+  const now = () => {
+    if (current) return current;
+    const leader = store.view().get('leader', leaderId);
+    throw new NotLeaderError((leader && store.view().get('manager', leader.nodeId)?.addr) ?? '');
+  };
 
   const callerOf = (call: unknown): Caller | undefined => {
     const known = call as ServerCall;
@@ -114,7 +137,7 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
   };
   const nodeOf = (call: unknown): Node => authorize(callerOf(call), store.view());
   const sessionOf = (call: unknown, { sessionId }: InSession): Session =>
-    sessions.require(nodeOf(call).id, sessionId);
+    now().sessions.require(nodeOf(call).id, sessionId);
 
   const nodeCaService = {
     getRootCaCertificate: unaryHandler<object, RootCaReply>(log, () => ({
@@ -124,42 +147,60 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
       nodeCa.issue(request, callerOf(call)),
     ),
   };
+  const managerOf = (call: unknown): Node => {
+    const node = authorize(callerOf(call), store.view(), ['manager']);
+    if (node.role !== 'manager')
+      throw new SkepError('permissionDenied', `node ${node.id} is no manager any more`);
+    return node;
+  };
+  const managersService = {
+    join: unaryHandler<JoinManagersRequest, JoinManagersReply>(log, (request, call) => {
+      const node = managerOf(call);
+      if (!options.managers) throw new SkepError('unimplemented', 'this manager takes nobody in');
+      return options.managers.join(node, request);
+    }),
+    readLogs: answersHandler<ReadLogsRequest, ReadLogsReply>(log, (request, { write, signal }, call) => {
+      managerOf(call);
+      return serveLogs(now().broker.read, request, write, signal);
+    }),
+  };
   const dispatcherService = {
     session: answersHandler<SessionRequest, SessionMessage>(log, async (request, answers, call) => {
       const node = nodeOf(call);
+      const { sessions, heartbeats } = now();
       const session = await sessions.register(node, request, callerOf(call)?.addr ?? '');
       heartbeats.beat(node.id);
       await sessions.serve(session, answers);
     }),
     heartbeat: unaryHandler<InSession, HeartbeatReply>(log, (request, call) => ({
-      periodMs: heartbeats.beat(sessionOf(call, request).nodeId),
+      periodMs: now().heartbeats.beat(sessionOf(call, request).nodeId),
     })),
     assignments: answersHandler<InSession, WireAssignmentsMessage>(log, (request, answers, call) =>
-      assignments.serve(sessionOf(call, request), answers),
+      now().assignments.serve(sessionOf(call, request), answers),
     ),
     updateTaskStatus: unaryHandler<UpdateTaskStatusRequest, object>(log, async (request, call) => {
-      await taskStatus.report(sessionOf(call, request).nodeId, request.updates);
+      await now().taskStatus.report(sessionOf(call, request).nodeId, request.updates);
       return {};
     }),
     attachNetwork: unaryHandler<AttachNetworkRequest, AttachNetworkReply>(log, (request, call) =>
-      attachments.attach(sessionOf(call, request).nodeId, request),
+      now().attachments.attach(sessionOf(call, request).nodeId, request),
     ),
     detachNetworks: unaryHandler<DetachNetworksRequest, object>(log, async (request, call) => {
-      await attachments.detach(sessionOf(call, request).nodeId, request.attachmentIds);
+      await now().attachments.detach(sessionOf(call, request).nodeId, request.attachmentIds);
       return {};
     }),
     acknowledgeRevision: unaryHandler<AcknowledgeRevisionRequest, object>(log, (request, call) => {
-      acknowledgements.acknowledge(sessionOf(call, request), request.revision);
+      now().acknowledgements.acknowledge(sessionOf(call, request), request.revision);
       return {};
     }),
     awaitAcknowledged: unaryHandler<AwaitAcknowledgedRequest, AwaitAcknowledgedReply>(log, (request, call) =>
-      barrier.wait(sessionOf(call, request), request.taskId as TaskId, request.drained),
+      now().barrier.wait(sessionOf(call, request), request.taskId as TaskId, request.drained),
     ),
     listenSubscriptions: answersHandler<InSession, SubscriptionMessage>(log, (request, answers, call) =>
-      broker.listen(sessionOf(call, request), answers),
+      now().broker.listen(sessionOf(call, request), answers),
     ),
     publishLogs: requestsHandler<PublishLogsMessage, object>(log, async (messages, call) => {
-      await broker.publish(nodeOf(call).id, messages);
+      await now().broker.publish(nodeOf(call).id, messages);
       return {};
     }),
   };
@@ -168,13 +209,20 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
     services: [
       { definition: nodeCaDefinition, implementation: nodeCaService },
       { definition: dispatcherDefinition, implementation: dispatcherService },
+      { definition: managersDefinition, implementation: managersService },
     ],
-    readLogs: broker.read,
-    async close() {
-      sessions.stop();
-      stop.abort();
-      assignments[Symbol.dispose]();
-      await watching;
+    readLogs: () => current?.broker.read,
+    async lead(inOffice, signal) {
+      assert(!current, 'one term ends before the next begins');
+      const term = startDispatcher({ ...parts, store: inOffice });
+      current = term;
+      try {
+        await term.heartbeats.run(signal);
+      } finally {
+        current = undefined;
+        term.sessions.stop();
+        term.assignments[Symbol.dispose]();
+      }
     },
   };
 }

@@ -4,6 +4,7 @@
  * doing alone; a renewal gets the role the node has now.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { isIP } from 'node:net';
 import type { ClusterId, NodeId, RandomSource } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
 import { SkepError } from '../../model/errors.js';
@@ -21,6 +22,7 @@ export type IssueCertificate = (request: {
   readonly nodeId: NodeId;
   readonly role: NodeRole;
   readonly clusterId: ClusterId;
+  readonly address?: string;
 }) => Promise<string> | string;
 
 export interface NodeCaOptions {
@@ -41,21 +43,17 @@ export class NodeCa {
 
   /** A first certificate for whoever has a token, or a new one for a node that has one. */
   async issue(request: IssueRequest, caller: Caller | undefined): Promise<IssueReply> {
-    if (request.token === '' && caller) return this.#renew(request.csrPem, caller);
+    if (request.address !== '' && isIP(request.address) === 0)
+      throw new SkepError('invalidArgument', `invalid address: "${request.address}"`);
+    if (request.token === '' && caller) return this.#renew(request, caller);
     const { store, random, log } = this.options;
     const role = roleOfToken(store.view().cluster(), request.token);
-    // A second manager needs a second etcd member; until that is built nobody may believe to be one.
-    if (role === 'manager')
-      throw new SkepError(
-        'unimplemented',
-        'a swarm of this version has one manager: join with the worker token',
-      );
     const availability = availabilities.find((known) => known === (request.availability || 'active'));
     if (!availability)
       throw new SkepError('invalidArgument', `invalid availability: "${request.availability}"`);
     const nodeId = newId<NodeId>(random);
     // Signed first: a bad request must leave no node behind.
-    const certificatePem = await this.#sign(request.csrPem, nodeId, role);
+    const certificatePem = await this.#sign(request, nodeId, role);
     await store.update((tx) => {
       roleOfToken(tx.cluster(), request.token); // rotated meanwhile
       tx.create('node', newNode(nodeId, role, availability));
@@ -64,16 +62,17 @@ export class NodeCa {
     return { nodeId, role, certificatePem };
   }
 
-  async #renew(csrPem: string, caller: Caller): Promise<IssueReply> {
+  async #renew(request: IssueRequest, caller: Caller): Promise<IssueReply> {
     const node = authorize(caller, this.options.store.view());
-    const certificatePem = await this.#sign(csrPem, node.id, node.role);
+    const certificatePem = await this.#sign(request, node.id, node.role);
     this.options.log.info({ node: node.id, role: node.role }, 'certificate renewed');
     return { nodeId: node.id, role: node.role, certificatePem };
   }
 
-  async #sign(csrPem: string, nodeId: NodeId, role: NodeRole): Promise<string> {
+  async #sign({ csrPem, address }: IssueRequest, nodeId: NodeId, role: NodeRole): Promise<string> {
     const cluster = this.options.store.view().cluster();
-    return this.options.issueCertificate({ cluster, csrPem, nodeId, role, clusterId: cluster.id });
+    const named = address === '' ? {} : { address };
+    return this.options.issueCertificate({ cluster, csrPem, nodeId, role, clusterId: cluster.id, ...named });
   }
 }
 

@@ -108,7 +108,7 @@ export class Sessions {
     const over = AbortSignal.any([signal, session.signal]);
     try {
       for (let sent = ''; !over.aborted;) {
-        const message = sessionMessage(session.id, store.view());
+        const message = sessionMessage(session, store.view());
         const text = JSON.stringify(message);
         if (text !== sent) await write(message);
         sent = text;
@@ -175,12 +175,13 @@ export class Sessions {
 
 const stopped = (): SkepError => new SkepError('aborted', 'dispatcher is stopped');
 
-const sessionMessage = (sessionId: SessionId, view: View): SessionMessage => ({
-  sessionId,
+const sessionMessage = ({ id, nodeId }: Session, view: View): SessionMessage => ({
+  sessionId: id,
   managers: view
     .list('node')
-    .flatMap(({ id, managerStatus }) => (managerStatus ? [{ nodeId: id, addr: managerStatus.addr }] : [])),
+    .flatMap((node) => (node.managerStatus ? [{ nodeId: node.id, addr: node.managerStatus.addr }] : [])),
   rootCaPem: view.cluster().rootCa.certPem,
+  role: view.get('node', nodeId)?.role ?? 'worker',
 });
 
 const toDescription = (wire: WireNodeDescription, tlsInfo: TlsInfo): NodeDescription => ({

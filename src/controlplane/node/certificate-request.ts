@@ -2,7 +2,7 @@
  * How a host gets a certificate: the first with a join token, later ones with the certificate it has. The root comes
  * from a stranger and is believed only after the token's digest proved it; the token is sent only after that.
  */
-import { OutsideError, SkepError } from '../../model/errors.js';
+import { OutsideError } from '../../model/errors.js';
 import { caName, createCsr } from '../ca/certificates.js';
 import { joiningClientSecurity, nodeClientSecurity, unverifiedClientSecurity } from '../ca/credentials.js';
 import type { ClientSecurity } from '../ca/credentials.js';
@@ -10,12 +10,15 @@ import { parseJoinToken, verifyRootDigest } from '../ca/join-token.js';
 import { identityFromPem } from '../ca/node-identity.js';
 import type { NodeIdentity } from '../ca/node-identity.js';
 import { NodeCaClient } from '../rpc/clients.js';
+import { firstThatAnswers } from './ask-managers.js';
 
 export interface FirstCertificateRequest {
   /** Managers to ask, `host:port`. */
   readonly remotes: readonly string[];
   readonly joinToken: string;
   readonly availability: string;
+  /** Where others reach this host, without port. */
+  readonly address: string;
 }
 
 /**
@@ -33,7 +36,12 @@ export async function requestFirstCertificate(
     verifyRootDigest(token, rootPem);
     const { csrPem, keyPem } = await createCsr();
     const reply = await withCa(remote, joiningClientSecurity(rootPem), (ca) =>
-      ca.issueNodeCertificate({ csrPem, token: request.joinToken, availability: request.availability }),
+      ca.issueNodeCertificate({
+        csrPem,
+        token: request.joinToken,
+        availability: request.availability,
+        address: request.address,
+      }),
     );
     const identity = identityFromPem(reply.certificatePem, keyPem, rootPem);
     if (identity.nodeId !== reply.nodeId || identity.role !== reply.role)
@@ -46,11 +54,12 @@ export async function requestFirstCertificate(
 export async function requestRenewal(
   present: NodeIdentity,
   managers: readonly string[],
+  address: string,
 ): Promise<NodeIdentity> {
   const { csrPem, keyPem } = await createCsr();
   const { certificatePem } = await firstThatAnswers(managers, (addr) =>
     withCa(addr, nodeClientSecurity(present, caName), (ca) =>
-      ca.issueNodeCertificate({ csrPem, token: '', availability: '' }),
+      ca.issueNodeCertificate({ csrPem, token: '', availability: '', address }),
     ),
   );
   return identityFromPem(certificatePem, keyPem, present.rootPem);
@@ -67,22 +76,4 @@ async function withCa<T>(
   } finally {
     ca.close();
   }
-}
-
-/** Asks one after another; only "nobody answers there" is a reason to ask the next. */
-async function firstThatAnswers<T>(
-  addresses: readonly string[],
-  ask: (address: string) => Promise<T>,
-): Promise<T> {
-  const failures: unknown[] = [];
-  for (const address of addresses) {
-    try {
-      return await ask(address);
-    } catch (err) {
-      if (!(err instanceof SkepError && (err.kind === 'unavailable' || err.kind === 'deadlineExceeded')))
-        throw err;
-      failures.push(err);
-    }
-  }
-  throw new OutsideError(`no manager answers at ${addresses.join(', ')}`, true, { cause: failures[0] });
 }

@@ -1,12 +1,13 @@
 /**
- * A manager's half of a node: etcd as a child, the store on it, the server on :2377 with the dispatcher, the loops.
- * Order matters: etcd answers before the store opens, the store holds its first snapshot before anything reads it, and
- * the server opens last. Closing detaches from etcd: it goes on and is adopted by the next start.
+ * A manager's half of a node: etcd as a child, the store on it, the server on :2377, and while it leads the dispatcher and the
+ * loops. Order matters: etcd answers before the store opens, the store holds its first snapshot before anything reads it, and
+ * whoever may lead is asked last. Closing detaches from etcd: it goes on and is adopted by the next start.
  */
 import { join } from 'node:path';
 import { Server, type ServerCredentials } from '@grpc/grpc-js';
 import { addressAndPort } from '../../model/addresses.js';
 import { OutsideError } from '../../model/errors.js';
+import { leaderId } from '../../model/ids.js';
 import type { RandomSource } from '../../model/ids.js';
 import { CleanupStack } from '../../runtime/cleanup-stack.js';
 import type { Clock } from '../../runtime/clock.js';
@@ -15,18 +16,29 @@ import type { ReadLogs } from '../task-logs.js';
 import { allocateLeg } from '../allocator/leg.js';
 import { createManagerServices } from '../dispatcher/manager-services.js';
 import type { ManagerServicesOptions } from '../dispatcher/manager-services.js';
-import { EtcdClient } from '../etcd/client.js';
+import type { ClientSecurity } from '../ca/credentials.js';
 import type { StartMode } from '../etcd/arguments.js';
+import { EtcdClient } from '../etcd/client.js';
+import { EtcdLeases } from '../etcd/lease.js';
+import { EtcdMembers } from '../etcd/members.js';
 import { EtcdSupervisor } from '../etcd/supervisor.js';
+import { Leadership } from '../leadership/leadership.js';
+import { noLeaderError } from '../leadership/office.js';
+import { RaftWatch } from '../leadership/raft-watch.js';
 import { runControlLoops } from '../loops.js';
+import { ManagersService, readLogReplies } from '../managers/managers-service.js';
+import { runMembersLoop } from '../managers/members-loop.js';
+import { ManagersClient } from '../rpc/clients.js';
 import { EtcdStore } from '../store/etcd.js';
+import { holdPresence } from '../store/presence.js';
 import { Sealer, type DataKey } from '../store/seal.js';
 import type { Store } from '../store/store.js';
 import type { MembershipFile } from './membership-file.js';
-import type { RunningManager } from './swarm-node.js';
+import type { RunningManager } from './node-parts.js';
 
 /** A manager that serves, as the node's other parts see it. */
 export interface ServingManager extends RunningManager {
+  /** Wherever the tasks' nodes have their sessions. */
   readonly readLogs: ReadLogs;
   /** Ends etcd too: only when the node leaves its cluster. */
   stopEtcd(): Promise<void>;
@@ -43,8 +55,12 @@ export interface ManagerOptions {
     readonly keyFile: string;
     readonly rootFile: string;
   };
+  /** Of etcd, see EtcdConfig; absent: this manager alone, or what its data says. */
+  readonly initialCluster?: string;
   readonly dataKey: DataKey;
   readonly serverCredentials: ServerCredentials;
+  /** For calls of other managers. */
+  readonly clientSecurity: () => ClientSecurity;
   readonly security: Pick<ManagerServicesOptions, 'peerOf' | 'issueCertificate' | 'tlsInfoOf'>;
   /** Writes the first objects of a new cluster, before anything reads them. */
   readonly onStore: (store: Store) => Promise<void>;
@@ -55,19 +71,24 @@ export interface ManagerOptions {
 
 /** etcd's peer port, next to its client port of old; only managers reach it (mutual TLS). */
 const etcdPeerPort = 2380;
+/** Where this manager's etcd is reached by others'. */
+export const peerUrlOf = ({ addresses }: Pick<MembershipFile, 'addresses'>): string =>
+  `https://${addressAndPort(addresses.advertiseHost, etcdPeerPort)}`;
+export const etcdDir = (swarmDir: string): string => join(swarmDir, 'etcd');
 const messageBytesMax = 64 * 1024 * 1024;
 
-/** Starts everything or, when a step fails, nothing. */
+/** Starts everything or, when a step fails, nothing. Its etcd goes on either way, unless it is that of a new cluster. */
 export async function startManager(options: ManagerOptions): Promise<ServingManager> {
-  const { membership, swarmDir, runDir, clock, random, log } = options;
-  const { addresses } = membership;
+  const { membership, swarmDir, runDir, clock, random, log, dataKey } = options;
+  const { addresses, nodeId } = membership;
   await using undo = new CleanupStack();
   const etcd = new EtcdSupervisor({
     config: {
-      dataDir: join(swarmDir, 'etcd'),
+      dataDir: etcdDir(swarmDir),
       socketDir: join(runDir, 'etcd'),
-      name: membership.nodeId,
-      peerUrl: `https://${addressAndPort(addresses.advertiseHost, etcdPeerPort)}`,
+      name: nodeId,
+      peerUrl: peerUrlOf(membership),
+      ...(options.initialCluster !== undefined && { initialCluster: options.initialCluster }),
       clusterToken: membership.clusterId,
       peerTls: options.certificateFiles,
     },
@@ -79,41 +100,97 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
   undo.defer(() => (options.mode === 'new' ? etcd.stop() : etcd.detach()));
   const client = new EtcdClient(etcd.address);
   undo.defer(() => client.close());
-  const store = await EtcdStore.open({ client, sealer: new Sealer(options.dataKey), log, clock });
+  const leases = new EtcdLeases(etcd.address);
+  undo.defer(() => leases.close());
+  const members = new EtcdMembers(etcd.address);
+  undo.defer(() => members.close());
+  const sealer = new Sealer(dataKey);
+  const store = await EtcdStore.open({ client, sealer, log, clock });
   undo.defer(() => store.close());
   await options.onStore(store);
 
   const services = createManagerServices({
     ...{ store, clock, random, log, allocateLeg },
     ...options.security,
+    managers: new ManagersService({ store, members, dataKey, log }),
   });
-  undo.defer(() => services.close());
   const server = new Server({ 'grpc.max_receive_message_length': messageBytesMax });
   for (const { definition, implementation } of services.services)
     server.addService(definition, implementation);
   await listen(server, addressAndPort(addresses.listenHost, addresses.listenPort), options.serverCredentials);
   undo.defer(() => server.forceShutdown());
 
-  const stopLoops = new AbortController();
-  const loops = runControlLoops({ store, clock, random, log }, stopLoops.signal);
-  // A bug in a loop ends the process: it restarts and starts from the store.
-  loops.catch((err: unknown) =>
+  const stop = new AbortController();
+  const raft = new RaftWatch(client, clock, () => leadership.look());
+  const lead = (inOffice: Store, signal: AbortSignal): Promise<void> =>
+    allOrNone(signal, [
+      (over) => services.lead(inOffice, over),
+      (over) => runControlLoops({ store: inOffice, clock, random, log }, over),
+      (over) => runMembersLoop({ store: inOffice, nodeId, members, client, raft, clock, log }, over),
+    ]);
+  const leadership = new Leadership({ store, nodeId, raft, lead, clock, log });
+  const addr = addressAndPort(addresses.advertiseHost, addresses.advertisePort);
+  const running = allOrNone(stop.signal, [
+    (over) => raft.run(over),
+    (over) => leadership.run(over),
+    (over) => holdPresence({ client, leases, sealer, nodeId, addr, clock, log }, over),
+  ]);
+  // A bug ends the process: it restarts and starts from the store.
+  running.catch((err: unknown) =>
     setImmediate(() => {
       throw err;
     }),
   );
   undo.defer(async () => {
-    stopLoops.abort(new Error('the manager is closing'));
-    await loops.catch(() => undefined);
+    stop.abort(new Error('the manager is closing'));
+    await running.catch(() => undefined);
   });
+
+  const readLogs: ReadLogs = (...request) => services.readLogs()?.(...request) ?? askLeader(request);
+  async function* askLeader([taskIds, rest, signal]: Parameters<ReadLogs>): ReturnType<ReadLogs> {
+    const leader = store.view().get('leader', leaderId);
+    const found = leader && store.view().get('manager', leader.nodeId);
+    if (!found) throw noLeaderError();
+    const { credentials, options: channelOptions } = options.clientSecurity();
+    const asked = new ManagersClient(found.addr, credentials, channelOptions);
+    try {
+      yield* readLogReplies(asked.readLogs({ taskIds, ...rest }, signal));
+    } finally {
+      asked.close();
+    }
+  }
 
   const steps = undo.move();
   return {
     store,
-    readLogs: services.readLogs,
+    readLogs,
+    leaderlessMs: () => raft.leaderlessMs,
     close: () => steps[Symbol.asyncDispose](),
     stopEtcd: () => etcd.stop(),
   };
+}
+
+/** Runs all until the signal aborts; when one fails, ends the others and rejects. */
+async function allOrNone(
+  signal: AbortSignal,
+  parts: readonly ((over: AbortSignal) => Promise<void>)[],
+): Promise<void> {
+  const failed = new AbortController();
+  const over = AbortSignal.any([signal, failed.signal]);
+  await settleAll(
+    parts.map((part) =>
+      part(over).catch((err: unknown) => {
+        failed.abort(err);
+        throw err;
+      }),
+    ),
+  );
+}
+
+/** Resolves when all have ended, and rejects then with the first failure. */
+async function settleAll(running: readonly Promise<void>[]): Promise<void> {
+  const outcomes = await Promise.allSettled(running);
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
 }
 
 function listen(server: Server, address: string, credentials: ServerCredentials): Promise<void> {

@@ -2,7 +2,7 @@
  * The real parts of a node: certificates and etcd under the swarm directory, a manager, an agent. Each does one thing and
  * undoes itself when it fails; the order among them is swarm-node.ts'.
  */
-import { readFile, rm } from 'node:fs/promises';
+import { readFile, rm, stat } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { addressAndPort } from '../../model/addresses.js';
@@ -29,14 +29,15 @@ import type { Engine } from '../dockerd/client.js';
 import { newDataKey, type DataKey } from '../store/seal.js';
 import { addressTowards } from './address-towards.js';
 import { clusterSpecDefaults, initialObjects } from './initial-cluster.js';
-import { startManager } from './manager.js';
+import { etcdDir, peerUrlOf, startManager } from './manager.js';
 import type { ServingManager } from './manager.js';
 import { readMembership, writeMembership } from './membership-file.js';
 import type { MembershipFile, RemoteManager } from './membership-file.js';
 import { requestFirstCertificate, requestRenewal } from './certificate-request.js';
+import { requestJoin } from './join-request.js';
 import { runCertificateRenewal } from './certificate-renewal.js';
 import type { NodeAddresses } from './node-addresses.js';
-import type { NodeParts, RunningAgent } from './swarm-node.js';
+import type { NodeParts, RunningAgent, Told } from './node-parts.js';
 
 export interface PartsOptions {
   /** Everything of the swarm lies here and goes with it. */
@@ -57,6 +58,8 @@ export class HostParts implements NodeParts {
   readonly #certificates: string;
   #manager: ServingManager | undefined;
   #serverCredentials: NodeServerCredentials | undefined;
+  /** As renewed last. */
+  #identityNow: NodeIdentity | undefined;
 
   constructor(private readonly options: PartsOptions) {
     this.#certificates = join(options.swarmDir, 'certificates');
@@ -127,6 +130,7 @@ export class HostParts implements NodeParts {
       role: 'manager',
       clusterId,
       nowMs: clock.nowMs(),
+      address: addresses.advertiseHost,
       validMs: (request.spec.nodeCertExpiryNs || clusterSpecDefaults.nodeCertExpiryNs) / nsPerMs,
     });
     const identity = identityFromPem(certPem, keyPem, rootCa.certPem);
@@ -167,7 +171,10 @@ export class HostParts implements NodeParts {
 
   async obtainCertificate(request: JoinRequest, addresses: NodeAddresses): Promise<MembershipFile> {
     const { remoteAddrs: remotes, joinToken, availability } = request;
-    const { identity, remote } = await requestFirstCertificate({ remotes, joinToken, availability });
+    const { identity, remote } = await requestFirstCertificate({
+      ...{ remotes, joinToken, availability },
+      address: addresses.advertiseHost,
+    });
     await saveIdentity(this.#certificates, identity);
     const { clusterId, nodeId, role } = identity;
     return { clusterId, nodeId, role, addresses, managers: [{ nodeId: '', addr: remote }] };
@@ -175,13 +182,39 @@ export class HostParts implements NodeParts {
 
   async startManager(membership: MembershipFile): Promise<ServingManager> {
     const identity = await this.#identity();
+    const initialCluster = await this.#join(membership, identity);
+    const dataKey = await this.#loadDataKey();
     return this.#startManager(
       membership,
       identity,
-      await this.#loadDataKey(),
+      dataKey,
       'existing',
       async () => undefined,
+      initialCluster,
     );
+  }
+
+  /** A manager whose etcd has nothing yet is taken in by the others. @returns their members then */
+  async #join(membership: MembershipFile, identity: NodeIdentity): Promise<string | undefined> {
+    const hasData = await stat(join(etcdDir(this.options.swarmDir), 'member')).then(
+      () => true,
+      () => false,
+    );
+    if (hasData) return undefined;
+    const { nodeId, managers } = membership;
+    const others = managers.filter((manager) => manager.nodeId !== nodeId).map(({ addr }) => addr);
+    const { members, dataKey } = await requestJoin(identity, others, peerUrlOf(membership));
+    await this.#saveDataKey(dataKey);
+    return members.map(({ name, peerUrl }) => `${name}=${peerUrl}`).join(',');
+  }
+
+  async removeManager(): Promise<void> {
+    const { swarmDir } = this.options;
+    await this.#manager?.stopEtcd();
+    this.#manager = undefined;
+    this.#serverCredentials = undefined;
+    for (const path of [etcdDir(swarmDir), this.#dataKeyFile])
+      await rm(path, { recursive: true, force: true });
   }
 
   async #startManager(
@@ -190,17 +223,21 @@ export class HostParts implements NodeParts {
     dataKey: DataKey,
     mode: 'new' | 'existing',
     onStore: Parameters<typeof startManager>[0]['onStore'],
+    initialCluster?: string,
   ): Promise<ServingManager> {
+    this.#identityNow = identity;
     const { swarmDir, runDir, clock, random, log } = this.options;
     this.#serverCredentials = new NodeServerCredentials(identity);
     this.#manager = await startManager({
       membership,
       mode,
+      ...(initialCluster !== undefined && { initialCluster }),
       swarmDir,
       runDir,
       certificateFiles: identityFiles(this.#certificates),
       dataKey,
       serverCredentials: this.#serverCredentials,
+      clientSecurity: () => nodeClientSecurity(this.#identityNow ?? identity),
       security: {
         peerOf,
         tlsInfoOf: tlsInfo,
@@ -220,10 +257,21 @@ export class HostParts implements NodeParts {
     return this.#manager;
   }
 
-  async startAgent(membership: MembershipFile): Promise<RunningAgent> {
+  async startAgent(membership: MembershipFile, onTold: (told: Told) => void): Promise<RunningAgent> {
     const { engine, dataplane, facts, clock, random, log } = this.options;
     const identity = await this.#identity();
+    this.#identityNow = identity;
     let security = nodeClientSecurity(identity);
+    const renew = async (): Promise<NodeIdentity> => {
+      const renewed = await this.#renew(
+        this.#identityNow ?? identity,
+        agent.managers(),
+        membership.addresses.advertiseHost,
+      );
+      // Sessions that are open go on with the old one; the next takes the new.
+      security = nodeClientSecurity(renewed);
+      return renewed;
+    };
     const agent = startAgent({
       nodeId: membership.nodeId,
       engine,
@@ -232,6 +280,8 @@ export class HostParts implements NodeParts {
       credentials: () => security.credentials,
       channelOptions: security.options,
       managers: membership.managers,
+      onMessage: ({ role, managers }) =>
+        onTold({ role: role === 'manager' ? 'manager' : 'worker', managers }),
       dataPathAddr: membership.addresses.dataPathHost,
       swarmDir: this.options.swarmDir,
       bootId: await readBootId(),
@@ -243,12 +293,7 @@ export class HostParts implements NodeParts {
     const renewing = runCertificateRenewal(
       {
         identity,
-        renew: async (present) => {
-          const renewed = await this.#renew(present, agent.managers());
-          // Sessions that are open go on with the old one; the next takes the new.
-          security = nodeClientSecurity(renewed);
-          return renewed;
-        },
+        renew,
         clock,
         draw: Math.random,
         log,
@@ -263,6 +308,7 @@ export class HostParts implements NodeParts {
       ready: agent.ready,
       managers: () => agent.managers(),
       attachments: agent.attachments,
+      renew: async () => (await renew()).role,
       close: async () => {
         await end();
         await agent.close();
@@ -275,12 +321,18 @@ export class HostParts implements NodeParts {
   }
 
   /** Kept on disk before it is used. */
-  async #renew(present: NodeIdentity, managers: readonly RemoteManager[]): Promise<NodeIdentity> {
+  async #renew(
+    present: NodeIdentity,
+    managers: readonly RemoteManager[],
+    address: string,
+  ): Promise<NodeIdentity> {
     const renewed = await requestRenewal(
       present,
       managers.map(({ addr }) => addr),
+      address,
     );
     await saveIdentity(this.#certificates, renewed);
+    this.#identityNow = renewed;
     this.#serverCredentials?.renew(renewed);
     return renewed;
   }

@@ -5,10 +5,9 @@
  * Must stay true: nothing is on disk before everything was checked; a step that fails takes back those before it; one
  * change of membership at a time; a restart comes back to the same membership without a word from any manager.
  */
-import type { Ip } from '../../model/addresses.js';
+import { isDeepStrictEqual } from 'node:util';
 import { addressAndPort } from '../../model/addresses.js';
 import { SkepError } from '../../model/errors.js';
-import type { HostRoute } from '../../model/host-routes.js';
 import type { NodeId } from '../../model/ids.js';
 import type { NodeDescription } from '../../model/objects.js';
 import { backoffMs } from '../../runtime/backoff.js';
@@ -23,57 +22,13 @@ import type {
   SwarmControl,
 } from '../api/swarm-control.js';
 import type { AttachControl } from '../attach-control.js';
-import type { Store } from '../store/store.js';
+import type { View } from '../store/store.js';
 import { checkInitRequest, checkPoolsAgainst } from './initial-cluster.js';
-import type { MembershipFile, RemoteManager } from './membership-file.js';
-import type { InterfaceAddress, NodeAddresses } from './node-addresses.js';
+import { ManagerHalf } from './manager-half.js';
+import type { NodeParts, RunningAgent, Told } from './node-parts.js';
+import type { MembershipFile } from './membership-file.js';
+import type { NodeAddresses } from './node-addresses.js';
 import { defaultManagerPort, resolveAddresses, splitHostPort } from './node-addresses.js';
-
-/** A manager's half of a node: etcd, store, loops, dispatcher. */
-export interface RunningManager {
-  readonly store: Store;
-  close(): Promise<void>;
-}
-
-/** An agent's half. */
-export interface RunningAgent {
-  /** Resolves when a manager has registered the node for the first time; rejects when it never will (removed node). */
-  readonly ready: Promise<void>;
-  /** Managers as the last session message named them. */
-  managers(): readonly RemoteManager[];
-  readonly attachments: AttachControl;
-  /** Stops talking to managers. Tasks and network stay as they are. */
-  close(): Promise<void>;
-  /** Closes, then removes this node's containers and local networks. */
-  removeAll(): Promise<void>;
-}
-
-/** What the state machine needs done for real. */
-export interface NodeParts {
-  interfaces(): readonly InterfaceAddress[];
-  /** The address that this host uses towards another; undefined: it has no way there. */
-  addressTowards(host: string, port: number): Promise<Ip | undefined>;
-  /** Where this host has routes to. */
-  routes(): Promise<readonly HostRoute[]>;
-  describe(): Promise<NodeDescription>;
-  readMembership(): Promise<MembershipFile | undefined>;
-  writeMembership(membership: MembershipFile): Promise<void>;
-  /** Makes keys, certificates and etcd's first objects; gives the running manager. Undoes itself when it fails. */
-  foundCluster(
-    request: InitRequest,
-    addresses: NodeAddresses,
-  ): Promise<{ membership: MembershipFile; manager: RunningManager }>;
-  /** Gets a certificate with the token. Temporary failures are OutsideErrors marked retryable. */
-  obtainCertificate(
-    request: JoinRequest,
-    addresses: NodeAddresses,
-    signal: AbortSignal,
-  ): Promise<MembershipFile>;
-  startManager(membership: MembershipFile): Promise<RunningManager>;
-  startAgent(membership: MembershipFile): Promise<RunningAgent>;
-  /** Ends etcd, clears the node's network from the kernel and empties the swarm directory. */
-  wipe(): Promise<void>;
-}
 
 export interface SwarmNodeOptions {
   readonly parts: NodeParts;
@@ -84,6 +39,8 @@ export interface SwarmNodeOptions {
 /** How long the API waits for a join; Swarm's 20 s. */
 const joinWaitMs = 20_000;
 const retryMsMax = 30_000;
+/** After a start the manager of this host is up first, if it can: the agent then finds it there. */
+const managerFirstMs = 2_000;
 
 const texts = {
   alreadyMember:
@@ -91,8 +48,16 @@ const texts = {
   notMember: 'This node is not part of a swarm',
   joinTimeout:
     'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use the "docker info" command to see the current swarm status of your node.',
+};
+
+const leaveTexts = {
+  beManager: 'You are attempting to leave the swarm on a node that is participating as a manager. ',
   lastManager:
-    'You are attempting to leave the swarm on a node that is participating as a manager. Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. ',
+    'Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. ',
+  noQuorum: (left: number, all: number): string =>
+    `Removing this node leaves ${left} managers out of ${all}. Without a Raft quorum your swarm will be inaccessible. `,
+  unknown: 'Doing so may lose the consensus of your cluster. ',
+  hint: 'The only way to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`. Use `--force` to suppress this message.',
 };
 
 const unavailable = (text: string): SkepError => new SkepError('unavailable', text);
@@ -103,26 +68,34 @@ export class SwarmNode implements SwarmControl {
   #membership: MembershipFile | undefined;
   /** While a join is under way: what it was asked for. */
   #joining: { advertise: string; remotes: readonly string[]; stop: AbortController } | undefined;
-  #manager: RunningManager | undefined;
+  readonly #manager: ManagerHalf;
   #agent: RunningAgent | undefined;
   #changing = false;
 
-  constructor(private readonly options: SwarmNodeOptions) {}
+  /** Of the newest word on this node, after those before it. */
+  #following: Promise<void> = Promise.resolve();
+
+  constructor(private readonly options: SwarmNodeOptions) {
+    this.#manager = new ManagerHalf(options);
+  }
 
   membership(): Membership {
     const held = this.#membership;
+    const manager = this.#manager.running;
+    const isPreparing = this.#state === 'active' && held?.role === 'manager' && !manager;
     const remotes = this.#agent?.managers() ?? [];
     return {
-      localNodeState: this.#state,
+      localNodeState: isPreparing ? 'pending' : this.#state,
+      isManager: held?.role === 'manager',
       nodeId: held?.nodeId ?? '',
       nodeAddr: held?.addresses.advertiseHost ?? this.#joining?.advertise ?? '',
-      error: this.#error,
+      error: this.#error || this.#manager.error,
       remoteManagers: held
         ? remotes.length > 0
           ? remotes
           : held.managers
         : (this.#joining?.remotes.map((addr) => ({ nodeId: '', addr })) ?? null),
-      ...(this.#manager && { store: this.#manager.store }),
+      ...(manager && { store: manager.store, leaderlessMs: manager.leaderlessMs() }),
     };
   }
 
@@ -165,10 +138,10 @@ export class SwarmNode implements SwarmControl {
       undo.defer(() => parts.wipe());
       const { membership, manager } = await parts.foundCluster(request, addresses);
       undo.defer(() => this.#stopParts());
-      this.#manager = manager;
+      this.#manager.adopt(manager);
       await parts.writeMembership(membership);
       this.#membership = membership;
-      this.#agent = await parts.startAgent(membership);
+      this.#agent = await parts.startAgent(membership, this.#onTold);
       await this.#agent.ready;
       this.#state = 'active';
       undo.move();
@@ -200,9 +173,10 @@ export class SwarmNode implements SwarmControl {
       );
       await parts.writeMembership(membership);
       this.#membership = membership;
-      this.#agent = await parts.startAgent(membership);
+      this.#agent = await parts.startAgent(membership, this.#onTold);
       undo.defer(() => this.#stopParts());
       await orAbort(this.#agent.ready, stop.signal);
+      if (membership.role === 'manager') await orAbort(this.#manager.start(membership), stop.signal);
       this.#joining = undefined;
       this.#state = 'active';
       undo.move();
@@ -233,7 +207,8 @@ export class SwarmNode implements SwarmControl {
     }
     return this.#change(async () => {
       if (!this.#membership) throw unavailable(texts.notMember);
-      if (this.#membership.role === 'manager' && !force) throw unavailable(texts.lastManager);
+      if (this.#membership.role === 'manager' && !force)
+        throw unavailable(leaveRefusal(this.#manager.running?.store.view()));
       await this.#agent?.removeAll();
       await this.#stopParts();
       await this.options.parts.wipe();
@@ -251,10 +226,20 @@ export class SwarmNode implements SwarmControl {
     const { parts } = this.options;
     await using undo = new CleanupStack();
     undo.defer(() => this.#stopParts());
-    if (membership.role === 'manager') this.#manager = await parts.startManager(membership);
-    this.#agent = await parts.startAgent(membership);
+    if (membership.role === 'manager') {
+      const started = this.#manager.start(membership);
+      started.catch((err: unknown) =>
+        this.options.log.error({ err }, 'this manager is refused by the others'),
+      );
+      const waited = new AbortController();
+      await Promise.race([started, this.options.clock.sleep(managerFirstMs, waited.signal)]).catch(
+        () => undefined,
+      );
+      waited.abort();
+    }
+    this.#agent = await parts.startAgent(membership, this.#onTold);
     undo.move();
-    // A worker is part of its swarm whether or not a manager answers: its tasks and its network run on.
+    // A node is part of its swarm whether or not a manager answers: its tasks and its network run on.
     this.#state = 'active';
     this.#error = '';
   }
@@ -278,6 +263,38 @@ export class SwarmNode implements SwarmControl {
     }
   }
 
+  /** What a manager says of this node is remembered, and a role that it does not have yet is taken on. */
+  readonly #onTold = (told: Told): void => {
+    this.#following = this.#following
+      .then(() => this.#follow(told))
+      .catch((err: unknown) =>
+        this.options.log.error({ err, role: told.role }, 'cannot follow what managers say'),
+      );
+  };
+
+  async #follow({ role, managers }: Told): Promise<void> {
+    const { parts, log } = this.options;
+    const held = this.#membership;
+    const agent = this.#agent;
+    // While it joins it takes on its first role.
+    if (!held || !agent || this.#joining) return;
+    const next: MembershipFile = { ...held, role, managers: managers.length > 0 ? managers : held.managers };
+    if (isDeepStrictEqual(next, held)) return;
+    if (role !== held.role) {
+      log.info({ role }, 'this node changes its role');
+      const certified = await agent.renew();
+      // Told something newer meanwhile: that word comes next.
+      if (certified !== role) return;
+    }
+    await parts.writeMembership(next);
+    this.#membership = next;
+    if (role === held.role) return;
+    if (role === 'worker') return this.#manager.remove();
+    this.#manager
+      .start(next)
+      .catch((err: unknown) => log.error({ err }, 'this manager is refused by the others'));
+  }
+
   #refuseMember(): void {
     if (this.#membership) throw unavailable(texts.alreadyMember);
   }
@@ -290,11 +307,10 @@ export class SwarmNode implements SwarmControl {
   }
 
   async #stopParts(): Promise<void> {
-    const [agent, manager] = [this.#agent, this.#manager];
+    const agent = this.#agent;
     this.#agent = undefined;
-    this.#manager = undefined;
     await agent?.close();
-    await manager?.close();
+    await this.#manager.close();
   }
 
   async #change<T>(body: () => Promise<T>): Promise<T> {
@@ -306,6 +322,17 @@ export class SwarmNode implements SwarmControl {
       this.#changing = false;
     }
   }
+}
+
+/** Why a manager may not simply leave (semantics 11.2). */
+function leaveRefusal(view: View | undefined): string {
+  const { beManager, lastManager, noQuorum, unknown, hint } = leaveTexts;
+  if (!view) return beManager + unknown + hint;
+  const all = view.list('node').filter(({ managerStatus }) => managerStatus);
+  const alive = all.filter(({ managerStatus }) => managerStatus?.reachability === 'reachable').length;
+  if (all.length <= 1) return beManager + lastManager;
+  const lost = all.length - alive;
+  return beManager + (alive - 2 <= lost ? noQuorum(alive - 1, all.length) : '') + hint;
 }
 
 function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {

@@ -23,14 +23,18 @@ import type {
   InSession,
   IssueReply,
   IssueRequest,
+  JoinManagersReply,
+  JoinManagersRequest,
   PublishLogsMessage,
+  ReadLogsReply,
+  ReadLogsRequest,
   RootCaReply,
   SessionMessage,
   SessionRequest,
   SubscriptionMessage,
   UpdateTaskStatusRequest,
 } from './messages.js';
-import { DispatcherConstructor, messageBytesMax, NodeCaConstructor } from './proto.js';
+import { DispatcherConstructor, ManagersConstructor, messageBytesMax, NodeCaConstructor } from './proto.js';
 
 /** Swarm's agent gives every call five seconds. */
 export const rpcTimeoutMs = 5_000;
@@ -55,11 +59,16 @@ interface RawNodeCa extends Client {
   issueNodeCertificate: Unary<IssueRequest, IssueReply>;
 }
 
+interface RawManagers extends Client {
+  join: Unary<JoinManagersRequest, JoinManagersReply>;
+  readLogs(request: ReadLogsRequest): ClientReadableStream<ReadLogsReply>;
+}
+
 const channelOptions: ChannelOptions = {
   'grpc.max_receive_message_length': messageBytesMax,
-  // A cut link sends no FIN: without pings a stream that only receives would hang for ever.
-  'grpc.keepalive_time_ms': 10_000,
-  'grpc.keepalive_timeout_ms': 5_000,
+  // A manager whose power was cut sends no FIN: until it is missed, its nodes do not turn to the next one.
+  'grpc.keepalive_time_ms': 2_000,
+  'grpc.keepalive_timeout_ms': 2_000,
   'grpc.keepalive_permit_without_calls': 1,
   // Reconnecting is the session's decision, with its own backoff; a channel left over must not be shared with it.
   'grpc.use_local_subchannel_pool': 1,
@@ -159,6 +168,28 @@ export class NodeCaClient {
   /** Refused with `invalidArgument` for a token that is not current. */
   issueNodeCertificate(request: IssueRequest): Promise<IssueReply> {
     return unary((done) => this.#raw.issueNodeCertificate(request, deadline(), done));
+  }
+
+  close(): void {
+    this.#raw.close();
+  }
+}
+
+/** What managers ask each other. */
+export class ManagersClient {
+  readonly #raw: RawManagers;
+
+  constructor(address: string, credentials: ChannelCredentials, options: ChannelOptions = {}) {
+    const raw = new ManagersConstructor(address, credentials, { ...channelOptions, ...options });
+    this.#raw = raw as unknown as RawManagers;
+  }
+
+  join(request: JoinManagersRequest): Promise<JoinManagersReply> {
+    return unary((done) => this.#raw.join(request, deadline(), done));
+  }
+
+  readLogs(request: ReadLogsRequest, signal: AbortSignal): ClientReadableStream<ReadLogsReply> {
+    return abortable(this.#raw.readLogs(request), signal);
   }
 
   close(): void {

@@ -14,7 +14,7 @@ import type { SkepError } from '../../model/errors.js';
 import type { Log } from '../../runtime/log.js';
 import { isServiceError, toServiceError } from './status.js';
 
-function refusal(err: unknown, log: Log): { code: number; details: string } {
+function refusal(err: unknown, log: Log): ReturnType<typeof toServiceError> {
   if (err instanceof AssertionError) {
     // A bug ends the process; from inside a promise it would only end the call.
     setImmediate(() => {

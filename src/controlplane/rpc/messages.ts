@@ -8,6 +8,8 @@ export interface IssueRequest {
   /** Empty: a renewal, shown to be one by the client certificate. */
   readonly token: string;
   readonly availability: string;
+  /** Where others reach the node: an address without port. */
+  readonly address: string;
 }
 export interface IssueReply {
   readonly nodeId: string;
@@ -36,6 +38,8 @@ export interface SessionMessage {
   readonly sessionId: string;
   readonly managers: readonly ManagerAddress[];
   readonly rootCaPem: string;
+  /** What the node is to be. */
+  readonly role: string;
 }
 /** A manager and where it listens, `host:port`. */
 export interface ManagerAddress {
@@ -131,4 +135,25 @@ export interface LogMessage {
   readonly timestamp: string;
   readonly attrs: Readonly<Record<string, string>>;
   readonly data: Buffer;
+}
+
+/** Between managers. */
+export interface JoinManagersRequest {
+  readonly peerUrl: string;
+}
+export interface JoinManagersReply {
+  readonly members: readonly { readonly name: string; readonly peerUrl: string }[];
+  readonly dataKey: { readonly id: number; readonly key: Buffer } | null;
+}
+export interface ReadLogsRequest {
+  readonly taskIds: readonly string[];
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  readonly follow: boolean;
+  readonly tail: number;
+  readonly since: string;
+}
+export interface ReadLogsReply {
+  readonly line: LogMessage | null;
+  readonly nodeId: string;
 }

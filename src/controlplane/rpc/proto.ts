@@ -14,8 +14,10 @@ const root = loadPackageDefinition(definition) as unknown as {
 
 export const DispatcherConstructor = root.skep.dispatcher.v1['Dispatcher'] as ServiceClientConstructor;
 export const NodeCaConstructor = root.skep.dispatcher.v1['NodeCa'] as ServiceClientConstructor;
+export const ManagersConstructor = root.skep.dispatcher.v1['Managers'] as ServiceClientConstructor;
 export const dispatcherDefinition: ServiceDefinition = DispatcherConstructor.service;
 export const nodeCaDefinition: ServiceDefinition = NodeCaConstructor.service;
+export const managersDefinition: ServiceDefinition = ManagersConstructor.service;
 
 /**
  * Largest message either side accepts. A node's first assignment message is one message: about 150 bytes for every

@@ -1,12 +1,16 @@
 /** Refusals over :2377, both ways. Only refusals' texts cross; a failure inside does not. */
 import { status } from '@grpc/grpc-js';
-import type { ServiceError } from '@grpc/grpc-js';
+import type { Metadata, ServiceError } from '@grpc/grpc-js';
 import { SkepError } from '../../model/errors.js';
 import { grpcCode, kindOfCode } from '../../runtime/grpc-code.js';
+import { notLeaderOf, refusalMetadata } from './not-leader.js';
 
 /** What a handler answers with; anything but a refusal is `unknown` without detail, for it may name internals. */
-export function toServiceError(err: unknown): { code: status; details: string } {
-  if (err instanceof SkepError) return { code: grpcCode[err.kind], details: err.message };
+export function toServiceError(err: unknown): { code: status; details: string; metadata?: Metadata } {
+  if (err instanceof SkepError) {
+    const metadata = refusalMetadata(err);
+    return { code: grpcCode[err.kind], details: err.message, ...(metadata && { metadata }) };
+  }
   return { code: status.UNKNOWN, details: 'internal error' };
 }
 
@@ -18,5 +22,8 @@ export function fromServiceError(err: unknown): SkepError {
   if (err instanceof SkepError) return err;
   if (!isServiceError(err))
     return new SkepError('unknown', err instanceof Error ? err.message : String(err), { cause: err });
-  return new SkepError(kindOfCode.get(err.code) ?? 'unknown', err.details, { cause: err });
+  return (
+    notLeaderOf(err.metadata) ??
+    new SkepError(kindOfCode.get(err.code) ?? 'unknown', err.details, { cause: err })
+  );
 }

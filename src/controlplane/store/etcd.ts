@@ -15,7 +15,7 @@ import { systemClock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { CompactedError } from '../etcd/client.js';
 import type { Compare, EtcdClient, KeyValue, WatchEvent, WriteOp } from '../etcd/client.js';
-import { keyPrefix, nameEntryKey, objectKey, parseObjectKey } from './keys.js';
+import { allKinds, keyPrefix, nameEntryKey, objectKey, parseObjectKey } from './keys.js';
 import { RevisionWaiters } from './revision-waiters.js';
 import type { Sealer } from './seal.js';
 import { TurnQueue } from './turn-queue.js';
@@ -39,6 +39,8 @@ export interface EtcdStoreOptions {
 
 const unavailableMsDefault = 20_000;
 const callMsMax = 5_000;
+/** A write that a dead leader of Raft has taken with it is made again as soon as there can be another one. */
+const commitMsMax = 1_500;
 const retryMsMax = 1_000;
 
 export class EtcdStore implements Store {
@@ -124,7 +126,7 @@ export class EtcdStore implements Store {
     const mark = ops.find((op) => op.op === 'put');
     return this.#untilReached(deadlineMs, async () => {
       const { succeeded, revision, read } = await client.txn([...compares, ...names.compares], ops, {
-        deadlineMs: Math.min(callMsMax, remainingMs(deadlineMs)),
+        deadlineMs: Math.min(commitMsMax, remainingMs(deadlineMs)),
         ...(mark && { readOnFailure: mark.key }),
       });
       const ours = mark !== undefined && read !== undefined && read.value.equals(mark.value);
@@ -208,7 +210,7 @@ export class EtcdStore implements Store {
       deadlineMs,
     );
     const changes: Change[] = [];
-    for (const kind of ['cluster', 'network', 'node', 'service', 'task'] as const)
+    for (const kind of allKinds)
       for (const { id } of this.#view.list(kind)) {
         if (objects.has(objectKey(kind, id))) continue;
         const gone = this.#change({ kind, id }, undefined);

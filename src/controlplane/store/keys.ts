@@ -13,7 +13,12 @@ const kinds: Readonly<Record<Kind, true>> = {
   service: true,
   task: true,
   network: true,
+  manager: true,
+  leader: true,
 };
+
+/** Every kind there is. */
+export const allKinds = Object.keys(kinds) as readonly Kind[];
 
 export const objectKey = (kind: Kind, id: string): string => `${keyPrefix}${kind}/${id}`;
 

@@ -3,8 +3,8 @@
  * read synchronously; and optimistic transactions that are committed with compare-and-swap. Two implementations:
  * etcd.ts (the product) and memory.ts (unit tests and the simulation); the same conformance test runs on both.
  */
-import type { ClusterId, NetworkId, NodeId, ServiceId, TaskId } from '../../model/ids.js';
-import type { Cluster, Network, Node, Service, Task } from '../../model/objects.js';
+import type { ClusterId, LeaderId, NetworkId, NodeId, ServiceId, TaskId } from '../../model/ids.js';
+import type { Cluster, Leader, ManagerPresence, Network, Node, Service, Task } from '../../model/objects.js';
 
 /** Every kind of object, and its identifier. */
 export interface Objects {
@@ -13,6 +13,8 @@ export interface Objects {
   service: Service;
   task: Task;
   network: Network;
+  manager: ManagerPresence;
+  leader: Leader;
 }
 export interface Ids {
   cluster: ClusterId;
@@ -20,6 +22,8 @@ export interface Ids {
   service: ServiceId;
   task: TaskId;
   network: NetworkId;
+  manager: NodeId;
+  leader: LeaderId;
 }
 export type Kind = keyof Objects;
 

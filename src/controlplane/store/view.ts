@@ -27,6 +27,8 @@ export class Snapshot implements View {
       service: SortedMap.empty(),
       task: SortedMap.empty(),
       network: SortedMap.empty(),
+      manager: SortedMap.empty(),
+      leader: SortedMap.empty(),
     },
     SortedMap.empty(),
     SortedMap.empty(),

@@ -121,6 +121,7 @@ export class FakeControl implements SwarmControl {
   constructor(readonly store: MemoryStore) {
     this.state = {
       localNodeState: 'active',
+      isManager: true,
       nodeId,
       nodeAddr: '10.99.0.1',
       error: '',
@@ -155,6 +156,7 @@ export class FakeControl implements SwarmControl {
 
 const inactive: Membership = {
   localNodeState: 'inactive',
+  isManager: false,
   nodeId: '',
   nodeAddr: '',
   error: '',

@@ -33,6 +33,7 @@ import type { WireNodeDescription } from '../../../src/controlplane/rpc/messages
 import type { Store } from '../../../src/controlplane/store/store.js';
 import type { Cidr, Ip, Mac } from '../../../src/model/addresses.js';
 import { isAttachment } from '../../../src/model/attachments.js';
+import { leaderId } from '../../../src/model/ids.js';
 import type { ClusterId, NetworkId, NodeId, TaskId, Vni } from '../../../src/model/ids.js';
 import type { Node, NodeRole, Task } from '../../../src/model/objects.js';
 import { systemClock } from '../../../src/runtime/clock.js';
@@ -86,9 +87,10 @@ async function makeCluster(nodes: readonly Node[] = [], tasks: readonly Task[] =
     return { certPem, keyPem, rootPem: rootCa.certPem };
   };
   const serverIdentity = await identity('manager-1', 'manager');
-  let manager: { services: ManagerServices; server: Server } | undefined;
+  let manager: { services: ManagerServices; server: Server; resign: () => Promise<void> } | undefined;
   let address = '127.0.0.1:0';
-  const start = async (): Promise<void> => {
+  /** A manager that nobody has made the leader, at an address. */
+  const listen = async (at: string) => {
     const services = createManagerServices({
       store,
       clock: systemClock,
@@ -104,15 +106,25 @@ async function makeCluster(nodes: readonly Node[] = [], tasks: readonly Task[] =
     for (const { definition, implementation } of services.services)
       server.addService(definition, implementation);
     const port = await new Promise<number>((resolve, reject) =>
-      server.bindAsync(address, new NodeServerCredentials(serverIdentity), (err, bound) =>
+      server.bindAsync(at, new NodeServerCredentials(serverIdentity), (err, bound) =>
         err ? reject(err) : resolve(bound),
       ),
     );
-    address = `127.0.0.1:${port}`;
-    manager = { services, server };
+    return { services, server, addr: `127.0.0.1:${port}` };
+  };
+  const start = async (): Promise<void> => {
+    const { services, server, addr } = await listen(address);
+    address = addr;
+    const term = new AbortController();
+    const leading = services.lead(store, term.signal);
+    const resign = (): Promise<void> => {
+      term.abort();
+      return leading;
+    };
+    manager = { services, server, resign };
   };
   const stop = async (): Promise<void> => {
-    await manager?.services.close();
+    await manager?.resign();
     manager?.server.forceShutdown();
     manager = undefined;
   };
@@ -126,16 +138,27 @@ async function makeCluster(nodes: readonly Node[] = [], tasks: readonly Task[] =
       return address;
     },
     get readLogs() {
-      return manager?.services.readLogs ?? expect.fail('no manager');
+      return manager?.services.readLogs() ?? expect.fail('no manager');
     },
     stop,
     start,
+    /** @returns its address */
+    listenWithoutOffice: async () => {
+      const { server, addr } = await listen('127.0.0.1:0');
+      cleanups.push(() => server.forceShutdown());
+      return addr;
+    },
   };
 }
 type Cluster = Awaited<ReturnType<typeof makeCluster>>;
 
 /** An agent's session with a worker that only records. */
-async function startAgentSession(of: Cluster, nodeId: string, taskLogs: TaskLogs = noLogs) {
+async function startAgentSession(
+  of: Cluster,
+  nodeId: string,
+  taskLogs: TaskLogs = noLogs,
+  managerAddress = of.address,
+) {
   const { credentials, options } = nodeClientSecurity(await of.identity(nodeId, 'worker'));
   const tasks: { readonly ids: string[]; readonly complete: boolean }[] = [];
   const networks: { readonly keys: string[]; readonly revision: number }[] = [];
@@ -147,7 +170,7 @@ async function startAgentSession(of: Cluster, nodeId: string, taskLogs: TaskLogs
   const session = new AgentSession({
     credentials: () => credentials,
     channelOptions: options,
-    managers: [{ nodeId: '', addr: of.address }],
+    managers: [{ nodeId: '', addr: managerAddress }],
     dataPathAddr: '192.0.2.7',
     describe: async () => description,
     network: {
@@ -215,7 +238,7 @@ describe('joining', () => {
     const client = new NodeCaClient(of.address, credentials, options);
     cleanups.push(() => client.close());
     const { csrPem } = await createCsr();
-    return client.issueNodeCertificate({ csrPem, token, availability: 'active' });
+    return client.issueNodeCertificate({ csrPem, token, availability: 'active', address: '' });
   };
 
   test('the worker token makes a worker', async () => {
@@ -228,10 +251,14 @@ describe('joining', () => {
     });
   });
 
-  test('the manager token is refused as long as a swarm has one manager, and leaves no node behind', async () => {
+  test('the manager token makes a manager', async () => {
     const of = await makeCluster();
-    await expect(join(of, 'SWMTKN-manager')).rejects.toMatchObject({ kind: 'unimplemented' });
-    expect(of.store.view().list('node')).toEqual([]);
+    const reply = await join(of, 'SWMTKN-manager');
+    expect(reply.role).toBe('manager');
+    expect(of.store.view().get('node', reply.nodeId as NodeId)).toMatchObject({
+      role: 'manager',
+      spec: { role: 'manager' },
+    });
   });
 
   test.each(['', 'SWMTKN-1', 'SWMTKN-worker '])(
@@ -251,7 +278,7 @@ describe('joining', () => {
     const { credentials, options } = joiningClientSecurity(of.rootCa.certPem);
     const client = new NodeCaClient(of.address, credentials, options);
     cleanups.push(() => client.close());
-    const request = { csrPem: 'no csr', token: 'SWMTKN-worker', availability: 'active' };
+    const request = { csrPem: 'no csr', token: 'SWMTKN-worker', availability: 'active', address: '' };
     await expect(client.issueNodeCertificate(request)).rejects.toMatchObject({ kind: 'invalidArgument' });
     expect(of.store.view().list('node')).toEqual([]);
   });
@@ -262,7 +289,7 @@ describe('joining', () => {
     const client = new NodeCaClient(of.address, credentials, options);
     cleanups.push(() => client.close());
     const { csrPem } = await createCsr();
-    const reply = await client.issueNodeCertificate({ csrPem, token: '', availability: '' });
+    const reply = await client.issueNodeCertificate({ csrPem, token: '', availability: '', address: '' });
     expect(reply).toMatchObject({ nodeId: 'n1', role: 'manager' });
   });
 });
@@ -366,6 +393,18 @@ describe('a session', () => {
     expect(tasks.at(-1)).toEqual({ ids: ['t1'], complete: true });
     await expect.poll(() => of.store.view().get('node', 'n1' as NodeId)?.status.state, soon).toBe('ready');
   }, 15_000);
+
+  test('is refused by a manager that does not lead, which names the one that does', async () => {
+    const of = await makeCluster([node('node-1')]);
+    const follower = await of.listenWithoutOffice();
+    await of.store.update((tx) => {
+      tx.create('manager', { id: 'manager-1' as NodeId, addr: of.address });
+      tx.create('leader', { id: leaderId, nodeId: 'manager-1' as NodeId, raftTerm: 1 });
+    });
+    const agent = await startAgentSession(of, 'node-1', noLogs, follower);
+    await agent.session.ready;
+    expect(of.store.view().get('node', 'node-1' as NodeId)?.status.state).toBe('ready');
+  });
 
   test('ends when the node is removed, and the next one is refused', async () => {
     const of = await makeCluster([node('n1')]);

@@ -3,11 +3,12 @@ import { describe, expect, test } from 'vitest';
 import type { InitRequest, JoinRequest } from '../../../src/controlplane/api/swarm-control.js';
 import { clusterSpecDefaults } from '../../../src/controlplane/node/initial-cluster.js';
 import type { MembershipFile } from '../../../src/controlplane/node/membership-file.js';
-import type { NodeParts, RunningAgent } from '../../../src/controlplane/node/swarm-node.js';
+import type { NodeParts, RunningAgent, Told } from '../../../src/controlplane/node/node-parts.js';
 import { SwarmNode } from '../../../src/controlplane/node/swarm-node.js';
 import { OutsideError, SkepError } from '../../../src/model/errors.js';
 import type { Ip } from '../../../src/model/addresses.js';
 import type { ClusterId, NodeId } from '../../../src/model/ids.js';
+import type { NodeRole } from '../../../src/model/objects.js';
 import type { Store } from '../../../src/controlplane/store/store.js';
 import type { Clock } from '../../../src/runtime/clock.js';
 import { systemClock } from '../../../src/runtime/clock.js';
@@ -39,6 +40,8 @@ const member = (role: 'manager' | 'worker'): MembershipFile => ({
 /** A host that remembers what was done to it, in order. */
 function host(over: Partial<NodeParts> = {}) {
   const done: string[] = [];
+  const told: ((word: Told) => void)[] = [];
+  let certified: NodeRole = 'worker';
   let disk: MembershipFile | undefined;
   const agent = (): RunningAgent => ({
     ready: Promise.resolve(),
@@ -48,10 +51,18 @@ function host(over: Partial<NodeParts> = {}) {
       lacks: () => false,
       settle: async () => undefined,
     },
+    renew: async () => {
+      done.push('certificate');
+      return certified;
+    },
     close: async () => void done.push('close agent'),
     removeAll: async () => void done.push('remove containers'),
   });
-  const manager = () => ({ store: {} as Store, close: async () => void done.push('close manager') });
+  const manager = () => ({
+    store: { view: () => ({ list: () => [] }) } as unknown as Store,
+    leaderlessMs: () => 0,
+    close: async () => void done.push('close manager'),
+  });
   const parts: NodeParts = {
     interfaces: () => [{ name: 'eth0', address: '192.0.2.1', internal: false }],
     addressTowards: async () => undefined,
@@ -74,8 +85,10 @@ function host(over: Partial<NodeParts> = {}) {
       done.push('start manager');
       return manager();
     },
-    startAgent: async () => {
+    removeManager: async () => void done.push('remove manager'),
+    startAgent: async (_membership, onTold) => {
       done.push('start agent');
+      told.push(onTold);
       return agent();
     },
     wipe: async () => {
@@ -85,7 +98,12 @@ function host(over: Partial<NodeParts> = {}) {
     ...over,
   };
   const node = (clock: Clock = systemClock): SwarmNode => new SwarmNode({ parts, clock, log });
-  return { done, node, agent, disk: () => disk };
+  /** A manager's word, after which the authority certifies the role that it names. */
+  const tell = (role: NodeRole): void => {
+    certified = role;
+    for (const onTold of told) onTold({ role, managers: [{ nodeId: 'm', addr: '192.0.2.9:2377' }] });
+  };
+  return { done, node, agent, disk: () => disk, tell };
 }
 const state = (node: SwarmNode): string => {
   const { localNodeState, nodeId, remoteManagers } = node.membership();
@@ -227,12 +245,55 @@ describe('SwarmNode', () => {
       startManager: async () => {
         if (failures-- > 0) throw new OutsideError('etcd is not up yet', true);
         done.push('start manager');
-        return { store: {} as Store, close: async () => undefined };
+        return { store: {} as Store, leaderlessMs: () => 0, close: async () => undefined };
       },
     });
     const node = make();
     await node.restore(new AbortController().signal);
     expect(state(node)).toBe('active member managed');
     expect(done).toEqual(['start manager', 'start agent']);
+  });
+
+  test('a promoted node becomes a manager, a demoted one forgets what managers have', async () => {
+    const { node: make, done, disk, tell } = host();
+    const node = make();
+    await node.join(joinRequest);
+    done.splice(0);
+    tell('worker');
+    await expect.poll(() => done).toEqual(['write membership']);
+    expect(disk()?.managers).toEqual([{ nodeId: 'm', addr: '192.0.2.9:2377' }]);
+
+    tell('manager');
+    await expect.poll(() => done.slice(1)).toEqual(['certificate', 'write membership', 'start manager']);
+    expect(disk()?.role).toBe('manager');
+    await expect.poll(() => node.membership().store).toBeDefined();
+
+    done.splice(0);
+    tell('worker');
+    await expect
+      .poll(() => done)
+      .toEqual(['certificate', 'write membership', 'close manager', 'remove manager']);
+    expect(node.membership().store).toBeUndefined();
+    expect(disk()?.role).toBe('worker');
+  });
+
+  test('a manager without the others runs its tasks, and says that it is no manager yet', async () => {
+    const { node: make, done } = host({
+      readMembership: async () => member('manager'),
+      startManager: () => Promise.reject(new OutsideError('etcd has no leader', true)),
+    });
+    const instant: Clock = {
+      ...systemClock,
+      sleep: async (ms, signal) => systemClock.sleep(Math.min(ms, 20), signal),
+    };
+    const node = make(instant);
+    await node.restore(new AbortController().signal);
+    expect(done).toEqual(['start agent']);
+    expect(node.membership()).toMatchObject({
+      localNodeState: 'pending',
+      isManager: true,
+      error: 'etcd has no leader',
+    });
+    await node.close();
   });
 });

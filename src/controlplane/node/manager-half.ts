@@ -1,0 +1,84 @@
+/**
+ * This node's manager half: brought up, for as long as it takes, when the node is a manager; taken down for good when it is one
+ * no more. Nothing else of the node waits for it.
+ */
+import { backoffMs } from '../../runtime/backoff.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import type { MembershipFile } from './membership-file.js';
+import type { NodeParts, RunningManager } from './node-parts.js';
+
+export interface ManagerHalfOptions {
+  readonly parts: Pick<NodeParts, 'startManager' | 'removeManager'>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const retryMsMax = 30_000;
+
+export class ManagerHalf {
+  #running: RunningManager | undefined;
+  #starting: Promise<void> | undefined;
+  #stop = new AbortController();
+  #error = '';
+
+  constructor(private readonly options: ManagerHalfOptions) {}
+
+  get running(): RunningManager | undefined {
+    return this.#running;
+  }
+
+  /** Why it does not run yet; empty for no reason. */
+  get error(): string {
+    return this.#error;
+  }
+
+  /** One that somebody else has started: that of a new cluster. */
+  adopt(manager: RunningManager): void {
+    this.#running = manager;
+  }
+
+  /** Resolves once it runs, or was told to stop. What may pass is tried again; rejects with a refusal. */
+  start(membership: MembershipFile): Promise<void> {
+    this.#stop = new AbortController();
+    this.#starting = this.#start(membership, this.#stop.signal);
+    return this.#starting;
+  }
+
+  /** Ends what talks to others; etcd and its data stay for the next start. */
+  async close(): Promise<void> {
+    this.#stop.abort(new Error('closing'));
+    await this.#starting?.catch(() => undefined);
+    const running = this.#running;
+    this.#running = undefined;
+    this.#error = '';
+    await running?.close();
+  }
+
+  /** Closes, and forgets all that a manager has and a worker must not. */
+  async remove(): Promise<void> {
+    await this.close();
+    await this.options.parts.removeManager();
+  }
+
+  async #start(membership: MembershipFile, signal: AbortSignal): Promise<void> {
+    const { parts, clock, log } = this.options;
+    for (let failures = 1; !signal.aborted; failures++) {
+      try {
+        const running = await parts.startManager(membership);
+        if (signal.aborted) return await running.close();
+        this.#running = running;
+        this.#error = '';
+        return;
+      } catch (err) {
+        this.#error = (err as Error).message;
+        if (!mayPass(err)) throw err;
+        log.error({ err, failures }, 'cannot start this manager, will retry');
+        await clock.sleep(backoffMs(failures, retryMsMax), signal).catch(() => undefined);
+      }
+    }
+  }
+}
+
+const refusals = ['permissionDenied', 'unauthenticated', 'invalidArgument', 'unimplemented'];
+const mayPass = (err: unknown): boolean => !refusals.includes((err as { kind?: string }).kind ?? '');

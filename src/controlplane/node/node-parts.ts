@@ -1,0 +1,69 @@
+/** What a node consists of, as its state machine (swarm-node.ts) sees it; the real parts are parts.ts'. */
+import type { Ip } from '../../model/addresses.js';
+import type { HostRoute } from '../../model/host-routes.js';
+import type { NodeDescription } from '../../model/objects.js';
+import type { InitRequest, JoinRequest } from '../api/swarm-control.js';
+import type { AttachControl } from '../attach-control.js';
+import type { Store } from '../store/store.js';
+import type { MembershipFile, RemoteManager } from './membership-file.js';
+import type { InterfaceAddress, NodeAddresses } from './node-addresses.js';
+
+/** A manager's half of a node: etcd, store, loops, dispatcher. */
+export interface RunningManager {
+  readonly store: Store;
+  /** For how long nobody has led the managers, in ms; 0: somebody does. */
+  leaderlessMs(): number;
+  close(): Promise<void>;
+}
+
+/** An agent's half. */
+export interface RunningAgent {
+  /** Resolves when a manager has registered the node for the first time; rejects when it never will (removed node). */
+  readonly ready: Promise<void>;
+  /** Managers as the last session message named them. */
+  managers(): readonly RemoteManager[];
+  readonly attachments: AttachControl;
+  /** A new certificate, for the role that the node has now. */
+  renew(): Promise<MembershipFile['role']>;
+  /** Stops talking to managers. Tasks and network stay as they are. */
+  close(): Promise<void>;
+  /** Closes, then removes this node's containers and local networks. */
+  removeAll(): Promise<void>;
+}
+
+/** What managers say of a node. */
+export interface Told {
+  readonly role: MembershipFile['role'];
+  readonly managers: readonly RemoteManager[];
+}
+
+/** What the state machine needs done for real. */
+export interface NodeParts {
+  interfaces(): readonly InterfaceAddress[];
+  /** The address that this host uses towards another; undefined: it has no way there. */
+  addressTowards(host: string, port: number): Promise<Ip | undefined>;
+  /** Where this host has routes to. */
+  routes(): Promise<readonly HostRoute[]>;
+  describe(): Promise<NodeDescription>;
+  readMembership(): Promise<MembershipFile | undefined>;
+  writeMembership(membership: MembershipFile): Promise<void>;
+  /** Makes keys, certificates and etcd's first objects; gives the running manager. Undoes itself when it fails. */
+  foundCluster(
+    request: InitRequest,
+    addresses: NodeAddresses,
+  ): Promise<{ membership: MembershipFile; manager: RunningManager }>;
+  /** Gets a certificate with the token. Temporary failures are OutsideErrors marked retryable. */
+  obtainCertificate(
+    request: JoinRequest,
+    addresses: NodeAddresses,
+    signal: AbortSignal,
+  ): Promise<MembershipFile>;
+  /** Joins the other managers first, if it has not yet. Refusals are theirs; all else may pass. */
+  startManager(membership: MembershipFile): Promise<RunningManager>;
+  /** Ends etcd and removes what a worker must not have. */
+  removeManager(): Promise<void>;
+  /** @param onTold called with what a manager says of the node, at the begin of each session and when it changes */
+  startAgent(membership: MembershipFile, onTold: (told: Told) => void): Promise<RunningAgent>;
+  /** Ends etcd, clears the node's network from the kernel and empties the swarm directory. */
+  wipe(): Promise<void>;
+}
