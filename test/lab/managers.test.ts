@@ -182,4 +182,52 @@ describe('three managers', () => {
     );
     expect(await docker(asked, 'service ls --format {{.Replicas}}')).toBe('2/2');
   });
+
+  test('are lost but one: what runs goes on, the API says what mends it, and that brings the cluster back', async () => {
+    const create =
+      'service create --name everywhere --mode global -p 8081:80 --no-resolve-image skep/whoami:lab';
+    await docker('node1', create);
+    const [survivor, ...lost] = nodes;
+    const answers = (): Promise<string> =>
+      cluster.run(survivor, ['curl', '-s', '--max-time', '2', `http://${address(survivor)}:8081/`]);
+    for (const node of lost) await cluster.lab.kill(node);
+    await eventually(
+      'a refusal that says what to do',
+      soonMs,
+      () => cluster.lab.exec(survivor, ['docker', 'service', 'ls'], { deadlineMs: 30_000 }),
+      ({ stderr }) => {
+        expect(stderr).toContain('The swarm does not have a leader.');
+        expect(stderr).toContain('docker swarm init --force-new-cluster');
+      },
+    );
+    const running = await containers(survivor);
+    const startedMs = performance.now();
+    await docker(survivor, `swarm init --force-new-cluster --advertise-addr ${address(survivor)}`);
+    await eventually(
+      'it leads',
+      soonMs,
+      () => roles(survivor),
+      (found) => expect(found).toMatchObject({ [survivor]: 'Leader' }),
+    );
+    const services = await docker(survivor, 'service ls --format {{.Name}}={{.Ports}}');
+    expect(services.split('\n').sort()).toEqual(['everywhere=*:8081->80/tcp', 'web=*:8080->80/tcp']);
+    await docker(survivor, 'service update -d --label-add after=all everywhere');
+    expect(performance.now() - startedMs).toBeLessThan(60_000);
+    expect((await containers(survivor)).split('\n')).toEqual(
+      expect.arrayContaining(running.split('\n')) as string[],
+    );
+    await eventually('the port answers by its own task', 60_000, answers, (page) =>
+      expect(page).not.toBe(''),
+    );
+    for (const node of lost) {
+      await docker(survivor, `node demote ${node}`);
+      await eventually(
+        `${node} is removed`,
+        60_000,
+        () => cluster.lab.exec(survivor, ['docker', 'node', 'rm', '--force', node], { deadlineMs: 30_000 }),
+        ({ exitCode, stderr }) => expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' }),
+      );
+    }
+    expect(await docker(survivor, 'node ls --format {{.Hostname}}')).toBe(survivor);
+  });
 });

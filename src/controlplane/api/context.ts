@@ -35,7 +35,8 @@ const workerNode =
   "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this " +
   'command on a manager node or promote the current node to a manager.';
 const preparing =
-  'This node is not a swarm manager. Manager is being prepared or has trouble connecting to the cluster.';
+  'This node is not a swarm manager. Manager is being prepared or has trouble connecting to the cluster. ' +
+  'If the other managers are lost for good, run "docker swarm init --force-new-cluster" here.';
 const locked =
   'Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.';
 const certificatesExpired =

@@ -39,11 +39,11 @@ export function takeOffice(tx: Transaction, { nodeId, raftTerm }: Candidate): vo
 /** True while the term of office that began with this version of the leader object lasts. */
 export const isInOffice = (leader: Leader | undefined, term: number): boolean => leader?.version === term;
 
-/** Swarm's words for a cluster whose managers cannot agree on anything. */
+/** Swarm's words for a cluster whose managers cannot agree on anything, and what mends it. */
 export const noLeaderError = (): SkepError =>
   controlApiError(
     'unknown',
-    "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.",
+    'The swarm does not have a leader. It\'s possible that too few managers are online. Make sure more than half of the managers are online. If the others are lost for good, run "docker swarm init --force-new-cluster" here: this manager goes on alone with its own copy of the cluster.',
   );
 
 /** A write by who leads no more. */

@@ -72,8 +72,6 @@ export function checkInitRequest(request: InitRequest): void {
   }
   if (request.autoLockManagers || request.spec.autoLockManagers)
     throw new SkepError('unimplemented', 'autolock is not supported by this version of skep');
-  if (request.forceNewCluster)
-    throw new SkepError('unimplemented', 'force-new-cluster is not supported by this version of skep');
 }
 
 /** Refuses pools of which this host's own routes leave nothing for the ingress network. */

@@ -38,10 +38,13 @@ export class ManagerHalf {
     this.#running = manager;
   }
 
-  /** Resolves once it runs, or was told to stop. What may pass is tried again; rejects with a refusal. */
-  start(membership: MembershipFile): Promise<void> {
+  /**
+   * Resolves once it runs, or was told to stop. What may pass is tried again; rejects with a refusal.
+   * @param alone see NodeParts
+   */
+  start(membership: MembershipFile, alone = false): Promise<void> {
     this.#stop = new AbortController();
-    this.#starting = this.#start(membership, this.#stop.signal);
+    this.#starting = this.#start(membership, alone, this.#stop.signal);
     return this.#starting;
   }
 
@@ -61,11 +64,11 @@ export class ManagerHalf {
     await this.options.parts.removeManager();
   }
 
-  async #start(membership: MembershipFile, signal: AbortSignal): Promise<void> {
+  async #start(membership: MembershipFile, alone: boolean, signal: AbortSignal): Promise<void> {
     const { parts, clock, log } = this.options;
     for (let failures = 1; !signal.aborted; failures++) {
       try {
-        const running = await parts.startManager(membership);
+        const running = await parts.startManager(membership, alone);
         if (signal.aborted) return await running.close();
         this.#running = running;
         this.#error = '';

@@ -58,8 +58,11 @@ export interface NodeParts {
     addresses: NodeAddresses,
     signal: AbortSignal,
   ): Promise<MembershipFile>;
-  /** Joins the other managers first, if it has not yet. Refusals are theirs; all else may pass. */
-  startManager(membership: MembershipFile): Promise<RunningManager>;
+  /**
+   * Joins the other managers first, if it has not yet. Refusals are theirs; all else may pass.
+   * @param alone as the only member from now on, with all that its own copy of the store has
+   */
+  startManager(membership: MembershipFile, alone: boolean): Promise<RunningManager>;
   /** Ends etcd and removes what a worker must not have. */
   removeManager(): Promise<void>;
   /** @param onTold called with what a manager says of the node, at the begin of each session and when it changes */

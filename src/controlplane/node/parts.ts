@@ -26,6 +26,7 @@ import { identityFiles, identityFromPem, loadIdentity, saveIdentity } from '../c
 import type { NodeIdentity } from '../ca/node-identity.js';
 import type { InitRequest, JoinRequest } from '../api/swarm-control.js';
 import type { Engine } from '../dockerd/client.js';
+import type { StartMode } from '../etcd/arguments.js';
 import { newDataKey, type DataKey } from '../store/seal.js';
 import { addressTowards } from './address-towards.js';
 import { clusterSpecDefaults, initialObjects } from './initial-cluster.js';
@@ -180,15 +181,15 @@ export class HostParts implements NodeParts {
     return { clusterId, nodeId, role, addresses, managers: [{ nodeId: '', addr: remote }] };
   }
 
-  async startManager(membership: MembershipFile): Promise<ServingManager> {
+  async startManager(membership: MembershipFile, alone: boolean): Promise<ServingManager> {
     const identity = await this.#identity();
-    const initialCluster = await this.#join(membership, identity);
+    const initialCluster = alone ? undefined : await this.#join(membership, identity);
     const dataKey = await this.#loadDataKey();
     return this.#startManager(
       membership,
       identity,
       dataKey,
-      'existing',
+      alone ? 'forceNew' : 'existing',
       async () => undefined,
       initialCluster,
     );
@@ -221,7 +222,7 @@ export class HostParts implements NodeParts {
     membership: MembershipFile,
     identity: NodeIdentity,
     dataKey: DataKey,
-    mode: 'new' | 'existing',
+    mode: StartMode,
     onStore: Parameters<typeof startManager>[0]['onStore'],
     initialCluster?: string,
   ): Promise<ServingManager> {

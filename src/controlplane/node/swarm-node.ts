@@ -39,6 +39,8 @@ export interface SwarmNodeOptions {
 /** How long the API waits for a join; Swarm's 20 s. */
 const joinWaitMs = 20_000;
 const retryMsMax = 30_000;
+/** Until a manager that is to go on alone has to answer. */
+const aloneWaitMs = 60_000;
 /** After a start the manager of this host is up first, if it can: the agent then finds it there. */
 const managerFirstMs = 2_000;
 
@@ -46,6 +48,9 @@ const texts = {
   alreadyMember:
     'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.',
   notMember: 'This node is not part of a swarm',
+  worker:
+    "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.",
+  notAlone: 'this manager does not come back alone yet, and goes on trying: ',
   joinTimeout:
     'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use the "docker info" command to see the current swarm status of your node.',
 };
@@ -128,6 +133,7 @@ export class SwarmNode implements SwarmControl {
 
   async init(request: InitRequest): Promise<NodeId> {
     return this.#change(async () => {
+      if (request.forceNewCluster && this.#membership) return this.#goOnAlone(this.#membership);
       this.#refuseMember();
       const { parts } = this.options;
       checkInitRequest(request);
@@ -147,6 +153,24 @@ export class SwarmNode implements SwarmControl {
       undo.move();
       return membership.nodeId;
     });
+  }
+
+  /** The cluster goes on with this manager alone, from its own copy of all that was. */
+  async #goOnAlone(membership: MembershipFile): Promise<NodeId> {
+    if (membership.role !== 'manager') throw unavailable(texts.worker);
+    this.options.log.warn('goes on as the only manager of the swarm');
+    await this.#manager.close();
+    const timeout = new AbortController();
+    const waited = this.options.clock.sleep(aloneWaitMs, timeout.signal).then(() => {
+      throw unavailable(texts.notAlone + this.#manager.error);
+    });
+    try {
+      await Promise.race([this.#manager.start(membership, true), waited]);
+    } finally {
+      waited.catch(() => undefined);
+      timeout.abort(new Error('it runs'));
+    }
+    return membership.nodeId;
   }
 
   async join(request: JoinRequest): Promise<void> {

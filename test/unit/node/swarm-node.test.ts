@@ -277,6 +277,29 @@ describe('SwarmNode', () => {
     expect(disk()?.role).toBe('worker');
   });
 
+  test('a manager whose peers are lost goes on alone; a worker cannot', async () => {
+    const alone: boolean[] = [];
+    const { node: make, agent } = host({
+      readMembership: async () => member('manager'),
+      startManager: async (_, isAlone) => {
+        alone.push(isAlone);
+        return { store: {} as Store, leaderlessMs: () => 0, close: async () => undefined };
+      },
+    });
+    const node = make();
+    await node.restore(new AbortController().signal);
+    const request = { ...initRequest, forceNewCluster: true };
+    expect(await node.init(request)).toBe(member('manager').nodeId);
+    expect(alone).toEqual([false, true]);
+    expect(node.membership()).toMatchObject({ localNodeState: 'active', isManager: true });
+    await node.close();
+
+    const worker = host({ readMembership: async () => member('worker'), startAgent: async () => agent() });
+    const other = worker.node();
+    await other.restore(new AbortController().signal);
+    await expect(other.init(request)).rejects.toThrow("Worker nodes can't be used");
+  });
+
   test('a manager without the others runs its tasks, and says that it is no manager yet', async () => {
     const { node: make, done } = host({
       readMembership: async () => member('manager'),
