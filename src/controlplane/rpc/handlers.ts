@@ -10,11 +10,18 @@ import type {
   ServerUnaryCall,
   ServerWritableStream,
 } from '@grpc/grpc-js';
-import type { SkepError } from '../../model/errors.js';
+import { SkepError } from '../../model/errors.js';
 import type { Log } from '../../runtime/log.js';
 import { isServiceError, toServiceError } from './status.js';
 
-function refusal(err: unknown, log: Log): ReturnType<typeof toServiceError> {
+/** Whoever has no business here is written down: once a call, with what was called and from where. */
+const intrusions = ['unauthenticated', 'permissionDenied'];
+
+function refusal(
+  err: unknown,
+  log: Log,
+  call: { getPath(): string; getPeer(): string },
+): ReturnType<typeof toServiceError> {
   if (err instanceof AssertionError) {
     // A bug ends the process; from inside a promise it would only end the call.
     setImmediate(() => {
@@ -23,6 +30,8 @@ function refusal(err: unknown, log: Log): ReturnType<typeof toServiceError> {
   }
   const status = toServiceError(err);
   if (status.details === 'internal error') log.error({ err }, 'call failed');
+  else if (err instanceof SkepError && intrusions.includes(err.kind))
+    log.warn({ call: call.getPath(), peer: call.getPeer(), reason: err.message }, 'call refused');
   return status;
 }
 
@@ -31,7 +40,7 @@ export const unaryHandler =
   (call: ServerUnaryCall<Q, R>, done: sendUnaryData<R>): void => {
     void (async () => handle(call.request, call))().then(
       (reply) => done(null, reply),
-      (err: unknown) => done(refusal(err, log)),
+      (err: unknown) => done(refusal(err, log, call)),
     );
   };
 
@@ -58,7 +67,7 @@ export const answersHandler =
     void (async () => handle(call.request, { write, signal: gone.signal }, call))().then(
       () => call.end(),
       // Not destroy(): grpc-js sends the status from its own listener of this event.
-      (err: unknown) => gone.signal.aborted || call.emit('error', refusal(err, log)),
+      (err: unknown) => gone.signal.aborted || call.emit('error', refusal(err, log, call)),
     );
   };
 
@@ -69,7 +78,7 @@ export const requestsHandler =
     void (async () => handle(call, call))().then(
       (reply) => done(null, reply),
       // The caller hung up: nobody is left to answer, and nothing is wrong here.
-      (err: unknown) => (call.cancelled || isServiceError(err) ? undefined : done(refusal(err, log))),
+      (err: unknown) => (call.cancelled || isServiceError(err) ? undefined : done(refusal(err, log, call))),
     );
   };
 

@@ -294,41 +294,6 @@ describe('joining', () => {
   });
 });
 
-describe('who may call', () => {
-  const beat = async (of: Cluster, nodeId: string, clusterId?: string) => {
-    const identity = await of.identity(nodeId, 'worker', clusterId as ClusterId);
-    const { credentials, options } = nodeClientSecurity(identity);
-    const client = new DispatcherClient(of.address, credentials, options);
-    cleanups.push(() => client.close());
-    return client.heartbeat({ sessionId: 'x' });
-  };
-
-  test.each([
-    ['a node that was removed', 'gone', undefined, 'notFound', 'node not registered'],
-    ['a node without a session', 'n1', undefined, 'notFound', 'node not registered'],
-    [
-      'a node of another cluster',
-      'n1',
-      'other',
-      'permissionDenied',
-      'remote certificate not part of organization: c1',
-    ],
-  ])('%s is refused', async (_, nodeId, clusterId, kind, message) => {
-    const of = await makeCluster([node('n1')]);
-    await expect(beat(of, nodeId, clusterId)).rejects.toMatchObject({ kind, message });
-  });
-
-  test('nobody without a certificate', async () => {
-    const of = await makeCluster([node('n1')]);
-    const { credentials } = joiningClientSecurity(of.rootCa.certPem);
-    const client = new DispatcherClient(of.address, credentials, {
-      'grpc.ssl_target_name_override': 'swarm-manager',
-    });
-    cleanups.push(() => client.close());
-    await expect(client.heartbeat({ sessionId: 'x' })).rejects.toMatchObject({ kind: 'unauthenticated' });
-  });
-});
-
 describe('a session', () => {
   test('registers the node with what it says of itself', async () => {
     const of = await makeCluster([{ ...node('n1'), status: { state: 'unknown', message: '', addr: '' } }]);
