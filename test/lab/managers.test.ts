@@ -219,15 +219,29 @@ describe('three managers', () => {
     await eventually('the port answers by its own task', 60_000, answers, (page) =>
       expect(page).not.toBe(''),
     );
-    for (const node of lost) {
-      await docker(survivor, `node demote ${node}`);
-      await eventually(
-        `${node} is removed`,
-        60_000,
-        () => cluster.lab.exec(survivor, ['docker', 'node', 'rm', '--force', node], { deadlineMs: 30_000 }),
-        ({ exitCode, stderr }) => expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' }),
-      );
-    }
-    expect(await docker(survivor, 'node ls --format {{.Hostname}}')).toBe(survivor);
+  });
+
+  test('that were left behind come back: removed by name, or taken in again with what the others have', async () => {
+    const [survivor, gone, back] = nodes;
+    await docker(survivor, `node demote ${gone}`);
+    await eventually(
+      `${gone} is removed`,
+      60_000,
+      () => cluster.lab.exec(survivor, ['docker', 'node', 'rm', '--force', gone], { deadlineMs: 30_000 }),
+      ({ exitCode, stderr }) => expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' }),
+    );
+    await cluster.lab.start(back);
+    await eventually(
+      `${back} is a manager again`,
+      90_000,
+      () => roles(survivor),
+      (found) => expect(found).toEqual({ [survivor]: 'Leader', [back]: 'Reachable' }),
+    );
+    await eventually(
+      'and knows what there is',
+      soonMs,
+      () => docker(back, 'service inspect everywhere -f {{.Spec.Labels.after}}'),
+      (label) => expect(label).toBe('all'),
+    );
   });
 });

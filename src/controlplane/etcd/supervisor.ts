@@ -42,6 +42,15 @@ const termMs = 5_000;
 const retryMsMax = 10_000;
 const logBytesMax = 8 * 1024 * 1024;
 
+/** etcd does not stay up on the data that it has: they are damaged, or those of a member that was removed. */
+export class EtcdEndedError extends OutsideError {
+  override readonly name = 'EtcdEndedError';
+
+  constructor(logFile: string) {
+    super(`etcd ended, see ${logFile}`, true);
+  }
+}
+
 export class EtcdSupervisor {
   /** gRPC target for clients. */
   readonly address: string;
@@ -147,8 +156,7 @@ export class EtcdSupervisor {
       child.unref();
       const { pid } = child;
       const startTime = pid === undefined ? undefined : await startTimeOf(pid);
-      if (pid === undefined || startTime === undefined)
-        throw new OutsideError(`etcd ended at once, see ${logFile}`, true);
+      if (pid === undefined || startTime === undefined) throw new EtcdEndedError(logFile);
       log.info({ pid, mode }, 'etcd started');
       return { pid, startTime };
     } finally {
@@ -163,8 +171,7 @@ export class EtcdSupervisor {
     try {
       for (;;) {
         this.#ending.signal.throwIfAborted();
-        if (!(await isAlive(target)))
-          throw new OutsideError(`etcd ended, see ${this.#options.logFile}`, true);
+        if (!(await isAlive(target))) throw new EtcdEndedError(this.#options.logFile);
         try {
           // Both: the status says who leads, the read proves that it can.
           if ((await client.status(probeMs)).hasLeader) {

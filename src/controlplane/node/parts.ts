@@ -27,6 +27,7 @@ import type { NodeIdentity } from '../ca/node-identity.js';
 import type { InitRequest, JoinRequest } from '../api/swarm-control.js';
 import type { Engine } from '../dockerd/client.js';
 import type { StartMode } from '../etcd/arguments.js';
+import { EtcdEndedError } from '../etcd/supervisor.js';
 import { newDataKey, type DataKey } from '../store/seal.js';
 import { addressTowards } from './address-towards.js';
 import { clusterSpecDefaults, initialObjects } from './initial-cluster.js';
@@ -183,28 +184,37 @@ export class HostParts implements NodeParts {
 
   async startManager(membership: MembershipFile, alone: boolean): Promise<ServingManager> {
     const identity = await this.#identity();
-    const initialCluster = alone ? undefined : await this.#join(membership, identity);
-    const dataKey = await this.#loadDataKey();
-    return this.#startManager(
-      membership,
-      identity,
-      dataKey,
-      alone ? 'forceNew' : 'existing',
-      async () => undefined,
-      initialCluster,
-    );
+    const start = async (mode: StartMode, initialCluster?: string): Promise<ServingManager> => {
+      const dataKey = await this.#loadDataKey();
+      return this.#startManager(membership, identity, dataKey, mode, async () => undefined, initialCluster);
+    };
+    if (alone) return start('forceNew');
+    if (!(await this.#hasStore())) return start('existing', await this.#join(membership, identity));
+    try {
+      return await start('existing');
+    } catch (err) {
+      if (!(err instanceof EtcdEndedError)) throw err;
+      // The others have a quorum, or they could not take it in; what they have is what is true.
+      const initialCluster = await this.#join(membership, identity).catch((cause: unknown) => {
+        throw new OutsideError(`${err.message}; no other manager takes this one in again`, true, { cause });
+      });
+      this.options.log.warn({ err }, 'the store of this manager is lost, those of the others are taken');
+      await rm(etcdDir(this.options.swarmDir), { recursive: true });
+      return start('existing', initialCluster);
+    }
   }
 
-  /** A manager whose etcd has nothing yet is taken in by the others. @returns their members then */
-  async #join(membership: MembershipFile, identity: NodeIdentity): Promise<string | undefined> {
-    const hasData = await stat(join(etcdDir(this.options.swarmDir), 'member')).then(
+  #hasStore(): Promise<boolean> {
+    return stat(join(etcdDir(this.options.swarmDir), 'member')).then(
       () => true,
       () => false,
     );
-    if (hasData) return undefined;
-    const { nodeId, managers } = membership;
+  }
+
+  /** The other managers take this one in, and hand over the data key. @returns etcd's members then */
+  async #join({ nodeId, managers, addresses }: MembershipFile, identity: NodeIdentity): Promise<string> {
     const others = managers.filter((manager) => manager.nodeId !== nodeId).map(({ addr }) => addr);
-    const { members, dataKey } = await requestJoin(identity, others, peerUrlOf(membership));
+    const { members, dataKey } = await requestJoin(identity, others, peerUrlOf({ addresses }));
     await this.#saveDataKey(dataKey);
     return members.map(({ name, peerUrl }) => `${name}=${peerUrl}`).join(',');
   }
