@@ -229,6 +229,8 @@ test('ports are added and removed under load: none that stays misses a request, 
     manager,
     [
       ...`docker service create --no-resolve-image --name moving --replicas 2 --update-monitor 1s --stop-signal SIGQUIT ${publish} -e PORT=81`.split(' '), // prettier-ignore
+      // A process that has started does not listen yet, and is called as soon as it is said to be well.
+      ...['--health-cmd', 'wget -q -O /dev/null http://127.0.0.1:$PORT/', '--health-interval', '300ms'],
       ...['skep/whoami:lab', 'sh', '-c', ofPort],
     ],
     deadlineMs,
