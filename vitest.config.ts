@@ -11,8 +11,9 @@ const project = (name: string, options: Record<string, unknown> = {}) => ({
   test: { name, include: [`test/${name}/**/*.test.ts`], environment: 'node', ...options },
 });
 
-/** Measures time, so that nothing else may run beside it. */
+/** They measure time, so that nothing else may run beside them. */
 const faults = 'test/conformance/faults.test.ts';
+const umlFaults = 'test/uml/faults.test.ts';
 /** Labs whose tests say nothing of time, and share the machine with others. */
 const sharedLabs = ['attachable', 'ingress', 'lab'].map((name) => `test/lab/${name}.test.ts`);
 const lab = { testTimeout: 600_000, hookTimeout: 600_000, fileParallelism: false };
@@ -25,7 +26,11 @@ export default defineConfig({
       project('kernel', { testTimeout: 30_000, hookTimeout: 30_000 }),
       project('conformance', { hookTimeout: 190_000, exclude: [...configDefaults.exclude, faults] }),
       project('faults', { include: [faults] }),
-      project('uml', { testTimeout: 180_000, hookTimeout: 180_000, fileParallelism: false }),
+      project('faults-uml', { include: [umlFaults] }),
+      project('uml', {
+        ...{ testTimeout: 180_000, hookTimeout: 180_000, fileParallelism: false },
+        exclude: [...configDefaults.exclude, umlFaults],
+      }),
       project('qemu', { testTimeout: 150_000, hookTimeout: 150_000, fileParallelism: false }),
       project('engine', { testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false }),
       project('bench', { include: ['bench/**/*.bench.ts'], disableConsoleIntercept: true }),

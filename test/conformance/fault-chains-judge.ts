@@ -10,19 +10,26 @@ import type { ChainsOrder, ChainsWord } from './fault-chains.js';
 import type { Fault } from './fault-kinds.js';
 import type { FaultNode } from './fault-node.js';
 import type { Pending, Verdict } from './fault-verdict.js';
-import { givenUpMs, Verdicts } from './fault-verdict.js';
+import { Verdicts } from './fault-verdict.js';
 
 const program = join(import.meta.dirname, 'fault-chains.js');
 
 export class ChainsJudge implements Disposable {
   readonly #child: ChildProcess;
   readonly #pending = new Map<number, Pending>();
-  readonly #verdicts = new Verdicts();
+  readonly #verdicts: Verdicts;
   #last = 0;
   readonly #ended: Promise<never>;
 
-  /** @param pathOf of the namespace that a plan is of */
-  constructor(private readonly pathOf: (node: FaultNode, plan: ScopePlan) => string) {
+  /**
+   * @param pathOf of the namespace that a plan is of
+   * @param slowness see FaultReport
+   */
+  constructor(
+    private readonly pathOf: (node: FaultNode, plan: ScopePlan) => string,
+    private readonly slowness: number,
+  ) {
+    this.#verdicts = new Verdicts(slowness);
     this.#child = fork(program, [], { execArgv: [] });
     this.#ended = once(this.#child, 'exit').then(() => {
       throw new Error('whoever looks at chains has ended');
@@ -57,7 +64,14 @@ export class ChainsJudge implements Disposable {
     const pending = { fault, node, plan, atMs: Date.now() };
     this.#pending.set(flush, pending);
     const path = this.pathOf(node, plan);
-    this.#send({ flush, path, chain: fault.was as Chain, givenUpMs: givenUpMs(pending) });
+    const { slowness } = this;
+    this.#send({
+      flush,
+      path,
+      chain: fault.was as Chain,
+      givenUpMs: this.#verdicts.givenUpMs(pending),
+      slowness,
+    });
     const word = await this.#heard(
       (one) => ('flushed' in one && one.flushed === flush) || ('failed' in one && one.failed === flush),
     );

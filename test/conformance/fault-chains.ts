@@ -18,6 +18,8 @@ export type ChainsOrder =
       readonly chain: Chain;
       /** When nobody need look any more. */
       readonly givenUpMs: number;
+      /** How much less often than on a machine somebody asks where nobody tells. */
+      readonly slowness: number;
     }
   /** Nothing is to be kept open there until `back`. */
   | { readonly leave: string }
@@ -98,6 +100,7 @@ class Place {
 const isGivenUp = ({ atMs, givenUpMs }: Look): boolean => Date.now() - atMs >= givenUpMs;
 const tell = (word: ChainsWord): void => void process.send?.(word);
 const places = new Map<string, Place>();
+let slowness = 1;
 let wake: () => void = () => undefined;
 
 function placeOf(path: string): Place {
@@ -114,10 +117,12 @@ process.on('message', (message) => {
     place.close();
     tell({ left: order.leave });
   } else if ('back' in order) placeOf(order.back).isLeft = false;
-  else
+  else {
+    slowness = order.slowness;
     placeOf(order.path)
       .flush(order)
       .catch((err: unknown) => tell({ failed: order.flush, text: String(err) }));
+  }
   wake();
 });
 // Whoever has started it is gone.
@@ -134,5 +139,5 @@ for (;;) {
       place.close();
     }
   }
-  await Promise.race([woken, sleep(askMs)]);
+  await Promise.race([woken, sleep(slowness * askMs)]);
 }

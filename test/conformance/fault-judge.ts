@@ -15,7 +15,7 @@ import { joinedInterfaces } from '../../src/dataplane/plan/sandbox.js';
 import type { Fault } from './fault-kinds.js';
 import type { FaultNode } from './fault-node.js';
 import type { Pending, Verdict } from './fault-verdict.js';
-import { givenUpMs, Verdicts } from './fault-verdict.js';
+import { Verdicts } from './fault-verdict.js';
 
 /** How often somebody looks whether the kernel has told of a change, and what it tells nothing of is asked for. */
 const askMs = 60;
@@ -36,13 +36,20 @@ const keyOf = ({ node, plan }: Pick<Pending, 'node' | 'plan'>): string =>
 
 export class FaultJudge implements AsyncDisposable {
   readonly #pending = new Set<Pending>();
-  readonly #verdicts = new Verdicts();
+  readonly #verdicts: Verdicts;
   #on = true;
   readonly #watches = new Map<string, Watch>();
   readonly #looking: Promise<void>;
 
-  /** @param kernelOf a stranger's view of a node */
-  constructor(private readonly kernelOf: (node: FaultNode) => LinuxKernel) {
+  /**
+   * @param kernelOf a stranger's view of a node
+   * @param slowness see FaultReport
+   */
+  constructor(
+    private readonly kernelOf: (node: FaultNode) => LinuxKernel,
+    private readonly slowness: number,
+  ) {
+    this.#verdicts = new Verdicts(slowness);
     this.#looking = this.#look();
   }
 
@@ -87,16 +94,16 @@ export class FaultJudge implements AsyncDisposable {
     let allDueMs = 0;
     while (this.#on || this.#pending.size > 0) {
       const all = Date.now() >= allDueMs;
-      if (all) allDueMs = Date.now() + askAllMs;
+      if (all) allDueMs = Date.now() + this.slowness * askAllMs;
       for (const [key, together] of this.#byScope()) {
         const watch = this.#watch(key, together);
         if (all && (await this.#hasChanged(together))) watch.changed = true;
-        if (!watch.changed && Date.now() - watch.lookedMs < lookGapMsMax) continue;
+        if (!watch.changed && Date.now() - watch.lookedMs < this.slowness * lookGapMsMax) continue;
         watch.changed = false;
         await this.#lookAt(together);
         watch.lookedMs = Date.now();
       }
-      await sleep(askMs);
+      await sleep(this.slowness * askMs);
     }
   }
 
@@ -140,7 +147,7 @@ export class FaultJudge implements AsyncDisposable {
     for (const one of together) {
       const ms = Date.now() - one.atMs;
       const repaired = objects !== null && one.fault.isRepaired(objects);
-      if (!repaired && ms < givenUpMs(one)) continue;
+      if (!repaired && ms < this.#verdicts.givenUpMs(one)) continue;
       this.#pending.delete(one);
       this.#verdicts.settle(one, ms, repaired);
     }

@@ -19,9 +19,13 @@ export class Traffic implements AsyncDisposable {
   readonly #wrong: string[] = [];
   readonly #loops: Promise<void>[];
 
-  /** @param gapMs between the calls of one way */
+  /**
+   * @param together calls of one way at once
+   * @param gapMs until the next ones
+   */
   constructor(
     world: FaultWorld,
+    private readonly together: number,
     private readonly gapMs: number,
   ) {
     const both = ['tcp', 'udp'] as const;
@@ -57,7 +61,9 @@ export class Traffic implements AsyncDisposable {
     const tasks = containers.filter(({ service }) => service === to).map(({ part }) => `c${part}`);
     while (this.#on) {
       const answers: readonly Answer<Identity>[] =
-        protocol === 'tcp' ? await from.many(target, 3) : await from.manyUdp({ ...target, timeoutS: 0.5 }, 3);
+        protocol === 'tcp'
+          ? await from.many(target, this.together)
+          : await from.manyUdp({ ...target, timeoutS: 0.5 }, this.together);
       for (const answer of answers) {
         if (isFailure(answer)) continue;
         this.#answered += 1;

@@ -26,17 +26,18 @@ export interface Verdict {
 
 export const isOfChains = ({ kind }: Fault): boolean => kind === 'chain flushed';
 
-/** Of a daemon that lives. */
-const limitMs = ({ fault, node, atMs }: Pending): number =>
-  isOfChains(fault) && !node.wasKilledSince(atMs) ? chainsMsMax : repairMsMax;
-
-/** When nobody looks any more. */
-export const givenUpMs = (pending: Pending): number => givenUpAfter * limitMs(pending);
-
 export class Verdicts implements Verdict {
   readonly kinds: Record<string, { count: number; slowestMs: number }> = {};
   readonly late: string[] = [];
   countable = 0;
+
+  /** @param slowness see FaultReport */
+  constructor(private readonly slowness: number) {}
+
+  /** When nobody looks any more. */
+  givenUpMs(pending: Pending): number {
+    return givenUpAfter * this.#limitMs(pending);
+  }
 
   /** @param ms after the fault, whoever looked saw it repaired, or gave up */
   settle(pending: Pending, ms: number, repaired: boolean): void {
@@ -44,8 +45,13 @@ export class Verdicts implements Verdict {
     const of = (this.kinds[fault.kind] ??= { count: 0, slowestMs: 0 });
     of.count += 1;
     of.slowestMs = Math.max(of.slowestMs, ms);
-    if (ms > limitMs(pending) || !repaired)
+    if (ms > this.#limitMs(pending) || !repaired)
       this.late.push(`node${node.number}: ${fault.what}: ${repaired ? '' : 'not even '}after ${ms} ms`);
     if (!node.wasKilledSince(atMs)) this.countable += 1;
+  }
+
+  /** Less for chains of a daemon that lives. */
+  #limitMs({ fault, node, atMs }: Pending): number {
+    return this.slowness * (isOfChains(fault) && !node.wasKilledSince(atMs) ? chainsMsMax : repairMsMax);
   }
 }

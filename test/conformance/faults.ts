@@ -1,7 +1,7 @@
 /**
- * Three nodes with a daemon each, two services with traffic, and somebody who breaks things at random: every fault is repaired
- * in time, whatever else is broken then, what belongs to others stays as it is, and nobody is ever answered by a task of
- * the other service. From a seed.
+ * Three nodes with a daemon on each that is broken, two services with traffic, and somebody who breaks things at random: every
+ * fault is repaired in time, whatever else is broken then, what belongs to others stays as it is, and nobody is ever answered
+ * by a task of the other service. From a seed.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -33,6 +33,11 @@ export interface FaultOptions {
   /** Begins the names of all namespaces; unique on this kernel. */
   readonly name: string;
   readonly pinDirectory: string;
+  /**
+   * Its emulated processors are slower: all may take as many times as long as there a daemon's start does, and only the first
+   * node has a daemon and is broken.
+   */
+  readonly inGuest: boolean;
   readonly seed: number;
   readonly faults: number;
   /** How far apart faults are, on average. */
@@ -42,6 +47,8 @@ export interface FaultOptions {
 export interface FaultReport extends Verdict {
   readonly seed: number;
   readonly daemonsKilled: number;
+  /** How many times as long as on a machine all might take; 1 there. */
+  readonly slowness: number;
   /** Of those that were killed, the longest until the next one had the node programmed. */
   readonly slowestRestartMs: number;
   /** Operations that the daemons counted as repairs of drift. */
@@ -63,6 +70,8 @@ const namedCount = 2;
 const faultsPerKill = 40;
 const downMsMax = 400;
 const triesMax = 40;
+/** From a daemon's start until it has found its node as it is to be, on a machine with two processors. */
+const daemonStartMs = 1_000;
 
 interface Place {
   readonly node: FaultNode;
@@ -71,22 +80,25 @@ interface Place {
 }
 
 export async function runFaults(options: FaultOptions): Promise<FaultReport> {
-  const { engine, seed, faults, gapMs } = options;
+  const { engine, inGuest, seed, faults, gapMs } = options;
+  const broken = inGuest ? nodes.slice(0, 1) : nodes;
   const random = randomFrom(seed);
   const say = process.env['SKEP_TEST_REPORT']
-    ? (line: string) => console.log(`${Date.now() % 1e6} ${line}`)
+    ? (line: string) => console.log(JSON.stringify({ say: `${Date.now() % 1e6} ${line}` }))
     : () => undefined;
   await using world = await FaultWorld.create(options);
   say('the world is made');
   const strangers: Strangers[] = [];
-  for (const node of nodes) strangers.push(await Strangers.settle(world.cluster, node, engine));
+  for (const node of broken) strangers.push(await Strangers.settle(world.cluster, node, engine));
   await using undo = new CleanupStack();
   const kernels = new Map<FaultNode, LinuxKernel>();
   const places: Place[] = [];
-  for (const number of nodes) {
+  let slowness = 1;
+  for (const number of broken) {
     const node = undo.use(new FaultNode(number, world.orderFor(number), say));
     await node.start();
-    say(`node${number} has its daemon`);
+    if (inGuest) slowness = Math.max(slowness, await slownessOf(node));
+    say(`node${number} has its daemon, slowness ${slowness}`);
     const { kernel } = undo.use(world.cluster.openStranger(number));
     kernels.set(node, kernel);
     for (const plan of await plansOf(kernel, world.cluster.desired(number)))
@@ -98,12 +110,12 @@ export async function runFaults(options: FaultOptions): Promise<FaultReport> {
     if (!kernel) throw new Error(`node${node.number} has a kernel`);
     return kernel;
   };
-  const judge = undo.use(new FaultJudge(kernelOf));
+  const judge = undo.use(new FaultJudge(kernelOf, slowness));
   const chainsJudge = undo.use(
-    new ChainsJudge(({ number }, { scope }) => pathOf(world.cluster, number, scope)),
+    new ChainsJudge(({ number }, { scope }) => pathOf(world.cluster, number, scope), slowness),
   );
   const judgeOf = (fault: Fault): FaultJudge | ChainsJudge => (isOfChains(fault) ? chainsJudge : judge);
-  const traffic = undo.use(new Traffic(world, gapMs));
+  const traffic = undo.use(inGuest ? new Traffic(world, 1, 3 * gapMs) : new Traffic(world, 3, gapMs));
   const delays = monitorEventLoopDelay({ resolution: 10 });
   delays.enable();
   const restarts: Promise<number>[] = [];
@@ -114,7 +126,7 @@ export async function runFaults(options: FaultOptions): Promise<FaultReport> {
     if (kind === 'kill') {
       // What was broken before a death is to be repaired by the next daemon, and that one must live to do it.
       const able = (): FaultNode[] =>
-        [...kernels.keys()].filter((node) => !node.wasKilledSince(Date.now() - repairMsMax));
+        [...kernels.keys()].filter((node) => !node.wasKilledSince(Date.now() - slowness * repairMsMax));
       while (able().length === 0) await sleep(gapMs);
       const node = random.pick(able());
       const atMs = Date.now();
@@ -185,6 +197,7 @@ export async function runFaults(options: FaultOptions): Promise<FaultReport> {
   return {
     ...verdict,
     seed,
+    slowness,
     daemonsKilled: restartMs.length,
     slowestRestartMs: Math.max(0, ...restartMs),
     driftRepairs,
@@ -199,6 +212,13 @@ export async function runFaults(options: FaultOptions): Promise<FaultReport> {
 function pathOf(cluster: MeshCluster, node: number, scope: Scope): string {
   if (scope.kind === 'sandbox') return scope.path;
   return scope.kind === 'overlay' ? cluster.overlayPath(node, scope.vni) : cluster.places(node).hostNetns;
+}
+
+/** By a start whose program and tools are in memory already, as on a machine that runs for some time. */
+async function slownessOf(node: FaultNode): Promise<number> {
+  const atMs = performance.now();
+  await node.killAndRestart(0);
+  return Math.round(((performance.now() - atMs) / daemonStartMs) * 10) / 10;
 }
 
 /** Each named kind some times, any kind alike often else, and deaths of daemons; in random order. */
