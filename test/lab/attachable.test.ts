@@ -67,15 +67,6 @@ async function attachments(): Promise<string[]> {
   return listed.map(({ NetworksAttachments: [leg] }) => leg?.Addresses[0]?.split('/')[0] ?? '').sort();
 }
 
-const expectVerified = (node: string): Promise<unknown> =>
-  eventually(
-    `skep verify on ${node}`,
-    soonMs,
-    () => cluster.lab.exec(node, ['skep', 'verify'], { deadlineMs: 30_000 }),
-    ({ exitCode, stdout, stderr }) =>
-      expect({ exitCode, said: exitCode === 0 ? '' : stdout + stderr }).toEqual({ exitCode: 0, said: '' }),
-  );
-
 async function refusal(node: string, command: string): Promise<string> {
   const { exitCode, stderr } = await cluster.lab.exec(node, command.split(' '), { deadlineMs: 60_000 });
   expect({ command, failed: exitCode !== 0 }).toEqual({ command, failed: true });
@@ -277,7 +268,7 @@ describe('containers of docker run and docker network connect', () => {
     );
     await expectPage(worker, 'bravo', 'alpha', a);
     await expectPage(manager, 'alpha', 'bravo', b);
-    for (const node of [manager, worker]) await expectVerified(node);
+    for (const node of [manager, worker]) await cluster.expectVerified(node);
   });
 
   test('removal frees the addresses, the networks and the kernel', async () => {
@@ -306,7 +297,7 @@ describe('containers of docker run and docker network connect', () => {
           `${await docker(node, 'network ls -q -f name=open -f name=second')}${await sh(node, 'ls /run/netns')}`,
         (text) => expect(text.split('\n').filter((each) => each !== '')).toHaveLength(1),
       );
-      await expectVerified(node);
+      await cluster.expectVerified(node);
     }
   });
 });

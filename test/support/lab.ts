@@ -12,6 +12,7 @@ import type { LoadReport } from '../../src/lab/http-load.js';
 const upDeadlineMs = 240_000;
 const downDeadlineMs = 60_000;
 const commandDeadlineMs = 60_000;
+const verifiedMs = 20_000;
 /** Lines of one log. */
 const complaintsMax = 40;
 
@@ -70,6 +71,17 @@ export class TestLab {
       }),
     );
     return texts.flat().join('\n');
+  }
+
+  /** The node's kernel is soon as it is to be: what was changed last may be under way still. Fails with what differs. */
+  async expectVerified(node: string, withinMs = verifiedMs): Promise<void> {
+    await eventually(
+      `skep verify on ${node}`,
+      withinMs,
+      () => this.lab.exec(node, ['skep', 'verify'], { deadlineMs: 30_000 }),
+      ({ exitCode, stdout, stderr }) =>
+        expect({ exitCode, said: exitCode === 0 ? '' : stdout + stderr }).toEqual({ exitCode: 0, said: '' }),
+    );
   }
 
   /** `count` requests from the client at `perSecond`, spread over the URLs in turn. */
