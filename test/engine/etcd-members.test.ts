@@ -158,7 +158,7 @@ describe('three members', () => {
     });
   });
 
-  test('have one leader, and another one when its etcd dies; it writes nothing any more', async () => {
+  test('have one leader, and another one when its etcd dies', async () => {
     for (const member of all) stores.push((await manage(member, led)).store);
     const leaderNow = (of: Store): string | undefined => of.view().get('leader', leaderId)?.nodeId;
     await expect.poll(() => new Set(stores.map(leaderNow)).size, soon).toBe(1);

@@ -8,6 +8,7 @@ import { noLeaderError } from '../leadership/office.js';
 import type { Store } from '../store/store.js';
 import type { EngineClient } from './engine-client.js';
 import type { ApiRequest } from './request.js';
+import { workerNode } from './swarm-control.js';
 import type { SwarmControl } from './swarm-control.js';
 import type { ReadLogs } from '../task-logs.js';
 
@@ -31,9 +32,6 @@ export type Handler = (context: ApiContext, request: ApiRequest) => Promise<void
 const initOrJoin =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm ' +
   'and try again.';
-const workerNode =
-  "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this " +
-  'command on a manager node or promote the current node to a manager.';
 const preparing =
   'This node is not a swarm manager. Manager is being prepared or has trouble connecting to the cluster. ' +
   'If the other managers are lost for good, run "docker swarm init --force-new-cluster" here.';

@@ -4,6 +4,11 @@ import type { ClusterSpec, NodeDescription } from '../../model/objects.js';
 import type { AttachControl } from '../attach-control.js';
 import type { Store } from '../store/store.js';
 
+/** Swarm's words of a node that is asked for what only managers can. */
+export const workerNode =
+  "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this " +
+  'command on a manager node or promote the current node to a manager.';
+
 export type LocalNodeState = 'inactive' | 'pending' | 'active' | 'error' | 'locked';
 
 export interface Membership {

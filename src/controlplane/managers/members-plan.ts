@@ -54,16 +54,23 @@ export function planMembers(view: View, members: readonly EtcdMember[], self: No
 /** True when a majority of the members that vote without this one is alive (Swarm's rule, semantics 11.4). */
 export function keepsQuorum(view: View, members: readonly EtcdMember[], without: string): boolean {
   const rest = members.filter(({ id, isLearner }) => !isLearner && id !== without);
-  const alive = rest.filter(({ name }) => view.get('manager', name as NodeId));
-  return alive.length >= Math.floor(rest.length / 2) + 1;
+  return isQuorumAlive(
+    view,
+    rest.map(({ name }) => name as NodeId),
+  );
 }
 
 /** The same, before a manager is asked to go, of those the nodes tell of. */
 export function mayDemote(view: View, nodeId: NodeId): boolean {
   const rest = view.list('node').filter(({ id, managerStatus }) => managerStatus && id !== nodeId);
-  const alive = rest.filter(({ id }) => view.get('manager', id));
-  return alive.length >= Math.floor(rest.length / 2) + 1;
+  return isQuorumAlive(
+    view,
+    rest.map(({ id }) => id),
+  );
 }
+
+const isQuorumAlive = (view: View, managers: readonly NodeId[]): boolean =>
+  managers.filter((id) => view.get('manager', id)).length >= Math.floor(managers.length / 2) + 1;
 
 const successorOf = (view: View, members: readonly EtcdMember[], self: NodeId): NodeId | undefined =>
   members

@@ -21,6 +21,7 @@ import type {
   Membership,
   SwarmControl,
 } from '../api/swarm-control.js';
+import { workerNode } from '../api/swarm-control.js';
 import type { AttachControl } from '../attach-control.js';
 import type { View } from '../store/store.js';
 import { checkInitRequest, checkPoolsAgainst } from './initial-cluster.js';
@@ -48,8 +49,6 @@ const texts = {
   alreadyMember:
     'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.',
   notMember: 'This node is not part of a swarm',
-  worker:
-    "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.",
   notAlone: 'this manager does not come back alone yet, and goes on trying: ',
   joinTimeout:
     'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use the "docker info" command to see the current swarm status of your node.',
@@ -157,7 +156,7 @@ export class SwarmNode implements SwarmControl {
 
   /** The cluster goes on with this manager alone, from its own copy of all that was. */
   async #goOnAlone(membership: MembershipFile): Promise<NodeId> {
-    if (membership.role !== 'manager') throw unavailable(texts.worker);
+    if (membership.role !== 'manager') throw unavailable(workerNode);
     this.options.log.warn('goes on as the only manager of the swarm');
     await this.#manager.close();
     const timeout = new AbortController();
