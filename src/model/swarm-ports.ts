@@ -13,6 +13,9 @@ export interface SwarmPort {
   readonly use: string;
 }
 
+/** TCP port on which managers' etcd talk to one another (etcd's own, IANA); only they reach it, by mutual TLS. */
+export const etcdPeerPort = 2380;
+
 /** Of any node: a worker may become a manager. */
 export function swarmPorts(
   { dataPathPort }: Pick<Cluster, 'dataPathPort'>,
@@ -21,6 +24,7 @@ export function swarmPorts(
   const managers = nodes.flatMap(({ managerStatus }) => (managerStatus ? [portOf(managerStatus.addr)] : []));
   return [
     ...[...new Set(managers)].map((port) => ({ protocol: 'tcp' as const, port, use: 'managers' })),
+    { protocol: 'tcp', port: etcdPeerPort, use: 'managers’ stores' },
     { protocol: 'udp', port: dataPathPort, use: 'VXLAN' },
     { protocol: 'udp', port: encryptedPort(dataPathPort), use: 'VXLAN of encrypted networks' },
   ];

@@ -9,6 +9,7 @@ import { addressAndPort } from '../../model/addresses.js';
 import { OutsideError } from '../../model/errors.js';
 import { leaderId } from '../../model/ids.js';
 import type { RandomSource } from '../../model/ids.js';
+import { etcdPeerPort } from '../../model/swarm-ports.js';
 import { CleanupStack } from '../../runtime/cleanup-stack.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
@@ -69,8 +70,6 @@ export interface ManagerOptions {
   readonly log: Log;
 }
 
-/** etcd's peer port, next to its client port of old; only managers reach it (mutual TLS). */
-const etcdPeerPort = 2380;
 /** Where this manager's etcd is reached by others'. */
 export const peerUrlOf = ({ addresses }: Pick<MembershipFile, 'addresses'>): string =>
   `https://${addressAndPort(addresses.advertiseHost, etcdPeerPort)}`;

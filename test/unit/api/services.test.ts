@@ -262,6 +262,7 @@ describe('create refuses', () => {
   // Published, they would be every node's for its tasks: nodes lose their managers or each other's tasks for good.
   test.each([
     ['tcp', 2377, 'managers'],
+    ['tcp', 2380, 'managers’ stores'],
     ['udp', 4789, 'VXLAN'],
     ['udp', 4790, 'VXLAN of encrypted networks'],
   ])('a port on which nodes talk to one another: %s %i', async (Protocol, PublishedPort, use) => {
