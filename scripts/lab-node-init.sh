@@ -80,7 +80,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.b
 [grpc]
   address = "/run/containerd/containerd.sock"
 TOML
-cat >/run/lab/daemon.json <<JSON
+# On the disk, so what somebody changes in it is still so after a power cut.
+[ -e /run/lab/disk/daemon.json ] || cat >/run/lab/disk/daemon.json <<JSON
 { "storage-driver": "overlay2", "live-restore": true, "containerd": "/run/containerd/containerd.sock", "hosts": ["unix:///run/docker.sock"], "exec-opts": ["native.cgroupdriver=cgroupfs"] }
 JSON
 
@@ -117,7 +118,7 @@ await_driver() {
   if [ -n "${SKEP_LAB_BALANCER:-}" ]; then export SKEP_BALANCER=$SKEP_LAB_BALANCER; fi
   supervise containerd process containerd --config /run/lab/containerd.toml &
   supervise skep-dataplane group skep-dataplane &
-  { await_driver; supervise dockerd process dockerd --config-file /run/lab/daemon.json; } &
+  { await_driver; supervise dockerd process dockerd --config-file /run/lab/disk/daemon.json; } &
   supervise skepd process skepd & # etcd outlives it, as with KillMode=process, and is adopted
 )
 agent=("$SKEP_LAB_NODEJS" "$SKEP_LAB_CHECKOUT/dist/lab/guest-agent.js" "$SKEP_LAB_AGENT")

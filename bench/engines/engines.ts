@@ -11,6 +11,8 @@ import type { LoadName, Result } from './load.js';
 import { loads as allLoads, run, serve } from './load.js';
 import type { ProgramCost } from './program-cost.js';
 import { countPrograms } from './program-cost.js';
+import { median } from '../../test/support/median.js';
+import { columns } from '../columns.js';
 
 export interface BenchOptions {
   /** Of which the kernel has what they need. */
@@ -127,14 +129,6 @@ function rowOf(
   };
 }
 
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1
-    ? (sorted[middle] ?? NaN)
-    : ((sorted[middle - 1] ?? NaN) + (sorted[middle] ?? NaN)) / 2;
-}
-
 /** The rows as a table for people. */
 export function tableOf(rows: readonly Row[]): string {
   const unit: Readonly<Record<LoadName, string>> = {
@@ -183,15 +177,3 @@ export const programTableOf = (programs: Report['programs']): string =>
         nsPerRun.toFixed(0),
       ]),
   ]);
-
-function columns(cells: readonly (readonly string[])[]): string {
-  const widths = (cells[0] ?? []).map((_, column) =>
-    Math.max(...cells.map((row) => (row[column] ?? '').length)),
-  );
-  const line = (row: readonly string[]): string =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd();
-  return cells.map(line).join('\n');
-}

@@ -9,6 +9,7 @@ import { networkOf, withOneChange } from './network.js';
 import type { Cost } from './node.js';
 import { BenchNode } from './node.js';
 import { allOf, opsBetween, ToolsNode } from './processes.js';
+import { median } from '../../test/support/median.js';
 
 export interface ProgramOptions {
   /** Opened for each node, with a directory of its own for pins. */
@@ -170,6 +171,3 @@ function openEngineOnce(
   undo.defer(() => engine.release());
   return engine;
 }
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;

@@ -21,27 +21,45 @@ export async function mustExec(
 }
 
 /** The command `docker swarm join-token ROLE` prints. */
-export async function joinCommand(lab: Lab, manager: string, role: 'manager' | 'worker'): Promise<string[]> {
-  const printed = await mustExec(lab, manager, ['docker', 'swarm', 'join-token', role]);
-  const command = /^\s*(docker swarm join --token \S+ \S+)\s*$/m.exec(printed)?.[1];
-  if (command === undefined) throw new OutsideError(`no join command in ${JSON.stringify(printed)}`, false);
-  return command.split(' ');
+export async function joinCommand(
+  lab: Lab,
+  manager: string,
+  role: 'manager' | 'worker',
+  dockerHost?: string,
+): Promise<string[]> {
+  const printed = await mustExec(lab, manager, [...cli(dockerHost), 'swarm', 'join-token', role]);
+  const words = /^\s*docker (swarm join --token \S+ \S+)\s*$/m.exec(printed)?.[1];
+  if (words === undefined) throw new OutsideError(`no join command in ${JSON.stringify(printed)}`, false);
+  return [...cli(dockerHost), ...words.split(' ')];
 }
 
-/** Initialises the swarm on the first node and joins the others, the first `managers` of all as managers. */
-export async function initSwarm(lab: Lab, managers: number, progress: (line: string) => void): Promise<void> {
+const cli = (dockerHost: string | undefined): string[] => [
+  'docker',
+  ...(dockerHost === undefined ? [] : ['-H', dockerHost]),
+];
+
+/**
+ * Initialises the swarm on the first node and joins the others, the first `managers` of all as managers.
+ * @param dockerHost where the CLI turns to in a node, when that is not Skep
+ */
+export async function initSwarm(
+  lab: Lab,
+  managers: number,
+  progress: (line: string) => void,
+  dockerHost?: string,
+): Promise<void> {
   const [first, ...others] = lab.nodes;
   if (!first) return;
-  await mustExec(lab, first.name, ['docker', 'swarm', 'init', '--advertise-addr', first.address]);
+  await mustExec(lab, first.name, [...cli(dockerHost), 'swarm', 'init', '--advertise-addr', first.address]);
   progress(`${first.name}: swarm initialised`);
   // Managers one after the other: each changes the membership of the store.
-  const joinManager = managers > 1 ? await joinCommand(lab, first.name, 'manager') : [];
+  const joinManager = managers > 1 ? await joinCommand(lab, first.name, 'manager', dockerHost) : [];
   for (const node of others.slice(0, managers - 1)) {
     await mustExec(lab, node.name, joinManager);
     progress(`${node.name}: joined as a manager`);
   }
   const workers = others.slice(managers - 1);
-  const joinWorker = workers.length > 0 ? await joinCommand(lab, first.name, 'worker') : [];
+  const joinWorker = workers.length > 0 ? await joinCommand(lab, first.name, 'worker', dockerHost) : [];
   await Promise.all(
     workers.map(async (node) => {
       await mustExec(lab, node.name, joinWorker);

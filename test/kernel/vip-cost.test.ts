@@ -14,6 +14,7 @@ import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { TestBpffs } from '../support/bpf-object.js';
 import { frame } from './bpf-frames.js';
+import { median } from '../support/median.js';
 
 const undo = new CleanupStack();
 afterAll(() => undo[Symbol.asyncDispose]());
@@ -52,9 +53,6 @@ async function balancing(services: number): Promise<LoadedPrograms> {
   await table.apply(objects.map((object) => ({ op: 'add', object })));
   return loaded;
 }
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
 
 test('a thousand services on a network cost a packet at most a tenth more than one', async () => {
   const contenders = [1, 1_000].map((services) => ({ services, loaded: balancing(services) }));

@@ -196,7 +196,7 @@ describe('a lab of two nodes', () => {
     const whileUp = await tracesOfNode();
     expect(whileUp.some((line) => line.startsWith('/dev/loop'))).toBe(true);
     expect(whileUp.some((line) => line.startsWith('/sys/fs/cgroup'))).toBe(true);
-    expect(await observeTraces(name)).toContain('dockerd --config-file /run/lab/daemon.json ');
+    expect(await observeTraces(name)).toContain('dockerd --config-file /run/lab/disk/daemon.json ');
     await lab.kill('node2');
     await caller;
     const probe = async (): Promise<number> =>
