@@ -23,8 +23,8 @@ import type {
 } from '../api/swarm-control.js';
 import { workerNode } from '../api/swarm-control.js';
 import type { AttachControl } from '../attach-control.js';
-import type { View } from '../store/store.js';
 import { checkInitRequest, checkPoolsAgainst } from './initial-cluster.js';
+import { leaveRefusal } from './leave-refusal.js';
 import { ManagerHalf } from './manager-half.js';
 import type { NodeParts, RunningAgent, Told } from './node-parts.js';
 import type { MembershipFile } from './membership-file.js';
@@ -52,16 +52,6 @@ const texts = {
   notAlone: 'this manager does not come back alone yet, and goes on trying: ',
   joinTimeout:
     'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use the "docker info" command to see the current swarm status of your node.',
-};
-
-const leaveTexts = {
-  beManager: 'You are attempting to leave the swarm on a node that is participating as a manager. ',
-  lastManager:
-    'Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. ',
-  noQuorum: (left: number, all: number): string =>
-    `Removing this node leaves ${left} managers out of ${all}. Without a Raft quorum your swarm will be inaccessible. `,
-  unknown: 'Doing so may lose the consensus of your cluster. ',
-  hint: 'The only way to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`. Use `--force` to suppress this message.',
 };
 
 const unavailable = (text: string): SkepError => new SkepError('unavailable', text);
@@ -345,17 +335,6 @@ export class SwarmNode implements SwarmControl {
       this.#changing = false;
     }
   }
-}
-
-/** Why a manager may not simply leave (semantics 11.2). */
-function leaveRefusal(view: View | undefined): string {
-  const { beManager, lastManager, noQuorum, unknown, hint } = leaveTexts;
-  if (!view) return beManager + unknown + hint;
-  const all = view.list('node').filter(({ managerStatus }) => managerStatus);
-  const alive = all.filter(({ managerStatus }) => managerStatus?.reachability === 'reachable').length;
-  if (all.length <= 1) return beManager + lastManager;
-  const lost = all.length - alive;
-  return beManager + (alive - 2 <= lost ? noQuorum(alive - 1, all.length) : '') + hint;
 }
 
 function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {

@@ -1,0 +1,68 @@
+/** What a new cluster begins with: root, tokens, data key, and the node that founds it. Nothing is written here. */
+import { addressAndPort } from '../../model/addresses.js';
+import { newId } from '../../model/ids.js';
+import type { ClusterId, NetworkId, NodeId, RandomSource } from '../../model/ids.js';
+import { createCsr, createRootCa, issueNodeCertificate } from '../ca/certificates.js';
+import { newJoinToken } from '../ca/join-token.js';
+import { identityFromPem } from '../ca/node-identity.js';
+import type { NodeIdentity } from '../ca/node-identity.js';
+import type { InitRequest } from '../api/swarm-control.js';
+import { newDataKey } from '../store/seal.js';
+import type { DataKey } from '../store/seal.js';
+import { clusterSpecDefaults } from './initial-cluster.js';
+import type { ClusterIdentity } from './initial-cluster.js';
+import type { MembershipFile } from './membership-file.js';
+import type { NodeAddresses } from './node-addresses.js';
+
+export interface NewCluster {
+  readonly membership: MembershipFile;
+  readonly identity: NodeIdentity;
+  readonly dataKey: DataKey;
+  /** For the first objects (initial-cluster.ts). */
+  readonly cluster: ClusterIdentity;
+}
+
+const nsPerMs = 1e6;
+
+/** 0 means the default, as in Swarm's spec. */
+export const certificateMs = (spec: { readonly nodeCertExpiryNs?: number }): number =>
+  (spec.nodeCertExpiryNs || clusterSpecDefaults.nodeCertExpiryNs) / nsPerMs;
+
+/** @param request as checked */
+export async function newCluster(
+  request: InitRequest,
+  addresses: NodeAddresses,
+  { nowMs, random }: { readonly nowMs: number; readonly random: RandomSource },
+): Promise<NewCluster> {
+  const rootCa = await createRootCa(nowMs);
+  const clusterId = newId<ClusterId>(random);
+  const nodeId = newId<NodeId>(random);
+  const { csrPem, keyPem } = await createCsr();
+  const certPem = await issueNodeCertificate({
+    ...{ rootCa, csrPem, nodeId, clusterId, nowMs },
+    role: 'manager',
+    address: addresses.advertiseHost,
+    validMs: certificateMs(request.spec),
+  });
+  return {
+    identity: identityFromPem(certPem, keyPem, rootCa.certPem),
+    dataKey: newDataKey(),
+    membership: {
+      clusterId,
+      nodeId,
+      role: 'manager',
+      addresses,
+      managers: [{ nodeId, addr: addressAndPort(addresses.advertiseHost, addresses.advertisePort) }],
+    },
+    cluster: {
+      clusterId,
+      nodeId,
+      ingressId: newId<NetworkId>(random),
+      rootCa,
+      joinTokens: {
+        worker: newJoinToken(rootCa.certPem, random),
+        manager: newJoinToken(rootCa.certPem, random),
+      },
+    },
+  };
+}
