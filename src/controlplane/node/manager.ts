@@ -14,8 +14,6 @@ import { CleanupStack } from '../../runtime/cleanup-stack.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { ReadLogs } from '../task-logs.js';
-import { allocateLeg } from '../allocator/leg.js';
-import { createManagerServices } from '../dispatcher/manager-services.js';
 import type { ManagerServicesOptions } from '../dispatcher/manager-services.js';
 import type { ClientSecurity } from '../ca/credentials.js';
 import type { StartMode } from '../etcd/arguments.js';
@@ -23,17 +21,13 @@ import { EtcdClient } from '../etcd/client.js';
 import { EtcdLeases } from '../etcd/lease.js';
 import { EtcdMembers } from '../etcd/members.js';
 import { EtcdSupervisor } from '../etcd/supervisor.js';
-import { Leadership } from '../leadership/leadership.js';
 import { noLeaderError } from '../leadership/office.js';
-import { RaftWatch } from '../leadership/raft-watch.js';
-import { runControlLoops } from '../loops.js';
-import { ManagersService, readLogReplies } from '../managers/managers-service.js';
-import { runMembersLoop } from '../managers/members-loop.js';
+import { readLogReplies } from '../managers/managers-service.js';
 import { ManagersClient } from '../rpc/clients.js';
 import { EtcdStore } from '../store/etcd.js';
-import { holdPresence } from '../store/presence.js';
 import { Sealer, type DataKey } from '../store/seal.js';
 import type { Store } from '../store/store.js';
+import { createManagerCore } from './manager-core.js';
 import type { MembershipFile } from './membership-file.js';
 import type { RunningManager } from './node-parts.js';
 
@@ -108,32 +102,19 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
   undo.defer(() => store.close());
   await options.onStore(store);
 
-  const services = createManagerServices({
-    ...{ store, clock, random, log, allocateLeg },
-    ...options.security,
-    managers: new ManagersService({ store, members, dataKey, log }),
+  const addr = addressAndPort(addresses.advertiseHost, addresses.advertisePort);
+  const core = createManagerCore({
+    ...{ store, client, leases, members, sealer, dataKey, nodeId, addr, clock, random, log },
+    security: options.security,
   });
   const server = new Server({ 'grpc.max_receive_message_length': messageBytesMax });
-  for (const { definition, implementation } of services.services)
+  for (const { definition, implementation } of core.services.services)
     server.addService(definition, implementation);
   await listen(server, addressAndPort(addresses.listenHost, addresses.listenPort), options.serverCredentials);
   undo.defer(() => server.forceShutdown());
 
   const stop = new AbortController();
-  const raft = new RaftWatch(client, clock, () => leadership.look());
-  const lead = (inOffice: Store, signal: AbortSignal): Promise<void> =>
-    allOrNone(signal, [
-      (over) => services.lead(inOffice, over),
-      (over) => runControlLoops({ store: inOffice, clock, random, log }, over),
-      (over) => runMembersLoop({ store: inOffice, nodeId, members, client, raft, clock, log }, over),
-    ]);
-  const leadership = new Leadership({ store, nodeId, raft, lead, clock, log });
-  const addr = addressAndPort(addresses.advertiseHost, addresses.advertisePort);
-  const running = allOrNone(stop.signal, [
-    (over) => raft.run(over),
-    (over) => leadership.run(over),
-    (over) => holdPresence({ client, leases, sealer, nodeId, addr, clock, log }, over),
-  ]);
+  const running = core.run(stop.signal);
   // A bug ends the process: it restarts and starts from the store.
   running.catch((err: unknown) =>
     setImmediate(() => {
@@ -145,7 +126,7 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
     await running.catch(() => undefined);
   });
 
-  const readLogs: ReadLogs = (...request) => services.readLogs()?.(...request) ?? askLeader(request);
+  const readLogs: ReadLogs = (...request) => core.services.readLogs()?.(...request) ?? askLeader(request);
   async function* askLeader([taskIds, rest, signal]: Parameters<ReadLogs>): ReturnType<ReadLogs> {
     const leader = store.view().get('leader', leaderId);
     const found = leader && store.view().get('manager', leader.nodeId);
@@ -163,33 +144,10 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
   return {
     store,
     readLogs,
-    leaderlessMs: () => raft.leaderlessMs,
+    leaderlessMs: () => core.leaderlessMs(),
     close: () => steps[Symbol.asyncDispose](),
     stopEtcd: () => etcd.stop(),
   };
-}
-
-/** Runs all until the signal aborts; when one fails, ends the others and rejects. */
-async function allOrNone(
-  signal: AbortSignal,
-  parts: readonly ((over: AbortSignal) => Promise<void>)[],
-): Promise<void> {
-  const failed = new AbortController();
-  const over = AbortSignal.any([signal, failed.signal]);
-  await settleAll(
-    parts.map((part) =>
-      part(over).catch((err: unknown) => {
-        failed.abort(err);
-        throw err;
-      }),
-    ),
-  );
-}
-
-/** Resolves when all have ended, and rejects then with the first failure. */
-async function settleAll(running: readonly Promise<void>[]): Promise<void> {
-  const outcomes = await Promise.allSettled(running);
-  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
 }
 
 function listen(server: Server, address: string, credentials: ServerCredentials): Promise<void> {

@@ -1,0 +1,96 @@
+/**
+ * What a manager does once it has a store, wherever that is: says that it is alive, watches who leads, and while that is itself
+ * runs the dispatcher and the loops. Owns no process and no socket, so that a simulation runs the very same.
+ */
+import type { NodeId, RandomSource } from '../../model/ids.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import { allocateLeg } from '../allocator/leg.js';
+import { createManagerServices } from '../dispatcher/manager-services.js';
+import type { ManagerServices, ManagerServicesOptions } from '../dispatcher/manager-services.js';
+import type { EtcdClient } from '../etcd/client.js';
+import type { EtcdLeases } from '../etcd/lease.js';
+import type { EtcdMembers } from '../etcd/members.js';
+import { Leadership } from '../leadership/leadership.js';
+import { RaftWatch } from '../leadership/raft-watch.js';
+import { runControlLoops } from '../loops.js';
+import { ManagersService } from '../managers/managers-service.js';
+import { runMembersLoop } from '../managers/members-loop.js';
+import { holdPresence } from '../store/presence.js';
+import type { DataKey, Sealer } from '../store/seal.js';
+import type { Store } from '../store/store.js';
+
+export interface ManagerCoreOptions {
+  readonly store: Store;
+  readonly client: Pick<EtcdClient, 'status' | 'txn' | 'moveLeader'>;
+  readonly leases: Pick<EtcdLeases, 'grant' | 'revoke' | 'keepAlive'>;
+  readonly members: Pick<EtcdMembers, 'list' | 'addLearner' | 'promote' | 'remove'>;
+  readonly sealer: Sealer;
+  readonly dataKey: DataKey;
+  readonly nodeId: NodeId;
+  /** Where nodes and other managers reach it, `host:port`. */
+  readonly addr: string;
+  readonly security: Pick<ManagerServicesOptions, 'peerOf' | 'issueCertificate' | 'tlsInfoOf'>;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly log: Log;
+}
+
+export interface ManagerCore {
+  /** To be put on a server before {@link run}. */
+  readonly services: ManagerServices;
+  /** For how long there has been nobody to lead Raft, in ms; 0: somebody does. */
+  leaderlessMs(): number;
+  /** Resolves when the signal has aborted and nothing runs any more. Rejects with a bug. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+export function createManagerCore(options: ManagerCoreOptions): ManagerCore {
+  const { store, client, leases, members, sealer, dataKey, nodeId, addr, clock, random, log } = options;
+  const services = createManagerServices({
+    ...{ store, clock, random, log, allocateLeg },
+    ...options.security,
+    managers: new ManagersService({ store, members, dataKey, log }),
+  });
+  const raft = new RaftWatch(client, clock, () => leadership.look());
+  const lead = (inOffice: Store, signal: AbortSignal): Promise<void> =>
+    allOrNone(signal, [
+      (over) => services.lead(inOffice, over),
+      (over) => runControlLoops({ store: inOffice, clock, random, log }, over),
+      (over) => runMembersLoop({ store: inOffice, nodeId, members, client, raft, clock, log }, over),
+    ]);
+  const leadership = new Leadership({ store, nodeId, raft, lead, clock, log });
+  return {
+    services,
+    leaderlessMs: () => raft.leaderlessMs,
+    run: (signal) =>
+      allOrNone(signal, [
+        (over) => raft.run(over),
+        (over) => leadership.run(over),
+        (over) => holdPresence({ client, leases, sealer, nodeId, addr, clock, log }, over),
+      ]),
+  };
+}
+
+/** Runs all until the signal aborts; when one fails, ends the others and rejects. */
+async function allOrNone(
+  signal: AbortSignal,
+  parts: readonly ((over: AbortSignal) => Promise<void>)[],
+): Promise<void> {
+  const failed = new AbortController();
+  const over = AbortSignal.any([signal, failed.signal]);
+  await settleAll(
+    parts.map((part) =>
+      part(over).catch((err: unknown) => {
+        failed.abort(err);
+        throw err;
+      }),
+    ),
+  );
+}
+
+/** Resolves when all have ended, and rejects then with the first failure. */
+async function settleAll(running: readonly Promise<void>[]): Promise<void> {
+  const outcomes = await Promise.allSettled(running);
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+}
