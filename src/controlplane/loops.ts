@@ -77,7 +77,7 @@ async function runControlLoop(
   const trigger = new Trigger();
   let changedAtMs = -Infinity;
   const unsubscribe = store.subscribe(() => {
-    changedAtMs = clock.nowMs();
+    changedAtMs = clock.steadyMs();
     trigger.fire();
   });
   try {
@@ -106,10 +106,10 @@ async function settle(
   clock: Clock,
   signal: AbortSignal,
 ): Promise<void> {
-  const latestMs = clock.nowMs() + quietMsMax;
+  const latestMs = clock.steadyMs() + quietMsMax;
   for (;;) {
     const untilMs = Math.min(changedAtMs() + quietMs, latestMs);
-    const restMs = untilMs - clock.nowMs();
+    const restMs = untilMs - clock.steadyMs();
     if (restMs <= 0 || signal.aborted) return;
     await clock.sleep(restMs, signal).catch(() => undefined);
   }

@@ -11,6 +11,7 @@ import { EtcdError } from '../../src/controlplane/etcd/channel.js';
 import { EtcdClient } from '../../src/controlplane/etcd/client.js';
 import type { KeyValue } from '../../src/controlplane/etcd/client.js';
 import { EtcdSupervisor } from '../../src/controlplane/etcd/supervisor.js';
+import { systemClock } from '../../src/runtime/clock.js';
 import { EtcdStore } from '../../src/controlplane/store/etcd.js';
 import type { EtcdStoreOptions } from '../../src/controlplane/store/etcd.js';
 import { Sealer, newDataKey } from '../../src/controlplane/store/seal.js';
@@ -83,7 +84,7 @@ storeConformance('EtcdStore', async () => {
   const sealer = new Sealer(newDataKey());
   const [client, otherClient] = [new Interposed(supervisor.address), new EtcdClient(supervisor.address)];
   let nowMs = 0;
-  const clock = { nowMs: () => nowMs };
+  const clock = { ...systemClock, nowMs: () => nowMs };
   const store = await EtcdStore.open({ client, sealer, log, clock });
   const other = await EtcdStore.open({ client: otherClient, sealer, log, clock });
   return {

@@ -2,6 +2,7 @@
 import type { ChannelCredentials, ChannelOptions } from '@grpc/grpc-js';
 import { espLabel } from '../../model/encryption.js';
 import type { NodeId, RandomSource } from '../../model/ids.js';
+import type { HostRoute } from '../../model/host-routes.js';
 import { atLeast } from '../../model/task-state.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
@@ -19,9 +20,11 @@ import { describeNode } from './node-description.js';
 import type { Dataplane } from './node-network.js';
 import { NodeNetwork } from './node-network.js';
 import { AgentSession } from './session.js';
+import type { SessionOptions } from './session.js';
 import { StatusReporter } from './status-reporter.js';
 import { TaskBarrier } from './task-barrier.js';
 import { outlivesReboot, TaskRecords } from './task-records.js';
+import type { RecordFiles } from './task-records.js';
 import { ContainerController } from './task-controller.js';
 import { TaskWorker } from './worker.js';
 
@@ -45,6 +48,16 @@ export interface AgentOptions {
   readonly swarmDir: string;
   /** The kernel's, by which a restart of the machine is known. */
   readonly bootId: string;
+  /** What there is of this machine besides its engine; by default read from the machine. */
+  readonly host?: Partial<AgentHost>;
+}
+
+/** The machine, where it is not asked through the engine. */
+export interface AgentHost {
+  readonly routes: () => Promise<HostRoute[]>;
+  readonly nameservers: () => Promise<readonly string[]>;
+  readonly files: RecordFiles;
+  readonly connect: NonNullable<SessionOptions['connect']>;
 }
 
 /**
@@ -65,7 +78,8 @@ export interface Agent {
 }
 
 export function startAgent(options: AgentOptions): Agent {
-  const { nodeId, engine, dataplane, facts, clock } = options;
+  const { nodeId, engine, dataplane, facts, clock, host = {} } = options;
+  const routes = host.routes ?? readHostRoutes;
   const log = options.log.child({ part: 'agent' });
   const common = { clock, log };
   const stop = new AbortController();
@@ -83,7 +97,7 @@ export function startAgent(options: AgentOptions): Agent {
   const localNetworks = new LocalNetworks(engine, log);
   const reporter = new StatusReporter(common);
   const describe = async (): Promise<WireNodeDescription> =>
-    (description = describeNode(await engine.info(), await readHostRoutes(), await facts()));
+    (description = describeNode(await engine.info(), await routes(), await facts()));
   const node = () => ({
     id: nodeId,
     hostname: description?.hostname ?? '',
@@ -105,12 +119,16 @@ export function startAgent(options: AgentOptions): Agent {
     },
     ...common,
   });
-  const records = new TaskRecords({ ...options, log });
+  const records = new TaskRecords({ ...options, ...(host.files && { files: host.files }), log });
   const { random } = options;
-  const attachments = new NetworkAttachments({ engine, events, network, localNetworks, random, ...common });
+  const attachments = new NetworkAttachments({
+    ...{ engine, events, network, localNetworks, random, ...common },
+    ...(host.nameservers && { hostNameservers: host.nameservers }),
+  });
   const taskLogs = engineTaskLogs(engine, nodeId, (id, signal) => worker.untilStarted(id, signal));
   const session = new AgentSession({
     ...options,
+    ...(host.connect && { connect: host.connect }),
     log,
     describe,
     network,

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import type { NodeId, TaskId } from '../../model/ids.js';
 import type { Log } from '../../runtime/log.js';
 import type { Engine } from '../dockerd/client.js';
-import type { DispatcherClient } from '../rpc/clients.js';
+import type { SessionClient } from '../rpc/clients.js';
 import type { LogMessage, SubscriptionMessage } from '../rpc/messages.js';
 import { taskLabels } from './container-config.js';
 
@@ -47,7 +47,7 @@ export class LogPublisher {
   constructor(private readonly options: LogPublisherOptions) {}
 
   /** Serves subscriptions until the stream of them ends or the signal aborts. */
-  async run(client: DispatcherClient, sessionId: string, signal: AbortSignal): Promise<void> {
+  async run(client: SessionClient, sessionId: string, signal: AbortSignal): Promise<void> {
     const active = new Map<string, AbortController>();
     const work = new Set<Promise<void>>();
     try {
@@ -76,7 +76,7 @@ export class LogPublisher {
   }
 
   async #publish(
-    client: DispatcherClient,
+    client: SessionClient,
     subscription: SubscriptionMessage,
     signal: AbortSignal,
   ): Promise<void> {

@@ -9,6 +9,7 @@ import { OutsideError, SkepError } from '../../model/errors.js';
 import { shareState } from '../../dataplane/share-state.js';
 import type { NodeNetworkState } from '../../dataplane/state.js';
 import type { Clock } from '../../runtime/clock.js';
+import { Deadline } from '../../runtime/deadline.js';
 import type { Log } from '../../runtime/log.js';
 import { runLoop, Trigger } from '../../runtime/loop.js';
 import { Waiters } from '../../runtime/waiters.js';
@@ -154,15 +155,15 @@ export class NodeNetwork implements TaskNetwork {
     waitMs: number,
     signal: AbortSignal,
   ): Promise<ReadonlyMap<string, AssignmentItems['overlay']> | null> {
-    const timeout = AbortSignal.timeout(waitMs);
+    using deadline = new Deadline(this.options.clock, waitMs);
     const allKnown = (): boolean => {
       const known = this.knownOverlays();
       return networkIds.every((id) => known.has(id));
     };
     try {
-      await this.#waiters.until(allKnown, AbortSignal.any([signal, timeout]));
+      await this.#waiters.until(allKnown, AbortSignal.any([signal, deadline.signal]));
     } catch (err) {
-      if (timeout.aborted && !signal.aborted) return null;
+      if (deadline.hasPassed && !signal.aborted) return null;
       throw err;
     }
     return this.knownOverlays();
@@ -208,16 +209,17 @@ export class NodeNetwork implements TaskNetwork {
 
 /** Runs `wait` for at most `waitMs`; then throws an error that is worth a retry. */
 export async function atMostMs<T>(
+  clock: Clock,
   waitMs: number,
   what: string,
   signal: AbortSignal,
   wait: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const timeout = AbortSignal.timeout(waitMs);
+  using deadline = new Deadline(clock, waitMs);
   try {
-    return await wait(AbortSignal.any([signal, timeout]));
+    return await wait(AbortSignal.any([signal, deadline.signal]));
   } catch (err) {
-    if (signal.aborted || !timeout.aborted) throw err;
+    if (signal.aborted || !deadline.hasPassed) throw err;
     throw new OutsideError(`${what} took longer than ${waitMs / 1000} s`, true, { cause: err });
   }
 }

@@ -12,6 +12,7 @@ import { SkepError } from '../../model/errors.js';
 import type { Task } from '../../model/objects.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
+import { Deadline } from '../../runtime/deadline.js';
 import type { Log } from '../../runtime/log.js';
 import type {
   Assignment,
@@ -21,6 +22,7 @@ import type {
 } from '../rpc/assignment.js';
 import { applyChanges, parseMessage } from '../rpc/assignment.js';
 import { DispatcherClient, rpcTimeoutMs } from '../rpc/clients.js';
+import type { SessionClient } from '../rpc/clients.js';
 import type { ManagerAddress, SessionMessage, WireNodeDescription } from '../rpc/messages.js';
 import { NotLeaderError } from '../rpc/not-leader.js';
 import { fromServiceError } from '../rpc/status.js';
@@ -42,6 +44,8 @@ export interface SessionOptions {
   /** This node's credentials, asked for before each session so that a renewed certificate is used. */
   readonly credentials: () => ChannelCredentials;
   readonly channelOptions?: ChannelOptions;
+  /** Opens a connection to a manager, `host:port`; by default gRPC's with the above. */
+  readonly connect?: (addr: string) => SessionClient;
   /** Managers known so far. */
   readonly managers: readonly ManagerAddress[];
   /** Empty: the managers take the address the connection comes from. */
@@ -98,7 +102,7 @@ export class AgentSession {
     for (let failures = 0, leader = ''; !signal.aborted;) {
       const manager = leader === '' ? this.#chooseManager() : { nodeId: '', addr: leader };
       leader = '';
-      const startedMs = clock.nowMs();
+      const startedMs = clock.steadyMs();
       try {
         await this.#hold(manager, signal);
       } catch (err) {
@@ -112,7 +116,7 @@ export class AgentSession {
           continue;
         }
         redirects = 0;
-        failures = clock.nowMs() - startedMs >= goodSessionMs ? 1 : failures + 1;
+        failures = clock.steadyMs() - startedMs >= goodSessionMs ? 1 : failures + 1;
         this.#failures.set(manager.addr, (this.#failures.get(manager.addr) ?? 0) + 1);
         log.warn({ manager: manager.addr, failures, err: refusal.message }, 'session ended, will retry');
         if (isFinal(refusal)) this.#settleReady?.reject(refusal);
@@ -139,16 +143,17 @@ export class AgentSession {
 
   /** One session, until anything of it fails. */
   async #hold({ addr }: ManagerAddress, signal: AbortSignal): Promise<void> {
-    const { credentials, channelOptions, barrier, reporter, logs, log } = this.options;
+    const { credentials, channelOptions, barrier, reporter, logs, clock, log } = this.options;
+    const connect = this.options.connect ?? ((to) => new DispatcherClient(to, credentials(), channelOptions));
     const end = new AbortController();
     const over = AbortSignal.any([signal, end.signal]);
-    const client = new DispatcherClient(addr, credentials(), channelOptions);
+    const client = connect(addr);
     let parts: Promise<void>[] = [];
     try {
       const description = await this.#describe();
       const { dataPathAddr } = this.options;
       const messages = client.session({ description, dataPathAddr }, over)[Symbol.asyncIterator]();
-      const sessionId = this.#take(await firstMessage(messages));
+      const sessionId = this.#take(await firstMessage(messages, clock));
       log.info({ manager: addr, session: sessionId }, 'registered with a manager');
       this.#failures.delete(addr);
       this.#settleReady?.resolve();
@@ -189,14 +194,14 @@ export class AgentSession {
     for (let next = await messages.next(); !next.done; next = await messages.next()) this.#take(next.value);
   }
 
-  async #beat(client: DispatcherClient, sessionId: string, signal: AbortSignal): Promise<void> {
+  async #beat(client: SessionClient, sessionId: string, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const { periodMs } = await client.heartbeat({ sessionId });
       await this.options.clock.sleep(periodMs, signal).catch(() => undefined);
     }
   }
 
-  async #followAssignments(client: DispatcherClient, sessionId: string, signal: AbortSignal): Promise<void> {
+  async #followAssignments(client: SessionClient, sessionId: string, signal: AbortSignal): Promise<void> {
     const { network, worker, attachments } = this.options;
     let known = new Map<string, Assignment>();
     let tasks: readonly Task[] = [];
@@ -268,9 +273,10 @@ class DescriptionChanged extends Error {
 const isFinal = ({ kind }: SkepError): boolean =>
   kind === 'notFound' || kind === 'permissionDenied' || kind === 'unauthenticated';
 
-async function firstMessage(messages: AsyncIterator<SessionMessage>): Promise<SessionMessage> {
+async function firstMessage(messages: AsyncIterator<SessionMessage>, clock: Clock): Promise<SessionMessage> {
+  using deadline = new Deadline(clock, rpcTimeoutMs);
   const timeout = new Promise<never>((_, reject) => {
-    AbortSignal.timeout(rpcTimeoutMs).addEventListener('abort', () =>
+    deadline.signal.addEventListener('abort', () =>
       reject(new SkepError('deadlineExceeded', 'the manager did not answer')),
     );
   });

@@ -63,12 +63,12 @@ export class TaskBarrier {
    */
   async wait(taskId: TaskId, drained: boolean, signal: AbortSignal): Promise<void> {
     const { clock, log } = this.options;
-    const startedMs = clock.nowMs();
+    const startedMs = clock.steadyMs();
     // Who does not know of a task that starts sends it nothing: one broken node must not keep tasks from starting for long.
     const waitMs = drained ? barrierWaitMs : silentWaitMs;
     let answeredMs = startedMs;
     while (!signal.aborted) {
-      const nowMs = clock.nowMs();
+      const nowMs = clock.steadyMs();
       const leftMs = Math.min(startedMs + waitMs, answeredMs + silentWaitMs) - nowMs;
       if (leftMs <= 0)
         return log.warn({ task: taskId }, 'not waiting any longer for nodes to know of the task');
@@ -80,7 +80,7 @@ export class TaskBarrier {
       );
       const answer = await this.#ask(taskId, drained, over).finally(() => late.abort());
       if (answer === 'done') return;
-      if (answer === 'at work') answeredMs = clock.nowMs();
+      if (answer === 'at work') answeredMs = clock.steadyMs();
     }
     signal.throwIfAborted();
   }

@@ -99,7 +99,7 @@ export class ContainerController implements TaskController {
   }
 
   async start(signal: AbortSignal, again = false): Promise<void> {
-    const { engine, network } = this.parts;
+    const { engine, network, clock } = this.parts;
     const { id: taskId } = this.task;
     const created = await this.container();
     if (!created) throw destroyed();
@@ -108,7 +108,7 @@ export class ContainerController implements TaskController {
     if (created.status === 'created' || isAgain) {
       // Nodes that know of the task already need not be waited for, nor need a manager.
       if (!isAgain)
-        await atMostMs(programWaitMs, 'programming the endpoint', signal, (limit) =>
+        await atMostMs(clock, programWaitMs, 'programming the endpoint', signal, (limit) =>
           network.endpointsProgrammed(taskId, this.#networkIds, limit),
         );
       signal.throwIfAborted();
@@ -206,7 +206,7 @@ export class ContainerController implements TaskController {
 
   /** Until the sandbox is programmed and the health check, if any, has passed; or the process has ended with 0. */
   async #untilServing(containerId: string, signal: AbortSignal): Promise<void> {
-    const { network } = this.parts;
+    const { network, clock } = this.parts;
     const ended = new AbortController();
     const over = AbortSignal.any([signal, ended.signal]);
     // Whichever comes first: a process that ends takes its sandbox with it, and nobody would ever program that.
@@ -214,7 +214,7 @@ export class ContainerController implements TaskController {
     const programmed =
       this.#networkIds.length === 0
         ? Promise.resolve()
-        : atMostMs(programWaitMs, 'programming the sandbox', over, (limit) =>
+        : atMostMs(clock, programWaitMs, 'programming the sandbox', over, (limit) =>
             network.sandboxProgrammed(this.task.id, limit),
           );
     try {

@@ -119,7 +119,7 @@ export class TaskLegs {
    */
   async restore({ id }: ContainerView, signal: AbortSignal): Promise<string | null> {
     const { clock, log } = this.parts;
-    const deadlineMs = clock.nowMs() + restoreWaitMs;
+    const deadlineMs = clock.steadyMs() + restoreWaitMs;
     for (let failures = 0; ;) {
       const leg = await this.#firstLost(id);
       signal.throwIfAborted();
@@ -130,7 +130,7 @@ export class TaskLegs {
         log.warn(about, 'drift repaired: a container was disconnected from its network');
         // Somebody insists, or the engine says so and does not list it.
         if ((await this.#firstLost(id))?.overlay.id !== leg.overlay.id) continue;
-        if (clock.nowMs() >= deadlineMs)
+        if (clock.steadyMs() >= deadlineMs)
           return `container was disconnected from network ${about.network} and does not stay connected`;
         await clock.sleep(retryMsMax, signal);
       } catch (err) {
@@ -138,7 +138,7 @@ export class TaskLegs {
         if (!(err instanceof EngineError) || err.retryable) throw err;
         failures += 1;
         log.warn({ ...about, failures, err }, 'cannot connect a container that was disconnected');
-        if (clock.nowMs() >= deadlineMs)
+        if (clock.steadyMs() >= deadlineMs)
           return `container was disconnected from network ${about.network} and cannot be connected again: ${err.message}`;
         await clock.sleep(backoffMs(failures, retryMsMax), signal);
       }

@@ -29,13 +29,24 @@ export interface TaskRecordsOptions {
   readonly swarmDir: string;
   readonly nodeId: NodeId;
   readonly bootId: string;
+  /** By default this host's. */
+  readonly files?: RecordFiles;
   readonly log: Log;
 }
+
+/** Where records are kept. A file is either the old content or the new. */
+export interface RecordFiles {
+  read(path: string): Promise<string>;
+  write(path: string, text: string): Promise<void>;
+}
+
+const hostFiles: RecordFiles = { read: (path) => readFile(path, 'utf8'), write: writeFileAtomic };
 
 const formatVersion = 1;
 
 export class TaskRecords {
   readonly #path: string;
+  readonly #files: RecordFiles;
   readonly #tasks = new Map<TaskId, Task>();
   #overlays: readonly AssignmentItems['overlay'][] = [];
   /** The tasks of the last {@link keep}, as they came; null before the first. */
@@ -45,13 +56,14 @@ export class TaskRecords {
 
   constructor(private readonly options: TaskRecordsOptions) {
     this.#path = join(options.swarmDir, 'tasks.json');
+    this.#files = options.files ?? hostFiles;
   }
 
   /** What an earlier process of this node has written; null when there is nothing to go by. Its tasks are kept on. */
   async load(): Promise<TaskRecord | null> {
     const { nodeId, log } = this.options;
     try {
-      const file = JSON.parse(await readFile(this.#path, 'utf8')) as TaskRecord & {
+      const file = JSON.parse(await this.#files.read(this.#path)) as TaskRecord & {
         readonly formatVersion: number;
         readonly nodeId: string;
       };
@@ -121,7 +133,7 @@ export class TaskRecords {
         overlays: this.#overlays,
       };
       try {
-        await writeFileAtomic(this.#path, `${JSON.stringify(record)}\n`);
+        await this.#files.write(this.#path, `${JSON.stringify(record)}\n`);
       } catch (err) {
         // The next change tries again; until then a restart knows what was written last.
         log.error({ err, path: this.#path }, 'cannot write what this node has to do');

@@ -33,7 +33,7 @@ export interface HeartbeatOptions {
 }
 
 export class Heartbeats {
-  /** When a node will have missed its beats, by its id. */
+  /** When a node will have missed its beats, by its id and the steady clock. */
   readonly #deadlinesMs = new Map<NodeId, number>();
   readonly #downSinceMs = new Map<NodeId, number>();
   readonly #trigger = new Trigger();
@@ -79,7 +79,7 @@ export class Heartbeats {
     const { clock, random } = this.options;
     const periodMs = heartbeatPeriodMs(this.#configuredMs(), random);
     const isNew = !this.#deadlinesMs.has(nodeId);
-    this.#deadlinesMs.set(nodeId, clock.nowMs() + missedBeatsMax * periodMs);
+    this.#deadlinesMs.set(nodeId, clock.steadyMs() + missedBeatsMax * periodMs);
     if (isNew) this.#trigger.fire();
     return periodMs;
   }
@@ -97,13 +97,14 @@ export class Heartbeats {
     const nodes = store.view().list('node').filter(silent);
     await this.#setStates(nodes, 'unknown', () => unknownMessage, silent);
     for (const { id } of nodes)
-      if (!this.#deadlinesMs.has(id)) this.#deadlinesMs.set(id, clock.nowMs() + graceMs);
+      if (!this.#deadlinesMs.has(id)) this.#deadlinesMs.set(id, clock.steadyMs() + graceMs);
   }
 
   /** Gives the delay until something can be due, in ms. */
   async #pass(): Promise<number> {
     const { store, clock, log } = this.options;
-    const nowMs = clock.nowMs();
+    // Nobody is late because a clock was set.
+    const nowMs = clock.steadyMs();
     const nodes = store.view().list('node');
     const exists = new Set(nodes.map(({ id }) => id));
     for (const id of this.#deadlinesMs.keys()) if (!exists.has(id)) this.#deadlinesMs.delete(id);
@@ -141,9 +142,9 @@ export class Heartbeats {
     }
   }
 
-  /** Gives when the next node will have been down for long enough, in ms since the epoch. */
+  /** Gives when the next node will have been down for long enough, by the steady clock. */
   async #orphanTasks(nowMs: number): Promise<number> {
-    const { store } = this.options;
+    const { store, clock } = this.options;
     const view = store.view();
     const down = view.list('node').filter(({ status }) => status.state === 'down');
     const downIds = new Set(down.map(({ id }) => id));
@@ -167,7 +168,8 @@ export class Heartbeats {
             const task = tx.get('task', taskId);
             if (!task || !atMost(task.status.state, 'running')) continue;
             const { message } = task.status;
-            const status = { timestampMs: nowMs, appliedAtMs: nowMs, state: 'orphaned' as const, message };
+            const atMs = clock.nowMs();
+            const status = { timestampMs: atMs, appliedAtMs: atMs, state: 'orphaned' as const, message };
             tx.update('task', { ...task, status });
           }
         });

@@ -141,7 +141,7 @@ export class Sessions {
   }
 
   #limitRate(nodeId: NodeId): void {
-    const nowMs = this.options.clock.nowMs();
+    const nowMs = this.options.clock.steadyMs();
     const recent = (this.#registrationsMs.get(nodeId) ?? []).filter(
       (atMs) => atMs > nowMs - registrationWindowMs,
     );

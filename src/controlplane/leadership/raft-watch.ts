@@ -26,7 +26,7 @@ export class RaftWatch {
 
   /** For how long there has been nobody to lead Raft, in ms; 0: somebody does. */
   get leaderlessMs(): number {
-    return this.#leaderlessSinceMs === undefined ? 0 : this.clock.nowMs() - this.#leaderlessSinceMs;
+    return this.#leaderlessSinceMs === undefined ? 0 : this.clock.steadyMs() - this.#leaderlessSinceMs;
   }
 
   /** Looks until the signal aborts. */
@@ -36,7 +36,7 @@ export class RaftWatch {
       this.#status = await this.client.status(callMs).catch(() => undefined);
       this.#leaderlessSinceMs = this.#status?.hasLeader
         ? undefined
-        : (this.#leaderlessSinceMs ?? this.clock.nowMs());
+        : (this.#leaderlessSinceMs ?? this.clock.steadyMs());
       this.onLook();
       await this.clock.sleep(lookMs, signal).catch(() => undefined);
     }

@@ -24,7 +24,7 @@ export class FactsOfDataplane {
 
   /** Undefined while the dataplane cannot be asked or does not know its engine yet. Never rejects but for a bug. */
   readonly now = (): Promise<DataplaneFacts | undefined> => {
-    const nowMs = this.options.clock.nowMs();
+    const nowMs = this.options.clock.steadyMs();
     if (this.#last === undefined || nowMs - this.#last.askedAtMs >= freshMs)
       this.#last = { askedAtMs: nowMs, answer: this.#ask() };
     return this.#last.answer;

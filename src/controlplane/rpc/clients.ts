@@ -152,6 +152,9 @@ export class DispatcherClient {
   }
 }
 
+/** A manager's dispatcher, however it is reached. */
+export type SessionClient = Pick<DispatcherClient, keyof DispatcherClient>;
+
 /** A manager's certificate authority: what a host needs before it has a certificate, and for renewals. */
 export class NodeCaClient {
   readonly #raw: RawNodeCa;

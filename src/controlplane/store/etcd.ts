@@ -29,8 +29,8 @@ export interface EtcdStoreOptions {
   readonly client: Pick<EtcdClient, 'readPrefix' | 'txn' | 'watchAll'>;
   readonly sealer: Sealer;
   readonly log: Log;
-  /** For the times in objects; default the system's. */
-  readonly clock?: Pick<Clock, 'nowMs'>;
+  /** Default the system's. */
+  readonly clock?: Clock;
   /** How long `open` and `update` try to reach etcd. */
   readonly unavailableMs?: number;
   /** Takes a bug or a value that does not open, found while following etcd. Default: the process ends with it. */
@@ -45,9 +45,9 @@ const retryMsMax = 1_000;
 
 export class EtcdStore implements Store {
   readonly #options: EtcdStoreOptions;
-  readonly #clock: Pick<Clock, 'nowMs'>;
+  readonly #clock: Clock;
   readonly #subscribers: Subscribers;
-  readonly #waiters = new RevisionWaiters();
+  readonly #waiters: RevisionWaiters;
   /** Writers that lost a race take turns, so that with many of them each one still gets through. */
   readonly #retries = new TurnQueue();
   readonly #closing = new AbortController();
@@ -57,6 +57,7 @@ export class EtcdStore implements Store {
   private constructor(options: EtcdStoreOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#waiters = new RevisionWaiters(this.#clock);
     this.#subscribers = new Subscribers(options.log);
   }
 
@@ -126,7 +127,7 @@ export class EtcdStore implements Store {
     const mark = ops.find((op) => op.op === 'put');
     return this.#untilReached(deadlineMs, async () => {
       const { succeeded, revision, read } = await client.txn([...compares, ...names.compares], ops, {
-        deadlineMs: Math.min(commitMsMax, remainingMs(deadlineMs)),
+        deadlineMs: Math.min(commitMsMax, this.#remainingMs(deadlineMs)),
         ...(mark && { readOnFailure: mark.key }),
       });
       const ours = mark !== undefined && read !== undefined && read.value.equals(mark.value);
@@ -143,8 +144,8 @@ export class EtcdStore implements Store {
         this.#closing.signal.throwIfAborted();
         if (!(err instanceof OutsideError) || !err.retryable) throw err;
         const pauseMs = backoffMs(failures, retryMsMax);
-        if (remainingMs(deadlineMs) <= pauseMs) throw unavailable(err);
-        await systemClock.sleep(pauseMs, this.#closing.signal);
+        if (this.#remainingMs(deadlineMs) <= pauseMs) throw unavailable(err);
+        await this.#clock.sleep(pauseMs, this.#closing.signal);
       }
     }
   }
@@ -152,7 +153,7 @@ export class EtcdStore implements Store {
   async #reached(revision: number, deadlineMs: number): Promise<void> {
     if (this.#view.revision >= revision) return;
     const late = (): SkepError => unavailable(new Error(`revision ${revision} was not seen in time`));
-    await this.#waiters.wait(revision, remainingMs(deadlineMs), late);
+    await this.#waiters.wait(revision, this.#remainingMs(deadlineMs), late);
   }
 
   /** Follows etcd until closed: a broken watch starts again where it was, a compacted one after a full read. */
@@ -179,7 +180,7 @@ export class EtcdStore implements Store {
         if (err instanceof CompactedError) compacted = true;
         failures += 1;
         log.warn({ err, failures, revision: this.#view.revision }, 'the watch ended, will follow again');
-        await systemClock.sleep(backoffMs(failures, retryMsMax), signal).catch(() => undefined);
+        await this.#clock.sleep(backoffMs(failures, retryMsMax), signal).catch(() => undefined);
       }
     }
   }
@@ -244,8 +245,13 @@ export class EtcdStore implements Store {
     return deepFreeze({ ...(JSON.parse(plain.toString()) as Objects[Kind]), version: modRevision });
   }
 
+  /** @param deadlineMs by the steady clock */
+  #remainingMs(deadlineMs: number): number {
+    return Math.max(1, deadlineMs - this.#clock.steadyMs());
+  }
+
   #deadline(): number {
-    return performance.now() + (this.#options.unavailableMs ?? unavailableMsDefault);
+    return this.#clock.steadyMs() + (this.#options.unavailableMs ?? unavailableMsDefault);
   }
 }
 
@@ -283,8 +289,6 @@ function nameOps(sealer: Sealer, writes: readonly Change[]): { compares: Compare
     ops: [...puts, ...free.map((key): WriteOp => ({ op: 'delete', key }))],
   };
 }
-
-const remainingMs = (deadlineMs: number): number => Math.max(1, deadlineMs - performance.now());
 
 const unavailable = (cause: unknown): SkepError =>
   new SkepError('unavailable', 'the store of the cluster cannot be reached', { cause });

@@ -1,3 +1,5 @@
+import type { Clock } from '../../runtime/clock.js';
+
 /** Those who wait until the view has come to a revision. */
 interface Waiter {
   readonly revision: number;
@@ -8,11 +10,13 @@ interface Waiter {
 export class RevisionWaiters {
   readonly #waiters = new Set<Waiter>();
 
+  constructor(private readonly clock: Pick<Clock, 'sleep'>) {}
+
   /** Resolves at {@link reached}; rejects with `late()` when that takes longer than `timeoutMs`. */
   wait(revision: number, timeoutMs: number, late: () => Error): Promise<void> {
     return new Promise((resolve, reject) => {
       const end = (settle: () => void): void => {
-        clearTimeout(timer);
+        over.abort();
         this.#waiters.delete(waiter);
         settle();
       };
@@ -21,7 +25,11 @@ export class RevisionWaiters {
         resolve: () => end(resolve),
         reject: (reason) => end(() => reject(reason)),
       };
-      const timer = setTimeout(() => waiter.reject(late()), timeoutMs);
+      const over = new AbortController();
+      void this.clock.sleep(timeoutMs, over.signal).then(
+        () => waiter.reject(late()),
+        () => undefined,
+      );
       this.#waiters.add(waiter);
     });
   }

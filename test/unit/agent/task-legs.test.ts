@@ -54,6 +54,7 @@ const stop = new AbortController();
 /** Time passes when somebody sleeps, but for those who wait for an event. */
 const clock: Clock = {
   nowMs: () => nowMs,
+  steadyMs: () => nowMs,
   sleep: (delayMs, signal) => {
     if (delayMs <= 1_000) nowMs += delayMs;
     return delayMs <= 1_000
@@ -314,6 +315,7 @@ test('a disconnection that no event tells of is found by one listing for all', a
     },
     clock: {
       nowMs: () => 0,
+      steadyMs: () => 0,
       sleep: async () => {
         if (listings === 2) end.abort();
       },

@@ -205,7 +205,7 @@ export class Harness implements AsyncDisposable {
       readLogs: (...all) => harness.lines(...all),
       balancer: async () => harness.balancer,
       log: pino({ enabled: false }),
-      clock: { nowMs: () => systemClock.nowMs(), sleep: (...all) => harness.sleep(...all) },
+      clock: { ...systemClock, sleep: (...all) => harness.sleep(...all) },
       random: (size) => randomBytes(size),
       describeRoot: () => description.tlsInfo,
       rotateToken: (token) => `${token.slice(0, token.lastIndexOf('-'))}-rotated`,

@@ -67,6 +67,19 @@ test('three missed beats: down, once; a beat in time keeps it', async () => {
   expect(down).toEqual(['n1']);
 });
 
+test('nobody is late because the clock was set forward, nor early because it was set back', async () => {
+  const { store, heartbeats, status, down } = await watched({});
+  await store.update((tx) => tx.create('node', node('n1')));
+  heartbeats.beat('n1' as NodeId);
+  vi.setSystemTime(Date.now() + 3_600_000);
+  await vi.advanceTimersByTimeAsync(14_000);
+  expect(status('n1')?.state).toBe('ready');
+  heartbeats.beat('n1' as NodeId);
+  vi.setSystemTime(Date.now() - 7_200_000);
+  await vi.advanceTimersByTimeAsync(16_000);
+  expect(down).toEqual(['n1']);
+});
+
 test('tasks on a node that was down for 24 hours are orphaned', async () => {
   const { store } = await watched({
     node: [node('n1', { state: 'down' })],

@@ -14,6 +14,7 @@ const startMs = Date.parse('2026-01-01T00:00:00Z');
 class JumpingClock implements Clock {
   #nowMs = startMs;
   nowMs = (): number => this.#nowMs;
+  steadyMs = (): number => this.#nowMs;
   sleep = async (delayMs: number): Promise<void> => {
     this.#nowMs += delayMs;
   };

@@ -14,7 +14,11 @@ class FakeDataplane {
   answer: () => Promise<{ engine: string; esp: boolean; espEpoch: number }> = async () => says('ebpf');
   readonly facts = new FactsOfDataplane({
     status: () => ((this.asked += 1), this.answer()),
-    clock: { nowMs: this.time.nowMs, sleep: () => Promise.reject(new Error('nobody sleeps here')) },
+    clock: {
+      nowMs: this.time.nowMs,
+      steadyMs: this.time.nowMs,
+      sleep: () => Promise.reject(new Error('nobody sleeps here')),
+    },
   });
 }
 

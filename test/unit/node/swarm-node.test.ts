@@ -219,7 +219,7 @@ describe('SwarmNode', () => {
   });
 
   test('a join that takes too long goes on in the background, and leave ends it', async () => {
-    const impatient: Clock = { nowMs: () => 0, sleep: async () => undefined };
+    const impatient: Clock = { nowMs: () => 0, steadyMs: () => 0, sleep: async () => undefined };
     let aborted = false;
     const { node: make } = host({
       obtainCertificate: (_request, _addresses, signal) =>

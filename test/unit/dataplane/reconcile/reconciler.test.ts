@@ -19,6 +19,7 @@ import { ModelKernel } from './model-kernel.js';
 class HandClock implements Clock {
   now = 1_000_000;
   nowMs = (): number => this.now;
+  steadyMs = (): number => this.now;
   sleep = async (delayMs: number): Promise<void> => {
     this.now += delayMs;
   };
