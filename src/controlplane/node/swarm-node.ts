@@ -7,7 +7,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { addressAndPort } from '../../model/addresses.js';
-import { SkepError } from '../../model/errors.js';
+import { OutsideError, SkepError } from '../../model/errors.js';
 import type { NodeId } from '../../model/ids.js';
 import type { NodeDescription } from '../../model/objects.js';
 import { backoffMs } from '../../runtime/backoff.js';
@@ -40,6 +40,9 @@ export interface SwarmNodeOptions {
 /** How long the API waits for a join; Swarm's 20 s. */
 const joinWaitMs = 20_000;
 const retryMsMax = 30_000;
+/** How often managers are looked for while somebody waits for a join, and the pause between (semantics 12.2). */
+const joinTries = 5;
+const joinRetryMs = 2_000;
 /** Until a manager that is to go on alone has to answer. */
 const aloneWaitMs = 60_000;
 /** After a start the manager of this host is up first, if it can: the agent then finds it there. */
@@ -264,14 +267,21 @@ export class SwarmNode implements SwarmControl {
     signal: AbortSignal,
   ): Promise<MembershipFile> {
     const { parts, clock, log } = this.options;
+    const beganMs = clock.steadyMs();
     for (let failures = 1; ; failures++) {
       try {
         return await parts.obtainCertificate(request, addresses, signal);
       } catch (err) {
         if (signal.aborted) throw signal.reason;
-        if (!(err as { retryable?: boolean }).retryable) throw err;
+        if (!(err instanceof OutsideError && err.retryable)) throw err;
+        // Who still waits hears why; whoever was told of the background has a node that goes on trying.
+        const isAwaited = clock.steadyMs() - beganMs < joinWaitMs;
+        if (isAwaited && failures >= joinTries)
+          throw unavailable(
+            `${err.message}: ${(err.cause as Error | undefined)?.message ?? 'no reason given'}`,
+          );
         log.warn({ err, failures }, 'cannot reach a manager to join, will retry');
-        await clock.sleep(backoffMs(failures + 3, retryMsMax), signal);
+        await clock.sleep(isAwaited ? joinRetryMs : backoffMs(failures, retryMsMax), signal);
       }
     }
   }

@@ -238,6 +238,39 @@ describe('SwarmNode', () => {
     expect(aborted).toBe(true);
   });
 
+  test('a join where nobody listens is refused with the reason, while somebody waits for it', async () => {
+    let nowMs = 0;
+    const stepping: Clock = {
+      nowMs: () => nowMs,
+      steadyMs: () => nowMs,
+      // The API's own wait of 20 s does not end before these.
+      sleep: async (delayMs, signal) => {
+        if (delayMs >= 20_000)
+          return new Promise((_resolve, reject) =>
+            signal?.addEventListener('abort', () => reject(signal.reason as Error)),
+          );
+        nowMs += delayMs;
+      },
+    };
+    let asked = 0;
+    const { node: make, done } = host({
+      obtainCertificate: async () => {
+        asked += 1;
+        throw new OutsideError('no manager answers at 192.0.2.1:2377', true, {
+          cause: new Error('connect ECONNREFUSED 192.0.2.1:2377'),
+        });
+      },
+    });
+    const node = make(stepping);
+    await expect(node.join(joinRequest)).rejects.toMatchObject({
+      kind: 'unavailable',
+      message: 'no manager answers at 192.0.2.1:2377: connect ECONNREFUSED 192.0.2.1:2377',
+    });
+    expect({ asked, nowMs }).toEqual({ asked: 5, nowMs: 8_000 });
+    expect(state(node)).toBe('inactive nobody alone');
+    expect(done).toEqual(['wipe']);
+  });
+
   test('a restart comes back as what the node was, also while the engine is away at first', async () => {
     let failures = 2;
     const { node: make, done } = host({
