@@ -11,7 +11,7 @@ import { runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
 import { createApiServer } from './api/server.js';
 import type { ReadLogs } from './task-logs.js';
-import { tlsInfo } from './ca/certificates.js';
+import { clusterTlsInfo } from './ca/certificates.js';
 import { rotateJoinToken } from './ca/join-token.js';
 import { Engine } from './dockerd/client.js';
 import { FactsOfDataplane, lastKnown } from './node/dataplane-facts.js';
@@ -53,7 +53,7 @@ async function main(stop: AbortSignal): Promise<void> {
     log,
     clock: systemClock,
     random,
-    describeRoot: tlsInfo,
+    tlsInfoOf: clusterTlsInfo,
     rotateToken: (token) => rotateJoinToken(token, random),
   });
   await api.listen(join(runDir, 'docker.sock'));

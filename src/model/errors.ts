@@ -18,7 +18,8 @@ export type ErrorKind =
 /**
  * An expected refusal: the caller asked for something that cannot be. `message` is the text the user reads.
  * `viaControlApi` marks refusals that Swarm's daemon hands through from its control API: their text carries
- * the prefix `rpc error: code = <Code> desc = `, and clients match on it.
+ * the prefix `rpc error: code = <Code> desc = `, and clients match on it. `isIntrusion` marks an attempt of somebody who has no
+ * business here, where the kind alone does not say so.
  */
 export class SkepError extends Error {
   override readonly name = 'SkepError';
@@ -26,7 +27,11 @@ export class SkepError extends Error {
   constructor(
     readonly kind: ErrorKind,
     message: string,
-    readonly options: { readonly viaControlApi?: boolean; readonly cause?: unknown } = {},
+    readonly options: {
+      readonly viaControlApi?: boolean;
+      readonly isIntrusion?: boolean;
+      readonly cause?: unknown;
+    } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
   }

@@ -31,15 +31,52 @@ export interface ClusterSpec {
   readonly heartbeatPeriodNs: number;
   readonly nodeCertExpiryNs: number;
   readonly forceRotate: number;
+  /** Who signs instead of the managers; absent: nobody. */
+  readonly externalCas?: readonly ExternalCa[];
   readonly autoLockManagers: boolean;
   readonly taskDefaultsLogDriver?: LogDriver;
+}
+
+/** A certificate authority outside of the swarm, spoken to as cfssl is. */
+export interface ExternalCa {
+  readonly protocol: 'cfssl';
+  readonly url: string;
+  readonly options: Labels;
+  /** PEM of the root that it signs with; empty: the swarm's. */
+  readonly caCert: string;
+}
+
+/** A root certificate (PEM) and its key (PKCS#8 PEM); an empty key: only external CAs sign with it. */
+export interface RootKeys {
+  readonly certPem: string;
+  readonly keyPem: string;
+}
+
+export interface RootCa extends RootKeys {
+  /**
+   * Certificates of this root's key, signed by roots before it; they go with every node certificate for as long as a manager's
+   * etcd still trusts such a root alone. Absent: there is none.
+   */
+  readonly intermediates?: readonly string[];
+}
+
+/** On the way from one root to another: both are trusted, and certificates are signed with this one. */
+export interface RootRotation extends RootKeys {
+  /** The certificate for its key that the root before it signed; absent: it is that root again. */
+  readonly crossSigned?: string;
+  /** Roots that were to be next before this one: certificates of theirs are about. */
+  readonly abandoned: readonly string[];
+  /** When nodes were last told to get new certificates. */
+  readonly toldAtMs: number;
 }
 
 export interface Cluster extends Meta {
   readonly id: ClusterId;
   readonly spec: ClusterSpec;
-  /** PEM of the trusted root, and its signing key (PKCS#8 PEM); sealed at rest like everything in the store. */
-  readonly rootCa: { readonly certPem: string; readonly keyPem: string };
+  /** Sealed at rest like everything in the store. */
+  readonly rootCa: RootCa;
+  /** Absent: none is under way. */
+  readonly rootRotation?: RootRotation;
   readonly joinTokens: { readonly worker: string; readonly manager: string };
   readonly defaultAddrPool: readonly Cidr[];
   /** Prefix length of a subnet cut from the pool. */
@@ -114,6 +151,8 @@ export interface Node extends Meta {
   readonly dataPathAddr?: Ip;
   /** Of the keys that the node sends ESP with (dataplane/plan/esp.ts). Absent: it never said. */
   readonly espEpoch?: number;
+  /** The public key (base64 of the DER) of the CA that the node has been told to get a certificate of. */
+  readonly wantedIssuer?: string;
   /** This node's own address on each overlay it takes part in (always on ingress), by the allocator. */
   readonly attachments: readonly NodeAttachment[];
 }

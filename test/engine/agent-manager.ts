@@ -30,10 +30,14 @@ export class TestManager implements AsyncDisposable {
       clock: systemClock,
       random,
       log,
-      peerOf: () => ({ nodeId, role: 'worker', clusterId: store.view().cluster().id }),
+      peerOf: () => ({
+        ...{ nodeId, role: 'worker', clusterId: store.view().cluster().id },
+        certificate: Buffer.alloc(0),
+      }),
+      isTrusted: () => true,
+      shownIdentity: () => expect.fail('nobody joins here'),
       issueCertificate: () => expect.fail('nobody joins here'),
       allocateLeg,
-      tlsInfoOf: () => ({ trustRoot: '', certIssuerSubject: '', certIssuerPublicKey: '' }),
     });
     const server = new Server();
     for (const { definition, implementation } of services.services)

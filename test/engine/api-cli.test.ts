@@ -74,7 +74,7 @@ beforeAll(async () => {
     log: pino({ enabled: false }),
     clock: systemClock,
     random: (size) => randomBytes(size),
-    describeRoot: () => description.tlsInfo,
+    tlsInfoOf: () => description.tlsInfo,
     rotateToken: (token) => `${token.slice(0, token.lastIndexOf('-'))}-${randomBytes(8).toString('hex')}`,
   });
   await api.listen(join(directory, 'docker.sock'));

@@ -70,7 +70,7 @@ beforeAll(async () => {
     log,
     clock: systemClock,
     random,
-    describeRoot: () => description.tlsInfo,
+    tlsInfoOf: () => description.tlsInfo,
     rotateToken: (token) => token,
   });
   await api.listen(join(directory, 'docker.sock'));

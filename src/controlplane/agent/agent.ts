@@ -2,6 +2,7 @@
 import type { ChannelCredentials, ChannelOptions } from '@grpc/grpc-js';
 import { espLabel } from '../../model/encryption.js';
 import type { NodeId, RandomSource } from '../../model/ids.js';
+import type { TlsInfo } from '../../model/objects.js';
 import type { HostRoute } from '../../model/host-routes.js';
 import { atLeast } from '../../model/task-state.js';
 import type { Clock } from '../../runtime/clock.js';
@@ -36,6 +37,11 @@ export interface AgentOptions {
   readonly facts: () => Promise<DataplaneFacts | undefined>;
   /** Asked for before each session. */
   readonly credentials: () => ChannelCredentials;
+  /** What the node says of its certificate, and when that is another one. Absent: it has none. */
+  readonly certificate?: {
+    tlsInfo(): TlsInfo;
+    subscribe(listener: () => void): () => void;
+  };
   /** Over the defaults of rpc/clients.ts, e.g. the server name to expect. */
   readonly channelOptions?: ChannelOptions;
   readonly managers: readonly ManagerAddress[];
@@ -97,7 +103,10 @@ export function startAgent(options: AgentOptions): Agent {
   const localNetworks = new LocalNetworks(engine, log);
   const reporter = new StatusReporter(common);
   const describe = async (): Promise<WireNodeDescription> =>
-    (description = describeNode(await engine.info(), await routes(), await facts()));
+    (description = {
+      ...describeNode(await engine.info(), await routes(), await facts()),
+      tlsInfo: options.certificate?.tlsInfo() ?? null,
+    });
   const node = () => ({
     id: nodeId,
     hostname: description?.hostname ?? '',

@@ -24,7 +24,7 @@ export function describeNode(
   info: EngineInfo,
   routes: readonly HostRoute[],
   facts?: DataplaneFacts,
-): WireNodeDescription {
+): Omit<WireNodeDescription, 'tlsInfo'> {
   const labels = withBalancer(info.Labels ?? [], facts?.balancer);
   const plugins = (['Log', 'Network', 'Volume'] as const).flatMap((type) =>
     [...(info.Plugins?.[type] ?? [])].sort().map((name) => ({ type, name })),

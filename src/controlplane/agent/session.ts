@@ -14,6 +14,7 @@ import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import { Deadline } from '../../runtime/deadline.js';
 import type { Log } from '../../runtime/log.js';
+import { Trigger } from '../../runtime/loop.js';
 import type {
   Assignment,
   AssignmentChange,
@@ -51,6 +52,8 @@ export interface SessionOptions {
   /** Empty: the managers take the address the connection comes from. */
   readonly dataPathAddr: string;
   readonly describe: () => Promise<WireNodeDescription>;
+  /** Tells when there are other credentials: a session is held with those of now. */
+  readonly certificate?: { subscribe(listener: () => void): () => void };
   readonly network: {
     set(
       assignments: ReadonlyMap<string, Assignment>,
@@ -79,6 +82,9 @@ export class AgentSession {
   /** Failures in a row by manager address. */
   readonly #failures = new Map<string, number>();
   #description: WireNodeDescription | undefined;
+  /** Of the certificate, so far. */
+  #changes = 0;
+  readonly #changed = new Trigger();
   #settleReady: { resolve: () => void; reject: (err: Error) => void } | undefined;
   /** Resolves with the first registration; rejects when the first answer is that this node is none. */
   readonly ready: Promise<void>;
@@ -97,6 +103,18 @@ export class AgentSession {
 
   /** Holds sessions, one after another, until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
+    const unsubscribe = this.options.certificate?.subscribe(() => {
+      this.#changes += 1;
+      this.#changed.fire();
+    });
+    try {
+      await this.#holdAll(signal);
+    } finally {
+      unsubscribe?.();
+    }
+  }
+
+  async #holdAll(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.options;
     let redirects = 0;
     for (let failures = 0, leader = ''; !signal.aborted;) {
@@ -121,7 +139,7 @@ export class AgentSession {
         log.warn({ manager: manager.addr, failures, err: refusal.message }, 'session ended, will retry');
         if (isFinal(refusal)) this.#settleReady?.reject(refusal);
         const delayMs = backoffMs(failures, retryMsMax);
-        await clock.sleep(delayMs / 2 + this.#fraction() * (delayMs / 2), signal).catch(() => undefined);
+        await this.#changed.wait(delayMs / 2 + this.#fraction() * (delayMs / 2), clock, signal);
       }
     }
   }
@@ -147,6 +165,7 @@ export class AgentSession {
     const connect = this.options.connect ?? ((to) => new DispatcherClient(to, credentials(), channelOptions));
     const end = new AbortController();
     const over = AbortSignal.any([signal, end.signal]);
+    const changes = this.#changes;
     const client = connect(addr);
     let parts: Promise<void>[] = [];
     try {
@@ -171,7 +190,7 @@ export class AgentSession {
           },
           over,
         ),
-        this.#watchDescription(description, over),
+        this.#watchDescription(description, changes, over),
       ];
       await Promise.race(parts);
       over.throwIfAborted();
@@ -228,11 +247,13 @@ export class AgentSession {
     }
   }
 
-  /** Ends the session when the host is not what it said to be, so that the next one says it. */
-  async #watchDescription(said: WireNodeDescription, signal: AbortSignal): Promise<void> {
+  /** Ends the session when the host is not what it said to be, or shows another certificate, so that the next one says it. */
+  async #watchDescription(said: WireNodeDescription, changes: number, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      await this.options.clock.sleep(describeEveryMs, signal).catch(() => undefined);
-      if (!signal.aborted && !isDeepStrictEqual(await this.#describe(), said)) throw new DescriptionChanged();
+      await this.#changed.wait(describeEveryMs, this.options.clock, signal);
+      if (signal.aborted) return;
+      if (this.#changes !== changes || !isDeepStrictEqual(await this.#describe(), said))
+        throw new DescriptionChanged();
     }
   }
 

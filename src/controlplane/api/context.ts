@@ -1,7 +1,7 @@
 /** What every handler is given, and the check that most of them begin with. */
 import { SkepError } from '../../model/errors.js';
 import type { RandomSource } from '../../model/ids.js';
-import type { TlsInfo } from '../../model/objects.js';
+import type { Cluster, TlsInfo } from '../../model/objects.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { noLeaderError } from '../leadership/office.js';
@@ -21,8 +21,8 @@ export interface ApiContext {
   readonly log: Log;
   readonly clock: Clock;
   readonly random: RandomSource;
-  /** What the root certificate says of itself, for clients to compare with their nodes' certificates. */
-  readonly describeRoot: (certPem: string) => TlsInfo;
+  /** What the certificates of nodes are to be like, for clients to compare with what nodes have. */
+  readonly tlsInfoOf: (cluster: Cluster) => TlsInfo;
   /** A token like `token` with a new secret part. */
   readonly rotateToken: (token: string) => string;
 }

@@ -15,7 +15,7 @@ import { dirname } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { OutsideError, SkepError } from '../../model/errors.js';
 import type { RandomSource } from '../../model/ids.js';
-import type { TlsInfo } from '../../model/objects.js';
+import type { Cluster, TlsInfo } from '../../model/objects.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { ApiContext } from './context.js';
@@ -40,7 +40,7 @@ export interface ApiServerOptions {
   readonly clock: Clock;
   readonly random: RandomSource;
   /** What the root certificate (PEM) says of itself. */
-  readonly describeRoot: (certPem: string) => TlsInfo;
+  readonly tlsInfoOf: (cluster: Cluster) => TlsInfo;
   /** A join token with the same root digest and a new secret. */
   readonly rotateToken: (token: string) => string;
 }
@@ -61,7 +61,7 @@ const noUpgrade =
   'Content-Length: 48\r\n\r\n{"message":"this request cannot be an upgrade"}\n';
 
 export function createApiServer(options: ApiServerOptions): ApiServer {
-  const { control, readLogs, balancer, log, clock, random, describeRoot, rotateToken } = options;
+  const { control, readLogs, balancer, log, clock, random, tlsInfoOf, rotateToken } = options;
   const engine = new EngineClient(options.engineSocket, () => clock.nowMs());
   const context: ApiContext = {
     control,
@@ -71,7 +71,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     log,
     clock,
     random,
-    describeRoot,
+    tlsInfoOf,
     rotateToken,
   };
   const sockets = new Set<Duplex>();

@@ -1,6 +1,7 @@
 /** `/swarm`: the cluster and this node's membership. Address checks are the node's own (SwarmControl). */
 import { SkepError, controlApiError } from '../../model/errors.js';
 import type { Cluster } from '../../model/objects.js';
+import { isRotating } from '../ca/root-trust.js';
 import type { ApiContext, Handler } from './context.js';
 import { notManager, requireStore } from './context.js';
 import { bool, choice, field, strings, struct, text, uint32 } from './convert/codec.js';
@@ -41,9 +42,9 @@ const unlockRequest = struct<{ readonly unlockKey: string }>('UnlockRequest', {
 });
 
 /** The cluster without anything secret. */
-export const clusterView = ({ describeRoot }: ApiContext, cluster: Cluster) => {
-  const { rootCa, joinTokens: _, ...shown } = cluster;
-  return { ...shown, tlsInfo: describeRoot(rootCa.certPem), rootRotationInProgress: false };
+export const clusterView = ({ tlsInfoOf }: ApiContext, cluster: Cluster) => {
+  const { rootCa: _, rootRotation: __, joinTokens: ___, ...shown } = cluster;
+  return { ...shown, tlsInfo: tlsInfoOf(cluster), rootRotationInProgress: isRotating(cluster) };
 };
 
 export const inspectSwarm: Handler = async (context, request) => {

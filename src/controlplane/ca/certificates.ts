@@ -3,11 +3,14 @@
  * cluster (O), role (OU) and node (CN), usable as server and client. Signs and reads; keeps nothing.
  */
 import 'reflect-metadata'; // First: @peculiar/x509 needs it when it is loaded.
-import { X509Certificate, createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
+import { createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 import { SkepError } from '../../model/errors.js';
 import type { ClusterId, NodeId } from '../../model/ids.js';
-import type { NodeRole, TlsInfo } from '../../model/objects.js';
+import type { Cluster, NodeRole, TlsInfo } from '../../model/objects.js';
+import { certificatesOf, issuerAmong, leadsTo } from './chain.js';
+import { signerOf } from './root-trust.js';
 
 x509.cryptoProvider.set(webcrypto);
 
@@ -59,15 +62,78 @@ export async function createRootCa(nowMs: number): Promise<KeyedCertificate> {
   return { certPem: pem(certificate), keyPem: await privateKeyPem(keys.privateKey) };
 }
 
+/**
+ * The key of a new root, certified by the root before it: with this certificate, what the new root signs is believed by who
+ * trusts the old one alone. Valid for as long as both are.
+ */
+export async function crossSign(before: KeyedCertificate, nextPem: string, nowMs: number): Promise<string> {
+  const [old, next] = [new x509.X509Certificate(before.certPem), new x509.X509Certificate(nextPem)];
+  const { key, algorithm: signingAlgorithm } = await signingKey(before.keyPem);
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serialNumber(),
+    issuer: old.subjectName,
+    subject: next.subjectName,
+    notBefore: new Date(nowMs - backdateMs),
+    notAfter: new Date(Math.min(old.notAfter.getTime(), next.notAfter.getTime())),
+    signingAlgorithm,
+    publicKey: next.publicKey,
+    signingKey: key,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      new x509.SubjectKeyIdentifierExtension(await keyIdentifier(next)),
+      new x509.AuthorityKeyIdentifierExtension(await keyIdentifier(old)),
+    ],
+  });
+  return pem(certificate);
+}
+
 /** A new key and the request to certify it; the subject is left to the signer. */
 export async function createCsr(): Promise<{ readonly csrPem: string; readonly keyPem: string }> {
   const keys = await newKeys();
+  return { csrPem: await csrOf(keys), keyPem: await privateKeyPem(keys.privateKey) };
+}
+
+/** A request for a key that a node has already: to prove that it has it. */
+export async function csrForKey(keyPem: string): Promise<string> {
+  const der = createPrivateKey(keyPem).export({ type: 'pkcs8', format: 'der' });
+  const spki = createPublicKey(keyPem).export({ type: 'spki', format: 'der' });
+  const { subtle } = webcrypto;
+  return csrOf({
+    privateKey: await subtle.importKey('pkcs8', der, algorithm, false, ['sign']),
+    publicKey: await subtle.importKey('spki', spki, algorithm, true, ['verify']),
+  });
+}
+
+async function csrOf(keys: webcrypto.CryptoKeyPair): Promise<string> {
   const csr = await x509.Pkcs10CertificateRequestGenerator.create({
     name: subject([['CN', 'swarm-node']]),
     keys,
     signingAlgorithm: algorithm,
   });
-  return { csrPem: `${csr.toString('pem')}\n`, keyPem: await privateKeyPem(keys.privateKey) };
+  return `${csr.toString('pem')}\n`;
+}
+
+/**
+ * Who asks with a request for the key of the first certificate in `chainPem`, which one of the roots signed once: expired ones
+ * count. Undefined where anything of that does not hold.
+ */
+export async function shownIdentity(
+  csrPem: string,
+  chainPem: string,
+  rootsPem: string,
+): Promise<PeerIdentity | undefined> {
+  try {
+    const chain = certificatesOf(chainPem);
+    const [leaf] = chain;
+    if (!leaf || !leadsTo(chain, certificatesOf(rootsPem))) return undefined;
+    await verifiedKey(csrPem);
+    const asked = Buffer.from(new x509.Pkcs10CertificateRequest(csrPem).publicKey.rawData);
+    if (!asked.equals(leaf.publicKey.export({ type: 'spki', format: 'der' }))) return undefined;
+    return identityOfCertificate(leaf.toString());
+  } catch {
+    return undefined;
+  }
 }
 
 export interface NodeCertificateRequest extends PeerIdentity {
@@ -88,6 +154,7 @@ export async function issueNodeCertificate(request: NodeCertificateRequest): Pro
   const { rootCa, nodeId, role, clusterId, nowMs, validMs, address } = request;
   const publicKey = await verifiedKey(request.csrPem);
   const root = new x509.X509Certificate(rootCa.certPem);
+  const { key, algorithm: signingAlgorithm } = await signingKey(rootCa.keyPem);
   const unit = `swarm-${role}`;
   const names = [unit, nodeId, ...(role === 'manager' ? [caName] : [])];
   const certificate = await x509.X509CertificateGenerator.create({
@@ -100,9 +167,9 @@ export async function issueNodeCertificate(request: NodeCertificateRequest): Pro
     ]),
     notBefore: new Date(nowMs - backdateMs),
     notAfter: new Date(nowMs + validMs),
-    signingAlgorithm: algorithm,
+    signingAlgorithm,
     publicKey,
-    signingKey: await signingKey(rootCa.keyPem),
+    signingKey: key,
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(
@@ -118,7 +185,7 @@ export async function issueNodeCertificate(request: NodeCertificateRequest): Pro
         ...(role === 'manager' && address !== undefined ? [{ type: 'ip' as const, value: address }] : []),
       ]),
       await x509.SubjectKeyIdentifierExtension.create(publicKey),
-      await x509.AuthorityKeyIdentifierExtension.create(root),
+      new x509.AuthorityKeyIdentifierExtension(await keyIdentifier(root)),
     ],
   });
   return pem(certificate);
@@ -160,26 +227,50 @@ export function renewAtMs({ notBeforeMs, notAfterMs }: Validity, draw: () => num
   return notBeforeMs + (notAfterMs - notBeforeMs) * (0.5 + 0.3 * draw());
 }
 
-/** Throws `unknown` unless the root signed the certificate and the certificate is for this key. */
-export function verifyIssued(rootPem: string, certPem: string, keyPem: string): void {
-  const certificate = new X509Certificate(certPem);
-  const root = new X509Certificate(rootPem);
-  if (!certificate.checkIssued(root) || !certificate.verify(root.publicKey))
+/**
+ * Throws `unknown` unless the first certificate leads to one of the roots and is for this key.
+ * @param chainPem the node's certificate, then what goes with it
+ */
+export function verifyIssued(rootsPem: string, chainPem: string, keyPem: string): void {
+  const chain = certificatesOf(chainPem);
+  const [certificate] = chain;
+  if (!certificate || !leadsTo(chain, certificatesOf(rootsPem)))
     throw new SkepError('unknown', 'the certificate was not issued by the root CA of the cluster');
   if (!certificate.checkPrivateKey(createPrivateKey(keyPem)))
     throw new SkepError('unknown', 'the certificate was issued for another key');
 }
 
-/** The root as node descriptions and `docker swarm inspect` show it. */
-export function tlsInfo(rootPem: string): TlsInfo {
-  const root = new x509.X509Certificate(rootPem);
-  const spki = createPublicKey(rootPem).export({ type: 'spki', format: 'der' });
+/** A node's trust and the CA that signed its certificate, as it describes itself; the latter is empty where it is not known. */
+export function tlsInfoOf({
+  certPem,
+  rootPem,
+}: {
+  readonly certPem: string;
+  readonly rootPem: string;
+}): TlsInfo {
+  const [leaf, ...intermediates] = certificatesOf(certPem);
+  const issuer = leaf && issuerAmong(leaf, [...certificatesOf(rootPem), ...intermediates]);
+  return { trustRoot: rootPem, ...(issuer ? issuerInfo(issuer.toString()) : noIssuer) };
+}
+
+const noIssuer = { certIssuerSubject: '', certIssuerPublicKey: '' };
+
+/** A CA as nodes and `docker swarm inspect` name it. */
+export function issuerInfo(caPem: string): Omit<TlsInfo, 'trustRoot'> {
+  const spki = createPublicKey(caPem).export({ type: 'spki', format: 'der' });
   return {
-    trustRoot: rootPem,
-    certIssuerSubject: Buffer.from(root.subjectName.toArrayBuffer()).toString('base64'),
+    certIssuerSubject: Buffer.from(new x509.X509Certificate(caPem).subjectName.toArrayBuffer()).toString(
+      'base64',
+    ),
     certIssuerPublicKey: spki.toString('base64'),
   };
 }
+
+/** The same of a cluster: whom its nodes trust, and whose certificates they are to have. */
+export const clusterTlsInfo = (cluster: Pick<Cluster, 'rootCa' | 'rootRotation'>): TlsInfo => ({
+  trustRoot: cluster.rootCa.certPem,
+  ...issuerInfo(signerOf(cluster).certPem),
+});
 
 async function verifiedKey(csrPem: string): Promise<webcrypto.CryptoKey> {
   const malformed = (cause?: unknown): SkepError =>
@@ -199,14 +290,45 @@ async function verifiedKey(csrPem: string): Promise<webcrypto.CryptoKey> {
 const newKeys = (): Promise<webcrypto.CryptoKeyPair> =>
   webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
 
-const signingKey = (keyPem: string): Promise<webcrypto.CryptoKey> =>
-  webcrypto.subtle.importKey(
-    'pkcs8',
-    createPrivateKey(keyPem).export({ type: 'pkcs8', format: 'der' }),
-    algorithm,
-    false,
-    ['sign'],
-  );
+/** A root's key, which may be a user's own: ECDSA of the two usual curves, or RSA. */
+async function signingKey(
+  keyPem: string,
+): Promise<{ readonly key: webcrypto.CryptoKey; readonly algorithm: SigningAlgorithm }> {
+  const privateKey = createPrivateKey(keyPem);
+  const signing = signingAlgorithmOf(privateKey);
+  if (!signing) throw new SkepError('invalidArgument', 'the key of the root CA is neither ECDSA nor RSA');
+  const der = privateKey.export({ type: 'pkcs8', format: 'der' });
+  const key = await webcrypto.subtle.importKey('pkcs8', der, signing, false, ['sign']);
+  return { key, algorithm: signing };
+}
+
+interface SigningAlgorithm {
+  readonly name: string;
+  readonly hash: string;
+  readonly namedCurve?: string;
+}
+
+/** Undefined for a key that no root here has. */
+export function signingAlgorithmOf({
+  asymmetricKeyType,
+  asymmetricKeyDetails,
+}: KeyObject): SigningAlgorithm | undefined {
+  if (asymmetricKeyType === 'rsa') return { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
+  switch (asymmetricKeyDetails?.namedCurve) {
+    case 'prime256v1':
+      return algorithm;
+    case 'secp384r1':
+      return { name: 'ECDSA', namedCurve: 'P-384', hash: 'SHA-384' };
+    default:
+      return undefined;
+  }
+}
+
+/** As the certificate names its key; a user's own root may do it in its own way, or not at all. */
+async function keyIdentifier(certificate: x509.X509Certificate): Promise<string> {
+  const named = certificate.getExtension(x509.SubjectKeyIdentifierExtension);
+  return named?.keyId ?? (await x509.SubjectKeyIdentifierExtension.create(certificate.publicKey)).keyId;
+}
 
 const privateKeyPem = async (key: webcrypto.CryptoKey): Promise<string> => {
   const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key));

@@ -7,7 +7,8 @@
  * `createSsl(…, true)` refuses whoever brings none. The base class takes Node's own TLS options, where the two are
  * separate, and swaps the certificate of a listening server, which renewal needs. A certificate that does not verify
  * (another cluster's, expired) then counts as none: grpc-js gives a certificate to handlers only if Node's TLS found
- * it authorized. Swarm ends such a connection; here every method but the open ones refuses it.
+ * it authorized. Swarm ends such a connection; here every method but the open ones refuses it. A node whose certificate has
+ * expired therefore proves who it is in what it asks for (node-ca.ts).
  */
 import { constants } from 'node:crypto';
 import type { SecureContextOptions } from 'node:tls';
@@ -78,12 +79,18 @@ export const unverifiedClientSecurity = (): ClientSecurity => ({
   options: { 'grpc.ssl_target_name_override': caName },
 });
 
+/** A caller by the certificate (DER) that it showed when it connected. */
+export interface VerifiedPeer extends PeerIdentity {
+  readonly certificate: Buffer;
+}
+
 /** The verified caller, or undefined if it showed no certificate or one that this cluster's root did not sign. */
 export function peerOf(call: {
-  getAuthContext(): { readonly sslPeerCertificate?: { readonly subject: object } };
-}): PeerIdentity | undefined {
+  getAuthContext(): { readonly sslPeerCertificate?: { readonly subject: object; readonly raw: Buffer } };
+}): VerifiedPeer | undefined {
   const certificate = call.getAuthContext().sslPeerCertificate;
-  return certificate && identityOfSubject(certificate.subject);
+  const identity = certificate && identityOfSubject(certificate.subject);
+  return identity && { ...identity, certificate: certificate.raw };
 }
 
 const contextOptions = ({ certPem, keyPem, rootPem }: Keys): SecureContextOptions => ({

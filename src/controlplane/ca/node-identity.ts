@@ -3,18 +3,21 @@
  * are one file, so that a crash cannot leave a certificate beside another's key; the separate files are for etcd,
  * which wants each in its own, and are written from the one.
  */
-import { createPrivateKey } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OutsideError } from '../../model/errors.js';
 import { writeFileAtomic } from '../../runtime/atomic-file.js';
 import { identityOfCertificate, verifyIssued } from './certificates.js';
 import type { PeerIdentity } from './certificates.js';
+import { isSelfSigned } from './chain.js';
 
 export interface NodeIdentity extends PeerIdentity {
+  /** The node's certificate, then CA certificates that go with it. */
   readonly certPem: string;
   /** PKCS#8. */
   readonly keyPem: string;
+  /** Every root that it trusts. */
   readonly rootPem: string;
 }
 
@@ -48,7 +51,7 @@ export function identityFromPem(certPem: string, keyPem: string, rootPem: string
 export async function saveIdentity(directory: string, identity: NodeIdentity): Promise<void> {
   const { certPem, keyPem, rootPem } = identity;
   const { certFile, keyFile, rootFile } = identityFiles(directory);
-  // The order in which a reader splits them: key, node certificate, root.
+  // The order in which a reader splits them: key, node certificate and what goes with it, roots.
   await writeFileAtomic(join(directory, identityFile), [keyPem, certPem, rootPem].join(''));
   await writeFileAtomic(rootFile, rootPem);
   await writeFileAtomic(keyFile, keyPem);
@@ -64,11 +67,14 @@ export async function loadIdentity(directory: string): Promise<NodeIdentity | un
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new OutsideError('the node identity cannot be read', false, { cause });
   }
-  const [keyPem, certPem, rootPem, ...more] =
-    text.match(/-----BEGIN [^-]+-----[^-]+-----END [^-]+-----\n/g) ?? [];
-  if (keyPem === undefined || certPem === undefined || rootPem === undefined || more.length > 0)
-    throw new OutsideError('the node identity file is damaged', false);
-  return identityFromPem(certPem, readableKey(keyPem), rootPem);
+  const [keyPem, ...pems] = text.match(/-----BEGIN [^-]+-----[^-]+-----END [^-]+-----\n/g) ?? [];
+  const firstRoot = pems.findIndex((pem) => isSelfSigned(readableCertificate(pem)));
+  if (keyPem === undefined || firstRoot < 1) throw damaged();
+  return identityFromPem(
+    pems.slice(0, firstRoot).join(''),
+    readableKey(keyPem),
+    pems.slice(firstRoot).join(''),
+  );
 }
 
 /** Forgets the node's identity: leaving the cluster. */
@@ -87,3 +93,13 @@ function readableKey(keyPem: string): string {
   }
   return keyPem;
 }
+
+function readableCertificate(pem: string): X509Certificate {
+  try {
+    return new X509Certificate(pem);
+  } catch {
+    throw damaged();
+  }
+}
+
+const damaged = (): OutsideError => new OutsideError('the node identity file is damaged', false);

@@ -1,10 +1,11 @@
 /**
  * Who calls, and may they. The caller is read from the client certificate alone (CN = node id, OU = role,
- * O = cluster id); a node that was removed from the cluster is refused though its certificate is still valid.
+ * O = cluster id). TLS has verified it when the connection was made; every call asks again whether the certificate is still
+ * good: a connection may outlast the certificate, the root that signed it, and the node's membership.
  */
 import type { NodeId } from '../../model/ids.js';
 import { SkepError } from '../../model/errors.js';
-import type { Node, NodeRole } from '../../model/objects.js';
+import type { Cluster, Node, NodeRole } from '../../model/objects.js';
 import type { View } from '../store/store.js';
 
 /** The verified client certificate of a call, and where the call comes from. */
@@ -12,28 +13,47 @@ export interface Caller {
   readonly nodeId: string;
   readonly role: string;
   readonly clusterId: string;
+  /** The certificate (DER). */
+  readonly certificate: Buffer;
   /** Address of the connection without port. */
   readonly addr: string;
 }
 
+/** Whether a certificate that was verified once still is to be believed. */
+export type IsTrusted = (certificate: Buffer, cluster: Cluster) => boolean;
+
+const everybody: readonly NodeRole[] = ['worker', 'manager'];
 const ou = (role: NodeRole): string => `swarm-${role}`;
 
 /** The calling node, as the store has it; refuses strangers in Swarm's words. */
 export function authorize(
   caller: Caller | undefined,
   view: View,
-  roles: readonly NodeRole[] = ['worker', 'manager'],
+  isTrusted: IsTrusted,
+  roles: readonly NodeRole[] = everybody,
 ): Node {
-  if (!caller) throw new SkepError('unauthenticated', 'no client certificates in request');
-  if (!roles.some((role) => role === caller.role)) {
+  if (!caller || !isTrusted(caller.certificate, view.cluster()))
+    throw new SkepError('unauthenticated', 'no client certificates in request');
+  return memberOf(caller, view, roles);
+}
+
+/** The node that a genuine certificate is for, if it is still one of the cluster. */
+export function memberOf(
+  { nodeId, role, clusterId }: Pick<Caller, 'nodeId' | 'role' | 'clusterId'>,
+  view: View,
+  roles: readonly NodeRole[] = everybody,
+): Node {
+  if (!roles.some((allowed) => allowed === role)) {
     const units = roles.map(ou).join(' ');
     throw new SkepError('permissionDenied', `remote certificate not part of OUs: [${units}]`);
   }
   const cluster = view.cluster();
-  if (caller.clusterId !== cluster.id)
+  if (clusterId !== cluster.id)
     throw new SkepError('permissionDenied', `remote certificate not part of organization: ${cluster.id}`);
-  const node = view.get('node', caller.nodeId as NodeId);
-  if (!node) throw new SkepError('notFound', 'node not registered');
+  const node = view.get('node', nodeId as NodeId);
+  // Certificates are given to nodes alone, and a node is written before it has its first.
+  if (!node)
+    throw new SkepError('permissionDenied', `Permission denied: node ${nodeId} was removed from swarm`);
   return node;
 }
 

@@ -14,7 +14,7 @@ import type {
 import { SkepError } from '../../model/errors.js';
 import { leaderId } from '../../model/ids.js';
 import type { RandomSource, TaskId } from '../../model/ids.js';
-import type { Node, TlsInfo } from '../../model/objects.js';
+import type { Node } from '../../model/objects.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { ReadLogs } from '../task-logs.js';
@@ -51,11 +51,11 @@ import { Acknowledgements } from './acknowledgements.js';
 import { AssignmentStreams } from './assignment-stream.js';
 import type { AllocateLeg } from './attachments.js';
 import { Attachments } from './attachments.js';
-import type { Caller } from './caller.js';
+import type { Caller, IsTrusted } from './caller.js';
 import { authorize, peerAddress } from './caller.js';
 import { Heartbeats } from './heartbeat.js';
 import { LogBroker } from './log-broker.js';
-import type { IssueCertificate } from './node-ca.js';
+import type { IssueCertificate, NodeCaOptions } from './node-ca.js';
 import { NodeCa } from './node-ca.js';
 import type { Session } from './sessions.js';
 import { Sessions } from './sessions.js';
@@ -69,16 +69,21 @@ export type ServerCall =
   | ServerWritableStream<unknown, unknown>
   | ServerDuplexStream<unknown, unknown>;
 
-export interface ManagerServicesOptions {
+/** Who calls, and what certificates are given: by the cluster's CA. */
+export interface ManagerSecurity {
+  /** The verified client certificate of a call, or undefined when it has none. */
+  readonly peerOf: (call: ServerCall) => Omit<Caller, 'addr'> | undefined;
+  readonly isTrusted: IsTrusted;
+  readonly shownIdentity: NodeCaOptions['shownIdentity'];
+  readonly issueCertificate: IssueCertificate;
+}
+
+export interface ManagerServicesOptions extends ManagerSecurity {
   readonly store: Store;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly log: Log;
-  /** The verified client certificate of a call, or undefined when it has none. */
-  readonly peerOf: (call: ServerCall) => Omit<Caller, 'addr'> | undefined;
-  readonly issueCertificate: IssueCertificate;
   readonly allocateLeg: AllocateLeg;
-  readonly tlsInfoOf: (rootCaPem: string) => TlsInfo;
   /** Absent: nobody can become a manager here. */
   readonly managers?: Pick<ManagersService, 'join'>;
 }
@@ -119,7 +124,7 @@ function startDispatcher(parts: Parts) {
 }
 
 export function createManagerServices(options: ManagerServicesOptions): ManagerServices {
-  const { store, peerOf } = options;
+  const { store, peerOf, isTrusted } = options;
   const log = options.log.child({ part: 'dispatcher' });
   const parts = { ...options, log };
   const nodeCa = new NodeCa(parts);
@@ -135,7 +140,7 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
     const peer = peerOf(known);
     return peer && { ...peer, addr: peerAddress(known.getPeer()) };
   };
-  const nodeOf = (call: unknown): Node => authorize(callerOf(call), store.view());
+  const nodeOf = (call: unknown): Node => authorize(callerOf(call), store.view(), isTrusted);
   const sessionOf = (call: unknown, { sessionId }: InSession): Session =>
     now().sessions.require(nodeOf(call).id, sessionId);
 
@@ -148,7 +153,7 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
     ),
   };
   const managerOf = (call: unknown): Node => {
-    const node = authorize(callerOf(call), store.view(), ['manager']);
+    const node = authorize(callerOf(call), store.view(), isTrusted, ['manager']);
     if (node.role !== 'manager')
       throw new SkepError('permissionDenied', `node ${node.id} is no manager any more`);
     return node;
@@ -166,9 +171,11 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
   };
   const dispatcherService = {
     session: answersHandler<SessionRequest, SessionMessage>(log, async (request, answers, call) => {
-      const node = nodeOf(call);
+      const caller = callerOf(call);
+      const node = authorize(caller, store.view(), isTrusted);
       const { sessions, heartbeats } = now();
-      const session = await sessions.register(node, request, callerOf(call)?.addr ?? '');
+      assert(caller, 'it is authorized');
+      const session = await sessions.register(node, request, caller);
       heartbeats.beat(node.id);
       await sessions.serve(session, answers);
     }),

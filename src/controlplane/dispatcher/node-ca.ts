@@ -1,9 +1,9 @@
 /**
  * The certificate authority's door: open without a client certificate, so everything here is checked against the
  * token (in constant time) or, for a renewal, against the certificate and the store. The role is the token's
- * doing alone; a renewal gets the role the node has now.
+ * doing alone; a renewal gets the role the node has now. A certificate that has expired is good for a renewal and for nothing
+ * else, while its node is one of the cluster: the request, signed by the key that it is for, says whose it is.
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { ClusterId, NodeId, RandomSource } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
@@ -13,9 +13,15 @@ import type { Log } from '../../runtime/log.js';
 import type { IssueReply, IssueRequest } from '../rpc/messages.js';
 import type { Store } from '../store/store.js';
 import type { Caller } from './caller.js';
-import { authorize } from './caller.js';
+import { trustOf } from '../ca/root-trust.js';
+import { sameToken } from '../ca/join-token.js';
+import type { IsTrusted } from './caller.js';
+import { authorize, memberOf } from './caller.js';
 
-/** Signs a node's CSR with the cluster's root; refuses a malformed one with `invalidArgument`. */
+/**
+ * Signs a node's CSR for the cluster, and gives the certificate with what goes with it; refuses a malformed one with
+ * `invalidArgument`.
+ */
 export type IssueCertificate = (request: {
   readonly cluster: Cluster;
   readonly csrPem: string;
@@ -29,6 +35,14 @@ export interface NodeCaOptions {
   readonly store: Store;
   readonly random: RandomSource;
   readonly issueCertificate: IssueCertificate;
+  readonly isTrusted: IsTrusted;
+  /**
+   * Who asks with a request for the key of a certificate that a root of the cluster signed once; undefined: it proves nobody.
+   */
+  readonly shownIdentity: (
+    request: Pick<IssueRequest, 'csrPem' | 'certificatePem'>,
+    cluster: Cluster,
+  ) => Promise<Pick<Caller, 'nodeId' | 'role' | 'clusterId'> | undefined>;
   readonly log: Log;
 }
 
@@ -45,7 +59,7 @@ export class NodeCa {
   async issue(request: IssueRequest, caller: Caller | undefined): Promise<IssueReply> {
     if (request.address !== '' && isIP(request.address) === 0)
       throw new SkepError('invalidArgument', `invalid address: "${request.address}"`);
-    if (request.token === '' && caller) return this.#renew(request, caller);
+    if (request.token === '') return this.#renew(request, await this.#member(request, caller));
     const { store, random, log } = this.options;
     const role = roleOfToken(store.view().cluster(), request.token);
     const availability = availabilities.find((known) => known === (request.availability || 'active'));
@@ -53,41 +67,60 @@ export class NodeCa {
       throw new SkepError('invalidArgument', `invalid availability: "${request.availability}"`);
     const nodeId = newId<NodeId>(random);
     // Signed first: a bad request must leave no node behind.
-    const certificatePem = await this.#sign(request, nodeId, role);
+    const issued = await this.#sign(request, nodeId, role);
     await store.update((tx) => {
       roleOfToken(tx.cluster(), request.token); // rotated meanwhile
       tx.create('node', newNode(nodeId, role, availability));
     });
     log.info({ node: nodeId, role }, 'node admitted');
-    return { nodeId, role, certificatePem };
+    return { nodeId, role, ...issued };
   }
 
-  async #renew(request: IssueRequest, caller: Caller): Promise<IssueReply> {
-    const node = authorize(caller, this.options.store.view());
-    const certificatePem = await this.#sign(request, node.id, node.role);
+  /** Whose certificate is to be renewed. */
+  async #member(request: IssueRequest, caller: Caller | undefined): Promise<Node> {
+    const { store, isTrusted, shownIdentity } = this.options;
+    if (caller) return authorize(caller, store.view(), isTrusted);
+    if (request.certificatePem === '') throw noToken();
+    const shown = await shownIdentity(request, store.view().cluster());
+    if (!shown) throw new SkepError('unauthenticated', 'the certificate proves no node of this cluster');
+    return memberOf(shown, store.view());
+  }
+
+  async #renew(request: IssueRequest, node: Node): Promise<IssueReply> {
+    const issued = await this.#sign(request, node.id, node.role);
     this.options.log.info({ node: node.id, role: node.role }, 'certificate renewed');
-    return { nodeId: node.id, role: node.role, certificatePem };
+    return { nodeId: node.id, role: node.role, ...issued };
   }
 
-  async #sign({ csrPem, address }: IssueRequest, nodeId: NodeId, role: NodeRole): Promise<string> {
+  async #sign(
+    { csrPem, address }: IssueRequest,
+    nodeId: NodeId,
+    role: NodeRole,
+  ): Promise<Pick<IssueReply, 'certificatePem' | 'trustPem'>> {
     const cluster = this.options.store.view().cluster();
     const named = address === '' ? {} : { address };
-    return this.options.issueCertificate({ cluster, csrPem, nodeId, role, clusterId: cluster.id, ...named });
+    const request = { cluster, csrPem, nodeId, role, clusterId: cluster.id, ...named };
+    const certificatePem = await this.options.issueCertificate(request);
+    const trustPem = trustOf(cluster);
+    if (trustPem !== trustOf(this.options.store.view().cluster()))
+      throw new SkepError('unavailable', 'the root CA changes: ask again');
+    return { certificatePem, trustPem };
   }
 }
 
 /** The role a token admits to; compares both tokens in full whichever matches. */
 export function roleOfToken({ joinTokens }: Pick<Cluster, 'joinTokens'>, token: string): NodeRole {
-  const isManager = sameSecret(token, joinTokens.manager);
-  const isWorker = sameSecret(token, joinTokens.worker);
+  const isManager = sameToken(token, joinTokens.manager);
+  const isWorker = sameToken(token, joinTokens.worker);
   if (isManager) return 'manager';
   if (isWorker) return 'worker';
-  throw new SkepError('invalidArgument', 'A valid join token is necessary to join this cluster');
+  throw noToken();
 }
 
-const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
-/** Hashed first, so that neither content nor length shows in the time it takes. */
-const sameSecret = (a: string, b: string): boolean => timingSafeEqual(sha256(a), sha256(b));
+const noToken = (): SkepError =>
+  new SkepError('invalidArgument', 'A valid join token is necessary to join this cluster', {
+    isIntrusion: true,
+  });
 
 /** A node that has a certificate and has not registered yet. */
 export const newNode = (

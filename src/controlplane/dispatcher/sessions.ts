@@ -8,13 +8,15 @@ import type { NodeId, RandomSource, SessionId } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
 import { SkepError } from '../../model/errors.js';
 import { parseHostRoutes, routeText } from '../../model/host-routes.js';
-import type { Node, NodeDescription, TlsInfo } from '../../model/objects.js';
+import type { Node, NodeDescription } from '../../model/objects.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { Trigger } from '../../runtime/loop.js';
 import type { Answers } from '../rpc/handlers.js';
 import type { SessionMessage, SessionRequest, WireNodeDescription } from '../rpc/messages.js';
+import { trustToTell } from '../ca/root-trust.js';
 import type { Store, View } from '../store/store.js';
+import type { Caller, IsTrusted } from './caller.js';
 
 /** Swarm's limit: three registrations of one node in eight seconds. */
 const registrationsMax = 3;
@@ -27,17 +29,23 @@ export interface Session {
   readonly signal: AbortSignal;
 }
 
+interface Held {
+  readonly session: Session;
+  readonly end: AbortController;
+  /** Of the connection that it was opened on. */
+  readonly certificate: Buffer;
+}
+
 export interface SessionsOptions {
   readonly store: Store;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly log: Log;
-  /** What `docker node inspect` shows of the trust root. */
-  readonly tlsInfoOf: (rootCaPem: string) => TlsInfo;
+  readonly isTrusted: IsTrusted;
 }
 
 export class Sessions {
-  readonly #sessions = new Map<NodeId, { readonly session: Session; readonly end: AbortController }>();
+  readonly #sessions = new Map<NodeId, Held>();
   readonly #registrationsMs = new Map<NodeId, number[]>();
   readonly #unsubscribe: () => void;
   #stopped = false;
@@ -52,8 +60,12 @@ export class Sessions {
     });
   }
 
-  /** Opens a session and writes what the node says of itself; `addr` is where the call comes from. */
-  async register(node: Node, request: SessionRequest, addr: string): Promise<Session> {
+  /** Opens a session and writes what the node says of itself. */
+  async register(
+    node: Node,
+    request: SessionRequest,
+    { addr, certificate }: Pick<Caller, 'addr' | 'certificate'>,
+  ): Promise<Session> {
     if (this.#stopped) throw stopped();
     const { description } = request;
     if (!description) throw new SkepError('invalidArgument', 'node description is missing');
@@ -65,7 +77,7 @@ export class Sessions {
       nodeId: node.id,
       signal: end.signal,
     };
-    this.#sessions.set(node.id, { session, end });
+    this.#sessions.set(node.id, { session, end, certificate });
     try {
       await this.#writeNode(node.id, description, addr, request.dataPathAddr);
     } catch (err) {
@@ -106,8 +118,13 @@ export class Sessions {
       if (changes.some(({ kind }) => kind === 'node' || kind === 'cluster')) changed.fire();
     });
     const over = AbortSignal.any([signal, session.signal]);
+    const { certificate } = this.#sessions.get(session.nodeId) ?? {};
+    const isGood = (): boolean =>
+      certificate === undefined || this.options.isTrusted(certificate, store.view().cluster());
     try {
       for (let sent = ''; !over.aborted;) {
+        if (!isGood())
+          throw new SkepError('unauthenticated', 'the certificate of this connection is trusted no more');
         const message = sessionMessage(session, store.view());
         const text = JSON.stringify(message);
         if (text !== sent) await write(message);
@@ -159,11 +176,10 @@ export class Sessions {
     await this.options.store.update((tx) => {
       const node = tx.get('node', nodeId);
       if (!node) throw new SkepError('notFound', 'node not registered');
-      const tlsInfo = this.options.tlsInfoOf(tx.cluster().rootCa.certPem);
       const vtep = dataPathAddr || addr;
       tx.update('node', {
         ...node,
-        description: toDescription(wire, tlsInfo),
+        description: toDescription(wire),
         // 0: its dataplane is away for a moment, and still sends with the same keys.
         ...(wire.espEpoch === 0 ? {} : { espEpoch: wire.espEpoch }),
         status: { state: 'ready', message: '', addr },
@@ -180,15 +196,16 @@ const sessionMessage = ({ id, nodeId }: Session, view: View): SessionMessage => 
   managers: view
     .list('node')
     .flatMap((node) => (node.managerStatus ? [{ nodeId: node.id, addr: node.managerStatus.addr }] : [])),
-  rootCaPem: view.cluster().rootCa.certPem,
+  rootCaPem: trustToTell(view.cluster()),
+  wantedIssuer: view.get('node', nodeId)?.wantedIssuer ?? '',
   role: view.get('node', nodeId)?.role ?? 'worker',
 });
 
-const toDescription = (wire: WireNodeDescription, tlsInfo: TlsInfo): NodeDescription => ({
+const toDescription = (wire: WireNodeDescription): NodeDescription => ({
   hostname: wire.hostname,
   platform: { architecture: wire.architecture, os: wire.os },
   resources: { nanoCpus: wire.nanoCpus, memoryBytes: wire.memoryBytes },
   engine: { engineVersion: wire.engineVersion, labels: wire.engineLabels, plugins: wire.plugins },
-  tlsInfo,
+  tlsInfo: wire.tlsInfo ?? { trustRoot: '', certIssuerSubject: '', certIssuerPublicKey: '' },
   routes: parseHostRoutes(wire.routes),
 });

@@ -1,9 +1,9 @@
 /**
- * How a host gets a certificate: the first with a join token, later ones with the certificate it has. The root comes
+ * How a host gets a certificate: the first with a join token, later ones with the certificate it has, expired or not. The root comes
  * from a stranger and is believed only after the token's digest proved it; the token is sent only after that.
  */
 import { OutsideError } from '../../model/errors.js';
-import { caName, createCsr } from '../ca/certificates.js';
+import { caName, createCsr, csrForKey, validityOf } from '../ca/certificates.js';
 import { joiningClientSecurity, nodeClientSecurity, unverifiedClientSecurity } from '../ca/credentials.js';
 import type { ClientSecurity } from '../ca/credentials.js';
 import { parseJoinToken, verifyRootDigest } from '../ca/join-token.js';
@@ -41,28 +41,42 @@ export async function requestFirstCertificate(
         token: request.joinToken,
         availability: request.availability,
         address: request.address,
+        certificatePem: '',
       }),
     );
-    const identity = identityFromPem(reply.certificatePem, keyPem, rootPem);
+    const identity = identityFromPem(reply.certificatePem, keyPem, reply.trustPem);
     if (identity.nodeId !== reply.nodeId || identity.role !== reply.role)
       throw new OutsideError('the manager issued a certificate for another node', false);
     return { identity, remote };
   });
 }
 
-/** A new certificate and key for the same node; refusals and failures as above. */
+/**
+ * A new certificate and key for the same node; refusals and failures as above. With one that has expired, which TLS would take
+ * for none, the node asks for another one of the same key first.
+ */
 export async function requestRenewal(
   present: NodeIdentity,
   managers: readonly string[],
   address: string,
 ): Promise<NodeIdentity> {
-  const { csrPem, keyPem } = await createCsr();
-  const { certificatePem } = await firstThatAnswers(managers, (addr) =>
-    withCa(addr, nodeClientSecurity(present, caName), (ca) =>
-      ca.issueNodeCertificate({ csrPem, token: '', availability: '', address }),
-    ),
-  );
-  return identityFromPem(certificatePem, keyPem, present.rootPem);
+  const ask = async (
+    security: ClientSecurity,
+    { csrPem, keyPem }: { readonly csrPem: string; readonly keyPem: string },
+    certificatePem = '',
+  ): Promise<NodeIdentity> => {
+    const request = { csrPem, certificatePem, address, token: '', availability: '' };
+    const reply = await firstThatAnswers(managers, (addr) =>
+      withCa(addr, security, (ca) => ca.issueNodeCertificate(request)),
+    );
+    return identityFromPem(reply.certificatePem, keyPem, reply.trustPem);
+  };
+  const { certPem, keyPem, rootPem } = present;
+  const valid =
+    validityOf(certPem).notAfterMs > Date.now()
+      ? present
+      : await ask(joiningClientSecurity(rootPem), { csrPem: await csrForKey(keyPem), keyPem }, certPem);
+  return ask(nodeClientSecurity(valid, caName), await createCsr());
 }
 
 async function withCa<T>(

@@ -9,6 +9,7 @@ import type { HostRoute } from '../../model/host-routes.js';
 import { routeText } from '../../model/host-routes.js';
 import type { ClusterId, NetworkId, NodeId } from '../../model/ids.js';
 import type { Cluster, ClusterSpec, Network, Node, NodeDescription } from '../../model/objects.js';
+import { nodeCertExpiryNsDefault } from '../ca/cluster-ca.js';
 import { subnetFromPools } from '../allocator/networks.js';
 import type { InitRequest } from '../api/swarm-control.js';
 import type { NodeAddresses } from './node-addresses.js';
@@ -28,7 +29,7 @@ export const clusterSpecDefaults: ClusterSpec = {
     heartbeatTick: 1,
   },
   heartbeatPeriodNs: 5e9,
-  nodeCertExpiryNs: 90 * 24 * 3600 * 1e9,
+  nodeCertExpiryNs: nodeCertExpiryNsDefault,
   forceRotate: 0,
   autoLockManagers: false,
 };

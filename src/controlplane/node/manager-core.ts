@@ -7,7 +7,7 @@ import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { allocateLeg } from '../allocator/leg.js';
 import { createManagerServices } from '../dispatcher/manager-services.js';
-import type { ManagerServices, ManagerServicesOptions } from '../dispatcher/manager-services.js';
+import type { ManagerSecurity, ManagerServices } from '../dispatcher/manager-services.js';
 import type { EtcdClient } from '../etcd/client.js';
 import type { EtcdLeases } from '../etcd/lease.js';
 import type { EtcdMembers } from '../etcd/members.js';
@@ -30,7 +30,7 @@ export interface ManagerCoreOptions {
   readonly nodeId: NodeId;
   /** Where nodes and other managers reach it, `host:port`. */
   readonly addr: string;
-  readonly security: Pick<ManagerServicesOptions, 'peerOf' | 'issueCertificate' | 'tlsInfoOf'>;
+  readonly security: ManagerSecurity;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly log: Log;

@@ -14,7 +14,7 @@ import { CleanupStack } from '../../runtime/cleanup-stack.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { ReadLogs } from '../task-logs.js';
-import type { ManagerServicesOptions } from '../dispatcher/manager-services.js';
+import type { ManagerSecurity } from '../dispatcher/manager-services.js';
 import type { ClientSecurity } from '../ca/credentials.js';
 import type { StartMode } from '../etcd/arguments.js';
 import { EtcdClient } from '../etcd/client.js';
@@ -56,7 +56,7 @@ export interface ManagerOptions {
   readonly serverCredentials: ServerCredentials;
   /** For calls of other managers. */
   readonly clientSecurity: () => ClientSecurity;
-  readonly security: Pick<ManagerServicesOptions, 'peerOf' | 'issueCertificate' | 'tlsInfoOf'>;
+  readonly security: ManagerSecurity;
   /** Writes the first objects of a new cluster, before anything reads them. */
   readonly onStore: (store: Store) => Promise<void>;
   readonly clock: Clock;

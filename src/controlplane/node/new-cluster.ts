@@ -3,13 +3,13 @@ import { addressAndPort } from '../../model/addresses.js';
 import { newId } from '../../model/ids.js';
 import type { ClusterId, NetworkId, NodeId, RandomSource } from '../../model/ids.js';
 import { createCsr, createRootCa, issueNodeCertificate } from '../ca/certificates.js';
+import { certificateMs } from '../ca/cluster-ca.js';
 import { newJoinToken } from '../ca/join-token.js';
 import { identityFromPem } from '../ca/node-identity.js';
 import type { NodeIdentity } from '../ca/node-identity.js';
 import type { InitRequest } from '../api/swarm-control.js';
 import { newDataKey } from '../store/seal.js';
 import type { DataKey } from '../store/seal.js';
-import { clusterSpecDefaults } from './initial-cluster.js';
 import type { ClusterIdentity } from './initial-cluster.js';
 import type { MembershipFile } from './membership-file.js';
 import type { NodeAddresses } from './node-addresses.js';
@@ -21,12 +21,6 @@ export interface NewCluster {
   /** For the first objects (initial-cluster.ts). */
   readonly cluster: ClusterIdentity;
 }
-
-const nsPerMs = 1e6;
-
-/** 0 means the default, as in Swarm's spec. */
-export const certificateMs = (spec: { readonly nodeCertExpiryNs?: number }): number =>
-  (spec.nodeCertExpiryNs || clusterSpecDefaults.nodeCertExpiryNs) / nsPerMs;
 
 /** @param request as checked */
 export async function newCluster(
@@ -42,7 +36,7 @@ export async function newCluster(
     ...{ rootCa, csrPem, nodeId, clusterId, nowMs },
     role: 'manager',
     address: addresses.advertiseHost,
-    validMs: certificateMs(request.spec),
+    validMs: certificateMs(request),
   });
   return {
     identity: identityFromPem(certPem, keyPem, rootCa.certPem),

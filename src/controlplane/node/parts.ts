@@ -16,11 +16,12 @@ import { startAgent } from '../agent/agent.js';
 import { readHostRoutes } from '../agent/host-routes.js';
 import type { DataplaneFacts } from '../agent/node-description.js';
 import { describeNode } from '../agent/node-description.js';
-import { issueNodeCertificate, tlsInfo } from '../ca/certificates.js';
-import { peerOf } from '../ca/credentials.js';
+import { tlsInfoOf } from '../ca/certificates.js';
+import { ClusterCa } from '../ca/cluster-ca.js';
 import type { NodeIdentity } from '../ca/node-identity.js';
 import type { InitRequest, JoinRequest } from '../api/swarm-control.js';
 import type { Engine } from '../dockerd/client.js';
+import type { SessionMessage } from '../rpc/messages.js';
 import type { StartMode } from '../etcd/arguments.js';
 import { EtcdEndedError } from '../etcd/supervisor.js';
 import { addressTowards } from './address-towards.js';
@@ -29,7 +30,7 @@ import { etcdDir, peerUrlOf, startManager } from './manager.js';
 import type { ServingManager } from './manager.js';
 import { readMembership, writeMembership } from './membership-file.js';
 import type { MembershipFile } from './membership-file.js';
-import { certificateMs, newCluster } from './new-cluster.js';
+import { newCluster } from './new-cluster.js';
 import { NodeCertificate } from './node-certificate.js';
 import { NodeKeys } from './node-keys.js';
 import { requestFirstCertificate } from './certificate-request.js';
@@ -87,14 +88,14 @@ export class HostParts implements NodeParts {
       await readHostRoutes(),
       await facts(),
     );
-    const root = await this.#keys.identity();
+    const identity = await this.#keys.identity();
     return {
       hostname,
       platform: { architecture, os },
       resources: { nanoCpus: Number(rest.nanoCpus), memoryBytes: Number(rest.memoryBytes) },
       engine: { engineVersion: rest.engineVersion, labels: rest.engineLabels, plugins: rest.plugins },
-      tlsInfo: root
-        ? tlsInfo(root.rootPem)
+      tlsInfo: identity
+        ? tlsInfoOf(identity)
         : { trustRoot: '', certIssuerSubject: '', certIssuerPublicKey: '' },
       routes: rest.routes as readonly HostRoute[],
     };
@@ -205,17 +206,7 @@ export class HostParts implements NodeParts {
       dataKey: await this.#keys.dataKey(),
       serverCredentials: this.#certificate.serverCredentials(),
       clientSecurity: () => this.#certificate.clientSecurity(),
-      security: {
-        peerOf,
-        tlsInfoOf: tlsInfo,
-        issueCertificate: ({ cluster, ...request }) =>
-          issueNodeCertificate({
-            ...request,
-            rootCa: cluster.rootCa,
-            nowMs: clock.nowMs(),
-            validMs: certificateMs(cluster.spec),
-          }),
-      },
+      security: new ClusterCa({ clock }),
       onStore,
       clock,
       random,
@@ -227,9 +218,14 @@ export class HostParts implements NodeParts {
   async startAgent(membership: MembershipFile, onTold: (told: Told) => void): Promise<RunningAgent> {
     const { engine, dataplane, facts, clock, random, log } = this.options;
     const certificate = this.#certificate;
-    const identity = await certificate.identity();
-    const renew = (): Promise<NodeIdentity> =>
-      certificate.renew(agent.managers(), membership.addresses.advertiseHost);
+    await certificate.identity();
+    const { advertiseHost } = membership.addresses;
+    const renew = (): Promise<NodeIdentity> => certificate.renew(agent.managers(), advertiseHost);
+    const follow = ({ rootCaPem, wantedIssuer }: SessionMessage): void => {
+      certificate
+        .follow({ rootCaPem, wantedIssuer }, agent.managers(), advertiseHost)
+        .catch((err: unknown) => log.warn({ err }, 'cannot follow the root CA yet'));
+    };
     const agent = startAgent({
       nodeId: membership.nodeId,
       engine,
@@ -238,9 +234,13 @@ export class HostParts implements NodeParts {
       // Sessions that are open go on with the old one; the next takes the new.
       credentials: () => certificate.clientSecurity().credentials,
       channelOptions: certificate.clientSecurity().options,
+      certificate,
       managers: membership.managers,
-      onMessage: ({ role, managers }) =>
-        onTold({ role: role === 'manager' ? 'manager' : 'worker', managers }),
+      onMessage: (message) => {
+        const { role, managers } = message;
+        onTold({ role: role === 'manager' ? 'manager' : 'worker', managers });
+        follow(message);
+      },
       dataPathAddr: membership.addresses.dataPathHost,
       swarmDir: this.options.swarmDir,
       bootId: await readBootId(),
@@ -250,13 +250,7 @@ export class HostParts implements NodeParts {
     });
     const stop = new AbortController();
     const renewing = runCertificateRenewal(
-      {
-        identity,
-        renew,
-        clock,
-        draw: Math.random,
-        log,
-      },
+      { certificate, renew, clock, draw: Math.random, log },
       stop.signal,
     );
     const end = async (): Promise<void> => {

@@ -30,7 +30,7 @@ function refusal(
   }
   const status = toServiceError(err);
   if (status.details === 'internal error') log.error({ err }, 'call failed');
-  else if (err instanceof SkepError && intrusions.includes(err.kind))
+  else if (err instanceof SkepError && (intrusions.includes(err.kind) || err.options.isIntrusion))
     log.warn({ call: call.getPath(), peer: call.getPeer(), reason: err.message }, 'call refused');
   return status;
 }

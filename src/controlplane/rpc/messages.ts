@@ -1,4 +1,5 @@
 /** The messages of proto/dispatcher.proto as this program sees them; assignments have their own file. */
+import type { TlsInfo } from '../../model/objects.js';
 
 export interface RootCaReply {
   readonly certificatePem: string;
@@ -10,11 +11,16 @@ export interface IssueRequest {
   readonly availability: string;
   /** Where others reach the node: an address without port. */
   readonly address: string;
+  /** Empty, or the one that the node had: for one that has expired. The request is for its key then. */
+  readonly certificatePem: string;
 }
 export interface IssueReply {
   readonly nodeId: string;
   readonly role: string;
+  /** Followed by CA certificates that go with it. */
   readonly certificatePem: string;
+  /** Every root to trust. */
+  readonly trustPem: string;
 }
 
 export interface WireNodeDescription {
@@ -29,6 +35,7 @@ export interface WireNodeDescription {
   readonly routes: readonly { readonly destination: string; readonly device: string }[];
   /** 0: not known now. */
   readonly espEpoch: number;
+  readonly tlsInfo: TlsInfo | null;
 }
 export interface SessionRequest {
   readonly description: WireNodeDescription | null;
@@ -37,9 +44,12 @@ export interface SessionRequest {
 export interface SessionMessage {
   readonly sessionId: string;
   readonly managers: readonly ManagerAddress[];
+  /** Every root that the node is to trust; empty: those that it trusts. */
   readonly rootCaPem: string;
   /** What the node is to be. */
   readonly role: string;
+  /** Public key (base64 of the DER) of the CA that the node's certificate is to be of; empty: any. */
+  readonly wantedIssuer: string;
 }
 /** A manager and where it listens, `host:port`. */
 export interface ManagerAddress {

@@ -18,6 +18,10 @@ export const ManagersConstructor = root.skep.dispatcher.v1['Managers'] as Servic
 export const dispatcherDefinition: ServiceDefinition = DispatcherConstructor.service;
 export const nodeCaDefinition: ServiceDefinition = NodeCaConstructor.service;
 export const managersDefinition: ServiceDefinition = ManagersConstructor.service;
+/** Every service of the file. */
+export const services: readonly ServiceDefinition[] = Object.values(root.skep.dispatcher.v1).flatMap(
+  (entry) => ('service' in entry ? [(entry as ServiceClientConstructor).service] : []),
+);
 
 /**
  * Largest message either side accepts. A node's first assignment message is one message: about 150 bytes for every

@@ -207,7 +207,7 @@ export class Harness implements AsyncDisposable {
       log: pino({ enabled: false }),
       clock: { ...systemClock, sleep: (...all) => harness.sleep(...all) },
       random: (size) => randomBytes(size),
-      describeRoot: () => description.tlsInfo,
+      tlsInfoOf: () => description.tlsInfo,
       rotateToken: (token) => `${token.slice(0, token.lastIndexOf('-'))}-rotated`,
     });
     await harness.server.listen(harness.socketPath);

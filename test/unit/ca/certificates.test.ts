@@ -12,7 +12,7 @@ import {
   identityOfCertificate,
   issueNodeCertificate,
   renewAtMs,
-  tlsInfo,
+  tlsInfoOf,
   validityOf,
   verifyIssued,
 } from '../../../src/controlplane/ca/certificates.js';
@@ -100,8 +100,9 @@ for (const signingAlgorithm of foreignKeys)
     await assert.rejects(issue('worker', csr.toString('pem')), { kind: 'invalidArgument' });
   });
 
-test('tlsInfo is the root, its subject and its key, as DER in base64', () => {
-  const info = tlsInfo(rootCa.certPem);
+test('a node says whom it trusts, and who signed for it: subject and key, as DER in base64', async () => {
+  const { csrPem } = await createCsr();
+  const info = tlsInfoOf({ certPem: await issue('worker', csrPem), rootPem: rootCa.certPem });
   const spki = createPublicKey(rootCa.certPem).export({ type: 'spki', format: 'der' });
   assert.deepEqual(info, {
     trustRoot: rootCa.certPem,

@@ -15,16 +15,18 @@ import { allocateLeg } from '../../../src/controlplane/allocator/leg.js';
 import type { LogLine } from '../../../src/controlplane/task-logs.js';
 import {
   createCsr,
+  csrForKey,
   createRootCa,
   issueNodeCertificate,
-  tlsInfo,
 } from '../../../src/controlplane/ca/certificates.js';
 import {
   joiningClientSecurity,
   nodeClientSecurity,
   NodeServerCredentials,
-  peerOf,
 } from '../../../src/controlplane/ca/credentials.js';
+import { ClusterCa } from '../../../src/controlplane/ca/cluster-ca.js';
+import { identityFromPem } from '../../../src/controlplane/ca/node-identity.js';
+import { requestRenewal } from '../../../src/controlplane/node/certificate-request.js';
 import { createManagerServices } from '../../../src/controlplane/dispatcher/manager-services.js';
 import type { ManagerServices } from '../../../src/controlplane/dispatcher/manager-services.js';
 import type { Assignment } from '../../../src/controlplane/rpc/assignment.js';
@@ -61,6 +63,7 @@ const description: WireNodeDescription = {
   plugins: [{ type: 'Volume', name: 'local' }],
   routes: [{ destination: '192.0.2.0/24', device: 'eth0' }],
   espEpoch: 5,
+  tlsInfo: null,
 };
 
 const cleanups: (() => unknown)[] = [];
@@ -80,13 +83,14 @@ async function makeCluster(nodes: readonly Node[] = [], tasks: readonly Task[] =
     service: [web],
     task: tasks,
   });
-  const identity = async (nodeId: string, role: NodeRole, of = clusterId) => {
+  const identity = async (nodeId: string, role: NodeRole, of = clusterId, validMs = 3_600_000) => {
     const { csrPem, keyPem } = await createCsr();
     const request = { rootCa, csrPem, nodeId: nodeId as NodeId, role, clusterId: of };
-    const certPem = await issueNodeCertificate({ ...request, nowMs: Date.now(), validMs: 3_600_000 });
+    const certPem = await issueNodeCertificate({ ...request, nowMs: Date.now(), validMs });
     return { certPem, keyPem, rootPem: rootCa.certPem };
   };
   const serverIdentity = await identity('manager-1', 'manager');
+  const ca = new ClusterCa({ clock: systemClock });
   let manager: { services: ManagerServices; server: Server; resign: () => Promise<void> } | undefined;
   let address = '127.0.0.1:0';
   /** A manager that nobody has made the leader, at an address. */
@@ -96,11 +100,8 @@ async function makeCluster(nodes: readonly Node[] = [], tasks: readonly Task[] =
       clock: systemClock,
       random,
       log,
-      peerOf: (call) => peerOf(call),
-      issueCertificate: ({ cluster: of, ...request }) =>
-        issueNodeCertificate({ ...request, rootCa: of.rootCa, nowMs: Date.now(), validMs: 3_600_000 }),
+      ...ca,
       allocateLeg,
-      tlsInfoOf: tlsInfo,
     });
     const server = new Server();
     for (const { definition, implementation } of services.services)
@@ -238,7 +239,13 @@ describe('joining', () => {
     const client = new NodeCaClient(of.address, credentials, options);
     cleanups.push(() => client.close());
     const { csrPem } = await createCsr();
-    return client.issueNodeCertificate({ csrPem, token, availability: 'active', address: '' });
+    return client.issueNodeCertificate({
+      csrPem,
+      token,
+      availability: 'active',
+      address: '',
+      certificatePem: '',
+    });
   };
 
   test('the worker token makes a worker', async () => {
@@ -278,7 +285,13 @@ describe('joining', () => {
     const { credentials, options } = joiningClientSecurity(of.rootCa.certPem);
     const client = new NodeCaClient(of.address, credentials, options);
     cleanups.push(() => client.close());
-    const request = { csrPem: 'no csr', token: 'SWMTKN-worker', availability: 'active', address: '' };
+    const request = {
+      csrPem: 'no csr',
+      token: 'SWMTKN-worker',
+      availability: 'active',
+      address: '',
+      certificatePem: '',
+    };
     await expect(client.issueNodeCertificate(request)).rejects.toMatchObject({ kind: 'invalidArgument' });
     expect(of.store.view().list('node')).toEqual([]);
   });
@@ -289,8 +302,50 @@ describe('joining', () => {
     const client = new NodeCaClient(of.address, credentials, options);
     cleanups.push(() => client.close());
     const { csrPem } = await createCsr();
-    const reply = await client.issueNodeCertificate({ csrPem, token: '', availability: '', address: '' });
-    expect(reply).toMatchObject({ nodeId: 'n1', role: 'manager' });
+    const request = { csrPem, token: '', availability: '', address: '', certificatePem: '' };
+    const reply = await client.issueNodeCertificate(request);
+    expect(reply).toMatchObject({ nodeId: 'n1', role: 'manager', trustPem: of.rootCa.certPem });
+  });
+
+  describe('an expired certificate', () => {
+    const expired = async (of: Cluster, nodeId = 'n1') => {
+      const { certPem, keyPem, rootPem } = await of.identity(nodeId, 'worker', undefined, -60_000);
+      return identityFromPem(certPem, keyPem, rootPem);
+    };
+
+    test('is renewed, while its node is one of the cluster', async () => {
+      const of = await makeCluster([node('n1')]);
+      const renewed = await requestRenewal(await expired(of), [of.address], '');
+      expect(renewed.nodeId).toBe('n1');
+      const { credentials, options } = nodeClientSecurity(renewed);
+      const client = new DispatcherClient(of.address, credentials, options);
+      cleanups.push(() => client.close());
+      await expect(client.heartbeat({ sessionId: 'none' })).rejects.toMatchObject({ kind: 'notFound' });
+    });
+
+    test('of a node that was removed is not', async () => {
+      const of = await makeCluster([node('n1')]);
+      await expect(requestRenewal(await expired(of, 'gone'), [of.address], '')).rejects.toMatchObject({
+        kind: 'permissionDenied',
+        message: 'Permission denied: node gone was removed from swarm',
+      });
+    });
+
+    test('is nothing without its key, or of another root', async () => {
+      const of = await makeCluster([node('n1')]);
+      const { credentials, options } = joiningClientSecurity(of.rootCa.certPem);
+      const client = new NodeCaClient(of.address, credentials, options);
+      cleanups.push(() => client.close());
+      const { certPem } = await expired(of);
+      const foreign = await makeCluster([node('n1')]);
+      const theirs = await expired(foreign);
+      const ask = (csrPem: string, certificatePem: string) =>
+        client.issueNodeCertificate({ csrPem, certificatePem, token: '', availability: '', address: '' });
+      const refused = { kind: 'unauthenticated' };
+      await expect(ask((await createCsr()).csrPem, certPem)).rejects.toMatchObject(refused);
+      await expect(ask(await csrForKey(theirs.keyPem), theirs.certPem)).rejects.toMatchObject(refused);
+      await expect(ask(await csrForKey(theirs.keyPem), 'no certificate')).rejects.toMatchObject(refused);
+    });
   });
 });
 
@@ -378,7 +433,9 @@ describe('a session', () => {
     await expect.poll(() => tasks.length, soon).toBe(1);
     await of.store.update((tx) => tx.delete('node', 'n1'));
     const again = await startAgentSession(of, 'n1');
-    await expect(again.session.ready).rejects.toMatchObject({ message: 'node not registered' });
+    await expect(again.session.ready).rejects.toMatchObject({
+      message: 'Permission denied: node n1 was removed from swarm',
+    });
   });
 
   test('the newer session of a node wins, and registering too often is refused', async () => {

@@ -1,6 +1,6 @@
 /**
- * Every RPC there is, called by everybody who may not: all are refused before anything is done, and written down once. A new
- * method is found by itself.
+ * Every RPC there is, called by everybody who may not: all are refused before anything is done, and written down once. The table
+ * is made of the services' definitions: a new method without a row fails.
  */
 import { randomBytes } from 'node:crypto';
 import { Client, Server, status } from '@grpc/grpc-js';
@@ -8,26 +8,18 @@ import type { ServiceError } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { allocateLeg } from '../../../src/controlplane/allocator/leg.js';
-import {
-  createCsr,
-  createRootCa,
-  issueNodeCertificate,
-  tlsInfo,
-} from '../../../src/controlplane/ca/certificates.js';
+import { createCsr, createRootCa, issueNodeCertificate } from '../../../src/controlplane/ca/certificates.js';
 import type { KeyedCertificate } from '../../../src/controlplane/ca/certificates.js';
 import {
   joiningClientSecurity,
   nodeClientSecurity,
   NodeServerCredentials,
-  peerOf,
 } from '../../../src/controlplane/ca/credentials.js';
 import type { ClientSecurity } from '../../../src/controlplane/ca/credentials.js';
+import { ClusterCa } from '../../../src/controlplane/ca/cluster-ca.js';
 import { createManagerServices } from '../../../src/controlplane/dispatcher/manager-services.js';
-import {
-  dispatcherDefinition,
-  managersDefinition,
-  nodeCaDefinition,
-} from '../../../src/controlplane/rpc/proto.js';
+import type { dispatcherDefinition } from '../../../src/controlplane/rpc/proto.js';
+import { services } from '../../../src/controlplane/rpc/proto.js';
 import type { MemoryStore } from '../../../src/controlplane/store/memory.js';
 import type { ClusterId, NodeId } from '../../../src/model/ids.js';
 import type { NodeRole } from '../../../src/model/objects.js';
@@ -36,14 +28,37 @@ import { cluster, node, storeOf } from '../../support/cluster-objects.js';
 
 type Method = (typeof dispatcherDefinition)[string];
 
-const methods = (service: typeof dispatcherDefinition): readonly Method[] => Object.values(service);
-const ofNodes = methods(dispatcherDefinition);
-const ofManagers = methods(managersDefinition);
-/** Open to whoever brings a token; what that has to be is the tests' of joining. */
-const open = methods(nodeCaDefinition);
+/**
+ * Who may call each method. A method that is not here fails the first test.
+ * `anyone`: it gives nothing away; `token`: whoever has a join token, and nodes for themselves; `node`, `manager`: by certificate
+ * and by what the store says of the node.
+ */
+const mayCall: Readonly<Record<string, 'anyone' | 'token' | 'node' | 'manager'>> = {
+  '/skep.dispatcher.v1.NodeCa/GetRootCaCertificate': 'anyone',
+  '/skep.dispatcher.v1.NodeCa/IssueNodeCertificate': 'token',
+  '/skep.dispatcher.v1.Dispatcher/Session': 'node',
+  '/skep.dispatcher.v1.Dispatcher/Heartbeat': 'node',
+  '/skep.dispatcher.v1.Dispatcher/Assignments': 'node',
+  '/skep.dispatcher.v1.Dispatcher/UpdateTaskStatus': 'node',
+  '/skep.dispatcher.v1.Dispatcher/AcknowledgeRevision': 'node',
+  '/skep.dispatcher.v1.Dispatcher/AwaitAcknowledged': 'node',
+  '/skep.dispatcher.v1.Dispatcher/ListenSubscriptions': 'node',
+  '/skep.dispatcher.v1.Dispatcher/PublishLogs': 'node',
+  '/skep.dispatcher.v1.Dispatcher/AttachNetwork': 'node',
+  '/skep.dispatcher.v1.Dispatcher/DetachNetworks': 'node',
+  '/skep.dispatcher.v1.Managers/Join': 'manager',
+  '/skep.dispatcher.v1.Managers/ReadLogs': 'manager',
+};
+
+const allMethods: readonly Method[] = services.flatMap((service) => Object.values(service));
+const isFor = (method: Method, ...who: string[]): boolean => who.includes(mayCall[method.path] ?? '');
+const refusing = (...who: string[]): readonly Method[] =>
+  allMethods.filter((method) => isFor(method, ...who));
 
 const clusterId = 'c1' as ClusterId;
 const hourMs = 3_600_000;
+/** Of the managers' clock. */
+let aheadMs = 0;
 const logged: { call?: string; reason?: string; level: number }[] = [];
 const log = pino(
   { level: 'warn' },
@@ -111,16 +126,15 @@ beforeAll(async () => {
     cluster: [cluster({ id: clusterId, rootCa: root, joinTokens: { worker: 'w', manager: 'm' } })],
     node: [node('n1'), manager, node('demoted')],
   });
-  const services = createManagerServices({
+  const manages = createManagerServices({
     ...{ store, clock: systemClock, random: (size) => randomBytes(size), log, allocateLeg },
-    peerOf: (call) => peerOf(call),
+    ...new ClusterCa({ clock: { nowMs: () => Date.now() + aheadMs } }),
     issueCertificate: () => expect.fail('nobody gets a certificate here'),
-    tlsInfoOf: tlsInfo,
     managers: { join: () => expect.fail('nobody joins here') },
   });
-  leading = services.lead(store, over.signal);
+  leading = manages.lead(store, over.signal);
   server = new Server();
-  for (const { definition, implementation } of services.services)
+  for (const { definition, implementation } of manages.services)
     server.addService(definition, implementation);
   const credentials = new NodeServerCredentials(await identity({ id: 'm1', role: 'manager' }));
   const port = await new Promise<number>((resolve, reject) =>
@@ -135,68 +149,148 @@ afterAll(async () => {
 });
 beforeEach(() => logged.splice(0));
 
-const guarded = [...ofNodes, ...ofManagers];
+/** Every caller there is that may not, and what it is told; the same of every method that it may not call. */
+interface Stranger {
+  readonly name: string;
+  readonly security: () => ClientSecurity | Promise<ClientSecurity>;
+  readonly code: status;
+  /** Methods for these are closed to it. */
+  readonly closed: readonly string[];
+  /** Where a join token, or the proof of an expired certificate, is asked for. */
+  readonly tokenCode?: status;
+}
 
-describe('refused', () => {
-  const nobody = (): ClientSecurity => ({
-    ...joiningClientSecurity(root.certPem),
-    options: { 'grpc.ssl_target_name_override': 'swarm-manager' },
-  });
-  const as = async (who: Who): Promise<ClientSecurity> => nodeClientSecurity(await identity(who));
-  test.each<[string, () => ClientSecurity | Promise<ClientSecurity>, status, readonly Method[]]>([
-    ['nobody', nobody, status.UNAUTHENTICATED, guarded],
-    ['who has another root', () => as({ signer: stranger }), status.UNAUTHENTICATED, guarded],
-    ['who has expired', () => as({ nowMs: Date.now() - 2 * hourMs }), status.UNAUTHENTICATED, guarded],
-    [
-      'another cluster’s',
-      () => as({ of: 'c2', role: 'manager', id: 'm1' }),
-      status.PERMISSION_DENIED,
-      guarded,
-    ],
-    ['a worker, at managers’ doors', () => as({}), status.PERMISSION_DENIED, ofManagers],
-    [
-      'a manager that was demoted, at managers’ doors',
-      () => as({ id: 'demoted', role: 'manager' }),
-      status.PERMISSION_DENIED,
-      ofManagers,
-    ],
-  ])('%s, and written down once', async (_, security, code, called) => {
-    const before = store.view().revision;
-    for (const method of called) {
-      logged.splice(0);
-      const refusal = await refusalOf(method, await security());
-      expect({ path: method.path, code: refusal.code }).toEqual({ path: method.path, code });
-      expect(logged.map(({ call, reason }) => ({ call, reason }))).toEqual([
-        { call: method.path, reason: refusal.details },
-      ]);
-    }
-    expect(store.view().revision).toBe(before);
-  });
+const nobody = (): ClientSecurity => ({
+  ...joiningClientSecurity(root.certPem),
+  options: { 'grpc.ssl_target_name_override': 'swarm-manager' },
+});
+const as = async (who: Who): Promise<ClientSecurity> => nodeClientSecurity(await identity(who));
+const strangers: readonly Stranger[] = [
+  {
+    name: 'nobody',
+    security: nobody,
+    code: status.UNAUTHENTICATED,
+    closed: ['token', 'node', 'manager'],
+    tokenCode: status.INVALID_ARGUMENT,
+  },
+  {
+    name: 'who has another root',
+    security: () => as({ signer: stranger }),
+    code: status.UNAUTHENTICATED,
+    closed: ['token', 'node', 'manager'],
+    tokenCode: status.INVALID_ARGUMENT,
+  },
+  {
+    name: 'who has expired',
+    security: () => as({ nowMs: Date.now() - 2 * hourMs }),
+    code: status.UNAUTHENTICATED,
+    closed: ['token', 'node', 'manager'],
+    tokenCode: status.INVALID_ARGUMENT,
+  },
+  {
+    name: 'another cluster’s manager',
+    security: () => as({ of: 'c2', role: 'manager', id: 'm1' }),
+    code: status.PERMISSION_DENIED,
+    closed: ['token', 'node', 'manager'],
+  },
+  {
+    name: 'a worker that was removed',
+    security: () => as({ id: 'gone' }),
+    code: status.PERMISSION_DENIED,
+    closed: ['token', 'node', 'manager'],
+  },
+  {
+    name: 'a manager that was removed',
+    security: () => as({ id: 'gone', role: 'manager' }),
+    code: status.PERMISSION_DENIED,
+    closed: ['token', 'node', 'manager'],
+  },
+  {
+    name: 'a worker',
+    security: () => as({}),
+    code: status.PERMISSION_DENIED,
+    closed: ['manager'],
+  },
+  {
+    name: 'a worker that calls itself a manager',
+    security: () => as({ role: 'manager' }),
+    code: status.PERMISSION_DENIED,
+    closed: ['manager'],
+  },
+  {
+    name: 'a manager that was demoted',
+    security: () => as({ id: 'demoted', role: 'manager' }),
+    code: status.PERMISSION_DENIED,
+    closed: ['manager'],
+  },
+];
 
-  test('a node that was removed', async () => {
-    for (const method of guarded) {
-      const role = ofManagers.includes(method) ? 'manager' : 'worker';
-      const refusal = await refusalOf(method, await as({ id: 'gone', role }));
-      expect({ path: method.path, code: refusal.code, text: refusal.details }).toEqual({
-        path: method.path,
-        code: status.NOT_FOUND,
-        text: 'node not registered',
-      });
-    }
-  });
-
-  test('a node without a session', async () => {
-    for (const method of ofNodes.filter(({ path }) => !/\/(Session|PublishLogs)$/.test(path)))
-      expect((await refusalOf(method, await as({}))).details).toBe('node not registered');
-  });
+test('every method that is served says who may call it', () => {
+  expect(allMethods.map(({ path }) => path).sort()).toEqual(Object.keys(mayCall).sort());
 });
 
-test('two methods only are open, and one of them asks for a token', async () => {
-  expect(open.map(({ path }) => path.split('/').at(-1)).sort()).toEqual([
-    'GetRootCaCertificate',
-    'IssueNodeCertificate',
-  ]);
-  const issue = open.find(({ path }) => path.endsWith('IssueNodeCertificate'));
-  const refusal = await refusalOf(issue!, joiningClientSecurity(root.certPem));
-  expect(refusal.code).toBe(status.INVALID_ARGUMENT);
+describe.each(strangers)(
+  '$name is refused, and written down once',
+  ({ security, code, closed, tokenCode }) => {
+    test.each(Object.keys(mayCall).filter((path) => closed.includes(mayCall[path]!)))('%s', async (path) => {
+      const before = store.view().revision;
+      const method = allMethods.find((served) => served.path === path)!;
+      const refusal = await refusalOf(method, await security());
+      expect(refusal.code).toBe(isFor(method, 'token') ? (tokenCode ?? code) : code);
+      expect(logged.map(({ call, reason }) => ({ call, reason }))).toEqual([
+        { call: path, reason: refusal.details },
+      ]);
+      expect(store.view().revision).toBe(before);
+    });
+  },
+);
+
+test('a node without a session', async () => {
+  for (const method of refusing('node').filter(({ path }) => !/\/(Session|PublishLogs)$/.test(path)))
+    expect((await refusalOf(method, await as({}))).details).toBe('node not registered');
+});
+
+describe('a connection that was good once', () => {
+  const heartbeat = (): Method => allMethods.find(({ path }) => path.endsWith('/Heartbeat'))!;
+  /** The same connection for both calls. */
+  async function before(change: () => Promise<void>): Promise<{ first: number; then: number }> {
+    const { credentials, options } = await as({});
+    const client = new Client(address, credentials, options);
+    const { path, requestSerialize, responseDeserialize } = heartbeat();
+    const call = (): Promise<number> =>
+      new Promise((resolve) =>
+        client.makeUnaryRequest(path, requestSerialize, responseDeserialize, {}, (err) =>
+          resolve(err?.code ?? status.OK),
+        ),
+      );
+    try {
+      const first = await call();
+      await change();
+      return { first, then: await call() };
+    } finally {
+      client.close();
+    }
+  }
+
+  test('is refused once its certificate has expired', async () => {
+    const change = async (): Promise<void> => void (aheadMs = 2 * hourMs);
+    try {
+      expect(await before(change)).toEqual({ first: status.NOT_FOUND, then: status.UNAUTHENTICATED });
+    } finally {
+      aheadMs = 0;
+    }
+  });
+
+  test('is refused once its root is none any more', async () => {
+    const replaceRoot = (rootCa: KeyedCertificate): Promise<void> =>
+      store.update((tx) => tx.update('cluster', { ...tx.cluster(), rootCa }));
+    try {
+      expect(await before(() => replaceRoot(stranger))).toEqual({
+        first: status.NOT_FOUND,
+        then: status.UNAUTHENTICATED,
+      });
+    } finally {
+      await replaceRoot(root);
+    }
+  });
 });

@@ -38,14 +38,15 @@ test('renews between half and four fifths of the validity, and again after failu
   };
   const stop = new AbortController();
   const triedAtHours: number[] = [];
+  let current = await issue();
   await runCertificateRenewal(
     {
-      identity: await issue(),
+      certificate: { known: () => current, subscribe: () => () => undefined },
       renew: async () => {
         triedAtHours.push((clock.nowMs() - startMs) / hourMs);
         if (triedAtHours.length <= 2) throw new Error('no manager answers');
         if (triedAtHours.length === 4) stop.abort();
-        return issue();
+        current = await issue();
       },
       clock,
       draw: () => 0.5,

@@ -81,6 +81,7 @@ export const clusterSpec = struct<ClusterSpec>(
     heartbeatPeriodNs: field('Dispatcher.HeartbeatPeriod', duration),
     nodeCertExpiryNs: field('CAConfig.NodeCertExpiry', duration),
     forceRotate: field('CAConfig.ForceRotate', uint64),
+    externalCas: hidden(undefined),
     taskDefaultsLogDriver: field('TaskDefaults.LogDriver', ptr(logDriver)),
     autoLockManagers: always('EncryptionConfig.AutoLockManagers', bool),
   },
@@ -104,7 +105,7 @@ export const tlsInfo = struct<TlsInfo>('TLSInfo', {
 });
 
 /** The cluster object with what its certificate says of itself. */
-export interface ClusterView extends Omit<Cluster, 'rootCa' | 'joinTokens' | 'encryption'> {
+export interface ClusterView extends Omit<Cluster, 'rootCa' | 'rootRotation' | 'joinTokens' | 'encryption'> {
   readonly tlsInfo: TlsInfo;
   /** Only in `GET /swarm`. */
   readonly joinTokens?: Cluster['joinTokens'];
@@ -231,6 +232,7 @@ export const node = struct<Node>('Node', {
   role: hidden('worker'),
   dataPathAddr: hidden(undefined),
   espEpoch: hidden(undefined),
+  wantedIssuer: hidden(undefined),
   attachments: hidden([]),
 });
 
