@@ -1,11 +1,13 @@
 /** One etcd a manager: adopted, replaced, brought back, and open to the managers of its own cluster only. */
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
+import { createServer } from 'node:net';
+import type { Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterEach, beforeEach, describe, test } from 'vitest';
+import { afterEach, beforeEach, describe, test, vi } from 'vitest';
 import { createCsr, createRootCa, issueNodeCertificate } from '../../src/controlplane/ca/certificates.js';
 import { identityFiles, identityFromPem, saveIdentity } from '../../src/controlplane/ca/node-identity.js';
 import type { NodeIdentity } from '../../src/controlplane/ca/node-identity.js';
@@ -18,6 +20,18 @@ import type { ClusterId, NodeId } from '../../src/model/ids.js';
 
 const log = pino({ enabled: false });
 let nextPort = 24480;
+
+const listen = (server: Server, port: number): Promise<void> =>
+  new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, '127.0.0.1', () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+/** Until it does not throw any more, at most ten seconds. */
+const poll = (body: () => Promise<void>): Promise<void> =>
+  vi.waitFor(body, { timeout: 10_000, interval: 20 });
 
 describe('EtcdSupervisor', () => {
   let dir: string;
@@ -135,6 +149,52 @@ describe('EtcdSupervisor', () => {
   test('what cannot be started is an error, and nothing is left', async () => {
     await assert.rejects(supervise({}, 'etcd-that-is-not-there').start('new'), /cannot start/);
     await assert.rejects(supervise({ peerUrl: 'http://192.0.2.1:1' }).start('new'), /etcd ended/);
+  });
+
+  test('one that ends on its data again and again is given up; one whose host lacks something is not', async () => {
+    const first = supervise();
+    await first.start('new');
+    await put('/k', 'kept');
+    const { pid } = first;
+    assert(pid);
+    const database = join(dir, 'data', 'member', 'snap', 'db');
+    const { size } = await stat(database);
+    const listener = createServer();
+    const port = Number(new URL(config.peerUrl).port);
+    // Its port first: taken as soon as it is free.
+    process.kill(pid, 'SIGKILL');
+    await poll(() => listen(listener, port));
+    let lost: Error | undefined;
+    void first.lost.then((err) => (lost = err));
+    await poll(async () => assert.match(first.error, /address already in use/));
+    const tries = first.error;
+    assert.match(tries, /etcd ended: .*bind/);
+    await new Promise((resolve) => setTimeout(resolve, 1_200));
+    assert.equal(lost, undefined);
+    await new Promise((resolve) => listener.close(resolve));
+    assert.equal(await get('/k'), 'kept');
+    await poll(async () => assert.equal(first.error, ''));
+
+    assert(first.pid);
+    process.kill(first.pid, 'SIGSTOP');
+    await writeFile(database, Buffer.alloc(size));
+    process.kill(first.pid, 'SIGKILL');
+    const err = await first.lost;
+    assert.match(err.message, /etcd ended: failed to open database: invalid database/);
+    assert.deepEqual(await ours(), []);
+  });
+
+  test('other settings take effect on an etcd that runs', async () => {
+    const first = supervise();
+    await first.start('new');
+    await put('/k', 'kept');
+    const { pid } = first;
+    await first.restart({ snapshotCount: 500, snapshotsMax: 3 });
+    assert(first.pid !== undefined && first.pid !== pid);
+    const [running] = await ours();
+    assert(running?.args.includes('--snapshot-count=500') && running.args.includes('--max-snapshots=3'));
+    assert.equal(await get('/k'), 'kept');
+    assert.deepEqual(first.settings, { snapshotCount: 500, snapshotsMax: 3 });
   });
 
   test('its log names no values, and ETCD_ variables do not reach it', async () => {

@@ -6,6 +6,7 @@ import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { noLeaderError } from '../leadership/office.js';
 import type { Store } from '../store/store.js';
+import { requireRoom } from '../upkeep/store-state.js';
 import type { EngineClient } from './engine-client.js';
 import type { ApiRequest } from './request.js';
 import { workerNode } from './swarm-control.js';
@@ -65,5 +66,12 @@ export function requireStore({ control }: Pick<ApiContext, 'control'>): Store {
   const { store, leaderlessMs = 0 } = control.membership();
   if (!store) throw notManager(control);
   if (leaderlessMs > leaderlessMsMax) throw noLeaderError();
+  return store;
+}
+
+/** The same for what makes the store larger: refused while it is nearly full. */
+export function requireStoreWithRoom(context: Pick<ApiContext, 'control'>): Store {
+  const store = requireStore(context);
+  requireRoom(context.control.membership().storeState);
   return store;
 }

@@ -4,6 +4,7 @@ import type { ApiContext, Handler } from './context.js';
 import { swarm } from './convert/objects.js';
 import { clusterView } from './swarm.js';
 import type { SwarmControl } from './swarm-control.js';
+import { storeWarnings } from '../upkeep/store-state.js';
 
 /** `inactive`, `pending`, `error`, `locked`, `active/worker` or `active/manager`. */
 function swarmHeader(control: SwarmControl): string {
@@ -76,7 +77,8 @@ function swarmSection(context: ApiContext): { section: object; warnings: readonl
   const view = membership.store.view();
   const nodes = view.list('node');
   const managers = nodes.filter(({ managerStatus }) => managerStatus).length;
-  const warnings = managers === 2 ? [twoManagers] : [];
+  const store = membership.storeState ? storeWarnings(membership.storeState) : [];
+  const warnings = [...(managers === 2 ? [twoManagers] : []), ...store.map((text) => `WARNING: ${text}`)];
   return {
     section: {
       ...base,

@@ -27,6 +27,7 @@ import { predefinedNetworks } from './network-lookup.js';
 import { passThrough } from './passthrough.js';
 import type { ApiRequest } from './request.js';
 import { findIngress, validateName } from './service-validation.js';
+import { requireRoom } from '../upkeep/store-state.js';
 
 interface SentIpam {
   readonly driver: string;
@@ -122,6 +123,7 @@ export const createNetwork: Handler = async (context, request) => {
     return passThrough(context.engine.socketPath, request.http, request.reply, { body });
   }
   if (!store) throw cannotCreate(context, request);
+  requireRoom(context.control.membership().storeState);
   const spec = toSpec(request, sent);
   validate(spec);
   const id = newId<NetworkId>(context.random);

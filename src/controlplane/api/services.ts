@@ -7,7 +7,7 @@ import type { Service, Task } from '../../model/objects.js';
 import type { NetworkAttachmentConfig, ServiceSpec } from '../../model/service-spec.js';
 import type { Transaction, View } from '../store/store.js';
 import type { ApiContext, Handler } from './context.js';
-import { requireStore } from './context.js';
+import { requireStore, requireStoreWithRoom } from './context.js';
 import { insertDefaults } from './convert/insert-defaults.js';
 import { service as serviceCodec } from './convert/objects.js';
 import type { ServiceStatus } from './convert/objects.js';
@@ -68,7 +68,7 @@ export const inspectService: Handler = async (context, request) => {
 
 export const createService: Handler = async (context, request) => {
   const sent = await request.decode(serviceSpec);
-  const store = requireStore(context);
+  const store = requireStoreWithRoom(context);
   const spec = await complete(context, request, store.view(), {
     ...sent,
     name: sent.name || randomServiceName(context.random, (name) => !!store.view().byName('service', name)),

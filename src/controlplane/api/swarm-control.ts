@@ -3,6 +3,7 @@ import type { NodeId } from '../../model/ids.js';
 import type { ClusterSpec, NodeDescription } from '../../model/objects.js';
 import type { AttachControl } from '../attach-control.js';
 import type { Store } from '../store/store.js';
+import type { StoreState } from '../upkeep/store-state.js';
 
 /** Swarm's words of a node that is asked for what only managers can. */
 export const workerNode =
@@ -26,6 +27,8 @@ export interface Membership {
   readonly store?: Store;
   /** With the store: for how long nobody has led the managers, in ms; 0: somebody does. */
   readonly leaderlessMs?: number;
+  /** With the store: how it stands against its bounds; absent until that was looked at. */
+  readonly storeState?: StoreState;
 }
 
 export interface InitRequest {

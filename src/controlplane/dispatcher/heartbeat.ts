@@ -16,6 +16,7 @@ import type { Store } from '../store/store.js';
 import { maxWrites } from '../store/store.js';
 
 /** Swarm's constants (swarmkit manager/dispatcher/period.go, dispatcher.go). */
+const periodMsDefault = 5_000;
 const periodJitterMs = 500;
 const missedBeatsMax = 3;
 const unknownGraceFactor = 2;
@@ -85,7 +86,7 @@ export class Heartbeats {
   }
 
   #configuredMs(): number {
-    return this.options.store.view().cluster().spec.heartbeatPeriodNs / 1e6;
+    return this.options.store.view().cluster().spec.heartbeatPeriodNs / 1e6 || periodMsDefault;
   }
 
   async #markUnknown(): Promise<void> {

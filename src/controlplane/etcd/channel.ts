@@ -10,6 +10,8 @@ import { OutsideError } from '../../model/errors.js';
 /** A call to etcd that failed. Retryable when etcd was not there, had no leader or was too slow. */
 export class EtcdError extends OutsideError {
   override readonly name = 'EtcdError';
+  /** The database has come to its quota. */
+  readonly isOutOfSpace: boolean;
 
   constructor(
     readonly operation: string,
@@ -18,6 +20,9 @@ export class EtcdError extends OutsideError {
     cause: unknown,
   ) {
     super(`etcd ${operation}: ${grpc.status[code]}: ${details}`, retryableCodes.has(code), { cause });
+    // etcd's text: gRPC gives the same code to messages that are too large.
+    this.isOutOfSpace =
+      code === grpc.status.RESOURCE_EXHAUSTED && details.includes('database space exceeded');
   }
 }
 

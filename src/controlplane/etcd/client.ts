@@ -45,10 +45,17 @@ export interface WatchEvent {
   readonly kv: KeyValue;
 }
 
+/** `noSpace`: the database has come to its quota, and etcd writes no more. `corrupt`: members hold different things. */
+export type Alarm = 'noSpace' | 'corrupt';
+
 export interface EtcdStatus {
   readonly version: string;
   readonly revision: number;
+  /** Of the database file, and of what in it holds something; the rest is free for use again. */
   readonly databaseBytes: number;
+  readonly usedBytes: number;
+  /** `noSpace` of this member alone, `corrupt` of any. */
+  readonly alarms: readonly Alarm[];
   readonly hasLeader: boolean;
   /** The member that was asked, in etcd's numbers; and whether it leads. */
   readonly memberId: string;
@@ -94,18 +101,27 @@ interface WireStatus {
   readonly header: WireHeader & { readonly memberId: string };
   readonly version: string;
   readonly dbSize: string;
+  readonly dbSizeInUse: string;
+  readonly errors: readonly string[];
   readonly leader: string;
   readonly raftTerm: string;
 }
 
-type KvClient = grpc.Client & { range: Unary<WireRange>; txn: Unary<WireTxn> };
+type KvClient = grpc.Client & { range: Unary<WireRange>; txn: Unary<WireTxn>; compact: Unary<Headed> };
 type WatchClient = grpc.Client & { watch(): grpc.ClientDuplexStream<object, WireWatch> };
+interface Headed {
+  readonly header: WireHeader;
+}
 type MaintenanceClient = grpc.Client & {
   status: Unary<WireStatus>;
-  moveLeader: Unary<{ readonly header: WireHeader }>;
+  moveLeader: Unary<Headed>;
+  defragment: Unary<Headed>;
+  alarm: Unary<Headed>;
 };
 
 const pageEntries = 500;
+/** A gigabyte is written anew in some seconds, on a slow disk in a minute. */
+const maintenanceMs = 120_000;
 
 export class EtcdClient {
   readonly #kv: KvClient;
@@ -229,6 +245,8 @@ export class EtcdClient {
       version: reply.version,
       revision: Number(reply.header.revision),
       databaseBytes: Number(reply.dbSize),
+      usedBytes: Number(reply.dbSizeInUse),
+      alarms: alarmsOf(reply.header.memberId, reply.errors),
       hasLeader: reply.leader !== '0',
       memberId: reply.header.memberId,
       isLeader: reply.leader === reply.header.memberId,
@@ -242,12 +260,41 @@ export class EtcdClient {
     await unary('move leader', deadlineMs, this.#maintenance, moveLeader, { targetID: memberId });
   }
 
+  /** Forgets what was before a revision, and frees its space. One that was forgotten before is no error. */
+  async compact(revision: number, deadlineMs = maintenanceMs): Promise<void> {
+    const request = { revision, physical: true };
+    try {
+      await unary('compact', deadlineMs, this.#kv, this.#kv.compact, request);
+    } catch (err) {
+      if (!(err instanceof EtcdError && err.code === grpc.status.OUT_OF_RANGE)) throw err;
+    }
+  }
+
+  /** Writes the database of the member that is asked anew, without what is free in it; meanwhile it answers nothing. */
+  async defragment(deadlineMs = maintenanceMs): Promise<void> {
+    await unary('defragment', deadlineMs, this.#maintenance, this.#maintenance.defragment, {});
+  }
+
+  /** Takes back a member's alarm of its quota. It is raised again with the next write that does not fit. */
+  async disarm(memberId: string, deadlineMs = callMsDefault): Promise<void> {
+    const request = { action: 'DEACTIVATE', memberID: memberId, alarm: 'NOSPACE' };
+    await unary('disarm', deadlineMs, this.#maintenance, this.#maintenance.alarm, request);
+  }
+
   close(): void {
     this.#kv.close();
     this.#watch.close();
     this.#maintenance.close();
   }
 }
+
+/** etcd has them in its status as the text of its messages. */
+const alarmsOf = (memberId: string, errors: readonly string[]): readonly Alarm[] =>
+  errors.flatMap((text): readonly Alarm[] => {
+    const [, member, alarm] = /^memberID:(\d+) alarm:(\w+)/.exec(text) ?? [];
+    if (alarm === 'CORRUPT') return ['corrupt'];
+    return alarm === 'NOSPACE' && member === memberId ? ['noSpace'] : [];
+  });
 
 const fromWire = ({ key, value, modRevision }: WireKeyValue): KeyValue => ({
   key: key.toString(),

@@ -16,6 +16,10 @@ import type { Log } from '../../runtime/log.js';
 import { clientAddress, etcdArguments, lastingArguments, socketPath } from './arguments.js';
 import type { EtcdConfig, StartMode } from './arguments.js';
 import { EtcdClient } from './client.js';
+import { hasLog } from './data-directory.js';
+import { EtcdEndedError, endOf } from './ended.js';
+import { etcdSettingsDefaults } from './settings.js';
+import type { EtcdSettings } from './settings.js';
 import { findProcesses, isAlive, signalProcess, startTimeOf } from './process-table.js';
 import type { ProcessRef, RunningProcess } from './process-table.js';
 
@@ -42,14 +46,10 @@ const termMs = 5_000;
 const retryMsMax = 10_000;
 const logBytesMax = 8 * 1024 * 1024;
 
-/** etcd does not stay up on the data that it has: they are damaged, or those of a member that was removed. */
-export class EtcdEndedError extends OutsideError {
-  override readonly name = 'EtcdEndedError';
-
-  constructor(logFile: string) {
-    super(`etcd ended, see ${logFile}`, true);
-  }
-}
+/** Of the end of etcd's log, which says why it ended. */
+const logEndBytes = 256 * 1024;
+/** So often etcd may end on the data that it has before they are taken to be lost: a start may be killed by others. */
+const endsMax = 3;
 
 export class EtcdSupervisor {
   /** gRPC target for clients. */
@@ -57,13 +57,37 @@ export class EtcdSupervisor {
   readonly #options: EtcdSupervisorOptions;
   readonly #clock: Clock;
   readonly #ending = new AbortController();
+  #config: EtcdConfig;
   #current: ProcessRef | undefined;
+  /** Where in its log the etcd that was started last begins. */
+  #logStart = 0;
+  #restarting: { readonly done: () => void } | undefined;
+  #error = '';
+  readonly #lost: { promise: Promise<EtcdEndedError>; resolve: (err: EtcdEndedError) => void };
   #guarding: Promise<void> = Promise.resolve();
 
   constructor(options: EtcdSupervisorOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#config = options.config;
     this.address = clientAddress(options.config);
+    let resolve: (err: EtcdEndedError) => void = () => undefined;
+    const promise = new Promise<EtcdEndedError>((settle) => (resolve = settle));
+    this.#lost = { promise, resolve };
+  }
+
+  /** Resolves when etcd ends again and again on the data that it has; it is not started any more then. */
+  get lost(): Promise<EtcdEndedError> {
+    return this.#lost.promise;
+  }
+
+  /** Why etcd is away now; empty for no reason. */
+  get error(): string {
+    return this.#error;
+  }
+
+  get settings(): EtcdSettings {
+    return this.#config.settings ?? etcdSettingsDefaults;
   }
 
   /** The etcd that runs now. */
@@ -91,6 +115,27 @@ export class EtcdSupervisor {
     this.#guarding = this.#guard(this.#current);
   }
 
+  /** Ends the etcd that runs, and resolves when one with these settings answers. Throws OutsideError when it does not in time. */
+  async restart(settings: EtcdSettings): Promise<void> {
+    const answers = new Promise<void>((done) => (this.#restarting = { done }));
+    this.#config = { ...this.#config, settings };
+    if (this.#current) await this.#end(this.#current);
+    const late = new AbortController();
+    const over = AbortSignal.any([late.signal, this.#ending.signal]);
+    try {
+      const readyMs = this.#options.readyMs ?? readyMsDefault;
+      await Promise.race([
+        answers,
+        this.#clock.sleep(readyMs, over).then(() => {
+          throw new OutsideError(`etcd did not answer within ${readyMs} ms`, true);
+        }),
+      ]);
+    } finally {
+      late.abort(new OutsideError('it answers', true));
+      this.#restarting = undefined;
+    }
+  }
+
   /** Ends etcd and the watch over it. A supervisor that was stopped or detached does not start again. */
   async stop(): Promise<void> {
     await this.detach();
@@ -105,7 +150,8 @@ export class EtcdSupervisor {
   }
 
   async #running(): Promise<readonly RunningProcess[]> {
-    const { config, program = 'etcd' } = this.#options;
+    const { program = 'etcd' } = this.#options;
+    const config = this.#config;
     const mark = `--data-dir=${config.dataDir}`;
     return findProcesses(
       ([executable, ...args]) => basename(executable ?? '') === basename(program) && args.includes(mark),
@@ -115,8 +161,8 @@ export class EtcdSupervisor {
   async #adopt(running: readonly RunningProcess[], mode: StartMode): Promise<ProcessRef | undefined> {
     const [only, ...more] = running;
     if (!only || more.length > 0 || mode === 'forceNew') return undefined;
-    const { log, config } = this.#options;
-    const wanted = lastingArguments(config);
+    const { log } = this.#options;
+    const wanted = lastingArguments(this.#config);
     if (!wanted.every((arg) => only.args.includes(arg))) {
       log.info({ pid: only.pid }, 'etcd runs with other settings, will be replaced');
       return undefined;
@@ -132,7 +178,8 @@ export class EtcdSupervisor {
   }
 
   async #spawn(mode: StartMode): Promise<ProcessRef> {
-    const { config, log, logFile, program = 'etcd' } = this.#options;
+    const { log, logFile, program = 'etcd' } = this.#options;
+    const config = this.#config;
     await mkdir(config.socketDir, { recursive: true, mode: 0o700 });
     await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
     // Also when they were there before: the socket admits whoever can reach it, and etcd insists for its data.
@@ -141,6 +188,7 @@ export class EtcdSupervisor {
     // A killed etcd leaves its socket, and 3.4 fails to bind over it. No other etcd runs here: see start and guard.
     await rm(socketPath(config), { force: true });
     const output = await openLog(logFile);
+    this.#logStart = (await output.stat()).size;
     try {
       const child = spawn(program, etcdArguments(config, mode), {
         cwd: config.socketDir,
@@ -156,7 +204,7 @@ export class EtcdSupervisor {
       child.unref();
       const { pid } = child;
       const startTime = pid === undefined ? undefined : await startTimeOf(pid);
-      if (pid === undefined || startTime === undefined) throw new EtcdEndedError(logFile);
+      if (pid === undefined || startTime === undefined) throw await this.#ended();
       log.info({ pid, mode }, 'etcd started');
       return { pid, startTime };
     } finally {
@@ -171,7 +219,7 @@ export class EtcdSupervisor {
     try {
       for (;;) {
         this.#ending.signal.throwIfAborted();
-        if (!(await isAlive(target))) throw new EtcdEndedError(this.#options.logFile);
+        if (!(await isAlive(target))) throw await this.#ended();
         try {
           // Both: the status says who leads, the read proves that it can.
           if ((await client.status(probeMs)).hasLeader) {
@@ -190,33 +238,49 @@ export class EtcdSupervisor {
     }
   }
 
-  /** Starts etcd again whenever it is gone, until told to stop. */
+  /** Starts etcd again whenever it is gone, until told to stop or its data are lost. */
   async #guard(first: ProcessRef): Promise<void> {
     const { signal } = this.#ending;
     const { log } = this.#options;
     let current = first;
     let failures = 0;
+    let ends = 0;
     while (!signal.aborted) {
       // An adopted process is nobody's child here, so there is no event to wait for.
       if (await isAlive(current)) {
-        await this.#clock.sleep(watchMs, signal).catch(() => undefined);
+        await this.#clock.sleep(this.#restarting ? pollMs : watchMs, signal).catch(() => undefined);
         continue;
       }
       this.#current = undefined;
-      log.error({ pid: current.pid, failures }, 'etcd is gone, will be started again');
+      if (!this.#restarting) log.error({ pid: current.pid, failures }, 'etcd is gone, will be started again');
       await this.#clock.sleep(backoffMs(failures, retryMsMax), signal).catch(() => undefined);
       if (signal.aborted) return;
       failures += 1;
+      if (!(await hasLog(this.#config.dataDir))) {
+        const words = 'its data are gone';
+        return this.#lost.resolve(new EtcdEndedError({ reason: 'damaged', words }, this.#options.logFile));
+      }
       try {
-        // The data directory decides; the mode matters only when it is empty, and then nothing was lost.
         this.#current = current = await this.#spawn('existing');
         await this.#ready(current, this.#options.readyMs ?? readyMsDefault);
-        failures = 0;
+        failures = ends = 0;
+        this.#error = '';
+        this.#restarting?.done();
       } catch (err) {
         if (signal.aborted) return;
+        this.#error = (err as Error).message;
         log.error({ err, failures }, 'etcd could not be started');
+        if (!(err instanceof EtcdEndedError) || err.reason === 'host') continue;
+        ends += 1;
+        if (ends >= endsMax) return this.#lost.resolve(err);
       }
     }
+  }
+
+  /** Why the etcd that was started last has ended, by its log. */
+  async #ended(): Promise<EtcdEndedError> {
+    const { logFile } = this.#options;
+    return new EtcdEndedError(endOf(await readEnd(logFile, this.#logStart)), logFile);
   }
 
   async #end(target: ProcessRef): Promise<void> {
@@ -246,4 +310,17 @@ async function openLog(path: string) {
   );
   if (size > logBytesMax) await rename(path, `${path}.1`);
   return open(path, 'a', 0o600);
+}
+
+/** What was written from `start` on, the last of it. */
+async function readEnd(path: string, start: number): Promise<string> {
+  const file = await open(path, 'r');
+  try {
+    const { size } = await file.stat();
+    const from = Math.max(start, size - logEndBytes);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(Math.max(0, size - from)), 0, undefined, from);
+    return buffer.toString('utf8', 0, bytesRead);
+  } finally {
+    await file.close();
+  }
 }

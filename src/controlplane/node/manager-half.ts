@@ -28,14 +28,15 @@ export class ManagerHalf {
     return this.#running;
   }
 
-  /** Why it does not run yet; empty for no reason. */
+  /** Why it does not run yet, or not well; empty for no reason. */
   get error(): string {
-    return this.#error;
+    return this.#running?.error() ?? this.#error;
   }
 
   /** One that somebody else has started: that of a new cluster. */
-  adopt(manager: RunningManager): void {
-    this.#running = manager;
+  adopt(membership: MembershipFile, manager: RunningManager): void {
+    this.#stop = new AbortController();
+    this.#watch(membership, manager, this.#stop.signal);
   }
 
   /**
@@ -70,8 +71,7 @@ export class ManagerHalf {
       try {
         const running = await parts.startManager(membership, alone);
         if (signal.aborted) return await running.close();
-        this.#running = running;
-        this.#error = '';
+        this.#watch(membership, running, signal);
         return;
       } catch (err) {
         this.#error = (err as Error).message;
@@ -80,6 +80,23 @@ export class ManagerHalf {
         await clock.sleep(backoffMs(failures, retryMsMax), signal).catch(() => undefined);
       }
     }
+  }
+
+  /** From now on it runs; when its store is lost it is started anew. */
+  #watch(membership: MembershipFile, running: RunningManager, signal: AbortSignal): void {
+    this.#running = running;
+    this.#error = '';
+    void running.lost.then(async (err) => {
+      if (signal.aborted) return;
+      const { log } = this.options;
+      log.error({ err }, 'the store of this manager is lost');
+      this.#running = undefined;
+      this.#error = err.message;
+      this.#starting = running.close().then(() => this.#start(membership, false, signal));
+      await this.#starting.catch((refusal: unknown) =>
+        log.error({ err: refusal }, 'this manager is refused by the others'),
+      );
+    });
   }
 }
 

@@ -3,6 +3,7 @@
  * loops. Order matters: etcd answers before the store opens, the store holds its first snapshot before anything reads it, and
  * whoever may lead is asked last. Closing detaches from etcd: it goes on and is adopted by the next start.
  */
+import { AssertionError } from 'node:assert';
 import { join } from 'node:path';
 import { Server, type ServerCredentials } from '@grpc/grpc-js';
 import { addressAndPort } from '../../model/addresses.js';
@@ -16,10 +17,13 @@ import type { Log } from '../../runtime/log.js';
 import type { ReadLogs } from '../task-logs.js';
 import type { ManagerSecurity } from '../dispatcher/manager-services.js';
 import type { ClientSecurity } from '../ca/credentials.js';
+import { quotaBytesDefault } from '../etcd/arguments.js';
 import type { StartMode } from '../etcd/arguments.js';
 import { EtcdClient } from '../etcd/client.js';
 import { EtcdLeases } from '../etcd/lease.js';
 import { EtcdMembers } from '../etcd/members.js';
+import { DamagedStoreError } from '../etcd/ended.js';
+import { readEtcdSettings, writeEtcdSettings } from '../etcd/settings.js';
 import { EtcdSupervisor } from '../etcd/supervisor.js';
 import { noLeaderError } from '../leadership/office.js';
 import { readLogReplies } from '../managers/managers-service.js';
@@ -27,9 +31,11 @@ import { ManagersClient } from '../rpc/clients.js';
 import { EtcdStore } from '../store/etcd.js';
 import { Sealer, type DataKey } from '../store/seal.js';
 import type { Store } from '../store/store.js';
+import { Upkeep } from '../upkeep/upkeep-loop.js';
 import { createManagerCore } from './manager-core.js';
 import type { MembershipFile } from './membership-file.js';
 import type { RunningManager } from './node-parts.js';
+import { StoreDirectory } from './store-directory.js';
 
 /** A manager that serves, as the node's other parts see it. */
 export interface ServingManager extends RunningManager {
@@ -67,17 +73,18 @@ export interface ManagerOptions {
 /** Where this manager's etcd is reached by others'. */
 export const peerUrlOf = ({ addresses }: Pick<MembershipFile, 'addresses'>): string =>
   `https://${addressAndPort(addresses.advertiseHost, etcdPeerPort)}`;
-export const etcdDir = (swarmDir: string): string => join(swarmDir, 'etcd');
 const messageBytesMax = 64 * 1024 * 1024;
 
 /** Starts everything or, when a step fails, nothing. Its etcd goes on either way, unless it is that of a new cluster. */
 export async function startManager(options: ManagerOptions): Promise<ServingManager> {
   const { membership, swarmDir, runDir, clock, random, log, dataKey } = options;
   const { addresses, nodeId } = membership;
+  const dataDir = new StoreDirectory(swarmDir).path;
   await using undo = new CleanupStack();
   const etcd = new EtcdSupervisor({
     config: {
-      dataDir: etcdDir(swarmDir),
+      dataDir,
+      settings: await readEtcdSettings(swarmDir),
       socketDir: join(runDir, 'etcd'),
       name: nodeId,
       peerUrl: peerUrlOf(membership),
@@ -98,7 +105,11 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
   const members = new EtcdMembers(etcd.address);
   undo.defer(() => members.close());
   const sealer = new Sealer(dataKey);
-  const store = await EtcdStore.open({ client, sealer, log, clock });
+  const store = await EtcdStore.open({ client, sealer, log, clock }).catch(async (err: unknown) => {
+    if (!(err instanceof AssertionError)) throw err;
+    await etcd.stop();
+    throw new DamagedStoreError(err.message, { cause: err });
+  });
   undo.defer(() => store.close());
   await options.onStore(store);
 
@@ -114,7 +125,16 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
   undo.defer(() => server.forceShutdown());
 
   const stop = new AbortController();
-  const running = core.run(stop.signal);
+  const upkeep = new Upkeep({
+    ...{ store, client, members, leases, nodeId, dataDir, clock, log },
+    quotaBytes: quotaBytesDefault,
+    settings: () => etcd.settings,
+    restart: async (settings) => {
+      await writeEtcdSettings(swarmDir, settings);
+      await etcd.restart(settings);
+    },
+  });
+  const running = Promise.all([core.run(stop.signal), upkeep.run(stop.signal)]);
   // A bug ends the process: it restarts and starts from the store.
   running.catch((err: unknown) =>
     setImmediate(() => {
@@ -145,6 +165,9 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
     store,
     readLogs,
     leaderlessMs: () => core.leaderlessMs(),
+    storeState: () => upkeep.state,
+    error: () => etcd.error,
+    lost: etcd.lost,
     close: () => steps[Symbol.asyncDispose](),
     stopEtcd: () => etcd.stop(),
   };

@@ -5,6 +5,7 @@ import type { NodeDescription } from '../../model/objects.js';
 import type { InitRequest, JoinRequest } from '../api/swarm-control.js';
 import type { AttachControl } from '../attach-control.js';
 import type { Store } from '../store/store.js';
+import type { StoreState } from '../upkeep/store-state.js';
 import type { MembershipFile, RemoteManager } from './membership-file.js';
 import type { InterfaceAddress, NodeAddresses } from './node-addresses.js';
 
@@ -13,6 +14,12 @@ export interface RunningManager {
   readonly store: Store;
   /** For how long nobody has led the managers, in ms; 0: somebody does. */
   leaderlessMs(): number;
+  /** How the store stands against its bounds; undefined until that was looked at. */
+  storeState(): StoreState | undefined;
+  /** Why its etcd is away now; empty: it is not. */
+  error(): string;
+  /** Resolves when its etcd goes on no more: only a start anew, which may ask the others for their copy, can help. */
+  readonly lost: Promise<Error>;
   close(): Promise<void>;
 }
 

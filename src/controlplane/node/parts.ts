@@ -2,9 +2,8 @@
  * The real parts of a node: certificates and etcd under the swarm directory, a manager, an agent. Each does one thing and
  * undoes itself when it fails; the order among them is swarm-node.ts'.
  */
-import { readFile, rm, stat } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
-import { join } from 'node:path';
 import { OutsideError } from '../../model/errors.js';
 import type { RandomSource } from '../../model/ids.js';
 import type { HostRoute } from '../../model/host-routes.js';
@@ -23,16 +22,17 @@ import type { InitRequest, JoinRequest } from '../api/swarm-control.js';
 import type { Engine } from '../dockerd/client.js';
 import type { SessionMessage } from '../rpc/messages.js';
 import type { StartMode } from '../etcd/arguments.js';
-import { EtcdEndedError } from '../etcd/supervisor.js';
+import { DamagedStoreError, EtcdEndedError } from '../etcd/ended.js';
 import { addressTowards } from './address-towards.js';
 import { initialObjects } from './initial-cluster.js';
-import { etcdDir, peerUrlOf, startManager } from './manager.js';
+import { peerUrlOf, startManager } from './manager.js';
 import type { ServingManager } from './manager.js';
 import { readMembership, writeMembership } from './membership-file.js';
 import type { MembershipFile } from './membership-file.js';
 import { newCluster } from './new-cluster.js';
 import { NodeCertificate } from './node-certificate.js';
 import { NodeKeys } from './node-keys.js';
+import { StoreDirectory } from './store-directory.js';
 import { requestFirstCertificate } from './certificate-request.js';
 import { requestJoin } from './join-request.js';
 import { runCertificateRenewal } from './certificate-renewal.js';
@@ -55,9 +55,13 @@ export interface PartsOptions {
 export class HostParts implements NodeParts {
   readonly #keys: NodeKeys;
   readonly #certificate: NodeCertificate;
+  readonly #directory: StoreDirectory;
   #manager: ServingManager | undefined;
+  /** How often in a row etcd has ended on its data. */
+  #ends = 0;
 
   constructor(private readonly options: PartsOptions) {
+    this.#directory = new StoreDirectory(options.swarmDir);
     this.#keys = new NodeKeys(options.swarmDir);
     this.#certificate = new NodeCertificate(this.#keys);
   }
@@ -149,26 +153,40 @@ export class HostParts implements NodeParts {
     const start = (mode: StartMode, initialCluster?: string): Promise<ServingManager> =>
       this.#startManager(membership, mode, async () => undefined, initialCluster);
     if (alone) return start('forceNew');
-    if (!(await this.#hasStore())) return start('existing', await this.#join(membership));
+    if (!(await this.#directory.hasStore())) {
+      const initialCluster = await this.#join(membership).catch((cause: unknown) => {
+        throw notTakenIn('the store of this manager is gone', cause);
+      });
+      await this.#directory.setAside();
+      return this.#settled(await start('existing', initialCluster));
+    }
     try {
-      return await start('existing');
+      return this.#settled(await start('existing'));
     } catch (err) {
-      if (!(err instanceof EtcdEndedError)) throw err;
+      if (!this.#isLost(err)) throw err;
       // The others have a quorum, or they could not take it in; what they have is what is true.
       const initialCluster = await this.#join(membership).catch((cause: unknown) => {
-        throw new OutsideError(`${err.message}; no other manager takes this one in again`, true, { cause });
+        throw notTakenIn(err.message, cause);
       });
       this.options.log.warn({ err }, 'the store of this manager is lost, those of the others are taken');
-      await rm(etcdDir(this.options.swarmDir), { recursive: true });
-      return start('existing', initialCluster);
+      await this.#directory.setAside();
+      return this.#settled(await start('existing', initialCluster));
     }
   }
 
-  #hasStore(): Promise<boolean> {
-    return stat(join(etcdDir(this.options.swarmDir), 'member')).then(
-      () => true,
-      () => false,
-    );
+  /** What the others have is here. */
+  async #settled(manager: ServingManager): Promise<ServingManager> {
+    this.#ends = 0;
+    await this.#directory.forget();
+    return manager;
+  }
+
+  /** Whether the data can be given up. Never because of the host, and for an end without a word only when it comes again. */
+  #isLost(err: unknown): err is Error {
+    if (err instanceof DamagedStoreError) return true;
+    if (!(err instanceof EtcdEndedError) || err.reason === 'host') return false;
+    this.#ends += 1;
+    return err.reason !== 'unknown' || this.#ends >= endsMax;
   }
 
   /** The other managers take this one in, and hand over the data key. @returns etcd's members then */
@@ -181,10 +199,9 @@ export class HostParts implements NodeParts {
   }
 
   async removeManager(): Promise<void> {
-    const { swarmDir } = this.options;
     await this.#manager?.stopEtcd();
     this.#manager = undefined;
-    await rm(etcdDir(swarmDir), { recursive: true, force: true });
+    await this.#directory.remove();
     await this.#keys.forgetDataKey();
   }
 
@@ -282,6 +299,17 @@ export class HostParts implements NodeParts {
     await rm(swarmDir, { recursive: true, force: true });
   }
 }
+
+/** An etcd that ends without a word may have been killed; so often in a row it was not. */
+const endsMax = 3;
+
+const notTakenIn = (why: string, cause: unknown): OutsideError =>
+  new OutsideError(
+    `${why}; no other manager takes this one in: if there is none any more, "skep restore FILE" brings the swarm back ` +
+      `from a backup (${(cause as Error).message})`,
+    true,
+    { cause },
+  );
 
 /** The kernel's number of this boot. */
 const readBootId = async (): Promise<string> =>

@@ -26,7 +26,7 @@ import type { AttachControl } from '../attach-control.js';
 import { checkInitRequest, checkPoolsAgainst } from './initial-cluster.js';
 import { leaveRefusal } from './leave-refusal.js';
 import { ManagerHalf } from './manager-half.js';
-import type { NodeParts, RunningAgent, Told } from './node-parts.js';
+import type { NodeParts, RunningAgent, RunningManager, Told } from './node-parts.js';
 import type { MembershipFile } from './membership-file.js';
 import type { NodeAddresses } from './node-addresses.js';
 import { defaultManagerPort, resolveAddresses, splitHostPort } from './node-addresses.js';
@@ -92,7 +92,7 @@ export class SwarmNode implements SwarmControl {
           ? remotes
           : held.managers
         : (this.#joining?.remotes.map((addr) => ({ nodeId: '', addr })) ?? null),
-      ...(manager && { store: manager.store, leaderlessMs: manager.leaderlessMs() }),
+      ...(manager && servingNow(manager)),
     };
   }
 
@@ -136,7 +136,7 @@ export class SwarmNode implements SwarmControl {
       undo.defer(() => parts.wipe());
       const { membership, manager } = await parts.foundCluster(request, addresses);
       undo.defer(() => this.#stopParts());
-      this.#manager.adopt(manager);
+      this.#manager.adopt(membership, manager);
       await parts.writeMembership(membership);
       this.#membership = membership;
       this.#agent = await parts.startAgent(membership, this.#onTold);
@@ -345,6 +345,12 @@ export class SwarmNode implements SwarmControl {
       this.#changing = false;
     }
   }
+}
+
+/** What is known of a cluster where a manager serves it. */
+function servingNow(manager: RunningManager): Pick<Membership, 'store' | 'leaderlessMs' | 'storeState'> {
+  const storeState = manager.storeState();
+  return { store: manager.store, leaderlessMs: manager.leaderlessMs(), ...(storeState && { storeState }) };
 }
 
 function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {

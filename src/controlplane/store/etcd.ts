@@ -13,6 +13,7 @@ import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import { systemClock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
+import { EtcdError } from '../etcd/channel.js';
 import { CompactedError } from '../etcd/client.js';
 import type { Compare, EtcdClient, KeyValue, WatchEvent, WriteOp } from '../etcd/client.js';
 import { allKinds, keyPrefix, nameEntryKey, objectKey, parseObjectKey } from './keys.js';
@@ -142,6 +143,7 @@ export class EtcdStore implements Store {
         return await call();
       } catch (err) {
         this.#closing.signal.throwIfAborted();
+        if (err instanceof EtcdError && err.isOutOfSpace) throw storeFull(err);
         if (!(err instanceof OutsideError) || !err.retryable) throw err;
         const pauseMs = backoffMs(failures, retryMsMax);
         if (this.#remainingMs(deadlineMs) <= pauseMs) throw unavailable(err);
@@ -289,6 +291,13 @@ function nameOps(sealer: Sealer, writes: readonly Change[]): { compares: Compare
     ops: [...puts, ...free.map((key): WriteOp => ({ op: 'delete', key }))],
   };
 }
+
+const storeFull = (cause: unknown): SkepError =>
+  new SkepError(
+    'unavailable',
+    'the store of the cluster is full: it takes no changes but removals until there is room; "docker info" says what makes some',
+    { cause },
+  );
 
 const unavailable = (cause: unknown): SkepError =>
   new SkepError('unavailable', 'the store of the cluster cannot be reached', { cause });

@@ -7,6 +7,9 @@ import type { Sealer } from './seal.js';
 /** Everything of ours. */
 export const keyPrefix = '/skep/v1/';
 
+/** Whose turn it is to be out of the way for a while: see etcd/turn.ts. */
+export const upkeepTurnKey = `${keyPrefix}upkeep`;
+
 const kinds: Readonly<Record<Kind, true>> = {
   cluster: true,
   node: true,

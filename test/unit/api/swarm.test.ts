@@ -1,5 +1,6 @@
 /** `/swarm`, `/nodes`, `/info`, `/_ping` and what a node that is no manager answers. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { StoreState } from '../../../src/controlplane/upkeep/store-state.js';
 import { Harness, description, filters, nodeId } from './harness.js';
 
 let api: Harness;
@@ -10,6 +11,16 @@ afterEach(async () => {
   await api[Symbol.asyncDispose]();
 });
 
+const roomy: StoreState = {
+  revision: 1,
+  databaseBytes: 1e6,
+  usedBytes: 1e6,
+  quotaBytes: 2048 * 1024 * 1024,
+  diskFreeBytes: 1e12,
+  isFull: false,
+  isCorrupt: false,
+  hasDirectory: true,
+};
 const notManager =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
 const worker =
@@ -371,6 +382,28 @@ describe('/info', () => {
         RemoteManagers: null,
       },
     });
+  });
+
+  test('warns of a store that is nearly full, and nothing is created there then', async () => {
+    api.behaviour = (_, reply) => reply.end('{"ID":"E","Warnings":["its own"]}');
+    const storeState = { ...roomy, usedBytes: 0.9 * roomy.quotaBytes };
+    api.control.state = { ...api.control.state, storeState };
+    const warning = expect.stringContaining('docker swarm update --task-history-limit') as string;
+    expect((await api.call('GET', '/info')).json).toMatchObject({
+      Swarm: { Warnings: [warning] },
+      Warnings: ['its own', warning],
+    });
+    const spec = { Name: 'web', TaskTemplate: { ContainerSpec: { Image: 'web' } } };
+    for (const [path, body] of [
+      ['/services/create', spec],
+      ['/networks/create', { Name: 'more', Driver: 'overlay' }],
+    ] as const)
+      expect(await api.call('POST', path, body), path).toMatchObject({
+        status: 503,
+        json: { message: expect.stringContaining('of at most 2048 MiB') as string },
+      });
+    api.control.state = { ...api.control.state, storeState: roomy };
+    expect((await api.call('POST', '/services/create', spec)).status).toBe(201);
   });
 
   test.each<[labels: string, balancer: string | undefined, shown: unknown]>([

@@ -80,6 +80,18 @@ test('nobody is late because the clock was set forward, nor early because it was
   expect(down).toEqual(['n1']);
 });
 
+test('the period that an administrator sets holds from the next beat on; none is the default', async () => {
+  const { store, heartbeats } = await watched({ node: [node('n1')] });
+  const told: number[] = [];
+  for (const heartbeatPeriodNs of [5e9, 60e9, 1e9, 0]) {
+    await store.update((tx) =>
+      tx.update('cluster', { ...tx.cluster(), spec: { ...tx.cluster().spec, heartbeatPeriodNs } }),
+    );
+    told.push(Math.round(heartbeats.beat('n1' as NodeId) / 1_000));
+  }
+  expect(told).toEqual([5, 60, 1, 5]);
+});
+
 test('tasks on a node that was down for 24 hours are orphaned', async () => {
   const { store } = await watched({
     node: [node('n1', { state: 'down' })],

@@ -3,7 +3,12 @@ import { describe, expect, test } from 'vitest';
 import type { InitRequest, JoinRequest } from '../../../src/controlplane/api/swarm-control.js';
 import { clusterSpecDefaults } from '../../../src/controlplane/node/initial-cluster.js';
 import type { MembershipFile } from '../../../src/controlplane/node/membership-file.js';
-import type { NodeParts, RunningAgent, Told } from '../../../src/controlplane/node/node-parts.js';
+import type {
+  NodeParts,
+  RunningAgent,
+  RunningManager,
+  Told,
+} from '../../../src/controlplane/node/node-parts.js';
 import { SwarmNode } from '../../../src/controlplane/node/swarm-node.js';
 import { OutsideError, SkepError } from '../../../src/model/errors.js';
 import type { Ip } from '../../../src/model/addresses.js';
@@ -37,6 +42,15 @@ const member = (role: 'manager' | 'worker'): MembershipFile => ({
   managers: [{ nodeId: 'n'.repeat(25), addr: '192.0.2.1:2377' }],
 });
 
+const quietManager: RunningManager = {
+  store: {} as Store,
+  leaderlessMs: () => 0,
+  storeState: () => undefined,
+  error: () => '',
+  lost: new Promise<Error>(() => undefined),
+  close: async () => undefined,
+};
+
 /** A host that remembers what was done to it, in order. */
 function host(over: Partial<NodeParts> = {}) {
   const done: string[] = [];
@@ -58,9 +72,9 @@ function host(over: Partial<NodeParts> = {}) {
     close: async () => void done.push('close agent'),
     removeAll: async () => void done.push('remove containers'),
   });
-  const manager = () => ({
+  const manager = (): RunningManager => ({
+    ...quietManager,
     store: { view: () => ({ list: () => [] }) } as unknown as Store,
-    leaderlessMs: () => 0,
     close: async () => void done.push('close manager'),
   });
   const parts: NodeParts = {
@@ -278,7 +292,7 @@ describe('SwarmNode', () => {
       startManager: async () => {
         if (failures-- > 0) throw new OutsideError('etcd is not up yet', true);
         done.push('start manager');
-        return { store: {} as Store, leaderlessMs: () => 0, close: async () => undefined };
+        return quietManager;
       },
     });
     const node = make();
@@ -316,7 +330,7 @@ describe('SwarmNode', () => {
       readMembership: async () => member('manager'),
       startManager: async (_, isAlone) => {
         alone.push(isAlone);
-        return { store: {} as Store, leaderlessMs: () => 0, close: async () => undefined };
+        return quietManager;
       },
     });
     const node = make();

@@ -5,7 +5,7 @@ import type { Transaction } from '../../../src/controlplane/store/store.js';
 import type { ServiceId } from '../../../src/model/ids.js';
 import { createLog } from '../../../src/runtime/log.js';
 import { systemClock } from '../../../src/runtime/clock.js';
-import { cluster, network, node, seededBytes, service } from '../../support/cluster-objects.js';
+import { cluster, network, node, seededBytes, service, task } from '../../support/cluster-objects.js';
 
 /** Resolves when `done` holds in the store; the test's own time limit ends a wait in vain. */
 const until = (store: MemoryStore, done: () => boolean): Promise<void> =>
@@ -16,6 +16,31 @@ const until = (store: MemoryStore, done: () => boolean): Promise<void> =>
       resolve();
     });
   });
+
+test('a smaller limit of history takes what is beyond it at once', async () => {
+  const store = new MemoryStore();
+  await store.update((tx: Transaction) => {
+    tx.create('cluster', cluster());
+    tx.create('network', network('ingress', { ingress: true }));
+    tx.create('node', node('a'));
+    const web = service('web', { mode: { kind: 'replicated', replicas: 1 } });
+    tx.create('service', web);
+    for (let i = 0; i < 5; i++)
+      tx.create('task', task(`old${i}`, web, 'failed', { desiredState: 'shutdown', node: 'a' }));
+  });
+  const stop = new AbortController();
+  const log = createLog('test');
+  const loops = runControlLoops({ store, clock: systemClock, random: seededBytes(1), log }, stop.signal);
+  const tasks = (): number => store.view().tasksOfService('web' as ServiceId).length;
+  await until(store, () => tasks() === 5);
+  const reaped = until(store, () => tasks() === 2);
+  await store.update((tx) =>
+    tx.update('cluster', { ...tx.cluster(), spec: { ...tx.cluster().spec, taskHistoryRetentionLimit: 2 } }),
+  );
+  await reaped;
+  stop.abort();
+  await loops;
+});
 
 test('the loops carry a service from its creation to assigned tasks, and its removal to nothing', async () => {
   const store = new MemoryStore();

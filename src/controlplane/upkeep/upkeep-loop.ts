@@ -1,0 +1,167 @@
+/** Looks at this manager's etcd every few seconds and does what {@link planUpkeep} says. */
+import { stat, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import type { NodeId } from '../../model/ids.js';
+import type { Clock } from '../../runtime/clock.js';
+import type { Log } from '../../runtime/log.js';
+import { runLoop, Trigger } from '../../runtime/loop.js';
+import type { EtcdClient } from '../etcd/client.js';
+import type { EtcdLeases } from '../etcd/lease.js';
+import type { EtcdMember, EtcdMembers } from '../etcd/members.js';
+import type { EtcdSettings } from '../etcd/settings.js';
+import { etcdSettings } from '../etcd/settings.js';
+import { inTurn } from '../etcd/turn.js';
+import { upkeepTurnKey } from '../store/keys.js';
+import type { Store, View } from '../store/store.js';
+import type { StoreState } from './store-state.js';
+import { storeWarnings } from './store-state.js';
+import type { UpkeepMemory, UpkeepOp, UpkeepState } from './upkeep-plan.js';
+import { isPressed, noMemory, planUpkeep } from './upkeep-plan.js';
+
+export interface UpkeepOptions {
+  readonly store: Store;
+  readonly client: Pick<EtcdClient, 'status' | 'compact' | 'defragment' | 'disarm' | 'moveLeader' | 'txn'>;
+  readonly members: Pick<EtcdMembers, 'list'>;
+  readonly leases: Pick<EtcdLeases, 'grant' | 'revoke'>;
+  readonly nodeId: NodeId;
+  readonly dataDir: string;
+  readonly quotaBytes: number;
+  /** What etcd runs with. */
+  readonly settings: () => EtcdSettings;
+  /** Starts etcd anew with others; resolves when it answers. */
+  readonly restart: (settings: EtcdSettings) => Promise<void>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const lookMs = 10_000;
+/** A store that fills up quickly. */
+const pressedLookMs = 1_000;
+const retryMsMax = 10_000;
+
+export class Upkeep {
+  readonly #trigger = new Trigger();
+  #state: StoreState | undefined;
+  #memory: UpkeepMemory = noMemory;
+  #warned: readonly string[] = [];
+
+  constructor(private readonly options: UpkeepOptions) {}
+
+  /** As of the last look; undefined before the first. */
+  get state(): StoreState | undefined {
+    return this.#state;
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { store, clock, log } = this.options;
+    const unsubscribe = store.subscribe(({ changes }) => {
+      if (changes.some(({ kind }) => kind === 'cluster')) this.#trigger.fire();
+    });
+    try {
+      await runLoop(
+        { name: 'upkeep', trigger: this.#trigger, clock, log, resyncMs: lookMs, gapMs: 500, retryMsMax },
+        () => this.#pass(),
+        signal,
+      );
+    } finally {
+      unsubscribe();
+    }
+  }
+
+  async #pass(): Promise<number> {
+    const { log } = this.options;
+    const { state, memberId } = await this.#observe();
+    this.#state = state;
+    const warnings = storeWarnings(state);
+    for (const text of warnings) if (!this.#warned.includes(text)) log.warn(text);
+    this.#warned = warnings;
+    const { ops, memory } = planUpkeep(state, this.#memory);
+    this.#memory = memory;
+    for (const op of ops) await this.#apply(op, memberId);
+    return isPressed(state) ? pressedLookMs : lookMs;
+  }
+
+  async #observe(): Promise<{ state: UpkeepState; memberId: string }> {
+    const { store, client, members, dataDir, quotaBytes, clock, settings } = this.options;
+    const status = await client.status();
+    const present = await members.list();
+    const [disk, directory] = await Promise.all([
+      statfs(dataDir).catch(() => undefined),
+      stat(join(dataDir, 'member')).catch(() => undefined),
+    ]);
+    const view = store.view();
+    const successor = present.find((member) => member.id !== status.memberId && isAlive(view, member));
+    return {
+      memberId: status.memberId,
+      state: {
+        nowMs: clock.steadyMs(),
+        revision: status.revision,
+        databaseBytes: status.databaseBytes,
+        usedBytes: status.usedBytes,
+        quotaBytes,
+        diskFreeBytes: disk ? disk.bavail * disk.bsize : Infinity,
+        isFull: status.alarms.includes('noSpace'),
+        isCorrupt: status.alarms.includes('corrupt'),
+        hasDirectory: directory !== undefined,
+        leadsRaft: status.isLeader,
+        ...(successor && { successor: successor.id }),
+        allWell: status.hasLeader && present.every((member) => isAlive(view, member)),
+        isOutdated: !isDeepStrictEqual(settings(), wantedSettings(view)),
+      },
+    };
+  }
+
+  async #apply(op: UpkeepOp, memberId: string): Promise<void> {
+    const { client, log } = this.options;
+    switch (op.op) {
+      case 'compact':
+        await client.compact(op.revision);
+        log.debug({ revision: op.revision }, 'history of the store forgotten');
+        return;
+      case 'disarm':
+        await client.disarm(memberId);
+        log.info('the store has room again and takes changes');
+        return;
+      case 'handOver':
+        log.info(
+          { successor: op.successor },
+          "hands Raft's leadership over, to be out of the way for a while",
+        );
+        await client.moveLeader(op.successor);
+        return;
+      case 'defragment':
+      case 'restart': {
+        const run = (): Promise<void> => (op.op === 'restart' ? this.#restart() : this.#defragment());
+        if (!op.inTurn) return run();
+        const { leases, nodeId, clock } = this.options;
+        const taken = await inTurn({ client, leases, key: upkeepTurnKey, holder: nodeId }, run);
+        // Who leads waits until the others have all been.
+        if (!taken) this.#memory = { ...this.#memory, waitingSinceMs: clock.steadyMs() };
+      }
+    }
+  }
+
+  async #defragment(): Promise<void> {
+    const { client, clock, log } = this.options;
+    const before = await client.status();
+    const startedMs = clock.steadyMs();
+    await client.defragment();
+    this.#memory = { ...this.#memory, defragmentedAtMs: clock.steadyMs() };
+    const { databaseBytes } = await client.status();
+    const tookMs = Math.round(clock.steadyMs() - startedMs);
+    log.info({ fromBytes: before.databaseBytes, toBytes: databaseBytes, tookMs }, 'store defragmented');
+  }
+
+  async #restart(): Promise<void> {
+    const { store, restart, log } = this.options;
+    const settings = wantedSettings(store.view());
+    log.info({ ...settings }, 'etcd is started anew with the settings of the swarm');
+    await restart(settings);
+  }
+}
+
+const isAlive = (view: View, { name, isLearner }: EtcdMember): boolean =>
+  !isLearner && view.get('manager', name as NodeId) !== undefined;
+
+const wantedSettings = (view: View): EtcdSettings => etcdSettings(view.cluster().spec.raft);
