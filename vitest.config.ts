@@ -5,7 +5,7 @@ import { configDefaults, defineConfig } from 'vitest/config';
  * unit needs no root; sim runs the control loops against fake agents from a seed; kernel makes namespaces on this
  * machine's own kernel; conformance decides what a balancer engine means, on `ebpf`; faults breaks nodes at random;
  * uml boots user-mode Linux for the same as conformance on `ipvs`; qemu boots Debian's stock kernel; engine starts a
- * real etcd and a real Docker Engine; lab runs whole clusters on this machine's own kernel, lab-uml those of user-mode Linux.
+ * real etcd and a real Docker Engine; swarm compares with Docker's own Swarm mode; lab runs whole clusters on this machine's own kernel, lab-uml those of user-mode Linux.
  */
 const project = (name: string, options: Record<string, unknown> = {}) => ({
   test: { name, include: [`test/${name}/**/*.test.ts`], environment: 'node', ...options },
@@ -34,6 +34,7 @@ export default defineConfig({
       project('qemu', { testTimeout: 150_000, hookTimeout: 150_000, fileParallelism: false }),
       project('engine', { testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false }),
       project('bench', { include: ['bench/**/*.bench.ts'], disableConsoleIntercept: true }),
+      project('swarm', lab),
       project('lab-uml', lab),
       project('lab-shared', { ...lab, include: sharedLabs }),
       project('lab', { ...lab, exclude: [...configDefaults.exclude, ...sharedLabs] }),

@@ -1,7 +1,7 @@
 /** What the loss of the leader costs, as somebody at another manager's CLI sees it. */
 import { columns } from '../columns.js';
 import { median } from '../../test/support/median.js';
-import type { Contender, ContenderName } from './contender.js';
+import type { ManagedBy, ManagedLab } from '../../test/support/managed-lab.js';
 
 /** `power`: the leader's machine dies and stays dead; `daemon`: kill -9 of the daemon that leads, which is started again. */
 export const losses = ['power', 'daemon'] as const;
@@ -16,15 +16,16 @@ export interface Recovery {
 }
 
 export interface Row {
-  readonly contender: ContenderName;
+  readonly contender: ManagedBy;
   readonly loss: Loss;
   readonly rounds: readonly Recovery[];
 }
 
+export const image = 'skep/whoami:lab';
 const recoveryDeadlineMs = 90_000;
 
 /** One loss, from a swarm that is well to one that is well again. */
-export async function lose(contender: Contender, loss: Loss, round: number): Promise<Recovery> {
+export async function lose(contender: ManagedLab, loss: Loss, round: number): Promise<Recovery> {
   const leader = await contender.awaitWell();
   const asked = contender.nodes.find((node) => node !== leader) ?? leader;
   const name = `after-${loss}-${round}`;
@@ -36,7 +37,7 @@ export async function lose(contender: Contender, loss: Loss, round: number): Pro
   await within(`service update -d --label-add lost=${name} web`, () => true);
   const writtenMs = performance.now() - lostMs;
   await within(
-    `service create -d --name ${name} --constraint node.hostname==${asked} --no-resolve-image skep/whoami:lab`,
+    `service create -d --name ${name} --constraint node.hostname==${asked} --no-resolve-image ${image}`,
     () => true,
   );
   await within(`service ps ${name} --format {{.CurrentState}}`, (output) => output.startsWith('Running'));
@@ -51,7 +52,7 @@ export async function lose(contender: Contender, loss: Loss, round: number): Pro
 export function ratiosOf(
   rows: readonly Row[],
 ): readonly ({ readonly loss: Loss } & Record<keyof Recovery, number>)[] {
-  const medianOf = (contender: ContenderName, loss: Loss, what: keyof Recovery): number =>
+  const medianOf = (contender: ManagedBy, loss: Loss, what: keyof Recovery): number =>
     median(
       rows
         .filter((row) => row.contender === contender && row.loss === loss)

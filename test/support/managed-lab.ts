@@ -1,13 +1,13 @@
 /**
- * A swarm of three managers on the same three machines and engines, by whom it is managed: Skep, or the engine's own Swarm mode.
- * Everything is done and seen with the stock docker CLI on one of the nodes.
+ * A lab by who manages it: Skep, or the engines' own Swarm mode, on the same machines and engines. Everything is done and seen with
+ * the stock docker CLI on one of the nodes.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { Lab } from '../../src/lab/lab.js';
 import type { CommandResult } from '../../src/lab/host-command.js';
 import { initSwarm } from '../../src/lab/swarm.js';
 
-export type ContenderName = 'skep' | 'swarm';
+export type ManagedBy = 'skep' | 'swarm';
 
 interface Management {
   /** What the CLI is to talk to. */
@@ -17,7 +17,7 @@ interface Management {
   readonly killDaemon: string;
 }
 
-const managements: Readonly<Record<ContenderName, Management>> = {
+const managements: Readonly<Record<ManagedBy, Management>> = {
   skep: {
     dockerHost: 'unix:///run/skep/docker.sock',
     engineOnly: false,
@@ -30,41 +30,39 @@ const managements: Readonly<Record<ContenderName, Management>> = {
   },
 };
 
-const managers = 3;
 const pollMs = 100;
 const commandDeadlineMs = 60_000;
 const wellDeadlineMs = 120_000;
 
-export class Contender implements AsyncDisposable {
+export class ManagedLab implements AsyncDisposable {
   readonly #management: Management;
 
   private constructor(
-    readonly name: ContenderName,
+    readonly by: ManagedBy,
     private readonly lab: Lab,
   ) {
-    this.#management = managements[name];
+    this.#management = managements[by];
   }
 
-  /** Up, with three managers that are well and one service that runs. */
-  static async create(name: ContenderName): Promise<Contender> {
-    const labName = `bench-leader-${name}`;
-    await Lab.down(labName);
-    const { engineOnly, dockerHost } = managements[name];
-    const lab = await Lab.up({ name: labName, nodes: managers, engineOnly, progress: () => undefined });
-    const contender = new Contender(name, lab);
+  /** Up; no node is in a swarm yet. */
+  static async create(by: ManagedBy, name: string): Promise<ManagedLab> {
+    await Lab.down(name);
+    const { engineOnly } = managements[by];
+    const lab = await Lab.up({ name, nodes: 3, engineOnly, progress: () => undefined });
+    const managed = new ManagedLab(by, lab);
     try {
-      if (name === 'swarm') await contender.#allowSwarmMode();
-      await initSwarm(lab, managers, () => undefined, dockerHost);
-      await contender.awaitWell();
-      await contender.must(
-        'node1',
-        'service create -d --name web --replicas 3 --no-resolve-image skep/whoami:lab',
-      );
+      if (by === 'swarm') await managed.#allowSwarmMode();
     } catch (err) {
-      await contender[Symbol.asyncDispose]();
+      await managed[Symbol.asyncDispose]();
       throw err;
     }
-    return contender;
+    return managed;
+  }
+
+  /** A swarm of all nodes, each a manager, all well. */
+  async initManagers(): Promise<void> {
+    await initSwarm(this.lab, this.nodes.length, () => undefined, this.#management.dockerHost);
+    await this.awaitWell();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -84,7 +82,7 @@ export class Contender implements AsyncDisposable {
   /** As `docker`; what it printed, and a failure is an error. */
   async must(node: string, words: string): Promise<string> {
     const { exitCode, stdout, stderr } = await this.docker(node, words);
-    if (exitCode !== 0) throw new Error(`${this.name}, ${node}: docker ${words}: ${stderr.trim()}`);
+    if (exitCode !== 0) throw new Error(`${this.by}, ${node}: docker ${words}: ${stderr.trim()}`);
     return stdout.trimEnd();
   }
 
@@ -104,7 +102,7 @@ export class Contender implements AsyncDisposable {
       await delay(pollMs);
     }
     throw new Error(
-      `${this.name}, ${node}: docker ${words}: not as expected after ${deadlineMs} ms: ${last.trim()}`,
+      `${this.by}, ${node}: docker ${words}: not as expected after ${deadlineMs} ms: ${last.trim()}`,
     );
   }
 
@@ -120,7 +118,7 @@ export class Contender implements AsyncDisposable {
           const rows = output.split('\n').map((row) => row.split('='));
           const leader = rows.find(([, role]) => role === 'Leader')?.[0];
           const isWell =
-            rows.length === managers &&
+            rows.length === this.nodes.length &&
             rows.every(
               ([, role, status]) => (role === 'Leader' || role === 'Reachable') && status === 'Ready',
             );
