@@ -34,18 +34,27 @@ export async function runTool(
   // Until it was asked for its status the id is nobody else's.
   const kill = (): void => void process.kill(pid, 'SIGKILL');
   const timer = setTimeout(kill, deadlineMs);
+  // A pipe that cannot be read ends the tool; it is waited for like any other, or it would stay as a zombie.
+  const read = (fd: number, bytesMax: number, onExcess: () => void): Promise<string> =>
+    textOf(fd, bytesMax, onExcess).catch((cause: unknown) => {
+      kill();
+      throw new KernelError(what, errnoOf(cause), { cause });
+    });
   let status: number | null;
-  let out: string;
-  let said: string;
+  let texts: PromiseSettledResult<string>[];
   try {
-    [out, said] = await Promise.all([
-      textOf(stdout, outputBytesMax, kill),
-      textOf(stderr, errorBytesMax, () => undefined),
+    texts = await Promise.allSettled([
+      read(stdout, outputBytesMax, kill),
+      read(stderr, errorBytesMax, () => undefined),
     ]);
     while ((status = addon.toolStatus(pid)) === null) await sleep(statusPollMs);
   } finally {
     clearTimeout(timer);
   }
+  const [out, said] = texts.map((text) => {
+    if (text.status === 'rejected') throw text.reason;
+    return text.value;
+  }) as [string, string];
   if (status === 0) return out;
   const how = status < 0 ? `signal ${-status}` : `status ${status}`;
   throw new KernelError(what, 'EXIT', { text: `${how}: ${said.trim()}` });
