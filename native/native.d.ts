@@ -51,6 +51,17 @@ export function openRaw(netnsPath: string | null, protocol: number, filter: Buff
 export function openPacketSender(netnsPath: string | null, device: string): number;
 
 /**
+ * As {@link openPacketSender}, and for {@link poll}: whole frames of that type that the device hands up to its namespace.
+ * @param filter classic BPF from the Ethernet header on, 8 octets an instruction: which frames
+ */
+export function openPacket(
+  netnsPath: string | null,
+  device: string,
+  etherType: number,
+  filter: Buffer,
+): number;
+
+/**
  * A digest of a family's tables of iptables-legacy in a namespace, counters left out; the same one where there are none.
  * @param whole all rules are read; else only how many each table has, their octets, and where those of each hook are, for
  * which the kernel copies nothing

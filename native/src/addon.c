@@ -12,6 +12,7 @@ static napi_value initialise(napi_env env, napi_value exports) {
       {"bindInNetns", NULL, bind_in_netns, NULL, NULL, NULL, napi_enumerable, NULL},
       {"openRaw", NULL, open_raw, NULL, NULL, NULL, napi_enumerable, NULL},
       {"openPacketSender", NULL, open_packet_sender, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"openPacket", NULL, open_packet, NULL, NULL, NULL, napi_enumerable, NULL},
       {"openNetns", NULL, open_netns, NULL, NULL, NULL, napi_enumerable, NULL},
       {"firewallDigest", NULL, firewall_digest, NULL, NULL, NULL, napi_enumerable, NULL},
       {"ipvsTable", NULL, ipvs_table, NULL, NULL, NULL, napi_enumerable, NULL},

@@ -40,6 +40,7 @@ napi_value open_netlink(napi_env env, napi_callback_info info);
 napi_value bind_in_netns(napi_env env, napi_callback_info info);
 napi_value open_raw(napi_env env, napi_callback_info info);
 napi_value open_packet_sender(napi_env env, napi_callback_info info);
+napi_value open_packet(napi_env env, napi_callback_info info);
 napi_value send_datagram(napi_env env, napi_callback_info info);
 
 /* firewall.c */

@@ -18,10 +18,16 @@
 #define SOL_NETLINK 270
 #endif
 
-/* Bytes of unread notifications kept by the kernel: some ten thousand neighbour messages. */
+/* Octets of unread messages kept by the kernel: some ten thousand of neighbours, or some thousand answers of peers. */
 #define RECEIVE_BUFFER_BYTES (4 * 1024 * 1024)
 #define LISTEN_BACKLOG 128
 #define GROUPS_MAX 32
+
+static void grow_receive_buffer(int fd) {
+  int size = RECEIVE_BUFFER_BYTES;
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) < 0)
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+}
 
 struct netlink_request {
   int protocol;
@@ -40,13 +46,12 @@ static struct outcome make_netlink(void *argument) {
   const struct netlink_request *request = argument;
   int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, request->protocol);
   if (fd < 0) return failed("socket");
-  int on = 1, size = RECEIVE_BUFFER_BYTES;
+  int on = 1;
   /* Error texts, acks without the echoed request, dumps that honour their filter: kernels without them go without. */
   (void)setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on);
   (void)setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
   (void)setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof on);
-  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) < 0)
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+  grow_receive_buffer(fd);
   struct sockaddr_nl address = {.nl_family = AF_NETLINK};
   if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0) return give_up(fd, "bind");
   for (uint32_t i = 0; i < request->group_count; i++)
@@ -139,6 +144,18 @@ struct raw_request {
   struct sock_fprog filter;
 };
 
+/* Classic BPF of a caller, which owns it; false, and thrown, when it is none. */
+static bool read_filter(napi_env env, napi_value value, struct sock_fprog *program) {
+  void *filter;
+  size_t length;
+  if (!read_octets(env, value, 0, &filter, &length)) return false;
+  if (length == 0 || length % sizeof *program->filter || length / sizeof *program->filter > BPF_MAXINSNS)
+    return throw_type(env, "filter: whole instructions are expected"), false;
+  program->len = (unsigned short)(length / sizeof *program->filter);
+  program->filter = filter;
+  return true;
+}
+
 static struct outcome make_raw(void *argument) {
   const struct raw_request *request = argument;
   int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, request->protocol);
@@ -149,45 +166,71 @@ static struct outcome make_raw(void *argument) {
 }
 
 napi_value open_raw(napi_env env, napi_callback_info info) {
-  size_t count = 3, length;
+  size_t count = 3;
   napi_value arguments[3];
   char netns[PATH_SIZE];
   bool own;
-  void *filter;
   struct raw_request request = {0};
   napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
   if (count != 3) return throw_type(env, "openRaw(netnsPath, protocol, filter)"), NULL;
   if (!read_path(env, arguments[0], netns, sizeof netns, &own)) return NULL;
   if (!read_int(env, arguments[1], &request.protocol)) return NULL;
-  if (!read_octets(env, arguments[2], 0, &filter, &length)) return NULL;
-  if (length == 0 || length % sizeof *request.filter.filter || length / sizeof *request.filter.filter > BPF_MAXINSNS)
-    return throw_type(env, "filter: whole instructions are expected"), NULL;
-  request.filter.len = (unsigned short)(length / sizeof *request.filter.filter);
-  request.filter.filter = filter;
+  if (!read_filter(env, arguments[2], &request.filter)) return NULL;
   return finish(env, in_netns(own ? NULL : netns, make_raw, &request), own ? NULL : netns);
 }
 
-static struct outcome make_packet_sender(void *argument) {
-  const char *device = argument;
-  /* Protocol 0: nothing is received. */
+struct packet_request {
+  char device[IF_NAMESIZE];
+  /* 0: nothing is received, and there is no filter. */
+  int ether_type;
+  struct sock_fprog filter;
+};
+
+static struct outcome make_packet(void *argument) {
+  const struct packet_request *request = argument;
+  /* Protocol 0 until it is bound: nothing is received that has not passed the filter. */
   int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return failed("socket");
-  struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(device)};
+  struct sockaddr_ll address = {.sll_family = AF_PACKET,
+                                .sll_protocol = htons((uint16_t)request->ether_type),
+                                .sll_ifindex = (int)if_nametoindex(request->device)};
   if (!address.sll_ifindex) return give_up(fd, "if_nametoindex");
+  if (request->ether_type) {
+    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &request->filter, sizeof request->filter) < 0)
+      return give_up(fd, "setsockopt");
+    grow_receive_buffer(fd);
+  }
   if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0) return give_up(fd, "bind");
   return (struct outcome){.fd = fd};
+}
+
+static napi_value open_packet_on(napi_env env, const napi_value place[2], struct packet_request *request) {
+  char netns[PATH_SIZE];
+  bool own;
+  if (!read_path(env, place[0], netns, sizeof netns, &own)) return NULL;
+  if (!read_path(env, place[1], request->device, sizeof request->device, NULL)) return NULL;
+  return finish(env, in_netns(own ? NULL : netns, make_packet, request), own ? request->device : netns);
 }
 
 napi_value open_packet_sender(napi_env env, napi_callback_info info) {
   size_t count = 2;
   napi_value arguments[2];
-  char netns[PATH_SIZE], device[IF_NAMESIZE];
-  bool own;
+  struct packet_request request = {0};
   napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
   if (count != 2) return throw_type(env, "openPacketSender(netnsPath, device)"), NULL;
-  if (!read_path(env, arguments[0], netns, sizeof netns, &own)) return NULL;
-  if (!read_path(env, arguments[1], device, sizeof device, NULL)) return NULL;
-  return finish(env, in_netns(own ? NULL : netns, make_packet_sender, device), own ? device : netns);
+  return open_packet_on(env, arguments, &request);
+}
+
+napi_value open_packet(napi_env env, napi_callback_info info) {
+  size_t count = 4;
+  napi_value arguments[4];
+  struct packet_request request = {0};
+  napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
+  if (count != 4) return throw_type(env, "openPacket(netnsPath, device, etherType, filter)"), NULL;
+  if (!read_int(env, arguments[2], &request.ether_type)) return NULL;
+  if (request.ether_type < 1 || request.ether_type > 0xffff) return throw_type(env, "etherType: 1 to 65535"), NULL;
+  if (!read_filter(env, arguments[3], &request.filter)) return NULL;
+  return open_packet_on(env, arguments, &request);
 }
 
 napi_value send_datagram(napi_env env, napi_callback_info info) {

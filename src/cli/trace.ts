@@ -75,7 +75,7 @@ function listens({ interfaces, cidrs }: TracePath['limits']): string {
 }
 
 function hopLines(hop: TraceHop, vni: number, isPort: boolean): string[] {
-  const { task, nodeId, address, mac, alias, vtep, weight, counters, stops } = hop;
+  const { task, nodeId, address, mac, alias, vtep, weight, counters, stops, isSilent } = hop;
   const way = [
     ...(alias === '' ? [] : [`becomes ${alias}`]),
     `${mac} on overlay ${vni}`,
@@ -83,7 +83,7 @@ function hopLines(hop: TraceHop, vni: number, isPort: boolean): string[] {
     `task ${address} on node ${nodeId}`,
   ];
   return [
-    `  ${task}${weight === 0 ? ' (drains)' : ` (weight ${weight})`}: ${counted(counters, isPort)}`,
+    `  ${task}${weight > 0 ? ` (weight ${weight})` : isSilent ? ' (silent)' : ' (drains)'}: ${counted(counters, isPort)}`,
     `    ${way.join(' -> ')}`,
     ...stops.map((why) => `    STOPS: ${why}`),
   ];

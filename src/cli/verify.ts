@@ -82,6 +82,7 @@ export const statusLines = (status: DataplaneStatus): string[] => [
   `desired revision     ${status.desiredRevision === 0 ? 'none' : status.desiredRevision}`,
   `programmed revision  ${status.programmedRevision === 0 ? 'none' : status.programmedRevision}`,
   `drift repaired       ${status.driftRepairs} operations`,
+  `silent nodes         ${status.silentNodes.join(', ') || 'none'}`,
   `last error           ${status.lastError || 'none'}`,
 ];
 

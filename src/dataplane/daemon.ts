@@ -6,7 +6,7 @@
 import { stat } from 'node:fs/promises';
 import type Docker from 'dockerode';
 import { SkepError } from '../model/errors.js';
-import type { TaskId, Vni } from '../model/ids.js';
+import type { NodeId, TaskId, Vni } from '../model/ids.js';
 import type { Clock } from '../runtime/clock.js';
 import type { Log } from '../runtime/log.js';
 import { runLoop, Trigger } from '../runtime/loop.js';
@@ -23,6 +23,7 @@ import type { PluginMethods } from './plugin/server.js';
 import type { TraceReply } from './rpc/definition.js';
 import type { DataplaneMethods } from './rpc/server.js';
 import type { SandboxEndpoint } from './sandbox.js';
+import { SilenceMarks } from './silence.js';
 import { endpointKey, itemAt } from './state-change.js';
 import type { NodeNetworkState } from './state.js';
 import type { HostReader } from './tracer.js';
@@ -79,6 +80,16 @@ export interface Listeners {
   retry(): Promise<boolean>;
 }
 
+/** Which nodes give a sign of life: liveness/prober.ts. */
+export interface Liveness extends Listeners {
+  /** To whose tasks no new flow is to go; the same set until that changes. */
+  readonly silent: ReadonlySet<NodeId>;
+  /** Calls `listener` after each change of {@link Liveness.silent}. */
+  onChange(listener: () => void): void;
+  /** Asks until the signal aborts. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
 /** Encryption as the kernel and this node have it. */
 export interface Encryption {
   /** Whether the kernel has ESP. */
@@ -92,6 +103,7 @@ export interface DaemonOptions {
   readonly programmer: Programmer;
   readonly balancer: Balancer;
   readonly listeners: readonly Listeners[];
+  readonly liveness: Liveness;
   readonly encryption: Encryption;
   readonly host: HostReader;
   readonly docker: Docker;
@@ -118,6 +130,7 @@ const flowsLookShare = 1 / 20;
 export class Daemon {
   readonly #watch: SandboxWatch;
   readonly #listenersTrigger = new Trigger();
+  readonly #silence = new SilenceMarks();
 
   constructor(private readonly options: DaemonOptions) {
     const { clock, log, programmer } = options;
@@ -160,6 +173,7 @@ export class Daemon {
         desiredRevision: network.state?.revision ?? 0,
         esp: await encryption.has(),
         espEpoch: encryption.epoch(),
+        silentNodes: [...this.options.liveness.silent],
       }),
       verify: async (repair, signal) => {
         if (!network.known)
@@ -178,7 +192,7 @@ export class Daemon {
 
   async #trace(service: string, from: string | null, signal: AbortSignal): Promise<TraceReply> {
     const { network, programmer, balancer, host, clock } = this.options;
-    const { state } = network;
+    const state = this.#state;
     if (state === null)
       throw new SkepError('failedPrecondition', 'this node has no state: it is in no cluster');
     const { engine } = programmer.status();
@@ -204,6 +218,7 @@ export class Daemon {
     // What was open in one that is gone answers nobody.
     this.options.programmer.onNamespaceMade(this.#listenersTrigger.fire);
     this.options.network.onChange(() => this.#publish());
+    this.options.liveness.onChange(() => this.#publish());
     this.#publish();
   }
 
@@ -215,15 +230,25 @@ export class Daemon {
         this.#followEngine(signal),
         this.#keepListeners(signal),
         this.#expireFlows(signal),
+        this.options.liveness.run(signal),
       ]);
     } finally {
       this.#watch[Symbol.dispose]();
     }
   }
 
+  /** What the agent handed over, with what is known here of nodes that are silent. */
+  get #state(): NodeNetworkState | null {
+    const { network, liveness } = this.options;
+    return this.#silence.mark(network.state, liveness.silent);
+  }
+
   #publish(): void {
-    const { network, programmer, listeners, log } = this.options;
-    for (const one of listeners) one.setNetwork(network.state, network.desired.sandboxes);
+    const { network, programmer, listeners, liveness, log } = this.options;
+    const { sandboxes } = network.desired;
+    liveness.setNetwork(network.state, sandboxes);
+    const state = this.#state;
+    for (const one of listeners) one.setNetwork(state, sandboxes);
     this.#listenersTrigger.fire();
     if (!network.known) {
       log.warn(
@@ -231,14 +256,14 @@ export class Daemon {
       );
       return;
     }
-    programmer.setDesired(network.desired);
+    programmer.setDesired({ state, sandboxes });
     this.#watch.follow(network.endpoints);
   }
 
   async #keepListeners(signal: AbortSignal): Promise<void> {
-    const { clock, log, listeners } = this.options;
+    const { clock, log, listeners, liveness } = this.options;
     const retry = async (): Promise<boolean> =>
-      (await Promise.all(listeners.map((one) => one.retry()))).every((whole) => whole);
+      (await Promise.all([...listeners, liveness].map((one) => one.retry()))).every((whole) => whole);
     await runLoop(
       {
         name: 'listeners',

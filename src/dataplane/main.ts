@@ -6,7 +6,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Server as HttpServer } from 'node:http';
-import type { Vni } from '../model/ids.js';
+import type { NodeId, Vni } from '../model/ids.js';
 import { systemClock } from '../runtime/clock.js';
 import { crash, runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
@@ -22,6 +22,8 @@ import { EspSenderStore } from './esp-sender.js';
 import { EspCapability } from './kernel/esp-probe.js';
 import { hostReader } from './kernel/host-reader.js';
 import { LinuxKernel } from './kernel/linux-kernel.js';
+import { Prober } from './liveness/prober.js';
+import { Verdicts } from './liveness/verdicts.js';
 import { NodeNetwork } from './node-network.js';
 import { engineClient } from './plugin/engine.js';
 import { createPluginServer } from './plugin/server.js';
@@ -29,7 +31,13 @@ import { Reconciler } from './reconcile/reconciler.js';
 import { ReservationsStore } from './reserved-ports.js';
 import { ResetRelay } from './resets/relay.js';
 import { createDataplaneServer, listenOnSocket } from './rpc/server.js';
-import { openEngineTableFile, openEspSenderFile, openReservationsFile } from './state-file.js';
+import type { HeardPeersFile } from './state-file.js';
+import {
+  openEngineTableFile,
+  openEspSenderFile,
+  openHeardPeersFile,
+  openReservationsFile,
+} from './state-file.js';
 import { StateLog } from './state-log.js';
 import { claimNamespace, openSocket, privateUmask } from './unix-sockets.js';
 
@@ -81,6 +89,15 @@ async function main(stop: AbortSignal): Promise<void> {
     netnsPath: (vni) => kernel.overlayPath(vni),
   });
   await makeWay(kernel, pinDirectory);
+  const heardPeers = openHeardPeersFile(join(stateDir, 'peers.json'));
+  using prober = new Prober({
+    log: log.child({ part: 'liveness' }),
+    clock: systemClock,
+    verdicts: new Verdicts(await heardBefore(heardPeers)),
+    save: async (heard) => void (await heardPeers.save(heard)),
+    netnsPath: (vni) => kernel.overlayPath(vni),
+    hostNetns: null,
+  });
   const espSender = await EspSenderStore.load(
     openEspSenderFile(join(stateDir, 'esp.json')),
     bootId,
@@ -102,6 +119,7 @@ async function main(stop: AbortSignal): Promise<void> {
     programmer: reconciler,
     balancer: balancerOf(kernel),
     listeners: [names, resets],
+    liveness: prober,
     encryption: { has: () => espCapability.has(), epoch: () => espSender.current.epoch },
     host: hostReader(),
     docker,
@@ -123,6 +141,16 @@ async function main(stop: AbortSignal): Promise<void> {
   plugin.closeAllConnections();
   plugin.close();
   rpc.forceShutdown();
+}
+
+/** Who has answered an earlier daemon; nobody where that cannot be read, as before the first answers. */
+async function heardBefore(file: HeardPeersFile): Promise<readonly NodeId[]> {
+  try {
+    return (await file.load()) ?? [];
+  } catch (err) {
+    log.error({ err }, 'cannot read which nodes have answered: they are judged from their next answer on');
+    return [];
+  }
 }
 
 /** Removes what another engine left; what cannot be removed is tried again at the next start. */

@@ -1,13 +1,13 @@
 /**
  * The files under <state dir>/dataplane that let skep-dataplane restore the kernel with nobody to ask: state.json with its log
  * (the last NodeNetworkState but for its keys, see state-log.ts), endpoints.json (what the engine told us through the plugin)
- * esp.json (which keys this node has sent with) and reserved-ports.json (which of the host's reserved ports are ours). Values are
- * written whole and atomically, 0600. A damaged file is an error the caller must answer by touching nothing: what the kernel
+ * esp.json (which keys this node has sent with), reserved-ports.json (which of the host's reserved ports are ours) and peers.json
+ * (which nodes have answered this one). Values are written whole and atomically, 0600. A damaged file is an error the caller must answer by touching nothing: what the kernel
  * holds is then worth more than what the file says.
  */
 import { readFile, rm } from 'node:fs/promises';
 import { OutsideError, SkepError } from '../model/errors.js';
-import type { NetworkId } from '../model/ids.js';
+import type { NetworkId, NodeId } from '../model/ids.js';
 import { writeFileAtomic } from '../runtime/atomic-file.js';
 import type { Reservations } from './kernel/reserved-ports.js';
 import { Fields, Unique } from './parse-fields.js';
@@ -133,6 +133,16 @@ export const openReservationsFile = (path: string): ReservationsFile =>
       ),
     }),
     (reservations) => reservations,
+  );
+
+export type HeardPeersFile = ValueFile<readonly NodeId[]>;
+
+/** peers.json: see liveness/verdicts.ts. */
+export const openHeardPeersFile = (path: string): HeardPeersFile =>
+  new ValueFile<readonly NodeId[]>(
+    path,
+    (fields) => fields.list('heard', (item, itemPath) => new Fields({ item }, itemPath).id('item') as NodeId),
+    (heard) => ({ heard }),
   );
 
 export type EngineTableFile = ValueFile<EngineTable>;

@@ -100,6 +100,8 @@ export interface Endpoint {
    * them, and a task keeps what it was started with. Absent: none. Never empty.
    */
   readonly targetPorts?: readonly TargetPort[];
+  /** Its node gives no sign of life: see silence.ts. Marked by skep-dataplane itself, in what it plans from alone. */
+  readonly silent?: true;
 }
 
 /** How one task is reached by a published port of its service. */

@@ -42,13 +42,15 @@ export interface TraceHop {
   readonly alias: string;
   /** Where the tunnel to the task's node ends; '' on that node itself. */
   readonly vtep: string;
-  /** 0: it drains. */
+  /** 0: it takes no new flow, as it drains or its node is silent. */
   readonly weight: number;
   readonly counters: TraceCounters;
   /** What stands in the way to this task, in words; [] when nothing does. */
   readonly stops: readonly string[];
   /** False: packets went there and no answer is seen to come back. */
   readonly isAnswered: boolean;
+  /** Its node does not answer this one. */
+  readonly isSilent: boolean;
 }
 
 /** A flow of the client that was asked for. */
@@ -392,6 +394,7 @@ function traceHop(
         ...(isHere || vtep !== ''
           ? []
           : [`node ${endpoint.nodeId} has no tunnel to here on ${overlay.name}`]),
+        ...(endpoint.silent ? [silentNode(endpoint.nodeId, weight)] : []),
         ...(overlay.ingress ? differencesOf(findings, null, things) : []),
         ...differencesOf(findings, overlay.vni, [...things, ...(overlay.ingress ? sharedWay : [])]),
         ...inside.map(differenceLine),
@@ -399,9 +402,13 @@ function traceHop(
         ...(waiting.length > 0 ? [`calls that wait there for an answer: ${waiting.length}`] : []),
       ],
       isAnswered: !neverAnswered && waiting.length === 0,
+      isSilent: endpoint.silent === true,
     },
   ];
 }
+
+const silentNode = (nodeId: NodeId, weight: number): string =>
+  `node ${nodeId} does not answer this one${weight > 0 ? '; new flows still go there, as nobody else takes them' : ''}`;
 
 export const frontendName = ({ frontend }: VirtualServer & { readonly frontend: Frontend }): string =>
   frontend.kind === 'port' ? `${frontend.protocol}/${frontend.port}` : frontend.address;

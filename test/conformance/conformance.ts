@@ -9,6 +9,7 @@ import { counterChecks } from './checks/counters.js';
 import { driftChecks } from './checks/drift.js';
 import { ingressChecks } from './checks/ingress.js';
 import { lifecycleChecks } from './checks/lifecycle.js';
+import { livenessChecks } from './checks/liveness.js';
 import { meshChecks } from './checks/mesh.js';
 import { nodeChecks } from './checks/node.js';
 import { packetChecks } from './checks/packets.js';
@@ -34,6 +35,7 @@ const all: readonly Check[] = [
   ...nodeChecks,
   ...ingressChecks,
   ...lifecycleChecks,
+  ...livenessChecks,
   ...counterChecks,
   ...traceChecks,
   ...costChecks,

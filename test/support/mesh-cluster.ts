@@ -25,10 +25,11 @@ import { Reconciler, unkeptSender } from '../../src/dataplane/reconcile/reconcil
 import { ResetRelay } from '../../src/dataplane/resets/relay.js';
 import type { SandboxEndpoint } from '../../src/dataplane/sandbox.js';
 import { containerEndName } from '../../src/dataplane/sandbox.js';
+import { SilenceMarks } from '../../src/dataplane/silence.js';
 import type { NodeNetworkState } from '../../src/dataplane/state.js';
 import type { ServiceTrace } from '../../src/dataplane/trace.js';
 import { trace } from '../../src/dataplane/tracer.js';
-import type { Vni } from '../../src/model/ids.js';
+import type { NodeId, Vni } from '../../src/model/ids.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { built, CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import type { TaskOf } from '../unit/dataplane/plan/network-state.js';
@@ -62,6 +63,12 @@ export interface MeshClusterOptions {
 const bridges = { docker0: '172.17', docker_gwbridge: '172.18' } as const;
 type Bridge = keyof typeof bridges;
 
+/** What a node's daemon knows of others, beside what it was programmed with. */
+interface Silence {
+  readonly marks: SilenceMarks;
+  silent: ReadonlySet<NodeId>;
+}
+
 /** A node's daemon, as far as the kernel is concerned. */
 interface Daemon {
   readonly kernel: LinuxKernel;
@@ -71,6 +78,7 @@ interface Daemon {
 export class MeshCluster implements AsyncDisposable {
   readonly #daemons = new Map<number, Daemon>();
   readonly #desired = new Map<number, Desired>();
+  readonly #silence = new Map<number, Silence>();
   readonly #names = new Map<number, DnsServer | NameThread>();
   readonly #resets = new Map<number, ResetRelay>();
   /** What a node's daemons keep on disk. */
@@ -106,11 +114,19 @@ export class MeshCluster implements AsyncDisposable {
     return this.#daemon(node).kernel;
   }
 
-  /** What a node was last programmed with. */
+  /** What a node was last programmed with, and which nodes it takes for silent. */
   desired(node: number): Desired {
     const desired = this.#desired.get(node);
     assert(desired, `node${node} was programmed`);
-    return desired;
+    const { marks, silent } = this.#silenceOf(node);
+    return { ...desired, state: marks.mark(desired.state, silent) };
+  }
+
+  /** Has a node take others for silent from now on, as its prober would. */
+  async setSilent(node: number, silent: ReadonlySet<NodeId>): Promise<void> {
+    this.#silenceOf(node).silent = silent;
+    this.#hand(node);
+    await this.pass(node);
   }
 
   /** Where a node's daemon finds its namespaces. */
@@ -150,9 +166,7 @@ export class MeshCluster implements AsyncDisposable {
       );
       const sandboxes = state === null ? [] : present.flatMap((container) => this.#legs(container));
       this.#desired.set(node, { state, sandboxes });
-      this.#names.get(node)?.setNetwork(state, sandboxes);
-      this.#resets.get(node)?.setNetwork(state);
-      this.reconciler(node).setDesired({ state, sandboxes });
+      this.#hand(node);
     }
     const tookMs = new Map<number, number>();
     for (const node of on) {
@@ -172,6 +186,20 @@ export class MeshCluster implements AsyncDisposable {
     if (lastError !== '') throw new Error(`node${node}: ${lastError}`);
     await this.#names.get(node)?.retry();
     await this.#resets.get(node)?.retry();
+  }
+
+  #silenceOf(node: number): Silence {
+    const known = this.#silence.get(node) ?? { marks: new SilenceMarks(), silent: new Set() };
+    this.#silence.set(node, known);
+    return known;
+  }
+
+  /** Tells whoever acts by it what is desired. */
+  #hand(node: number): void {
+    const desired = this.desired(node);
+    this.#names.get(node)?.setNetwork(desired.state, desired.sandboxes);
+    this.#resets.get(node)?.setNetwork(desired.state);
+    this.reconciler(node).setDesired(desired);
   }
 
   /** Moves the containers' ends of their veth pairs in, as the engine does, and programs the inside. */
@@ -213,7 +241,7 @@ export class MeshCluster implements AsyncDisposable {
   /** As after `kill -9` of a node's daemon: a new one that knows nothing but the desired value, over the same kernel. */
   async restart(node: number): Promise<void> {
     const desired = this.desired(node);
-    await this.kill(node);
+    if (this.#daemons.has(node)) await this.kill(node);
     this.#start(node);
     this.reconciler(node).setDesired(desired);
     await this.pass(node);
@@ -234,8 +262,8 @@ export class MeshCluster implements AsyncDisposable {
 
   /** As `skep trace` on a node. */
   trace(node: number, service: string, from: string | null): Promise<ServiceTrace> {
-    const desired = this.#desired.get(node);
-    assert(desired?.state);
+    const desired = this.desired(node);
+    assert(desired.state);
     const { kernel, reconciler } = this.#daemon(node);
     const table = (vni: Vni | null): Promise<BalancerTable> =>
       kernel.table(vni === null ? { kind: 'host' } : { kind: 'overlay', vni });

@@ -5,6 +5,7 @@
 import type { Ip } from '../../model/addresses.js';
 import type { NetworkId, ServiceId, TaskId } from '../../model/ids.js';
 import { difference } from '../../runtime/keyed-list.js';
+import { takersOf } from '../silence.js';
 import { withoutItems } from '../state-change.js';
 import type { Endpoint, NodeNetworkState, Overlay, OverlayService } from '../state.js';
 
@@ -97,9 +98,7 @@ export class OverlayNames {
     const behind = name.startsWith('tasks.') ? this.#services.get(name.slice('tasks.'.length)) : undefined;
     if (behind) return distinct(behind.flatMap(({ id }) => this.#addressesOf(id)));
     const endpoints = this.#endpoints.get(name);
-    return endpoints
-      ? distinct(endpoints.filter(({ serving }) => serving).map(({ address }) => address))
-      : null;
+    return endpoints ? distinct(takersOf(endpoints).map(({ address }) => address)) : null;
   }
 
   /** The name of an address, with the network's name behind it as Docker gives it; null when it has none. */
@@ -119,9 +118,9 @@ export class OverlayNames {
     return this.#tasks.has(taskId);
   }
 
-  /** Of what serves for a service. */
+  /** Of what takes flows for a service. */
   #addressesOf(service: ServiceId): readonly Ip[] {
-    return this.#serving.get(service)?.map(({ address }) => address) ?? [];
+    return takersOf(this.#serving.get(service) ?? []).map(({ address }) => address);
   }
 }
 

@@ -2,13 +2,14 @@
  * Virtual servers and their backends, in words that no engine owns. A VIP is balanced inside its overlay by rewriting the
  * destination MAC only; a published port in the host by translating to the task's alias, which names the node that must
  * undo it. An endpoint that is there but not serving stays as a backend of weight 0: it takes no new flow and the
- * established ones go on; it leaves with its endpoint. While nobody serves, a service is refused by the node's own TCP
+ * established ones go on; it leaves with its endpoint. So does one on a silent node while there is another (silence.ts). While nobody serves, a service is refused by the node's own TCP
  * at once: `open` says so, and an engine leaves such packets alone.
  */
 import { familyOf } from '../../model/addresses.js';
 import { defaultScheduler } from '../../model/balancing.js';
 import type { ServiceId } from '../../model/ids.js';
 import type { PublishLimits } from '../../model/publishing.js';
+import { takersOf } from '../silence.js';
 import type { Endpoint, NodeNetworkState, Overlay } from '../state.js';
 import { aliasAddress, publishedPortMark, vipMark } from '../state.js';
 import type { Frontend, RealServer, VirtualServer } from './objects.js';
@@ -47,6 +48,7 @@ export function balancedVips(overlay: Overlay, idle = false): BalancedFrontend[]
     const endpoints = byService.get(id) ?? (idle ? [] : undefined);
     if (vip === undefined || endpoints === undefined) return [];
     const mark = vipMark(overlay.subnet, vip);
+    const takers = new Set(takersOf(endpoints));
     return [
       {
         server: {
@@ -63,10 +65,10 @@ export function balancedVips(overlay: Overlay, idle = false): BalancedFrontend[]
           address: endpoint.address,
           port: 0,
           method: 'direct',
-          weight: endpoint.serving ? endpoint.weight : 0,
+          weight: takers.has(endpoint) ? endpoint.weight : 0,
           mac: endpoint.mac,
         })),
-        open: endpoints.some(({ serving }) => serving),
+        open: takers.size > 0,
         limits: { interfaces: [], cidrs: [] },
       },
     ];
@@ -89,6 +91,7 @@ export function balancedPorts(state: NodeNetworkState, ingress: Overlay, idle = 
       const endpoints = (byService.get(serviceId) ?? []).filter((endpoint) => portAt(endpoint) !== 0);
       if (endpoints.length === 0 && !idle) return [];
       const mark = publishedPortMark(protocol, publishedPort);
+      const takers = new Set(takersOf(endpoints));
       const { scheduler, affinityS } = services.get(serviceId) ?? asBefore;
       const limitedBy = limitedByOf({ interfaces, cidrs });
       const frontend: Frontend = {
@@ -106,10 +109,10 @@ export function balancedPorts(state: NodeNetworkState, ingress: Overlay, idle = 
             address: aliasAddress(state.aliasRange, ingress.subnet, ingress.own.address, endpoint.address),
             port: portAt(endpoint),
             method: 'translate',
-            weight: endpoint.serving ? endpoint.weight : 0,
+            weight: takers.has(endpoint) ? endpoint.weight : 0,
             mac: endpoint.mac,
           })),
-          open: endpoints.some(({ serving }) => serving),
+          open: takers.size > 0,
           limits: { interfaces, cidrs },
         },
       ];

@@ -1,6 +1,7 @@
 /** TCP resets as they stand in packets (RFC 791, RFC 9293). Pure. */
 import type { Ip, Mac } from '../../model/addresses.js';
 import { macToBytes, numberToIp } from '../../model/addresses.js';
+import { classicBpf } from '../classic-bpf.js';
 
 export const tcpProtocol = 6;
 const resetFlag = 0x04;
@@ -9,26 +10,14 @@ const checksumOffset = 16;
 const headerBytesMin = 20;
 const etherTypeIpv4 = 0x0800;
 
-/** Classic BPF (struct sock_filter, linux/filter.h) on an IPv4 packet of TCP: resets, whole. */
-export const resetFilter: Buffer = Buffer.concat(
-  (
-    [
-      [0xb1, 0, 0, 0], // x = length of the IP header
-      [0x50, 0, 0, flagsOffset], // a = octet at x + 13
-      [0x45, 0, 1, resetFlag], // a & RST ? next : the one after
-      [0x06, 0, 0, 0xffff], // take it
-      [0x06, 0, 0, 0], // leave it
-    ] as const
-  ).map(([code, jumpTrue, jumpFalse, k]) => {
-    const instruction = Buffer.alloc(8);
-    // The machine's order; all that Node runs on with BPF and IPVS are little-endian.
-    instruction.writeUInt16LE(code, 0);
-    instruction.writeUInt8(jumpTrue, 2);
-    instruction.writeUInt8(jumpFalse, 3);
-    instruction.writeUInt32LE(k, 4);
-    return instruction;
-  }),
-);
+/** Of an IPv4 packet of TCP: resets, whole. */
+export const resetFilter: Buffer = classicBpf([
+  [0xb1, 0, 0, 0], // x = length of the IP header
+  [0x50, 0, 0, flagsOffset], // a = octet at x + 13
+  [0x45, 0, 1, resetFlag], // a & RST ? next : the one after
+  [0x06, 0, 0, 0xffff], // take it
+  [0x06, 0, 0, 0], // leave it
+]);
 
 export interface TcpReset {
   readonly destination: Ip;

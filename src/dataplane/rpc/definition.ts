@@ -26,6 +26,8 @@ export interface DataplaneStatus {
   readonly esp: boolean;
   /** Of the keys that this node sends ESP with. */
   readonly espEpoch: number;
+  /** Nodes that do not answer this one: their tasks get no new flows from here. */
+  readonly silentNodes: readonly string[];
 }
 
 export interface VerifyReply {

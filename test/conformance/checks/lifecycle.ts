@@ -12,14 +12,15 @@ import { isFailure } from '../peer.js';
 import type { World } from '../world.js';
 import { nodes, ports, targetPorts, until, vip, webParts, webTasks } from '../world.js';
 
-const targets = (world: World): readonly (readonly [Peer, StreamTarget])[] => [
+/** The ways to `web`: its published port on the node of a task and on one without, and its VIP. */
+export const targets = (world: World): readonly (readonly [Peer, StreamTarget])[] => [
   [world.client, { host: vtepOf(1), port: ports.web }],
   [world.client, { host: vtepOf(3), port: ports.web }],
   [world.caller, { host: vip, port: targetPorts.web }],
 ];
 
 /** A connection to each task, by the task's name. */
-async function oneEach(peer: Peer, target: StreamTarget): Promise<Map<string, Connection>> {
+export async function oneEach(peer: Peer, target: StreamTarget): Promise<Map<string, Connection>> {
   const found = new Map<string, Connection>();
   for (let i = 0; i < 12 && found.size < webParts.length; i += 1) {
     const connection = answered(await peer.open(target));

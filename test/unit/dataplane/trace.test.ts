@@ -84,6 +84,35 @@ const balanced: CountersByScope = new Map([
   [mynetVni, [virtualServer(vipMark(state.overlays[1]!.subnet, mynetAddress(2)), 0n, [])]],
 ]);
 
+test('a task on a silent node says so, and where flows go there still', () => {
+  const hopsOf = (serving: boolean): (readonly [string, number, boolean, readonly string[]])[] => {
+    const silenced = stateOf(1, {
+      ingress: true,
+      ports: { 8080: 80 },
+      tasks: [
+        { part: 3, node: 1, serving },
+        { part: 4, node: 2, silent: true },
+      ],
+    });
+    const { paths } = traceService(
+      silenced,
+      serviceFrontends(silenced, '8080'),
+      found({ counters: balanced }),
+    );
+    return (paths[0]?.hops ?? []).map(({ task, weight, isSilent, stops }) => [task, weight, isSilent, stops]);
+  };
+  assert.deepEqual(hopsOf(true), [
+    ['web.3.task3', 1, false, []],
+    ['web.4.task4', 0, true, ['node node2 does not answer this one']],
+  ]);
+  const stillThere =
+    'node node2 does not answer this one; new flows still go there, as nobody else takes them';
+  assert.deepEqual(hopsOf(false), [
+    ['web.3.task3', 0, false, []],
+    ['web.4.task4', 1, true, [stillThere]],
+  ]);
+});
+
 test('published ports and VIPs of one service, each with its tasks and what they counted', () => {
   const counters: CountersByScope = new Map([
     [

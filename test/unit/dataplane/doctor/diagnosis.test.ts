@@ -124,10 +124,11 @@ test('statusLines', () => {
     engine: 'ipvs',
     esp: true,
     espEpoch: 1,
+    silentNodes: ['n2', 'n3'],
   });
   assert.deepEqual(
     lines.map((line) => line.split(/ {2,}/)[1]),
-    ['ipvs', '3', 'none', '2 operations', 'none'],
+    ['ipvs', '3', 'none', '2 operations', 'n2, n3', 'none'],
   );
 });
 

@@ -35,8 +35,11 @@ export function random(from: number): () => number {
 
 const serviceNames = ['api', 'db', 'web', 'www', ''] as const;
 
-/** The next value: one to three things have changed, items that have not are the same. */
-export function changed({ state, sandboxes }: Joined, next: () => number): Joined {
+/**
+ * The next value: one to three things have changed, items that have not are the same.
+ * @param ofDaemon with what skep-dataplane itself adds to what it is told: nodes fall silent, and are heard again
+ */
+export function changed({ state, sandboxes }: Joined, next: () => number, ofDaemon = false): Joined {
   const below = (limit: number): number => Math.floor(next() * limit);
   const pick = <T>(items: readonly T[]): T => items[below(items.length)] as T;
   let desired: Joined = { state: { ...state, revision: state.revision + 1 }, sandboxes };
@@ -99,7 +102,13 @@ export function changed({ state, sandboxes }: Joined, next: () => number): Joine
         state: { ...desired.state, overlays: rest.length > 0 ? rest : [first as Overlay] },
       };
     },
+    ...(ofDaemon ? [(): void => setSilence(), (): void => setSilence()] : []),
   ];
+  const setSilence = (): void => {
+    const nodeId = `node${2 + below(2)}`;
+    const isSilent = next() < 0.5;
+    setOverlay((overlay) => withSilence(overlay, nodeId, isSilent));
+  };
   const setSandbox = (): void => {
     const sandbox = sandboxOf(pick(desired.state.overlays).id, below(20) + 3);
     const others = desired.sandboxes.filter(({ endpointId }) => endpointId !== sandbox.endpointId);
@@ -156,6 +165,13 @@ function withEndpoint(
     mac: (next() < 0.1 ? mac.replace(/^02/, '06') : mac) as Mac,
   };
   return { ...overlay, endpoints: KeyedList.of(overlay.endpoints, endpointKey).with([endpoint], []) };
+}
+
+function withSilence(overlay: Overlay, nodeId: string, isSilent: boolean): Overlay {
+  const told = overlay.endpoints
+    .filter((one) => one.nodeId === nodeId && (one.silent === true) !== isSilent)
+    .map(({ silent: _silent, ...one }): Endpoint => (isSilent ? { ...one, silent: true } : one));
+  return { ...overlay, endpoints: KeyedList.of(overlay.endpoints, endpointKey).with(told, []) };
 }
 
 function withService(overlay: Overlay, name: string, next: () => number): Overlay {

@@ -24,6 +24,8 @@ export interface TaskOf {
   readonly serving?: boolean;
   readonly weight?: number;
   readonly targetPorts?: readonly TargetPort[];
+  /** Its node is. */
+  readonly silent?: true;
 }
 
 export interface ClusterOf {
@@ -69,7 +71,7 @@ export const ownPart = (node: number): number => 250 + node;
 export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
   const { nodes = [1, 2], tasks = [], ports = {}, vips = { web: 2 } } = cluster;
   const endpoints = (address: (part: number) => Ip, mac: (part: number) => Mac): Endpoint[] =>
-    tasks.map(({ part, node, service = 'web', serving = true, weight = 1, targetPorts }) => ({
+    tasks.map(({ part, node, service = 'web', serving = true, weight = 1, targetPorts, silent }) => ({
       taskId: `task${part}` as TaskId,
       serviceId: service as ServiceId,
       nodeId: nodeIdOf(node),
@@ -81,6 +83,7 @@ export function stateOf(self: number, cluster: ClusterOf): NodeNetworkState {
       aliases: [],
       nameservers: [],
       ...(targetPorts && { targetPorts }),
+      ...(silent && { silent }),
     }));
   const epochOf = (node: number): number => cluster.epochs?.[node] ?? 1;
   const peers = (address: (part: number) => Ip, mac: (part: number) => Mac): Overlay['peers'] =>

@@ -40,7 +40,7 @@ for (const engine of engineNames)
     for (let walk = 0; walk < 40; walk++) {
       let before = emptyNetwork();
       for (let step = 0; step < 40; step++) {
-        const after = changed(before, next);
+        const after = changed(before, next, true);
         const part = partialChange(before, after);
         const whole = { before: plansOf(before, before), after: plansOf(after, after) };
         if (part === null) count.whole += 1;

@@ -105,6 +105,38 @@ describe('balancedVips', () => {
       ],
     ],
     [
+      'on a silent node: no new flow while somebody else takes them',
+      {
+        tasks: [
+          { part: 3, node: 1 },
+          { part: 4, node: 2, silent: true },
+        ],
+      },
+      [
+        'virtual-server 0x5e000002 10.0.1.2 rr',
+        'real-server 0x5e000002 10.0.1.3:0 direct weight 1 02:42:0a:00:01:03',
+        'real-server 0x5e000002 10.0.1.4:0 direct weight 0 02:42:0a:00:01:04',
+        'open',
+      ],
+    ],
+    [
+      'nobody else takes them: those on silent nodes stay, and who drains does not come back',
+      {
+        tasks: [
+          { part: 3, node: 1, serving: false },
+          { part: 4, node: 2, silent: true },
+          { part: 5, node: 3, silent: true, serving: false },
+        ],
+      },
+      [
+        'virtual-server 0x5e000002 10.0.1.2 rr',
+        'real-server 0x5e000002 10.0.1.3:0 direct weight 0 02:42:0a:00:01:03',
+        'real-server 0x5e000002 10.0.1.4:0 direct weight 1 02:42:0a:00:01:04',
+        'real-server 0x5e000002 10.0.1.5:0 direct weight 0 02:42:0a:00:01:05',
+        'open',
+      ],
+    ],
+    [
       'as the labels ask',
       { scheduler: 'mh', affinityS: 60, tasks: [{ part: 3, node: 1, weight: 7 }] },
       [
@@ -224,6 +256,22 @@ describe('ipvsPlan', () => {
       'virtual-server 0x5e010035 rr',
       'real-server 0x5e010035 240.62.192.3:53 translate weight 1',
       'ipset-entry skep-udp 53 0x5e010035',
+    ]);
+  });
+  test('of UDP a task on a silent node is no real server while another serves', () => {
+    const cluster: ClusterOf = {
+      tasks: [
+        { part: 3, node: 1 },
+        { part: 4, node: 2, silent: true },
+      ],
+    };
+    expect(balancing(ipvsPlan.planOverlay(stateOf(1, cluster), overlayOf(1, cluster), []))).toEqual([
+      'virtual-server 0x5e000002 rr',
+      'real-server 0x5e000002 10.0.1.3:0 direct weight 1',
+      'real-server 0x5e000002 10.0.1.4:0 direct weight 0',
+      'virtual-server 0x5f000002 rr',
+      'real-server 0x5f000002 10.0.1.3:0 direct weight 1',
+      'ipset-entry skep-vip 10.0.1.2 0x5e000002',
     ]);
   });
   test('nothing of IPVS where nothing is balanced', () => {

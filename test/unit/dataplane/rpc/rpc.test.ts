@@ -55,6 +55,7 @@ const traced: TraceReply = {
           counters: counted(1, {}),
           stops: ['no container on this node has its address'],
           isAnswered: true,
+          isSilent: true,
         },
       ],
       stops: ['host: - link sk-ingress'],
@@ -106,6 +107,7 @@ beforeEach(async () => {
       engine: 'ebpf',
       esp: true,
       espEpoch: 7,
+      silentNodes: ['n2'],
     }),
     verify: async (repair) => ({ ...verified, repaired: repair ? 2 : 0, equal: repair }),
     trace: async (service, from) => {
