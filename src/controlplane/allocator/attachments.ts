@@ -58,7 +58,7 @@ export function attachNode(
 ): void {
   const wanted = new Set<NetworkId>(ingress === undefined ? [] : [ingress]);
   for (const task of draft.view.tasksOnNode(node.id))
-    if (holdsAddresses(task)) for (const { networkId } of task.networks) wanted.add(networkId);
+    if (holdsAddresses(draft.view, task)) for (const { networkId } of task.networks) wanted.add(networkId);
   const kept = node.attachments.filter(({ networkId }) => wanted.has(networkId));
   const missing = [...wanted].filter((id) => !kept.some(({ networkId }) => networkId === id));
   if (missing.length === 0 && kept.length === node.attachments.length) return;

@@ -4,20 +4,22 @@
  * and tasks.
  *
  * An address is a task's until the task is observed to have stopped or its record is gone: a task that a lost node may
- * still run keeps its address. So do the virtual IPs by which it is reached, though its service may be gone; a published port
+ * still run keeps its address, however long the node is down. So do the virtual IPs by which it is reached, though its service may be gone; a published port
  * is free at once.
  */
 import type { Ip } from '../../model/addresses.js';
 import type { NetworkId } from '../../model/ids.js';
 import type { Network, Task } from '../../model/objects.js';
 import { swarmPorts } from '../../model/swarm-ports.js';
-import { isTerminal } from '../../model/task-state.js';
+import { hasEnded } from '../../model/task-state.js';
 import type { Draft } from '../plan.js';
+import type { View } from '../store/store.js';
 import type { Taking } from './address-pool.js';
 import { AddressPool } from './address-pool.js';
 import { PortTable } from './ports.js';
 
-export const holdsAddresses = (task: Task): boolean => !isTerminal(task.status.state);
+export const holdsAddresses = (view: Pick<View, 'get'>, { status, nodeId }: Task): boolean =>
+  !hasEnded(status.state, nodeId && view.get('node', nodeId)?.status.state);
 
 export class Holdings {
   readonly ports: PortTable;
@@ -35,7 +37,7 @@ export class Holdings {
       for (const { networkId, address } of endpoint.virtualIps) this.#hold(networkId, address);
     }
     for (const task of view.list('task'))
-      if (holdsAddresses(task))
+      if (holdsAddresses(view, task))
         for (const { networkId, address } of [...task.networks, ...(task.endpoint?.virtualIps ?? [])])
           this.#hold(networkId, address);
     for (const pool of this.#pools.values()) pool.settle();

@@ -15,7 +15,8 @@ import type { View } from '../store/store.js';
 export function planEnforcement(view: View, nowMs: number): Plan {
   const draft = new Draft(view, nowMs);
   for (const node of view.list('node')) {
-    if (node.spec.availability !== 'active') continue;
+    // One that does not answer may go on running what it has: nobody else is to say that it has ended.
+    if (node.spec.availability !== 'active' || node.status.state !== 'ready') continue;
     for (const task of violators(view, node))
       if (draft.fits(1))
         draft.update('task', {

@@ -4,7 +4,7 @@
  */
 import { isAttachment } from '../../model/attachments.js';
 import type { Cluster, Service, Task } from '../../model/objects.js';
-import { atLeast, compareStates, isTerminal } from '../../model/task-state.js';
+import { compareStates, hasEnded, isTerminal } from '../../model/task-state.js';
 import { Draft } from '../plan.js';
 import type { Plan } from '../plan.js';
 import type { View } from '../store/store.js';
@@ -21,7 +21,7 @@ export function planReaping(view: View, nowMs: number): Plan {
     if (keep === undefined) continue;
     const kept = draft.tasksOfService(service.id);
     for (const tasks of groupTasks(kept, instanceOf).values())
-      for (const task of surplus(tasks, keep)) if (draft.fits(1)) draft.delete('task', task.id);
+      for (const task of surplus(view, tasks, keep)) if (draft.fits(1)) draft.delete('task', task.id);
   }
   return draft.plan();
 }
@@ -32,9 +32,14 @@ function isRemovable(view: View, task: Task): boolean {
   // Orphaned with its node, or made while the node went. It has no history to keep.
   if (isAttachment(task)) return isTerminal(state) || !task.nodeId || !view.get('node', task.nodeId);
   if (task.desiredState !== 'remove') return false;
-  if (compareStates(state, 'assigned') < 0 || atLeast(state, 'complete')) return true;
+  if (isDone(view, task)) return true;
   return task.nodeId !== undefined && view.get('node', task.nodeId) === undefined;
 }
+
+/** No agent has it, or has it any more. With the record go its addresses: what a lost node may still run stays. */
+const isDone = (view: View, { status, nodeId }: Task): boolean =>
+  compareStates(status.state, 'assigned') < 0 ||
+  hasEnded(status.state, nodeId && view.get('node', nodeId)?.status.state);
 
 /** Records to keep per instance, the running one included; undefined: all. A policy with attempts counts them there. */
 function historyLimit(cluster: Cluster, service: Service): number | undefined {
@@ -45,10 +50,12 @@ function historyLimit(cluster: Cluster, service: Service): number | undefined {
 }
 
 /** The oldest records beyond the limit that are done with. The newest always stays: it says how the instance ended. */
-function surplus(tasks: readonly Task[], keep: number): readonly Task[] {
+function surplus(view: View, tasks: readonly Task[], keep: number): readonly Task[] {
   const count = tasks.length - Math.max(1, keep);
   if (count <= 0) return [];
-  const isDone = (task: Task): boolean =>
-    !isLive(task) && (isTerminal(task.status.state) || compareStates(task.status.state, 'assigned') < 0);
-  return [...tasks].sort(byCreation).slice(0, -1).filter(isDone).slice(0, count);
+  return [...tasks]
+    .sort(byCreation)
+    .slice(0, -1)
+    .filter((task) => !isLive(task) && isDone(view, task))
+    .slice(0, count);
 }

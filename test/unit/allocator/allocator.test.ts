@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { planAllocations } from '../../../src/controlplane/allocator/allocator.js';
-import { applyPlanner } from '../../../src/controlplane/plan.js';
+import { Holdings } from '../../../src/controlplane/allocator/holdings.js';
+import { applyPlanner, Draft } from '../../../src/controlplane/plan.js';
 import type { MemoryStore } from '../../../src/controlplane/store/memory.js';
+import type { Ip } from '../../../src/model/addresses.js';
 import type { ServiceId, TaskId, NetworkId, NodeId } from '../../../src/model/ids.js';
-import type { Network, Service, Task } from '../../../src/model/objects.js';
+import type { Network, Node, Service, Task } from '../../../src/model/objects.js';
 import {
   FakeTime,
   network,
@@ -126,6 +128,39 @@ describe('planAllocations', () => {
     });
     await allocate(store);
     expect(joined('n1')).toEqual(['ingress']);
+  });
+
+  test.each<[Task['status']['state'], Node['status']['state'] | null, boolean]>([
+    ['running', 'ready', true],
+    ['running', 'down', true],
+    ['shutdown', 'down', false],
+    // Said by a manager's clock, not by the node.
+    ['orphaned', 'down', true],
+    ['orphaned', 'unknown', true],
+    // It is back, and has been told what to stop.
+    ['orphaned', 'ready', false],
+    ['orphaned', null, false],
+  ])('an address whose task is %s on a node that is %s is held: %s', async (state, nodeState, isHeld) => {
+    const allocation = { vni: 4097, subnet: '10.0.1.0/24', gateway: '10.0.1.1' } as unknown as NonNullable<
+      Network['allocation']
+    >;
+    const leg = {
+      networkId: 'net',
+      address: '10.0.1.9',
+      prefixLength: 24,
+      mac: '02:00:00:00:00:01',
+      aliases: [],
+    };
+    const web = service('web', onNet());
+    const store = await storeOf({
+      node: nodeState ? [node('n1', { state: nodeState })] : [],
+      network: [{ ...network('net'), allocation }],
+      service: [web],
+      task: [{ ...task('t1', web, state, { node: 'n1' }), networks: [leg] } as unknown as Task],
+    });
+    const holdings = new Holdings(new Draft(store.view(), 5000));
+    const given = holdings.takeAddress('net' as NetworkId, '10.0.1.9' as Ip);
+    expect(given).toBe(isHeld ? undefined : '10.0.1.9');
   });
 
   test('to dnsrr and back: the VIP is freed, and its address is not the next to be given', async () => {

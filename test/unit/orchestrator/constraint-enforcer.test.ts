@@ -17,6 +17,7 @@ test.each<[string, Node, Service, Task[], string[]]>([
   ['a node that fits', node('n1', ssd), web, [on(web)], []],
   ['a label that went', node('n1'), web, [on(web)], ['t']],
   ['a paused node is left alone', node('n1', { availability: 'pause' }), web, [on(web)], []],
+  ['one that is down may go on running it', node('n1', { state: 'down' }), web, [on(web)], []],
   ['a task that is on its way out', node('n1'), web, [on(web, 't', { desiredState: 'shutdown' })], []],
   [
     'a user’s own container is nobody’s to move',

@@ -54,6 +54,26 @@ test('to be removed on a node that is gone', async () => {
   expect(planReaping(view, 0).writes).toHaveLength(1);
 });
 
+test.each<[string, Parameters<typeof node>[1] | null, string[]]>([
+  ['is down: it may still run them', { state: 'down' }, []],
+  ['is not known to be there: the same', { state: 'unknown' }, []],
+  ['is back, and stops what is not to run', {}, ['t0', 't1']],
+  ['was removed', null, ['t0', 't1']],
+])('orphaned tasks whose node %s', async (_, options, expected) => {
+  const view = await viewOf({
+    cluster: [limited(1)],
+    node: options ? [node('n1', options)] : [],
+    service: [web],
+    task: [
+      ...history('remove/orphaned', 'shutdown/orphaned'),
+      task('t9', web, 'running', { createdAtMs: 9, node: 'n2' }),
+    ],
+  });
+  expect(planReaping(view, 0).writes.map((write) => (write.op === 'delete' ? write.id : write.op))).toEqual(
+    expected,
+  );
+});
+
 test('an attachment goes with its node, and only then', async () => {
   const leg = { networkId: 'net', address: '10.0.1.5' };
   const orphaned = attachment('a2', 'n1', leg);
