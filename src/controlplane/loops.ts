@@ -8,6 +8,7 @@ import type { Log } from '../runtime/log.js';
 import { Trigger, runLoop } from '../runtime/loop.js';
 import { planAllocations } from './allocator/allocator.js';
 import { planKeys } from './encryption/rotation.js';
+import { planRootRotation } from './ca/rotation.js';
 import { planEnforcement } from './orchestrator/constraint-enforcer.js';
 import { planServices } from './orchestrator/orchestrator.js';
 import { planReaping } from './orchestrator/reaper.js';
@@ -44,6 +45,12 @@ export const controlLoops = (random: RandomSource): readonly ControlLoop[] => [
   { name: 'scheduler', plan: planScheduling, quietMs: 50, quietMsMax: 1000 },
   { name: 'constraint enforcer', plan: planEnforcement, quietMs: 50, quietMsMax: 500 },
   { name: 'keys', plan: (view, nowMs) => planKeys(view, nowMs, random), quietMs: 10, quietMsMax: 100 },
+  {
+    name: 'root rotation',
+    plan: (view, nowMs) => planRootRotation(view, nowMs, random),
+    quietMs: 50,
+    quietMsMax: 500,
+  },
   // Swarm's task reaper batches for 250 ms.
   { name: 'reaper', plan: planReaping, quietMs: 250, quietMsMax: 250 },
 ];

@@ -54,6 +54,7 @@ async function main(stop: AbortSignal): Promise<void> {
     clock: systemClock,
     random,
     tlsInfoOf: clusterTlsInfo,
+    changeRoots: parts.ca.changeRoots,
     rotateToken: (token) => rotateJoinToken(token, random),
   });
   await api.listen(join(runDir, 'docker.sock'));

@@ -165,6 +165,8 @@ export interface ManagerPresence extends Meta {
   readonly id: NodeId;
   /** Where nodes and other managers reach it, `host:port`. */
   readonly addr: string;
+  /** The roots that its etcd trusts, by ca/etcd-trust.ts' name for them. */
+  readonly etcdTrust?: string;
 }
 
 /** The manager that leads: whoever wrote the object last, for as long as nobody else does. Its version is the term of office. */

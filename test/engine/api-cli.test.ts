@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ClusterCa } from '../../src/controlplane/ca/cluster-ca.js';
 import { createApiServer } from '../../src/controlplane/api/server.js';
 import type { ApiServer } from '../../src/controlplane/api/server.js';
 import { MemoryStore } from '../../src/controlplane/store/memory.js';
@@ -75,6 +76,7 @@ beforeAll(async () => {
     clock: systemClock,
     random: (size) => randomBytes(size),
     tlsInfoOf: () => description.tlsInfo,
+    changeRoots: new ClusterCa({ clock: systemClock }).changeRoots,
     rotateToken: (token) => `${token.slice(0, token.lastIndexOf('-'))}-${randomBytes(8).toString('hex')}`,
   });
   await api.listen(join(directory, 'docker.sock'));

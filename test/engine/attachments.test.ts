@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Agent } from '../../src/controlplane/agent/agent.js';
+import { ClusterCa } from '../../src/controlplane/ca/cluster-ca.js';
 import { createApiServer } from '../../src/controlplane/api/server.js';
 import type { ApiServer } from '../../src/controlplane/api/server.js';
 import { runControlLoops } from '../../src/controlplane/loops.js';
@@ -71,6 +72,7 @@ beforeAll(async () => {
     clock: systemClock,
     random,
     tlsInfoOf: () => description.tlsInfo,
+    changeRoots: new ClusterCa({ clock: systemClock }).changeRoots,
     rotateToken: (token) => token,
   });
   await api.listen(join(directory, 'docker.sock'));

@@ -2,6 +2,7 @@
 import { SkepError } from '../../model/errors.js';
 import type { RandomSource } from '../../model/ids.js';
 import type { Cluster, TlsInfo } from '../../model/objects.js';
+import type { ClusterCa } from '../ca/cluster-ca.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { noLeaderError } from '../leadership/office.js';
@@ -24,6 +25,8 @@ export interface ApiContext {
   readonly random: RandomSource;
   /** What the certificates of nodes are to be like, for clients to compare with what nodes have. */
   readonly tlsInfoOf: (cluster: Cluster) => TlsInfo;
+  /** What an update makes of the cluster's roots; refuses what cannot be. */
+  readonly changeRoots: ClusterCa['changeRoots'];
   /** A token like `token` with a new secret part. */
   readonly rotateToken: (token: string) => string;
 }

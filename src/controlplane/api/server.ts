@@ -16,6 +16,7 @@ import type { Duplex } from 'node:stream';
 import { OutsideError, SkepError } from '../../model/errors.js';
 import type { RandomSource } from '../../model/ids.js';
 import type { Cluster, TlsInfo } from '../../model/objects.js';
+import type { ClusterCa } from '../ca/cluster-ca.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { ApiContext } from './context.js';
@@ -40,6 +41,7 @@ export interface ApiServerOptions {
   readonly clock: Clock;
   readonly random: RandomSource;
   /** What the root certificate (PEM) says of itself. */
+  readonly changeRoots: ClusterCa['changeRoots'];
   readonly tlsInfoOf: (cluster: Cluster) => TlsInfo;
   /** A join token with the same root digest and a new secret. */
   readonly rotateToken: (token: string) => string;
@@ -61,7 +63,7 @@ const noUpgrade =
   'Content-Length: 48\r\n\r\n{"message":"this request cannot be an upgrade"}\n';
 
 export function createApiServer(options: ApiServerOptions): ApiServer {
-  const { control, readLogs, balancer, log, clock, random, tlsInfoOf, rotateToken } = options;
+  const { control, readLogs, balancer, log, clock, random, tlsInfoOf, changeRoots, rotateToken } = options;
   const engine = new EngineClient(options.engineSocket, () => clock.nowMs());
   const context: ApiContext = {
     control,
@@ -72,6 +74,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     clock,
     random,
     tlsInfoOf,
+    changeRoots,
     rotateToken,
   };
   const sockets = new Set<Duplex>();

@@ -1,11 +1,13 @@
 /** `/swarm`: the cluster and this node's membership. Address checks are the node's own (SwarmControl). */
 import { SkepError, controlApiError } from '../../model/errors.js';
-import type { Cluster } from '../../model/objects.js';
+import type { Cluster, ClusterSpec } from '../../model/objects.js';
+import { normalizedOrAsIs } from '../ca/chain.js';
 import { isRotating } from '../ca/root-trust.js';
 import type { ApiContext, Handler } from './context.js';
 import { notManager, requireStore } from './context.js';
 import { bool, choice, field, strings, struct, text, uint32 } from './convert/codec.js';
-import { clusterSpec, swarm } from './convert/objects.js';
+import { clusterSpecRequest, swarm } from './convert/objects.js';
+import type { ClusterSpecRequest } from './convert/objects.js';
 import type { InitRequest, JoinRequest } from './swarm-control.js';
 
 const availability = choice({
@@ -15,13 +17,13 @@ const availability = choice({
   refuse: (word) => `invalid Availability: "${word}"`,
 });
 
-const initRequest = struct<InitRequest & { readonly spec: Cluster['spec'] }>('InitRequest', {
+const initRequest = struct<InitRequest & { readonly spec: ClusterSpecRequest }>('InitRequest', {
   listenAddr: field('ListenAddr', text),
   advertiseAddr: field('AdvertiseAddr', text),
   dataPathAddr: field('DataPathAddr', text, 30),
   dataPathPort: field('DataPathPort', uint32, 40),
   forceNewCluster: field('ForceNewCluster', bool),
-  spec: field('Spec', clusterSpec),
+  spec: field('Spec', clusterSpecRequest),
   autoLockManagers: field('AutoLockManagers', bool),
   availability: field('Availability', availability),
   defaultAddrPool: field('DefaultAddrPool', strings, 39),
@@ -53,7 +55,14 @@ export const inspectSwarm: Handler = async (context, request) => {
 };
 
 export const initSwarm: Handler = async ({ control }, request) => {
-  request.json(200, await control.init(await request.decode(initRequest)));
+  const { spec, ...init } = await request.decode(initRequest);
+  const { signingCaCert, signingCaKey, ...given } = spec;
+  if (signingCaCert !== '' || signingCaKey !== '' || given.externalCas !== undefined)
+    throw new SkepError(
+      'unimplemented',
+      'a swarm is initialized with a root CA of its own: "docker swarm ca --rotate" then moves it to another one',
+    );
+  request.json(200, await control.init({ ...init, spec: given }));
 };
 
 export const joinSwarm: Handler = async ({ control }, request) => {
@@ -75,7 +84,8 @@ export const updateSwarm: Handler = async (context, request) => {
   const rotateWorker = request.strictFlag('rotateWorkerToken', false);
   const rotateManager = request.strictFlag('rotateManagerToken', false);
   const rotateUnlockKey = request.strictFlag('rotateManagerUnlockKey', false);
-  const spec = await request.decode(clusterSpec);
+  const { signingCaCert, signingCaKey, ...given } = await request.decode(clusterSpecRequest);
+  const spec = withNormalRoots(given);
   const store = requireStore(context);
   if (spec.name !== 'default') throw new SkepError('invalidArgument', 'swarm spec must be named "default"');
   if (spec.nodeCertExpiryNs !== 0 && spec.nodeCertExpiryNs < minCertExpiryNs)
@@ -84,14 +94,19 @@ export const updateSwarm: Handler = async (context, request) => {
     throw controlApiError('invalidArgument', 'heartbeat time period cannot be a negative duration');
   if (spec.autoLockManagers || rotateUnlockKey)
     throw new SkepError('unimplemented', 'locking managers is not supported yet');
+  const outOfSequence = (): SkepError => controlApiError('unknown', 'update out of sequence');
+  const known = store.view().cluster();
+  if (known.version !== version) throw outOfSequence();
+  const { externalCas = [], forceRotate } = spec;
+  // Of the version that is to be updated: the roots are those of then.
+  const roots = await context.changeRoots(known, { signingCaCert, signingCaKey, externalCas, forceRotate });
   await store.update((tx) => {
-    const cluster = tx.cluster();
-    if (cluster.version !== version) throw controlApiError('unknown', 'update out of sequence');
-    if (spec.forceRotate !== cluster.spec.forceRotate)
-      throw new SkepError('unimplemented', 'root CA rotation and external CAs are not supported yet');
+    const { rootRotation: _, ...cluster } = tx.cluster();
+    if (cluster.version !== version) throw outOfSequence();
     const { worker, manager } = cluster.joinTokens;
     tx.update('cluster', {
       ...cluster,
+      ...roots,
       spec,
       joinTokens: {
         worker: rotateWorker ? context.rotateToken(worker) : worker,
@@ -101,6 +116,15 @@ export const updateSwarm: Handler = async (context, request) => {
   });
   request.empty(200);
 };
+
+/** Roots in the form in which they are compared; what is none is kept, and nobody's. */
+function withNormalRoots({ externalCas, ...spec }: ClusterSpec): ClusterSpec {
+  if (externalCas === undefined) return spec;
+  return {
+    ...spec,
+    externalCas: externalCas.map((ca) => ({ ...ca, caCert: normalizedOrAsIs(ca.caCert) })),
+  };
+}
 
 /** Autolock is off: there is no key. */
 export const unlockKey: Handler = async (context, request) => {

@@ -105,6 +105,21 @@ export async function csrForKey(keyPem: string): Promise<string> {
   });
 }
 
+/** A request for a certificate of a root's own key and name, for an external CA to cross-sign. */
+export async function csrOfRoot({ certPem, keyPem }: KeyedCertificate): Promise<string> {
+  const root = new x509.X509Certificate(certPem);
+  const { key: privateKey, algorithm: signingAlgorithm } = await signingKey(keyPem);
+  const spki = createPublicKey(keyPem).export({ type: 'spki', format: 'der' });
+  const publicKey = await webcrypto.subtle.importKey('spki', spki, signingAlgorithm, true, ['verify']);
+  const csr = await x509.Pkcs10CertificateRequestGenerator.create({
+    name: root.subjectName.toString(),
+    keys: { privateKey, publicKey },
+    signingAlgorithm,
+    extensions: [new x509.BasicConstraintsExtension(true, undefined, true)],
+  });
+  return `${csr.toString('pem')}\n`;
+}
+
 async function csrOf(keys: webcrypto.CryptoKeyPair): Promise<string> {
   const csr = await x509.Pkcs10CertificateRequestGenerator.create({
     name: subject([['CN', 'swarm-node']]),
@@ -155,8 +170,8 @@ export async function issueNodeCertificate(request: NodeCertificateRequest): Pro
   const publicKey = await verifiedKey(request.csrPem);
   const root = new x509.X509Certificate(rootCa.certPem);
   const { key, algorithm: signingAlgorithm } = await signingKey(rootCa.keyPem);
-  const unit = `swarm-${role}`;
-  const names = [unit, nodeId, ...(role === 'manager' ? [caName] : [])];
+  const unit = unitOf(role);
+  const names = namesOf(request);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serialNumber(),
     issuer: root.subjectName,
@@ -190,6 +205,16 @@ export async function issueNodeCertificate(request: NodeCertificateRequest): Pro
   });
   return pem(certificate);
 }
+
+/** Of the subject. */
+export const unitOf = (role: NodeRole): string => `swarm-${role}`;
+
+/** The names that a node is called by. */
+export const namesOf = ({ role, nodeId }: Pick<PeerIdentity, 'role' | 'nodeId'>): readonly string[] => [
+  unitOf(role),
+  nodeId,
+  ...(role === 'manager' ? [caName] : []),
+];
 
 /** Reads who a certificate is for; undefined for one that no Swarm CA made. Says nothing of its being genuine. */
 export function identityOfSubject(name: {

@@ -18,6 +18,15 @@ export const certificatesOf = (pem: string): readonly X509Certificate[] =>
 export const normalizedPem = (...pems: readonly string[]): string =>
   [...new Set(pems.flatMap(certificatesOf).map(String))].join('');
 
+/** The same, and the text as it is where it is not one of certificates. */
+export function normalizedOrAsIs(pem: string): string {
+  try {
+    return normalizedPem(pem) || pem;
+  } catch {
+    return pem;
+  }
+}
+
 export const isSelfSigned = (certificate: X509Certificate): boolean =>
   certificate.checkIssued(certificate) && certificate.verify(certificate.publicKey);
 

@@ -1,5 +1,5 @@
 /** What a cluster's roots come to: whom its nodes trust, and who signs their certificates. Pure. */
-import type { Cluster, RootKeys } from '../../model/objects.js';
+import type { Cluster, ExternalCa, RootKeys } from '../../model/objects.js';
 
 type Roots = Pick<Cluster, 'rootCa' | 'rootRotation'>;
 
@@ -18,6 +18,14 @@ export const trustToTell = (roots: Roots): string => (roots.rootRotation ? '' : 
 /** Whom new certificates are signed by. */
 export const signerOf = ({ rootCa, rootRotation }: Roots): RootKeys => rootRotation ?? rootCa;
 
+/** Who signs in place of the cluster's own key for that root. */
+export const externalCasOf = (cluster: Roots & Pick<Cluster, 'spec'>): readonly ExternalCa[] => {
+  const { certPem } = signerOf(cluster);
+  return (cluster.spec.externalCas ?? []).filter(
+    ({ caCert }) => (caCert === '' ? cluster.rootCa.certPem : caCert) === certPem,
+  );
+};
+
 /** CA certificates that go with each of them, so that whoever trusts a root before believes it, too. */
 export const intermediatesOf = ({ rootCa, rootRotation }: Roots): readonly string[] => [
   ...(rootRotation?.crossSigned === undefined ? [] : [rootRotation.crossSigned]),
@@ -26,4 +34,4 @@ export const intermediatesOf = ({ rootCa, rootRotation }: Roots): readonly strin
 
 /** Also while managers' etcd still trust the root before. */
 export const isRotating = ({ rootCa, rootRotation }: Roots): boolean =>
-  rootRotation !== undefined || (rootCa.intermediates ?? []).length > 0;
+  rootRotation !== undefined || rootCa.intermediates !== undefined;

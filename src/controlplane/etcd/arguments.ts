@@ -7,8 +7,10 @@ import { etcdSettingsDefaults } from './settings.js';
 import type { EtcdSettings } from './settings.js';
 
 export interface EtcdTls {
+  /** The member's own certificate and what goes with it; etcd reads both anew at every handshake. */
   readonly certFile: string;
   readonly keyFile: string;
+  /** Roots to trust, for as long as it runs. */
   readonly rootFile: string;
 }
 
@@ -56,10 +58,23 @@ export const quotaBytesDefault = 2 * 1024 * 1024 * 1024;
 
 /** The whole command line but for the program. */
 export function etcdArguments(config: EtcdConfig, mode: StartMode): readonly string[] {
-  return [...lastingArguments(config), ...initialArguments(config, mode)];
+  return [
+    ...lastingArguments(config),
+    ...(config.peerTls ? [trustFlag + config.peerTls.rootFile] : []),
+    ...initialArguments(config, mode),
+  ];
 }
 
-/** What a running etcd must have been started with to be adopted. */
+const trustFlag = '--peer-trusted-ca-file=';
+
+/** The file of roots that a running etcd was started with; it reads it never again. */
+export const trustFileOf = (args: readonly string[]): string =>
+  args.find((arg) => arg.startsWith(trustFlag))?.slice(trustFlag.length) ?? '';
+
+/**
+ * What a running etcd must have been started with to be adopted. Not whom it trusts: it is started again for that in its turn,
+ * while other members are well (ca/etcd-trust.ts).
+ */
 export function lastingArguments(config: EtcdConfig): readonly string[] {
   const { dataDir, name, peerUrl, listenPeerUrl = peerUrl, peerTls } = config;
   const { settings = etcdSettingsDefaults, quotaBytes = quotaBytesDefault } = config;
@@ -93,10 +108,9 @@ export function lastingArguments(config: EtcdConfig): readonly string[] {
  * Peers show a certificate of the cluster that names `swarm-manager`, so no worker's will do. 3.4 would also look the
  * certificate's names up in DNS to match the caller's address; they name a role and an id, hence the skip.
  */
-const tlsArguments = ({ certFile, keyFile, rootFile }: EtcdTls): readonly string[] => [
+const tlsArguments = ({ certFile, keyFile }: EtcdTls): readonly string[] => [
   `--peer-cert-file=${certFile}`,
   `--peer-key-file=${keyFile}`,
-  `--peer-trusted-ca-file=${rootFile}`,
   '--peer-client-cert-auth=true',
   '--peer-cert-allowed-hostname=swarm-manager',
   '--experimental-peer-skip-client-san-verification=true',

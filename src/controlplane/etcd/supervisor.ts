@@ -13,7 +13,7 @@ import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import { systemClock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
-import { clientAddress, etcdArguments, lastingArguments, socketPath } from './arguments.js';
+import { clientAddress, etcdArguments, lastingArguments, socketPath, trustFileOf } from './arguments.js';
 import type { EtcdConfig, StartMode } from './arguments.js';
 import { EtcdClient } from './client.js';
 import { hasLog } from './data-directory.js';
@@ -59,6 +59,7 @@ export class EtcdSupervisor {
   readonly #ending = new AbortController();
   #config: EtcdConfig;
   #current: ProcessRef | undefined;
+  #trustFile = '';
   /** Where in its log the etcd that was started last begins. */
   #logStart = 0;
   #restarting: { readonly done: () => void } | undefined;
@@ -90,6 +91,11 @@ export class EtcdSupervisor {
     return this.#config.settings ?? etcdSettingsDefaults;
   }
 
+  /** The file of roots that the etcd that runs was started with; empty: it speaks without TLS. */
+  get trustFile(): string {
+    return this.#trustFile;
+  }
+
   /** The etcd that runs now. */
   get pid(): number | undefined {
     return this.#current?.pid;
@@ -115,10 +121,15 @@ export class EtcdSupervisor {
     this.#guarding = this.#guard(this.#current);
   }
 
-  /** Ends the etcd that runs, and resolves when one with these settings answers. Throws OutsideError when it does not in time. */
-  async restart(settings: EtcdSettings): Promise<void> {
+  /**
+   * Ends the etcd that runs, and resolves when one with these settings answers. Throws OutsideError when it does not in time.
+   * @param rootFile other roots to trust; absent: those of before
+   */
+  async restart(settings: EtcdSettings, rootFile?: string): Promise<void> {
     const answers = new Promise<void>((done) => (this.#restarting = { done }));
-    this.#config = { ...this.#config, settings };
+    const { peerTls } = this.#config;
+    const trust = peerTls && rootFile !== undefined ? { peerTls: { ...peerTls, rootFile } } : {};
+    this.#config = { ...this.#config, settings, ...trust };
     if (this.#current) await this.#end(this.#current);
     const late = new AbortController();
     const over = AbortSignal.any([late.signal, this.#ending.signal]);
@@ -174,6 +185,7 @@ export class EtcdSupervisor {
       return undefined;
     }
     log.info({ pid: only.pid }, 'etcd adopted');
+    this.#trustFile = trustFileOf(only.args);
     return only;
   }
 
@@ -206,6 +218,7 @@ export class EtcdSupervisor {
       const startTime = pid === undefined ? undefined : await startTimeOf(pid);
       if (pid === undefined || startTime === undefined) throw await this.#ended();
       log.info({ pid, mode }, 'etcd started');
+      this.#trustFile = config.peerTls?.rootFile ?? '';
       return { pid, startTime };
     } finally {
       await output.close();

@@ -30,6 +30,8 @@ export interface ManagerCoreOptions {
   readonly nodeId: NodeId;
   /** Where nodes and other managers reach it, `host:port`. */
   readonly addr: string;
+  /** Of its etcd, see ManagerPresence; absent: it trusts nobody. */
+  readonly etcdTrust?: () => string;
   readonly security: ManagerSecurity;
   readonly clock: Clock;
   readonly random: RandomSource;
@@ -47,6 +49,7 @@ export interface ManagerCore {
 
 export function createManagerCore(options: ManagerCoreOptions): ManagerCore {
   const { store, client, leases, members, sealer, dataKey, nodeId, addr, clock, random, log } = options;
+  const trust = options.etcdTrust && { etcdTrust: options.etcdTrust };
   const services = createManagerServices({
     ...{ store, clock, random, log, allocateLeg },
     ...options.security,
@@ -67,13 +70,13 @@ export function createManagerCore(options: ManagerCoreOptions): ManagerCore {
       allOrNone(signal, [
         (over) => raft.run(over),
         (over) => leadership.run(over),
-        (over) => holdPresence({ client, leases, sealer, nodeId, addr, clock, log }, over),
+        (over) => holdPresence({ client, leases, sealer, nodeId, addr, ...trust, clock, log }, over),
       ]),
   };
 }
 
 /** Runs all until the signal aborts; when one fails, ends the others and rejects. */
-async function allOrNone(
+export async function allOrNone(
   signal: AbortSignal,
   parts: readonly ((over: AbortSignal) => Promise<void>)[],
 ): Promise<void> {

@@ -33,6 +33,7 @@ import { Sealer, type DataKey } from '../store/seal.js';
 import type { Store } from '../store/store.js';
 import { Upkeep } from '../upkeep/upkeep-loop.js';
 import { createManagerCore } from './manager-core.js';
+import { EtcdTrust } from './etcd-trust-file.js';
 import type { MembershipFile } from './membership-file.js';
 import type { RunningManager } from './node-parts.js';
 import { StoreDirectory } from './store-directory.js';
@@ -51,11 +52,9 @@ export interface ManagerOptions {
   readonly swarmDir: string;
   /** For sockets: a short path. */
   readonly runDir: string;
-  readonly certificateFiles: {
-    readonly certFile: string;
-    readonly keyFile: string;
-    readonly rootFile: string;
-  };
+  readonly certificateFiles: { readonly certFile: string; readonly keyFile: string };
+  /** PEM of the roots that the node trusts, as of now. */
+  readonly trusted: () => string;
   /** Of etcd, see EtcdConfig; absent: this manager alone, or what its data says. */
   readonly initialCluster?: string;
   readonly dataKey: DataKey;
@@ -81,6 +80,7 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
   const { addresses, nodeId } = membership;
   const dataDir = new StoreDirectory(swarmDir).path;
   await using undo = new CleanupStack();
+  const trust = new EtcdTrust(swarmDir, options.trusted);
   const etcd = new EtcdSupervisor({
     config: {
       dataDir,
@@ -90,7 +90,10 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
       peerUrl: peerUrlOf(membership),
       ...(options.initialCluster !== undefined && { initialCluster: options.initialCluster }),
       clusterToken: membership.clusterId,
-      peerTls: options.certificateFiles,
+      peerTls: {
+        ...options.certificateFiles,
+        rootFile: await trust.write(),
+      },
     },
     logFile: join(swarmDir, 'etcd.log'),
     log,
@@ -117,6 +120,7 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
   const core = createManagerCore({
     ...{ store, client, leases, members, sealer, dataKey, nodeId, addr, clock, random, log },
     security: options.security,
+    etcdTrust: () => trust.of(etcd),
   });
   const server = new Server({ 'grpc.max_receive_message_length': messageBytesMax });
   for (const { definition, implementation } of core.services.services)
@@ -129,9 +133,11 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
     ...{ store, client, members, leases, nodeId, dataDir, clock, log },
     quotaBytes: quotaBytesDefault,
     settings: () => etcd.settings,
+    trust: () => ({ ofEtcd: trust.of(etcd), ofNode: options.trusted() }),
     restart: async (settings) => {
       await writeEtcdSettings(swarmDir, settings);
-      await etcd.restart(settings);
+      await etcd.restart(settings, await trust.write());
+      await trust.removeOthers(etcd);
     },
   });
   const running = Promise.all([core.run(stop.signal), upkeep.run(stop.signal)]);

@@ -56,6 +56,8 @@ export class HostParts implements NodeParts {
   readonly #keys: NodeKeys;
   readonly #certificate: NodeCertificate;
   readonly #directory: StoreDirectory;
+  /** What this host does with the cluster's roots while it is a manager. */
+  readonly ca: ClusterCa;
   #manager: ServingManager | undefined;
   /** How often in a row etcd has ended on its data. */
   #ends = 0;
@@ -64,6 +66,7 @@ export class HostParts implements NodeParts {
     this.#directory = new StoreDirectory(options.swarmDir);
     this.#keys = new NodeKeys(options.swarmDir);
     this.#certificate = new NodeCertificate(this.#keys);
+    this.ca = new ClusterCa({ clock: options.clock, identity: () => this.#certificate.known() });
   }
 
   /** The manager that serves now, for logs. */
@@ -220,10 +223,11 @@ export class HostParts implements NodeParts {
       swarmDir,
       runDir,
       certificateFiles: this.#keys.etcdFiles,
+      trusted: () => this.#certificate.known().rootPem,
       dataKey: await this.#keys.dataKey(),
       serverCredentials: this.#certificate.serverCredentials(),
       clientSecurity: () => this.#certificate.clientSecurity(),
-      security: new ClusterCa({ clock }),
+      security: this.ca,
       onStore,
       clock,
       random,

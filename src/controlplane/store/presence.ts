@@ -20,6 +20,8 @@ export interface PresenceOptions {
   readonly nodeId: NodeId;
   /** `host:port` */
   readonly addr: string;
+  /** See ManagerPresence; asked for whenever the object is written. */
+  readonly etcdTrust?: () => string;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -52,11 +54,15 @@ export async function holdPresence(options: PresenceOptions, signal: AbortSignal
   }
 }
 
-async function write({ client, sealer, clock, nodeId, addr }: PresenceOptions, lease: Lease): Promise<void> {
+async function write(
+  { client, sealer, clock, nodeId, addr, etcdTrust }: PresenceOptions,
+  lease: Lease,
+): Promise<void> {
   const nowMs = clock.nowMs();
   const stored: Omit<ManagerPresence, 'version'> = {
     id: nodeId,
     addr,
+    ...(etcdTrust && { etcdTrust: etcdTrust() }),
     createdAtMs: nowMs,
     updatedAtMs: nowMs,
   };

@@ -6,6 +6,7 @@ import type { NodeId } from '../../model/ids.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { runLoop, Trigger } from '../../runtime/loop.js';
+import { everyEtcdTrusts, isTrustOutdated } from '../ca/etcd-trust.js';
 import type { EtcdClient } from '../etcd/client.js';
 import type { EtcdLeases } from '../etcd/lease.js';
 import type { EtcdMember, EtcdMembers } from '../etcd/members.js';
@@ -29,7 +30,9 @@ export interface UpkeepOptions {
   readonly quotaBytes: number;
   /** What etcd runs with. */
   readonly settings: () => EtcdSettings;
-  /** Starts etcd anew with others; resolves when it answers. */
+  /** The roots that etcd trusts, by their name, and those that its node does (PEM); absent: it speaks without TLS. */
+  readonly trust?: () => { readonly ofEtcd: string; readonly ofNode: string };
+  /** Starts etcd anew with others, and with the roots of now; resolves when it answers. */
   readonly restart: (settings: EtcdSettings) => Promise<void>;
   readonly clock: Clock;
   readonly log: Log;
@@ -56,7 +59,9 @@ export class Upkeep {
   async run(signal: AbortSignal): Promise<void> {
     const { store, clock, log } = this.options;
     const unsubscribe = store.subscribe(({ changes }) => {
-      if (changes.some(({ kind }) => kind === 'cluster')) this.#trigger.fire();
+      // The latter says how far other managers are.
+      if (changes.some(({ kind }) => kind === 'cluster' || kind === 'manager' || kind === 'leader'))
+        this.#trigger.fire();
     });
     try {
       await runLoop(
@@ -83,7 +88,7 @@ export class Upkeep {
   }
 
   async #observe(): Promise<{ state: UpkeepState; memberId: string }> {
-    const { store, client, members, dataDir, quotaBytes, clock, settings } = this.options;
+    const { store, client, members, nodeId, dataDir, quotaBytes, clock, settings, trust } = this.options;
     const status = await client.status();
     const present = await members.list();
     const [disk, directory] = await Promise.all([
@@ -92,6 +97,8 @@ export class Upkeep {
     ]);
     const view = store.view();
     const successor = present.find((member) => member.id !== status.memberId && isAlive(view, member));
+    const hasOtherSettings = !isDeepStrictEqual(settings(), wantedSettings(view));
+    const hasOtherTrust = trust !== undefined && isTrustOutdated(view, trust());
     return {
       memberId: status.memberId,
       state: {
@@ -107,7 +114,8 @@ export class Upkeep {
         leadsRaft: status.isLeader,
         ...(successor && { successor: successor.id }),
         allWell: status.hasLeader && present.every((member) => isAlive(view, member)),
-        isOutdated: !isDeepStrictEqual(settings(), wantedSettings(view)),
+        isOutdated: hasOtherSettings || hasOtherTrust,
+        othersAreDone: !hasOtherSettings && everyEtcdTrusts(view, view.cluster().rootCa.certPem, nodeId),
       },
     };
   }

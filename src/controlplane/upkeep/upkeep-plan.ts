@@ -16,8 +16,10 @@ export interface UpkeepState extends StoreState {
   readonly successor?: string;
   /** Every manager there is votes and is alive. */
   readonly allWell: boolean;
-  /** etcd runs with other settings than the cluster wants. */
+  /** etcd runs with other settings, or trusts other roots, than the cluster wants. */
   readonly isOutdated: boolean;
+  /** The other members are known not to be; else they are given time. */
+  readonly othersAreDone?: boolean;
 }
 
 export interface UpkeepMemory {
@@ -97,7 +99,8 @@ export function planUpkeep(
     ops.push({ op, inTurn: false });
   } else if (allWell) {
     const isLast = leadsRaft && successor !== undefined;
-    if (isLast && nowMs - since < leaderPatienceMs) return { ops, memory: next };
+    const othersMayBeDue = op !== 'restart' || state.othersAreDone !== true;
+    if (isLast && othersMayBeDue && nowMs - since < leaderPatienceMs) return { ops, memory: next };
     if (isLast && (op === 'restart' || usedBytes > pauseBytes)) {
       ops.push({ op: 'handOver', successor });
       return { ops, memory: rested };

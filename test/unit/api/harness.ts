@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
+import { ClusterCa } from '../../../src/controlplane/ca/cluster-ca.js';
 import { createApiServer } from '../../../src/controlplane/api/server.js';
 import type {
   InitRequest,
@@ -208,6 +209,7 @@ export class Harness implements AsyncDisposable {
       clock: { ...systemClock, sleep: (...all) => harness.sleep(...all) },
       random: (size) => randomBytes(size),
       tlsInfoOf: () => description.tlsInfo,
+      changeRoots: new ClusterCa({ clock: systemClock }).changeRoots,
       rotateToken: (token) => `${token.slice(0, token.lastIndexOf('-'))}-rotated`,
     });
     await harness.server.listen(harness.socketPath);

@@ -172,9 +172,15 @@ describe('/swarm', () => {
     ],
     [
       'version=V',
-      { Name: 'default', CAConfig: { ForceRotate: 1 } },
-      501,
-      'root CA rotation and external CAs are not supported yet',
+      { Name: 'default', CAConfig: { SigningCAKey: 'x' } },
+      400,
+      'rpc error: code = InvalidArgument desc = if a signing CA key is provided, the signing CA cert must also be provided',
+    ],
+    [
+      'version=V',
+      { Name: 'default', CAConfig: { ExternalCAs: [{ Protocol: 'acme', URL: 'https://ca' }] } },
+      400,
+      'invalid protocol: "acme"',
     ],
   ])('update refuses %s %j', async (query, body, status, message) => {
     const reply = await api.call('POST', `/swarm/update?${query.replace('V', String(version()))}`, body);

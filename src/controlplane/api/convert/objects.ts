@@ -7,6 +7,7 @@ import type {
   AllocatedPort,
   Cluster,
   ClusterSpec,
+  ExternalCa,
   IpamConfig,
   Meta,
   Network,
@@ -32,7 +33,6 @@ import {
   int64,
   labels,
   list,
-  notYet,
   opt,
   orEmpty,
   orNull,
@@ -45,7 +45,7 @@ import {
   uint64,
   written,
 } from './codec.js';
-import type { Codec, Field } from './codec.js';
+import type { Codec, Field, Fields } from './codec.js';
 import { endpointSpec, logDriver, portConfig, serviceSpec, taskSpec } from './service.js';
 
 /** A branded text. */
@@ -60,42 +60,60 @@ const meta = {
 
 // --- the swarm -------------------------------------------------------------------------------------------------
 
-const rootRotation = notYet('root CA rotation and external CAs are not supported yet');
+const externalCa = struct<ExternalCa>('ExternalCA', {
+  protocol: always(
+    'Protocol',
+    choice({
+      go: 'swarm.ExternalCAProtocol',
+      values: ['cfssl'],
+      absent: 'cfssl',
+      refuse: (word) => `invalid protocol: "${word}"`,
+    }),
+  ),
+  url: always('URL', text),
+  options: field('Options', labels),
+  caCert: always('CACert', text),
+});
 
-export const clusterSpec = struct<ClusterSpec>(
+const clusterSpecFields: Fields<ClusterSpec> = {
+  name: field('Name', text),
+  labels: always('Labels', labels),
+  taskHistoryRetentionLimit: always('Orchestration.TaskHistoryRetentionLimit', int64),
+  raft: always(
+    'Raft',
+    struct<ClusterSpec['raft']>('RaftConfig', {
+      snapshotInterval: field('SnapshotInterval', uint64),
+      keepOldSnapshots: always('KeepOldSnapshots', uint64),
+      logEntriesForSlowFollowers: field('LogEntriesForSlowFollowers', uint64),
+      electionTick: always('ElectionTick', int64),
+      heartbeatTick: always('HeartbeatTick', int64),
+    }),
+  ),
+  heartbeatPeriodNs: field('Dispatcher.HeartbeatPeriod', duration),
+  nodeCertExpiryNs: field('CAConfig.NodeCertExpiry', duration),
+  forceRotate: field('CAConfig.ForceRotate', uint64),
+  externalCas: field('CAConfig.ExternalCAs', opt(list(externalCa))),
+  taskDefaultsLogDriver: field('TaskDefaults.LogDriver', ptr(logDriver)),
+  autoLockManagers: always('EncryptionConfig.AutoLockManagers', bool),
+};
+const inner = { Orchestration: 'OrchestrationConfig', Dispatcher: 'DispatcherConfig' };
+
+export const clusterSpec = struct<ClusterSpec>('Spec', clusterSpecFields, { inner });
+
+/** As it is given: with what is never shown. */
+export interface ClusterSpecRequest extends ClusterSpec {
+  readonly signingCaCert: string;
+  readonly signingCaKey: string;
+}
+
+export const clusterSpecRequest = struct<ClusterSpecRequest>(
   'Spec',
   {
-    name: field('Name', text),
-    labels: always('Labels', labels),
-    taskHistoryRetentionLimit: always('Orchestration.TaskHistoryRetentionLimit', int64),
-    raft: always(
-      'Raft',
-      struct<ClusterSpec['raft']>('RaftConfig', {
-        snapshotInterval: field('SnapshotInterval', uint64),
-        keepOldSnapshots: always('KeepOldSnapshots', uint64),
-        logEntriesForSlowFollowers: field('LogEntriesForSlowFollowers', uint64),
-        electionTick: always('ElectionTick', int64),
-        heartbeatTick: always('HeartbeatTick', int64),
-      }),
-    ),
-    heartbeatPeriodNs: field('Dispatcher.HeartbeatPeriod', duration),
-    nodeCertExpiryNs: field('CAConfig.NodeCertExpiry', duration),
-    forceRotate: field('CAConfig.ForceRotate', uint64),
-    externalCas: hidden(undefined),
-    taskDefaultsLogDriver: field('TaskDefaults.LogDriver', ptr(logDriver)),
-    autoLockManagers: always('EncryptionConfig.AutoLockManagers', bool),
+    ...clusterSpecFields,
+    signingCaCert: field('CAConfig.SigningCACert', text),
+    signingCaKey: field('CAConfig.SigningCAKey', text),
   },
-  {
-    inner: {
-      Orchestration: 'OrchestrationConfig',
-      Dispatcher: 'DispatcherConfig',
-    },
-    refused: {
-      'CAConfig.ExternalCAs': rootRotation,
-      'CAConfig.SigningCACert': rootRotation,
-      'CAConfig.SigningCAKey': rootRotation,
-    },
-  },
+  { inner },
 );
 
 export const tlsInfo = struct<TlsInfo>('TLSInfo', {
