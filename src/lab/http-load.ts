@@ -11,6 +11,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 /** What became of the requests. */
 export interface LoadReport {
   readonly requests: number;
+  /** When the first one was sent, in ms since the epoch. */
+  readonly startedAtMs: number;
   /** Times each answer was given, by its text. */
   readonly answers: Readonly<Record<string, number>>;
   /** Every request that got no 200 in time; `atMs` counts from the start of the load. */
@@ -45,6 +47,7 @@ async function load(count: number, perSecond: number, urls: readonly string[]): 
   const answers: Record<string, number> = {};
   const failures: Array<LoadReport['failures'][number]> = [];
   let latencyMsMax = 0;
+  const startedAtMs = Date.now();
   const startMs = performance.now();
   const one = async (url: string): Promise<void> => {
     const sentMs = performance.now();
@@ -63,7 +66,7 @@ async function load(count: number, perSecond: number, urls: readonly string[]): 
     pending.push(one(urls[index % urls.length] ?? ''));
   }
   await Promise.all(pending);
-  return { requests: count, answers, failures, latencyMsMax: Math.round(latencyMsMax) };
+  return { requests: count, startedAtMs, answers, failures, latencyMsMax: Math.round(latencyMsMax) };
 }
 
 const [, , count = '', perSecond = '', ...urls] = process.argv;
