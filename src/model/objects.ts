@@ -78,6 +78,8 @@ export interface Cluster extends Meta {
   /** Absent: none is under way. */
   readonly rootRotation?: RootRotation;
   readonly joinTokens: { readonly worker: string; readonly manager: string };
+  /** Absent: autolock was never on. */
+  readonly managersLock?: ManagersLock;
   readonly defaultAddrPool: readonly Cidr[];
   /** Prefix length of a subnet cut from the pool. */
   readonly subnetSize: number;
@@ -85,6 +87,14 @@ export interface Cluster extends Meta {
   readonly dataPathPort: number;
   /** Absent until there is an encrypted network. */
   readonly encryption?: ClusterEncryption;
+}
+
+/** What managers seal what they have on their own disks with (ADR 26). */
+export interface ManagersLock {
+  /** Counts the changes, from 1. */
+  readonly version: number;
+  /** As users are shown it (unlock-key.ts); absent: autolock is off. */
+  readonly unlockKey?: string;
 }
 
 /** Keys of encrypted networks: made by the leader, sealed at rest like everything in the store. */

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { removeFromEngine } from '../../src/controlplane/agent/agent.js';
 import type { Agent } from '../../src/controlplane/agent/agent.js';
 import type { Store } from '../../src/controlplane/store/store.js';
 import type { TaskId } from '../../src/model/ids.js';
@@ -10,7 +11,7 @@ import { node, service, storeOf } from '../support/cluster-objects.js';
 import { startDockerd } from './agent-dockerd.js';
 import type { TestDockerd } from './agent-dockerd.js';
 import { TestManager } from './agent-manager.js';
-import { makeTask, nodeId } from './agent-worker.js';
+import { log, makeTask, nodeId } from './agent-worker.js';
 
 const soon = { timeout: 10_000, interval: 20 };
 
@@ -66,6 +67,7 @@ test('leaving removes what runs', async () => {
   const task = makeTask({});
   await store.update((tx) => tx.create('task', task));
   await expect.poll(() => status(task.id)?.state, soon).toBe('running');
-  await agent.removeAll();
+  await agent.close();
+  await removeFromEngine({ nodeId, engine: dockerd.engine, log });
   expect(await dockerd.engine.listContainers({})).toEqual([]);
 });

@@ -8,6 +8,7 @@ import { startAgent } from '../../src/controlplane/agent/agent.js';
 import { allocateLeg } from '../../src/controlplane/allocator/leg.js';
 import type { ManagerServices } from '../../src/controlplane/dispatcher/manager-services.js';
 import { createManagerServices } from '../../src/controlplane/dispatcher/manager-services.js';
+import { Sealer, newDataKey } from '../../src/controlplane/store/seal.js';
 import type { Store } from '../../src/controlplane/store/store.js';
 import type { ReadLogs } from '../../src/controlplane/task-logs.js';
 import { systemClock } from '../../src/runtime/clock.js';
@@ -17,6 +18,8 @@ import { log, nodeId } from './agent-worker.js';
 export const random = (size: number): Uint8Array => randomBytes(size);
 
 export class TestManager implements AsyncDisposable {
+  readonly #sealer = new Sealer(newDataKey());
+
   private constructor(
     readonly services: ManagerServices,
     private readonly server: Server,
@@ -65,6 +68,7 @@ export class TestManager implements AsyncDisposable {
       facts: async () => undefined,
       nodeId,
       engine,
+      sealer: this.#sealer,
       dataplane: { setState: async () => undefined, waitProgrammed: async () => undefined },
       credentials: () => credentials.createInsecure(),
       managers: [{ nodeId: '', addr: this.address }],

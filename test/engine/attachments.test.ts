@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { removeFromEngine } from '../../src/controlplane/agent/agent.js';
 import type { Agent } from '../../src/controlplane/agent/agent.js';
 import { ClusterCa } from '../../src/controlplane/ca/cluster-ca.js';
 import { createApiServer } from '../../src/controlplane/api/server.js';
@@ -167,7 +168,8 @@ test('what the engine refuses, and what the managers refuse, leaves nothing', as
 
 test('leaving the swarm: the container loses its place there and runs on', async () => {
   await docker('run', '-d', '--name', 'stays', '--network', 'open', 'busybox:test', 'sleep', '600');
-  await agent.removeAll();
+  await agent.close();
+  await removeFromEngine({ nodeId, engine: dockerd.engine, log });
   expect(await inspect('{{.State.Running}} {{len .NetworkSettings.Networks}}', 'stays')).toBe('true 0');
   expect(await dockerd.engine.listNetworks('skep.network.id')).toEqual([]);
 });

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, test, vi } from 'vitest';
 import { createCsr, createRootCa, issueNodeCertificate } from '../../src/controlplane/ca/certificates.js';
-import { identityFiles, identityFromPem, saveIdentity } from '../../src/controlplane/ca/node-identity.js';
+import { identityFromPem, writeIdentityFiles } from '../../src/controlplane/ca/node-identity.js';
 import type { NodeIdentity } from '../../src/controlplane/ca/node-identity.js';
 import { socketPath } from '../../src/controlplane/etcd/arguments.js';
 import type { EtcdConfig } from '../../src/controlplane/etcd/arguments.js';
@@ -224,12 +224,10 @@ describe('EtcdSupervisor', () => {
       const certPem = await issueNodeCertificate({ rootCa, csrPem, ...who, ...times });
       return identityFromPem(certPem, keyPem, rootCa.certPem);
     };
-    const certificates = join(dir, 'certificates');
-    await saveIdentity(certificates, await issue('manager'));
     const port = nextPort++;
     const member = supervise({
       peerUrl: `https://127.0.0.1:${port}`,
-      peerTls: identityFiles(certificates),
+      peerTls: await writeIdentityFiles(join(dir, 'certificates'), await issue('manager')),
     });
     await member.start('new');
 

@@ -12,7 +12,7 @@ import { ContainerEvents } from '../dockerd/events.js';
 import type { AttachControl } from '../attach-control.js';
 import type { ManagerAddress, SessionMessage, WireNodeDescription } from '../rpc/messages.js';
 import { readHostRoutes } from './host-routes.js';
-import { NetworkAttachments } from './attachments.js';
+import { NetworkAttachments, disconnectUsersContainers } from './attachments.js';
 import { LegWatch } from './leg-watch.js';
 import { LocalNetworks } from './local-networks.js';
 import { engineTaskLogs, LogPublisher } from './log-publisher.js';
@@ -24,10 +24,11 @@ import { AgentSession } from './session.js';
 import type { SessionOptions } from './session.js';
 import { StatusReporter } from './status-reporter.js';
 import { TaskBarrier } from './task-barrier.js';
+import type { RecordSealer } from './task-records.js';
 import { outlivesReboot, TaskRecords } from './task-records.js';
 import type { RecordFiles } from './task-records.js';
 import { ContainerController } from './task-controller.js';
-import { TaskWorker } from './worker.js';
+import { TaskWorker, removeTaskContainers } from './worker.js';
 
 export interface AgentOptions {
   readonly nodeId: NodeId;
@@ -50,8 +51,9 @@ export interface AgentOptions {
   readonly random: RandomSource;
   readonly log: Log;
   readonly onMessage?: (message: SessionMessage) => void;
-  /** Where what this node has to do is remembered. */
+  /** Where what this node has to do is remembered, and how it is sealed there. */
   readonly swarmDir: string;
+  readonly sealer: RecordSealer;
   /** The kernel's, by which a restart of the machine is known. */
   readonly bootId: string;
   /** What there is of this machine besides its engine; by default read from the machine. */
@@ -79,8 +81,6 @@ export interface Agent {
   readonly attachments: AttachControl;
   /** Stops talking to managers and driving tasks. Containers and network stay as they are. */
   close(): Promise<void>;
-  /** Closes, then removes this node's task containers and local networks, which users' containers leave: the node leaves its cluster. */
-  removeAll(): Promise<void>;
 }
 
 export function startAgent(options: AgentOptions): Agent {
@@ -195,10 +195,16 @@ export function startAgent(options: AgentOptions): Agent {
     managers: () => session.managers(),
     attachments,
     close,
-    async removeAll() {
-      await close();
-      await attachments.removeAll();
-      await worker.removeAll();
-    },
   };
+}
+
+/** Removes a node's task containers and local networks, which users' containers leave: it leaves its cluster. Its agent is closed. */
+export async function removeFromEngine(options: {
+  readonly nodeId: NodeId;
+  readonly engine: Engine;
+  readonly log: Log;
+}): Promise<void> {
+  await disconnectUsersContainers(options);
+  await removeTaskContainers(options, () => false);
+  await new LocalNetworks(options.engine, options.log).sweep();
 }

@@ -47,7 +47,7 @@ export interface AttachmentCalls {
 }
 
 export interface NetworkAttachmentsOptions {
-  readonly engine: Pick<Engine, 'container' | 'connectedContainers' | 'listNetworks' | 'disconnectNetwork'>;
+  readonly engine: Pick<Engine, 'container' | 'connectedContainers' | 'listNetworks'>;
   readonly events: Pick<ContainerEvents, 'watchAll'>;
   readonly network: Pick<NodeNetwork, 'overlays' | 'knownOverlays' | 'requireEsp'>;
   readonly localNetworks: Pick<LocalNetworks, 'hold' | 'release' | 'ensure'>;
@@ -158,21 +158,6 @@ export class NetworkAttachments implements AttachControl {
     await this.#changed
       .until(() => this.#completed >= mine, AbortSignal.timeout(settleMs))
       .catch(() => undefined);
-  }
-
-  /** This node leaves its cluster: users' containers lose their places on its networks and go on without. */
-  async removeAll(): Promise<void> {
-    const { engine, log } = this.options;
-    const names = new Map((await engine.listNetworks(overlayIdOption)).map(({ id, name }) => [name, id]));
-    for (const { id, labels, networks } of await engine.connectedContainers()) {
-      if (labels[taskLabels.taskId] !== undefined) continue;
-      for (const { name } of networks) {
-        const network = names.get(name);
-        if (network === undefined) continue;
-        log.info({ container: id, network: name }, 'disconnecting a container from a network that goes');
-        await engine.disconnectNetwork(network, id);
-      }
-    }
   }
 
   /** Asks the managers until they answer with a grant or a refusal; what may pass is asked again. */
@@ -317,6 +302,26 @@ export class NetworkAttachments implements AttachControl {
     const making = { networks, dns: container.dns, aliases };
     this.#making.set(containerId, making);
     return making;
+  }
+}
+
+/** Takes users' containers off the swarm's networks; they go on without. */
+export async function disconnectUsersContainers({
+  engine,
+  log,
+}: {
+  readonly engine: Pick<Engine, 'connectedContainers' | 'listNetworks' | 'disconnectNetwork'>;
+  readonly log: Log;
+}): Promise<void> {
+  const names = new Map((await engine.listNetworks(overlayIdOption)).map(({ id, name }) => [name, id]));
+  for (const { id, labels, networks } of await engine.connectedContainers()) {
+    if (labels[taskLabels.taskId] !== undefined) continue;
+    for (const { name } of networks) {
+      const network = names.get(name);
+      if (network === undefined) continue;
+      log.info({ container: id, network: name }, 'disconnecting a container from a network that goes');
+      await engine.disconnectNetwork(network, id);
+    }
   }
 }
 

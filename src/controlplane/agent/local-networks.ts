@@ -43,12 +43,6 @@ export class LocalNetworks {
     return this.#removeUnheld(() => true);
   }
 
-  /** All tasks are gone: removes every network that nothing is attached to. */
-  removeAll(): Promise<void> {
-    this.#holders.clear();
-    return this.sweep();
-  }
-
   /** Makes sure that the overlay has its network in the engine, and gives the engine's id of it. */
   ensure(overlay: AssignmentItems['overlay']): Promise<string> {
     return this.#oneByOne(overlay.id, async () => {

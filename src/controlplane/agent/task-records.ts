@@ -1,9 +1,8 @@
 /**
- * What this node remembers of its tasks, in `<state>/swarm/tasks.json`: enough to go on with them when it starts and no manager
+ * What this node remembers of its tasks, in `<state>/swarm/tasks.sealed`: enough to go on with them when it starts and no manager
  * answers. Swarm's agent keeps as much; unlike it, this one starts again what a reboot has ended.
  *
- * Must stay true: no credential is in it (a registry's is taken out; an environment is no more secret here than in the engine's own
- * files); it says what was, never what is to be, so whatever a manager says later counts. A file that is damaged or of
+ * Must stay true: it is sealed under a key of this node, for specs hold secrets, and a registry's credentials are not even in it; it says what was, never what is to be, so whatever a manager says later counts. A file that is damaged or of
  * another node counts as none. Cost: one write for any number of changes that come while one is under way.
  */
 import { readFile } from 'node:fs/promises';
@@ -29,9 +28,16 @@ export interface TaskRecordsOptions {
   readonly swarmDir: string;
   readonly nodeId: NodeId;
   readonly bootId: string;
+  readonly sealer: RecordSealer;
   /** By default this host's. */
   readonly files?: RecordFiles;
   readonly log: Log;
+}
+
+/** See store/seal.ts. Throws for what it has not sealed for that path. */
+export interface RecordSealer {
+  seal(path: string, plain: Uint8Array): Buffer;
+  open(path: string, sealed: Buffer): Buffer;
 }
 
 /** Where records are kept. A file is either the old content or the new. */
@@ -43,6 +49,8 @@ export interface RecordFiles {
 const hostFiles: RecordFiles = { read: (path) => readFile(path, 'utf8'), write: writeFileAtomic };
 
 const formatVersion = 1;
+/** What the sealed record is bound to. */
+const sealedPath = 'tasks';
 
 export class TaskRecords {
   readonly #path: string;
@@ -55,15 +63,16 @@ export class TaskRecords {
   #writing: Promise<void> | null = null;
 
   constructor(private readonly options: TaskRecordsOptions) {
-    this.#path = join(options.swarmDir, 'tasks.json');
+    this.#path = join(options.swarmDir, 'tasks.sealed');
     this.#files = options.files ?? hostFiles;
   }
 
   /** What an earlier process of this node has written; null when there is nothing to go by. Its tasks are kept on. */
   async load(): Promise<TaskRecord | null> {
-    const { nodeId, log } = this.options;
+    const { nodeId, sealer, log } = this.options;
     try {
-      const file = JSON.parse(await this.#files.read(this.#path)) as TaskRecord & {
+      const sealed = Buffer.from(await this.#files.read(this.#path), 'base64');
+      const file = JSON.parse(sealer.open(sealedPath, sealed).toString()) as TaskRecord & {
         readonly formatVersion: number;
         readonly nodeId: string;
       };
@@ -122,7 +131,7 @@ export class TaskRecords {
   }
 
   async #writeChanges(): Promise<void> {
-    const { nodeId, bootId, log } = this.options;
+    const { nodeId, bootId, sealer, log } = this.options;
     while (this.#changed) {
       this.#changed = false;
       const record = {
@@ -133,7 +142,8 @@ export class TaskRecords {
         overlays: this.#overlays,
       };
       try {
-        await this.#files.write(this.#path, `${JSON.stringify(record)}\n`);
+        const sealed = sealer.seal(sealedPath, Buffer.from(JSON.stringify(record)));
+        await this.#files.write(this.#path, `${sealed.toString('base64')}\n`);
       } catch (err) {
         // The next change tries again; until then a restart knows what was written last.
         log.error({ err, path: this.#path }, 'cannot write what this node has to do');

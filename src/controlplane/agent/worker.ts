@@ -21,7 +21,7 @@ const retryMsMax = 10_000;
 export interface WorkerOptions {
   readonly nodeId: NodeId;
   readonly engine: Pick<Engine, 'listContainers' | 'removeContainer'>;
-  readonly localNetworks: Pick<LocalNetworks, 'sweep' | 'removeAll'>;
+  readonly localNetworks: Pick<LocalNetworks, 'sweep'>;
   readonly controllerFor: (task: Task, calls: ControllerCalls) => TaskController;
   readonly report: (taskId: TaskId, report: TaskReport) => void;
   readonly clock: Clock;
@@ -103,14 +103,6 @@ export class TaskWorker implements Worker {
     await Promise.allSettled(this.#removals);
   }
 
-  /** This node leaves its cluster: every task's container goes. */
-  async removeAll(): Promise<void> {
-    await this.close();
-    this.#runners.clear();
-    await this.#removeStrays(new Set());
-    await this.options.localNetworks.removeAll();
-  }
-
   #start(task: Task): void {
     const { controllerFor, clock, log } = this.options;
     const wake = (): void => {
@@ -129,14 +121,8 @@ export class TaskWorker implements Worker {
 
   /** Containers of this node's tasks that no manager knows of any more. */
   async #removeStrays(assigned: ReadonlySet<TaskId>): Promise<void> {
-    const { engine, nodeId, log, localNetworks } = this.options;
-    for (const { id, labels } of await engine.listContainers({ [taskLabels.nodeId]: nodeId })) {
-      const taskId = labels[taskLabels.taskId] as TaskId | undefined;
-      if (!taskId || assigned.has(taskId) || this.#runners.has(taskId)) continue;
-      log.info({ task: taskId, container: id }, 'removing the container of a task that is gone');
-      await engine.removeContainer(id);
-    }
-    await localNetworks.sweep();
+    await removeTaskContainers(this.options, (taskId) => assigned.has(taskId) || this.#runners.has(taskId));
+    await this.options.localNetworks.sweep();
   }
 
   /** Tries until it is done, for the engine may be away for a while. */
@@ -154,5 +140,18 @@ export class TaskWorker implements Worker {
     };
     const tracked = attempt().finally(() => this.#removals.delete(tracked));
     this.#removals.add(tracked);
+  }
+}
+
+/** Removes the containers of this node's tasks but for those to keep. */
+export async function removeTaskContainers(
+  { engine, nodeId, log }: Pick<WorkerOptions, 'engine' | 'nodeId' | 'log'>,
+  keep: (taskId: TaskId) => boolean,
+): Promise<void> {
+  for (const { id, labels } of await engine.listContainers({ [taskLabels.nodeId]: nodeId })) {
+    const taskId = labels[taskLabels.taskId] as TaskId | undefined;
+    if (!taskId || keep(taskId)) continue;
+    log.info({ task: taskId, container: id }, 'removing the container of a task that is gone');
+    await engine.removeContainer(id);
   }
 }

@@ -10,7 +10,7 @@ import type { Store } from '../store/store.js';
 import { requireRoom } from '../upkeep/store-state.js';
 import type { EngineClient } from './engine-client.js';
 import type { ApiRequest } from './request.js';
-import { workerNode } from './swarm-control.js';
+import { swarmLocked, workerNode } from './swarm-control.js';
 import type { SwarmControl } from './swarm-control.js';
 import type { ReadLogs } from '../task-logs.js';
 
@@ -39,8 +39,6 @@ const initOrJoin =
 const preparing =
   'This node is not a swarm manager. Manager is being prepared or has trouble connecting to the cluster. ' +
   'If the other managers are lost for good, run "docker swarm init --force-new-cluster" here.';
-const locked =
-  'Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.';
 const certificatesExpired =
   'Swarm certificates have expired. To replace them, leave the swarm and join again.';
 
@@ -52,7 +50,7 @@ export function notManager(control: SwarmControl): SkepError {
     case 'inactive':
       return unavailable(initOrJoin);
     case 'locked':
-      return unavailable(locked);
+      return unavailable(swarmLocked);
     case 'error':
       return unavailable(error === certificatesExpired ? certificatesExpired : initOrJoin);
     case 'pending':

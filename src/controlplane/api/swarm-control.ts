@@ -10,16 +10,20 @@ export const workerNode =
   "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this " +
   'command on a manager node or promote the current node to a manager.';
 
+/** Swarm's words of a manager whose unlock key is not known. */
+export const swarmLocked =
+  'Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.';
+
 export type LocalNodeState = 'inactive' | 'pending' | 'active' | 'error' | 'locked';
 
 export interface Membership {
   readonly localNodeState: LocalNodeState;
-  /** Empty while inactive or pending. */
+  /** Empty while inactive, pending or locked. */
   readonly nodeId: NodeId | '';
   /** Advertised IP, without port. */
   readonly nodeAddr: string;
   readonly error: string;
-  /** Null while inactive. */
+  /** Null while inactive or locked. */
   readonly remoteManagers: readonly { readonly nodeId: string; readonly addr: string }[] | null;
   /** What the node is to be, serving or not. */
   readonly isManager: boolean;
@@ -65,6 +69,8 @@ export interface SwarmControl {
   /** Resolves when the agent is ready; after 20 s rejects while the attempt goes on. */
   join(request: JoinRequest): Promise<void>;
   leave(force: boolean): Promise<void>;
+  /** Starts a locked manager; resolves when it serves, or is on its way for long. `unauthenticated` for a wrong key. */
+  unlock(key: Uint8Array): Promise<void>;
   /** This host, as its node object describes it. */
   describe(): Promise<NodeDescription>;
 }

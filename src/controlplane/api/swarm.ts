@@ -3,6 +3,7 @@ import { SkepError, controlApiError } from '../../model/errors.js';
 import type { Cluster, ClusterSpec } from '../../model/objects.js';
 import { normalizedOrAsIs } from '../ca/chain.js';
 import { isRotating } from '../ca/root-trust.js';
+import { nextLock, parseUnlockKey } from '../../model/unlock-key.js';
 import type { ApiContext, Handler } from './context.js';
 import { notManager, requireStore } from './context.js';
 import { bool, choice, field, strings, struct, text, uint32 } from './convert/codec.js';
@@ -45,7 +46,7 @@ const unlockRequest = struct<{ readonly unlockKey: string }>('UnlockRequest', {
 
 /** The cluster without anything secret. */
 export const clusterView = ({ tlsInfoOf }: ApiContext, cluster: Cluster) => {
-  const { rootCa: _, rootRotation: __, joinTokens: ___, ...shown } = cluster;
+  const { rootCa: _, rootRotation: __, joinTokens: ___, managersLock: ____, ...shown } = cluster;
   return { ...shown, tlsInfo: tlsInfoOf(cluster), rootRotationInProgress: isRotating(cluster) };
 };
 
@@ -92,8 +93,6 @@ export const updateSwarm: Handler = async (context, request) => {
     throw controlApiError('invalidArgument', 'minimum certificate expiry time is: 1h0m0s');
   if (spec.heartbeatPeriodNs < 0)
     throw controlApiError('invalidArgument', 'heartbeat time period cannot be a negative duration');
-  if (spec.autoLockManagers || rotateUnlockKey)
-    throw new SkepError('unimplemented', 'locking managers is not supported yet');
   const outOfSequence = (): SkepError => controlApiError('unknown', 'update out of sequence');
   const known = store.view().cluster();
   if (known.version !== version) throw outOfSequence();
@@ -104,6 +103,11 @@ export const updateSwarm: Handler = async (context, request) => {
     const { rootRotation: _, ...cluster } = tx.cluster();
     if (cluster.version !== version) throw outOfSequence();
     const { worker, manager } = cluster.joinTokens;
+    const managersLock = nextLock(
+      cluster.managersLock,
+      { isOn: spec.autoLockManagers, rotate: rotateUnlockKey },
+      context.random,
+    );
     tx.update('cluster', {
       ...cluster,
       ...roots,
@@ -112,6 +116,7 @@ export const updateSwarm: Handler = async (context, request) => {
         worker: rotateWorker ? context.rotateToken(worker) : worker,
         manager: rotateManager ? context.rotateToken(manager) : manager,
       },
+      ...(managersLock && { managersLock }),
     });
   });
   request.empty(200);
@@ -126,18 +131,17 @@ function withNormalRoots({ externalCas, ...spec }: ClusterSpec): ClusterSpec {
   };
 }
 
-/** Autolock is off: there is no key. */
+/** Empty where autolock is off. */
 export const unlockKey: Handler = async (context, request) => {
-  requireStore(context);
-  request.json(200, { UnlockKey: '' });
+  const { managersLock } = requireStore(context).view().cluster();
+  request.json(200, { UnlockKey: managersLock?.unlockKey ?? '' });
 };
 
 export const unlockSwarm: Handler = async ({ control }, request) => {
-  await request.decode(unlockRequest);
-  const { localNodeState } = control.membership();
-  if (localNodeState === 'inactive') throw notManager(control);
-  if (localNodeState === 'locked')
-    throw new SkepError('unimplemented', 'unlocking managers is not supported yet');
-  // swarmkit's answer for every other state.
-  throw new SkepError('alreadyExists', 'swarm is not locked');
+  const { unlockKey: text } = await request.decode(unlockRequest);
+  const { localNodeState, store } = control.membership();
+  if (store) throw new SkepError('alreadyExists', 'swarm is not locked');
+  if (localNodeState !== 'locked') throw notManager(control);
+  await control.unlock(parseUnlockKey(text));
+  request.empty(200);
 };

@@ -8,7 +8,7 @@ import { isIP } from 'node:net';
 import type { ClusterId, NodeId, RandomSource } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
 import { SkepError } from '../../model/errors.js';
-import type { Cluster, Node, NodeRole } from '../../model/objects.js';
+import type { Cluster, ManagersLock, Node, NodeRole } from '../../model/objects.js';
 import type { Log } from '../../runtime/log.js';
 import type { IssueReply, IssueRequest } from '../rpc/messages.js';
 import type { Store } from '../store/store.js';
@@ -59,7 +59,11 @@ export class NodeCa {
   async issue(request: IssueRequest, caller: Caller | undefined): Promise<IssueReply> {
     if (request.address !== '' && isIP(request.address) === 0)
       throw new SkepError('invalidArgument', `invalid address: "${request.address}"`);
-    if (request.token === '') return this.#renew(request, await this.#member(request, caller));
+    if (request.token === '') {
+      const node = await this.#member(request, caller);
+      // Nothing secret for who shows a certificate that the connection does not prove.
+      return this.#renew(request, node, caller ? this.#lockFor(node.role) : null);
+    }
     const { store, random, log } = this.options;
     const role = roleOfToken(store.view().cluster(), request.token);
     const availability = availabilities.find((known) => known === (request.availability || 'active'));
@@ -73,7 +77,7 @@ export class NodeCa {
       tx.create('node', newNode(nodeId, role, availability));
     });
     log.info({ node: nodeId, role }, 'node admitted');
-    return { nodeId, role, ...issued };
+    return { nodeId, role, ...issued, lock: this.#lockFor(role) };
   }
 
   /** Whose certificate is to be renewed. */
@@ -86,10 +90,15 @@ export class NodeCa {
     return memberOf(shown, store.view());
   }
 
-  async #renew(request: IssueRequest, node: Node): Promise<IssueReply> {
+  async #renew(request: IssueRequest, node: Node, lock: ManagersLock | null): Promise<IssueReply> {
     const issued = await this.#sign(request, node.id, node.role);
     this.options.log.info({ node: node.id, role: node.role }, 'certificate renewed');
-    return { nodeId: node.id, role: node.role, ...issued };
+    return { nodeId: node.id, role: node.role, ...issued, lock };
+  }
+
+  /** A manager seals its new key before it writes it. */
+  #lockFor(role: NodeRole): ManagersLock | null {
+    return role === 'manager' ? (this.options.store.view().cluster().managersLock ?? null) : null;
   }
 
   async #sign(

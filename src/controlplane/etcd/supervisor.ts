@@ -20,7 +20,8 @@ import { hasLog } from './data-directory.js';
 import { EtcdEndedError, endOf } from './ended.js';
 import { etcdSettingsDefaults } from './settings.js';
 import type { EtcdSettings } from './settings.js';
-import { findProcesses, isAlive, signalProcess, startTimeOf } from './process-table.js';
+import { isAlive, startTimeOf } from './process-table.js';
+import { endEtcd, endProcess, etcdProgram, etcdsOf } from './running-etcd.js';
 import type { ProcessRef, RunningProcess } from './process-table.js';
 
 export interface EtcdSupervisorOptions {
@@ -42,7 +43,6 @@ const watchMs = 500;
 const probeMs = 2_000;
 /** A process found running gets this long to answer before it is replaced. */
 const adoptMs = 10_000;
-const termMs = 5_000;
 const retryMsMax = 10_000;
 const logBytesMax = 8 * 1024 * 1024;
 
@@ -110,7 +110,7 @@ export class EtcdSupervisor {
     this.#current = await this.#adopt(running, mode);
     try {
       if (!this.#current) {
-        for (const process of running) await this.#end(process);
+        for (const process of running) await endProcess(process, this.#clock);
         this.#current = await this.#spawn(mode);
         await this.#ready(this.#current, this.#options.readyMs ?? readyMsDefault);
       }
@@ -130,7 +130,7 @@ export class EtcdSupervisor {
     const { peerTls } = this.#config;
     const trust = peerTls && rootFile !== undefined ? { peerTls: { ...peerTls, rootFile } } : {};
     this.#config = { ...this.#config, settings, ...trust };
-    if (this.#current) await this.#end(this.#current);
+    if (this.#current) await endProcess(this.#current, this.#clock);
     const late = new AbortController();
     const over = AbortSignal.any([late.signal, this.#ending.signal]);
     try {
@@ -150,7 +150,8 @@ export class EtcdSupervisor {
   /** Ends etcd and the watch over it. A supervisor that was stopped or detached does not start again. */
   async stop(): Promise<void> {
     await this.detach();
-    for (const process of await this.#running()) await this.#end(process);
+    const { program } = this.#options;
+    await endEtcd(this.#config.dataDir, { clock: this.#clock, ...(program !== undefined && { program }) });
     this.#current = undefined;
   }
 
@@ -160,13 +161,9 @@ export class EtcdSupervisor {
     await this.#guarding;
   }
 
-  async #running(): Promise<readonly RunningProcess[]> {
-    const { program = 'etcd' } = this.#options;
-    const config = this.#config;
-    const mark = `--data-dir=${config.dataDir}`;
-    return findProcesses(
-      ([executable, ...args]) => basename(executable ?? '') === basename(program) && args.includes(mark),
-    );
+  #running(): Promise<readonly RunningProcess[]> {
+    const { program = etcdProgram } = this.#options;
+    return etcdsOf(this.#config.dataDir, program);
   }
 
   async #adopt(running: readonly RunningProcess[], mode: StartMode): Promise<ProcessRef | undefined> {
@@ -190,7 +187,7 @@ export class EtcdSupervisor {
   }
 
   async #spawn(mode: StartMode): Promise<ProcessRef> {
-    const { log, logFile, program = 'etcd' } = this.#options;
+    const { log, logFile, program = etcdProgram } = this.#options;
     const config = this.#config;
     await mkdir(config.socketDir, { recursive: true, mode: 0o700 });
     await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
@@ -294,23 +291,6 @@ export class EtcdSupervisor {
   async #ended(): Promise<EtcdEndedError> {
     const { logFile } = this.#options;
     return new EtcdEndedError(endOf(await readEnd(logFile, this.#logStart)), logFile);
-  }
-
-  async #end(target: ProcessRef): Promise<void> {
-    await signalProcess(target, 'SIGTERM');
-    if (await this.#gone(target, termMs)) return;
-    await signalProcess(target, 'SIGKILL');
-    if (!(await this.#gone(target, termMs)))
-      throw new OutsideError(`etcd (process ${target.pid}) cannot be ended`, true);
-  }
-
-  async #gone(target: ProcessRef, withinMs: number): Promise<boolean> {
-    const deadlineMs = performance.now() + withinMs;
-    while (await isAlive(target)) {
-      if (performance.now() > deadlineMs) return false;
-      await this.#clock.sleep(pollMs / 2);
-    }
-    return true;
   }
 }
 

@@ -10,6 +10,8 @@ import { parseJoinToken, verifyRootDigest } from '../ca/join-token.js';
 import { identityFromPem } from '../ca/node-identity.js';
 import type { NodeIdentity } from '../ca/node-identity.js';
 import { NodeCaClient } from '../rpc/clients.js';
+import { lockOf } from './keyring.js';
+import type { Lock } from './keyring.js';
 import { firstThatAnswers } from './ask-managers.js';
 
 export interface FirstCertificateRequest {
@@ -21,13 +23,19 @@ export interface FirstCertificateRequest {
   readonly address: string;
 }
 
+/** What a manager certified, and for a manager the lock of the cluster. */
+export interface Certified {
+  readonly identity: NodeIdentity;
+  readonly lock: Lock | undefined;
+}
+
 /**
  * A new node's identity, and the manager that gave it. Refusals are the manager's; when none answers, a retryable
  * OutsideError.
  */
 export async function requestFirstCertificate(
   request: FirstCertificateRequest,
-): Promise<{ readonly identity: NodeIdentity; readonly remote: string }> {
+): Promise<Certified & { readonly remote: string }> {
   const token = parseJoinToken(request.joinToken);
   return firstThatAnswers(request.remotes, async (remote) => {
     const { certificatePem: rootPem } = await withCa(remote, unverifiedClientSecurity(), (ca) =>
@@ -47,7 +55,7 @@ export async function requestFirstCertificate(
     const identity = identityFromPem(reply.certificatePem, keyPem, reply.trustPem);
     if (identity.nodeId !== reply.nodeId || identity.role !== reply.role)
       throw new OutsideError('the manager issued a certificate for another node', false);
-    return { identity, remote };
+    return { identity, lock: lockOf(reply.lock), remote };
   });
 }
 
@@ -59,23 +67,25 @@ export async function requestRenewal(
   present: NodeIdentity,
   managers: readonly string[],
   address: string,
-): Promise<NodeIdentity> {
+): Promise<Certified> {
   const ask = async (
     security: ClientSecurity,
     { csrPem, keyPem }: { readonly csrPem: string; readonly keyPem: string },
     certificatePem = '',
-  ): Promise<NodeIdentity> => {
+  ): Promise<Certified> => {
     const request = { csrPem, certificatePem, address, token: '', availability: '' };
     const reply = await firstThatAnswers(managers, (addr) =>
       withCa(addr, security, (ca) => ca.issueNodeCertificate(request)),
     );
-    return identityFromPem(reply.certificatePem, keyPem, reply.trustPem);
+    const identity = identityFromPem(reply.certificatePem, keyPem, reply.trustPem);
+    return { identity, lock: lockOf(reply.lock) };
   };
   const { certPem, keyPem, rootPem } = present;
   const valid =
     validityOf(certPem).notAfterMs > Date.now()
       ? present
-      : await ask(joiningClientSecurity(rootPem), { csrPem: await csrForKey(keyPem), keyPem }, certPem);
+      : (await ask(joiningClientSecurity(rootPem), { csrPem: await csrForKey(keyPem), keyPem }, certPem))
+          .identity;
   return ask(nodeClientSecurity(valid, caName), await createCsr());
 }
 

@@ -47,7 +47,12 @@ export interface ClusterIdentity {
   readonly ingressId: NetworkId;
   readonly rootCa: Cluster['rootCa'];
   readonly joinTokens: Cluster['joinTokens'];
+  readonly managersLock: Cluster['managersLock'];
 }
+
+/** It may be asked for in two places. */
+export const isAutolocked = ({ autoLockManagers, spec }: InitRequest): boolean =>
+  autoLockManagers || spec.autoLockManagers === true;
 
 /** Checks the parts of an init request that need neither host nor network; the daemon's texts. */
 export function checkInitRequest(request: InitRequest): void {
@@ -71,8 +76,6 @@ export function checkInitRequest(request: InitRequest): void {
     if (parsed.prefixLength > size || parsed.family === 6)
       refuse(`invalid CIDR: "${pool}". Subnet size is too small for pool: ${size}`);
   }
-  if (request.autoLockManagers || request.spec.autoLockManagers)
-    throw new SkepError('unimplemented', 'autolock is not supported by this version of skep');
 }
 
 /** Refuses pools of which this host's own routes leave nothing for the ingress network. */
@@ -125,9 +128,14 @@ export function initialObjects(
   return {
     cluster: {
       id: identity.clusterId,
-      spec: { ...clusterSpecDefaults, ...given, raft, name: 'default' },
+      spec: {
+        ...{ ...clusterSpecDefaults, ...given, raft },
+        name: 'default',
+        autoLockManagers: isAutolocked(request),
+      },
       rootCa: identity.rootCa,
       joinTokens: identity.joinTokens,
+      ...(identity.managersLock && { managersLock: identity.managersLock }),
       ...poolsOf(request),
       dataPathPort: request.dataPathPort || vxlanPort,
     },

@@ -11,6 +11,10 @@ const texts = {
   hint: 'The only way to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`. Use `--force` to suppress this message.',
 };
 
+/** On a node that is locked. */
+export const lockedLeaveRefusal =
+  'Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message.';
+
 /** @param view undefined: of a manager that does not serve (yet) */
 export function leaveRefusal(view: View | undefined): string {
   const { beManager, lastManager, noQuorum, unknown, hint } = texts;

@@ -3,6 +3,7 @@
  * runs the dispatcher and the loops. Owns no process and no socket, so that a simulation runs the very same.
  */
 import type { NodeId, RandomSource } from '../../model/ids.js';
+import { allOrNone } from '../../runtime/all-or-none.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { allocateLeg } from '../allocator/leg.js';
@@ -73,27 +74,4 @@ export function createManagerCore(options: ManagerCoreOptions): ManagerCore {
         (over) => holdPresence({ client, leases, sealer, nodeId, addr, ...trust, clock, log }, over),
       ]),
   };
-}
-
-/** Runs all until the signal aborts; when one fails, ends the others and rejects. */
-export async function allOrNone(
-  signal: AbortSignal,
-  parts: readonly ((over: AbortSignal) => Promise<void>)[],
-): Promise<void> {
-  const failed = new AbortController();
-  const over = AbortSignal.any([signal, failed.signal]);
-  await settleAll(
-    parts.map((part) =>
-      part(over).catch((err: unknown) => {
-        failed.abort(err);
-        throw err;
-      }),
-    ),
-  );
-}
-
-/** Resolves when all have ended, and rejects then with the first failure. */
-async function settleAll(running: readonly Promise<void>[]): Promise<void> {
-  const outcomes = await Promise.allSettled(running);
-  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
 }

@@ -11,6 +11,7 @@ import { OutsideError } from '../../model/errors.js';
 import { leaderId } from '../../model/ids.js';
 import type { RandomSource } from '../../model/ids.js';
 import { etcdPeerPort } from '../../model/swarm-ports.js';
+import { allOrNone } from '../../runtime/all-or-none.js';
 import { CleanupStack } from '../../runtime/cleanup-stack.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
@@ -29,12 +30,14 @@ import { noLeaderError } from '../leadership/office.js';
 import { readLogReplies } from '../managers/managers-service.js';
 import { ManagersClient } from '../rpc/clients.js';
 import { EtcdStore } from '../store/etcd.js';
-import { Sealer, type DataKey } from '../store/seal.js';
+import { Sealer } from '../store/seal.js';
 import type { Store } from '../store/store.js';
 import { Upkeep } from '../upkeep/upkeep-loop.js';
 import { createManagerCore } from './manager-core.js';
 import { EtcdTrust } from './etcd-trust-file.js';
+import { runLockLoop } from './lock-loop.js';
 import type { MembershipFile } from './membership-file.js';
+import type { NodeKeys } from './node-keys.js';
 import type { RunningManager } from './node-parts.js';
 import { StoreDirectory } from './store-directory.js';
 
@@ -42,8 +45,6 @@ import { StoreDirectory } from './store-directory.js';
 export interface ServingManager extends RunningManager {
   /** Wherever the tasks' nodes have their sessions. */
   readonly readLogs: ReadLogs;
-  /** Ends etcd too: only when the node leaves its cluster. */
-  stopEtcd(): Promise<void>;
 }
 
 export interface ManagerOptions {
@@ -57,7 +58,8 @@ export interface ManagerOptions {
   readonly trusted: () => string;
   /** Of etcd, see EtcdConfig; absent: this manager alone, or what its data says. */
   readonly initialCluster?: string;
-  readonly dataKey: DataKey;
+  /** Has the data key, and is sealed as the cluster says. */
+  readonly keys: Pick<NodeKeys, 'dataKey' | 'follow'>;
   readonly serverCredentials: ServerCredentials;
   /** For calls of other managers. */
   readonly clientSecurity: () => ClientSecurity;
@@ -76,7 +78,8 @@ const messageBytesMax = 64 * 1024 * 1024;
 
 /** Starts everything or, when a step fails, nothing. Its etcd goes on either way, unless it is that of a new cluster. */
 export async function startManager(options: ManagerOptions): Promise<ServingManager> {
-  const { membership, swarmDir, runDir, clock, random, log, dataKey } = options;
+  const { membership, swarmDir, runDir, clock, random, log, keys } = options;
+  const { dataKey } = keys;
   const { addresses, nodeId } = membership;
   const dataDir = new StoreDirectory(swarmDir).path;
   await using undo = new CleanupStack();
@@ -140,7 +143,11 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
       await trust.removeOthers(etcd);
     },
   });
-  const running = Promise.all([core.run(stop.signal), upkeep.run(stop.signal)]);
+  const running = allOrNone(stop.signal, [
+    (over) => core.run(over),
+    (over) => upkeep.run(over),
+    (over) => runLockLoop({ store, keys, clock, log }, over),
+  ]);
   // A bug ends the process: it restarts and starts from the store.
   running.catch((err: unknown) =>
     setImmediate(() => {
@@ -175,7 +182,6 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
     error: () => etcd.error,
     lost: etcd.lost,
     close: () => steps[Symbol.asyncDispose](),
-    stopEtcd: () => etcd.stop(),
   };
 }
 

@@ -8,8 +8,10 @@ import { newJoinToken } from '../ca/join-token.js';
 import { identityFromPem } from '../ca/node-identity.js';
 import type { NodeIdentity } from '../ca/node-identity.js';
 import type { InitRequest } from '../api/swarm-control.js';
+import { nextLock } from '../../model/unlock-key.js';
 import { newDataKey } from '../store/seal.js';
 import type { DataKey } from '../store/seal.js';
+import { isAutolocked } from './initial-cluster.js';
 import type { ClusterIdentity } from './initial-cluster.js';
 import type { MembershipFile } from './membership-file.js';
 import type { NodeAddresses } from './node-addresses.js';
@@ -53,6 +55,7 @@ export async function newCluster(
       nodeId,
       ingressId: newId<NetworkId>(random),
       rootCa,
+      managersLock: nextLock(undefined, { isOn: isAutolocked(request), rotate: false }, random),
       joinTokens: {
         worker: newJoinToken(rootCa.certPem, random),
         manager: newJoinToken(rootCa.certPem, random),

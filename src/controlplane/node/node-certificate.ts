@@ -1,5 +1,6 @@
 /**
- * The node's certificate that is in use: what its own server and its calls show. A renewed one is kept on disk before it is used.
+ * The node's certificate that is in use: what its own server, its calls and its etcd show. A renewed one is kept on disk before
+ * it is used. etcd takes its key from a file: that lies where memory is, never on a disk, and is written anew at each start.
  * One change at a time; whoever has to do something about one is told of it.
  */
 import { OutsideError } from '../../model/errors.js';
@@ -7,45 +8,45 @@ import type { TlsInfo } from '../../model/objects.js';
 import { tlsInfoOf } from '../ca/certificates.js';
 import { NodeServerCredentials, nodeClientSecurity } from '../ca/credentials.js';
 import type { ClientSecurity } from '../ca/credentials.js';
-import { identityFromPem } from '../ca/node-identity.js';
-import type { NodeIdentity } from '../ca/node-identity.js';
+import { identityFromPem, removeIdentityFiles, writeIdentityFiles } from '../ca/node-identity.js';
+import type { IdentityFiles, NodeIdentity } from '../ca/node-identity.js';
 import type { SessionMessage } from '../rpc/messages.js';
+import { TurnQueue } from '../store/turn-queue.js';
 import { requestRenewal } from './certificate-request.js';
+import type { Lock } from './keyring.js';
 import type { RemoteManager } from './membership-file.js';
 import type { NodeKeys } from './node-keys.js';
 
 export class NodeCertificate {
-  #identity: NodeIdentity | undefined;
   #client: ClientSecurity | undefined;
   #server: NodeServerCredentials | undefined;
-  /** The newest change, after those before it. */
-  #changing: Promise<unknown> = Promise.resolve();
+  #hasFiles = false;
+  readonly #turns = new TurnQueue();
   readonly #listeners = new Set<() => void>();
 
-  constructor(private readonly keys: Pick<NodeKeys, 'identity' | 'saveIdentity'>) {}
+  /** @param filesDir for etcd, on a tmpfs */
+  constructor(
+    private readonly keys: Pick<NodeKeys, 'identity' | 'saveIdentity'>,
+    private readonly filesDir: string,
+  ) {}
 
-  /** As it was put last; that of the disk after a start. Throws OutsideError on a node that has none. */
-  async identity(): Promise<NodeIdentity> {
-    this.#identity ??= await this.keys.identity();
-    return this.known();
-  }
-
-  /** The same, once {@link identity} was asked for. */
+  /** As it was put last. Throws OutsideError on a node that has none, or is locked. */
   known(): NodeIdentity {
-    if (!this.#identity) throw new OutsideError("the node's certificate is missing", false);
-    return this.#identity;
+    const { identity } = this.keys;
+    if (!identity) throw new OutsideError("the node's certificate is missing", false);
+    return identity;
   }
 
   tlsInfo(): TlsInfo {
     return tlsInfoOf(this.known());
   }
 
-  /** From the next call, and the next connection to this node, on. */
-  async put(identity: NodeIdentity): Promise<void> {
-    await this.keys.saveIdentity(identity);
-    this.#identity = identity;
+  /** From the next call, and the next connection to this node, on. @param lock see NodeKeys */
+  async put(identity: NodeIdentity, lock?: Lock): Promise<void> {
+    await this.keys.saveIdentity(identity, lock);
     this.#client = undefined;
     this.#server?.renew(identity);
+    if (this.#hasFiles) await writeIdentityFiles(this.filesDir, identity);
     for (const listener of this.#listeners) listener();
   }
 
@@ -55,19 +56,30 @@ export class NodeCertificate {
     return () => this.#listeners.delete(listener);
   }
 
-  /** For calls to managers. Only once {@link identity} was asked for. */
+  /** For calls to managers. */
   clientSecurity(): ClientSecurity {
     return (this.#client ??= nodeClientSecurity(this.known()));
   }
 
-  /** For one server of this manager, which follows what is put from now on. As {@link clientSecurity}. */
+  /** For one server of this manager, which follows what is put from now on. */
   serverCredentials(): NodeServerCredentials {
     return (this.#server = new NodeServerCredentials(this.known()));
   }
 
+  /** For this manager's etcd; they follow what is put, until {@link removeFiles}. */
+  async files(): Promise<IdentityFiles> {
+    this.#hasFiles = true;
+    return writeIdentityFiles(this.filesDir, this.known());
+  }
+
+  async removeFiles(): Promise<void> {
+    this.#hasFiles = false;
+    await removeIdentityFiles(this.filesDir);
+  }
+
   /** Gets a new one from a manager, for the role that the node has now, and puts it. */
   renew(managers: readonly RemoteManager[], address: string): Promise<NodeIdentity> {
-    return this.#inTurn(() => this.#renew(managers, address));
+    return this.#turns.run(() => this.#renew(managers, address));
   }
 
   /**
@@ -79,7 +91,7 @@ export class NodeCertificate {
     managers: readonly RemoteManager[],
     address: string,
   ): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turns.run(async () => {
       if (wantedIssuer !== '' && this.tlsInfo().certIssuerPublicKey !== wantedIssuer)
         await this.#renew(managers, address);
       const { certPem, keyPem, rootPem } = this.known();
@@ -89,23 +101,17 @@ export class NodeCertificate {
     });
   }
 
-  async #renew(managers: readonly RemoteManager[], address: string): Promise<NodeIdentity> {
-    const addresses = managers.map(({ addr }) => addr);
-    const renewed = await requestRenewal(await this.identity(), addresses, address);
-    await this.put(renewed);
-    return renewed;
-  }
-
-  #inTurn<T>(change: () => Promise<T>): Promise<T> {
-    const turn = this.#changing.then(change);
-    this.#changing = turn.catch(() => undefined);
-    return turn;
-  }
-
   /** The node leaves its cluster. */
-  forget(): void {
-    this.#identity = undefined;
+  async forget(): Promise<void> {
     this.#client = undefined;
     this.#server = undefined;
+    await this.removeFiles();
+  }
+
+  async #renew(managers: readonly RemoteManager[], address: string): Promise<NodeIdentity> {
+    const addresses = managers.map(({ addr }) => addr);
+    const { identity, lock } = await requestRenewal(this.known(), addresses, address);
+    await this.put(identity, lock);
+    return identity;
   }
 }

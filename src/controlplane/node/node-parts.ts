@@ -1,5 +1,6 @@
 /** What a node consists of, as its state machine (swarm-node.ts) sees it; the real parts are parts.ts'. */
 import type { Ip } from '../../model/addresses.js';
+import type { NodeId } from '../../model/ids.js';
 import type { HostRoute } from '../../model/host-routes.js';
 import type { NodeDescription } from '../../model/objects.js';
 import type { InitRequest, JoinRequest } from '../api/swarm-control.js';
@@ -34,8 +35,6 @@ export interface RunningAgent {
   renew(): Promise<MembershipFile['role']>;
   /** Stops talking to managers. Tasks and network stay as they are. */
   close(): Promise<void>;
-  /** Closes, then removes this node's containers and local networks. */
-  removeAll(): Promise<void>;
 }
 
 /** What managers say of a node. */
@@ -54,6 +53,10 @@ export interface NodeParts {
   describe(): Promise<NodeDescription>;
   readMembership(): Promise<MembershipFile | undefined>;
   writeMembership(membership: MembershipFile): Promise<void>;
+  /** Reads what this node keeps of keys. @returns false: they are sealed, see {@link unlock} */
+  openKeys(): Promise<boolean>;
+  /** Throws `unauthenticated` for a wrong key. */
+  unlock(key: Uint8Array): void;
   /** Makes keys, certificates and etcd's first objects; gives the running manager. Undoes itself when it fails. */
   foundCluster(
     request: InitRequest,
@@ -74,6 +77,8 @@ export interface NodeParts {
   removeManager(): Promise<void>;
   /** @param onTold called with what a manager says of the node, at the begin of each session and when it changes */
   startAgent(membership: MembershipFile, onTold: (told: Told) => void): Promise<RunningAgent>;
+  /** Removes this node's containers and local networks from the engine, once no agent runs. */
+  removeTasks(nodeId: NodeId): Promise<void>;
   /** Ends etcd, clears the node's network from the kernel and empties the swarm directory. */
   wipe(): Promise<void>;
 }

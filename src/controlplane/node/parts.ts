@@ -4,14 +4,15 @@
  */
 import { readFile, rm } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
 import { OutsideError } from '../../model/errors.js';
-import type { RandomSource } from '../../model/ids.js';
+import type { NodeId, RandomSource } from '../../model/ids.js';
 import type { HostRoute } from '../../model/host-routes.js';
 import type { NodeDescription } from '../../model/objects.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { DataplaneClient } from '../../dataplane/rpc/client.js';
-import { startAgent } from '../agent/agent.js';
+import { removeFromEngine, startAgent } from '../agent/agent.js';
 import { readHostRoutes } from '../agent/host-routes.js';
 import type { DataplaneFacts } from '../agent/node-description.js';
 import { describeNode } from '../agent/node-description.js';
@@ -23,8 +24,11 @@ import type { Engine } from '../dockerd/client.js';
 import type { SessionMessage } from '../rpc/messages.js';
 import type { StartMode } from '../etcd/arguments.js';
 import { DamagedStoreError, EtcdEndedError } from '../etcd/ended.js';
+import { endEtcd } from '../etcd/running-etcd.js';
+import { Sealer } from '../store/seal.js';
 import { addressTowards } from './address-towards.js';
 import { initialObjects } from './initial-cluster.js';
+import { lockOf } from './keyring.js';
 import { peerUrlOf, startManager } from './manager.js';
 import type { ServingManager } from './manager.js';
 import { readMembership, writeMembership } from './membership-file.js';
@@ -65,7 +69,7 @@ export class HostParts implements NodeParts {
   constructor(private readonly options: PartsOptions) {
     this.#directory = new StoreDirectory(options.swarmDir);
     this.#keys = new NodeKeys(options.swarmDir);
-    this.#certificate = new NodeCertificate(this.#keys);
+    this.#certificate = new NodeCertificate(this.#keys, join(options.runDir, 'etcd-tls'));
     this.ca = new ClusterCa({ clock: options.clock, identity: () => this.#certificate.known() });
   }
 
@@ -95,7 +99,7 @@ export class HostParts implements NodeParts {
       await readHostRoutes(),
       await facts(),
     );
-    const identity = await this.#keys.identity();
+    const { identity } = this.#keys;
     return {
       hostname,
       platform: { architecture, os },
@@ -116,20 +120,26 @@ export class HostParts implements NodeParts {
     return writeMembership(this.options.swarmDir, membership);
   }
 
+  openKeys(): Promise<boolean> {
+    return this.#keys.open();
+  }
+
+  unlock(key: Uint8Array): void {
+    this.#keys.unlock(key);
+  }
+
   async foundCluster(
     request: InitRequest,
     addresses: NodeAddresses,
   ): Promise<{ membership: MembershipFile; manager: ServingManager }> {
-    const { swarmDir, random, clock } = this.options;
+    const { random, clock } = this.options;
     // What an earlier life left behind must not leak into a new cluster.
-    await rm(swarmDir, { recursive: true, force: true });
-    this.#certificate.forget();
+    await this.#empty();
     const { membership, identity, dataKey, cluster } = await newCluster(request, addresses, {
       nowMs: clock.nowMs(),
       random,
     });
-    await this.#certificate.put(identity);
-    await this.#keys.saveDataKey(dataKey);
+    await this.#keys.found(identity, dataKey, lockOf(cluster.managersLock));
     const objects = initialObjects(request, cluster, addresses, await this.describe());
     const manager = await this.#startManager(membership, 'new', (store) =>
       store.update((tx) => {
@@ -143,11 +153,11 @@ export class HostParts implements NodeParts {
 
   async obtainCertificate(request: JoinRequest, addresses: NodeAddresses): Promise<MembershipFile> {
     const { remoteAddrs: remotes, joinToken, availability } = request;
-    const { identity, remote } = await requestFirstCertificate({
+    const { identity, lock, remote } = await requestFirstCertificate({
       ...{ remotes, joinToken, availability },
       address: addresses.advertiseHost,
     });
-    await this.#certificate.put(identity);
+    await this.#certificate.put(identity, lock);
     const { clusterId, nodeId, role } = identity;
     return { clusterId, nodeId, role, addresses, managers: [{ nodeId: '', addr: remote }] };
   }
@@ -156,6 +166,8 @@ export class HostParts implements NodeParts {
     const start = (mode: StartMode, initialCluster?: string): Promise<ServingManager> =>
       this.#startManager(membership, mode, async () => undefined, initialCluster);
     if (alone) return start('forceNew');
+    // Nobody can read what an interrupted demotion has left.
+    if (!this.#keys.hasDataKey) await this.removeManager();
     if (!(await this.#directory.hasStore())) {
       const initialCluster = await this.#join(membership).catch((cause: unknown) => {
         throw notTakenIn('the store of this manager is gone', cause);
@@ -194,7 +206,7 @@ export class HostParts implements NodeParts {
 
   /** The other managers take this one in, and hand over the data key. @returns etcd's members then */
   async #join({ nodeId, managers, addresses }: MembershipFile): Promise<string> {
-    const identity = await this.#certificate.identity();
+    const identity = this.#certificate.known();
     const others = managers.filter((manager) => manager.nodeId !== nodeId).map(({ addr }) => addr);
     const { members, dataKey } = await requestJoin(identity, others, peerUrlOf({ addresses }));
     await this.#keys.saveDataKey(dataKey);
@@ -202,10 +214,8 @@ export class HostParts implements NodeParts {
   }
 
   async removeManager(): Promise<void> {
-    await this.#manager?.stopEtcd();
-    this.#manager = undefined;
+    await this.#endEtcd();
     await this.#directory.remove();
-    await this.#keys.forgetDataKey();
   }
 
   async #startManager(
@@ -215,16 +225,15 @@ export class HostParts implements NodeParts {
     initialCluster?: string,
   ): Promise<ServingManager> {
     const { swarmDir, runDir, clock, random, log } = this.options;
-    await this.#certificate.identity();
     this.#manager = await startManager({
       membership,
       mode,
       ...(initialCluster !== undefined && { initialCluster }),
       swarmDir,
       runDir,
-      certificateFiles: this.#keys.etcdFiles,
+      certificateFiles: await this.#certificate.files(),
       trusted: () => this.#certificate.known().rootPem,
-      dataKey: await this.#keys.dataKey(),
+      keys: this.#keys,
       serverCredentials: this.#certificate.serverCredentials(),
       clientSecurity: () => this.#certificate.clientSecurity(),
       security: this.ca,
@@ -239,7 +248,6 @@ export class HostParts implements NodeParts {
   async startAgent(membership: MembershipFile, onTold: (told: Told) => void): Promise<RunningAgent> {
     const { engine, dataplane, facts, clock, random, log } = this.options;
     const certificate = this.#certificate;
-    await certificate.identity();
     const { advertiseHost } = membership.addresses;
     const renew = (): Promise<NodeIdentity> => certificate.renew(agent.managers(), advertiseHost);
     const follow = ({ rootCaPem, wantedIssuer }: SessionMessage): void => {
@@ -264,6 +272,7 @@ export class HostParts implements NodeParts {
       },
       dataPathAddr: membership.addresses.dataPathHost,
       swarmDir: this.options.swarmDir,
+      sealer: new Sealer({ id: 1, key: this.#keys.localKey }),
       bootId: await readBootId(),
       clock,
       random,
@@ -287,20 +296,31 @@ export class HostParts implements NodeParts {
         await end();
         await agent.close();
       },
-      removeAll: async () => {
-        await end();
-        await agent.removeAll();
-      },
     };
   }
 
+  removeTasks(nodeId: NodeId): Promise<void> {
+    const { engine, log } = this.options;
+    return removeFromEngine({ nodeId, engine, log });
+  }
+
   async wipe(): Promise<void> {
-    const { dataplane, swarmDir } = this.options;
-    await this.#manager?.stopEtcd();
+    await this.#endEtcd();
+    await this.options.dataplane.clearState();
+    await this.#empty();
+  }
+
+  /** Also one that an earlier daemon has left running. */
+  async #endEtcd(): Promise<void> {
+    await endEtcd(this.#directory.path, { clock: this.options.clock });
     this.#manager = undefined;
-    await dataplane.clearState();
-    this.#certificate.forget();
-    await rm(swarmDir, { recursive: true, force: true });
+    await this.#certificate.removeFiles();
+  }
+
+  async #empty(): Promise<void> {
+    await rm(this.options.swarmDir, { recursive: true, force: true });
+    this.#keys.forget();
+    await this.#certificate.forget();
   }
 }
 

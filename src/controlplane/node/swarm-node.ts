@@ -14,6 +14,7 @@ import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import { CleanupStack } from '../../runtime/cleanup-stack.js';
 import type { Log } from '../../runtime/log.js';
+import { orAbort } from '../../runtime/or-abort.js';
 import type {
   InitRequest,
   JoinRequest,
@@ -21,10 +22,10 @@ import type {
   Membership,
   SwarmControl,
 } from '../api/swarm-control.js';
-import { workerNode } from '../api/swarm-control.js';
+import { swarmLocked, workerNode } from '../api/swarm-control.js';
 import type { AttachControl } from '../attach-control.js';
 import { checkInitRequest, checkPoolsAgainst } from './initial-cluster.js';
-import { leaveRefusal } from './leave-refusal.js';
+import { leaveRefusal, lockedLeaveRefusal } from './leave-refusal.js';
 import { ManagerHalf } from './manager-half.js';
 import type { NodeParts, RunningAgent, RunningManager, Told } from './node-parts.js';
 import type { MembershipFile } from './membership-file.js';
@@ -47,6 +48,8 @@ const joinRetryMs = 2_000;
 const aloneWaitMs = 60_000;
 /** After a start the manager of this host is up first, if it can: the agent then finds it there. */
 const managerFirstMs = 2_000;
+/** The same for whoever unlocks a manager, and asks it for something next. */
+const unlockWaitMs = 10_000;
 
 const texts = {
   alreadyMember:
@@ -66,6 +69,7 @@ export class SwarmNode implements SwarmControl {
   /** While a join is under way: what it was asked for. */
   #joining: { advertise: string; remotes: readonly string[]; stop: AbortController } | undefined;
   readonly #manager: ManagerHalf;
+  readonly #closing = new AbortController();
   #agent: RunningAgent | undefined;
   #changing = false;
 
@@ -78,6 +82,15 @@ export class SwarmNode implements SwarmControl {
 
   membership(): Membership {
     const held = this.#membership;
+    if (held && this.#state === 'locked')
+      return {
+        localNodeState: 'locked',
+        isManager: true,
+        nodeId: '',
+        nodeAddr: held.addresses.advertiseHost,
+        error: swarmLocked,
+        remoteManagers: null,
+      };
     const manager = this.#manager.running;
     const isPreparing = this.#state === 'active' && held?.role === 'manager' && !manager;
     const remotes = this.#agent?.managers() ?? [];
@@ -104,15 +117,44 @@ export class SwarmNode implements SwarmControl {
     return this.options.parts.describe();
   }
 
-  /** Comes back to what the disk says. Keeps trying while etcd or the engine is not there yet; a node without a swarm does nothing. */
+  /**
+   * Comes back to what the disk says. Keeps trying while etcd or the engine is not there yet; a node without a swarm does nothing,
+   * and one that is locked waits for {@link unlock}.
+   */
   async restore(signal: AbortSignal): Promise<void> {
-    const { parts, clock, log } = this.options;
+    const { parts, log } = this.options;
     this.#membership = await parts.readMembership();
     if (!this.#membership) return;
     this.#state = 'pending';
+    await this.#untilUp(async (membership) => {
+      if (await parts.openKeys()) return this.#start(membership);
+      log.info('this manager is locked: neither its store nor its tasks are driven until it is unlocked');
+      this.#state = 'locked';
+    }, signal);
+  }
+
+  async unlock(key: Uint8Array): Promise<void> {
+    return this.#change(async () => {
+      if (this.#state !== 'locked') throw new SkepError('alreadyExists', 'swarm is not locked');
+      this.options.parts.unlock(key);
+      this.options.log.info('this manager is unlocked');
+      this.#state = 'pending';
+      const up = this.#untilUp((membership) => this.#start(membership, unlockWaitMs), this.#closing.signal);
+      const waited = new AbortController();
+      // Should something of it fail, it is tried on, and the node says what.
+      await Promise.race([
+        up,
+        this.options.clock.sleep(2 * unlockWaitMs, waited.signal).catch(() => undefined),
+      ]);
+      waited.abort();
+    });
+  }
+
+  async #untilUp(start: (membership: MembershipFile) => Promise<void>, signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.options;
     for (let failures = 1; !signal.aborted && this.#membership; failures++) {
       try {
-        await this.#start(this.#membership);
+        await start(this.#membership);
         return;
       } catch (err) {
         this.#error = (err as Error).message;
@@ -149,7 +191,8 @@ export class SwarmNode implements SwarmControl {
 
   /** The cluster goes on with this manager alone, from its own copy of all that was. */
   async #goOnAlone(membership: MembershipFile): Promise<NodeId> {
-    if (membership.role !== 'manager') throw unavailable(workerNode);
+    // Swarm's words for both.
+    if (membership.role !== 'manager' || this.#state === 'locked') throw unavailable(workerNode);
     this.options.log.warn('goes on as the only manager of the swarm');
     await this.#manager.close();
     const timeout = new AbortController();
@@ -222,23 +265,27 @@ export class SwarmNode implements SwarmControl {
       return;
     }
     return this.#change(async () => {
+      const { parts } = this.options;
       if (!this.#membership) throw unavailable(texts.notMember);
-      if (this.#membership.role === 'manager' && !force)
-        throw unavailable(leaveRefusal(this.#manager.running?.store.view()));
-      await this.#agent?.removeAll();
+      const { nodeId, role } = this.#membership;
+      if (this.#state === 'locked' && !force) throw unavailable(lockedLeaveRefusal);
+      if (role === 'manager' && !force) throw unavailable(leaveRefusal(this.#manager.running?.store.view()));
       await this.#stopParts();
-      await this.options.parts.wipe();
+      await parts.removeTasks(nodeId);
+      await parts.wipe();
       this.#forget();
     });
   }
 
   /** Ends what talks to others; tasks, network and etcd's data stay for the next start. */
   async close(): Promise<void> {
+    this.#closing.abort(new Error('closing'));
     this.#joining?.stop.abort(new Error('closing'));
     await this.#stopParts();
   }
 
-  async #start(membership: MembershipFile): Promise<void> {
+  /** @param managerMs how long this host's manager may take before it is no longer waited for */
+  async #start(membership: MembershipFile, managerMs = managerFirstMs): Promise<void> {
     const { parts } = this.options;
     await using undo = new CleanupStack();
     undo.defer(() => this.#stopParts());
@@ -248,7 +295,7 @@ export class SwarmNode implements SwarmControl {
         this.options.log.error({ err }, 'this manager is refused by the others'),
       );
       const waited = new AbortController();
-      await Promise.race([started, this.options.clock.sleep(managerFirstMs, waited.signal)]).catch(
+      await Promise.race([started, this.options.clock.sleep(managerMs, waited.signal)]).catch(
         () => undefined,
       );
       waited.abort();
@@ -351,13 +398,4 @@ export class SwarmNode implements SwarmControl {
 function servingNow(manager: RunningManager): Pick<Membership, 'store' | 'leaderlessMs' | 'storeState'> {
   const storeState = manager.storeState();
   return { store: manager.store, leaderlessMs: manager.leaderlessMs(), ...(storeState && { storeState }) };
-}
-
-function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason as Error);
-    if (signal.aborted) return onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
 }

@@ -1,5 +1,5 @@
 /** The messages of proto/dispatcher.proto as this program sees them; assignments have their own file. */
-import type { TlsInfo } from '../../model/objects.js';
+import type { ManagersLock, TlsInfo } from '../../model/objects.js';
 
 export interface RootCaReply {
   readonly certificatePem: string;
@@ -21,6 +21,8 @@ export interface IssueReply {
   readonly certificatePem: string;
   /** Every root to trust. */
   readonly trustPem: string;
+  /** For a manager; null: autolock was never on. */
+  readonly lock: ManagersLock | null;
 }
 
 export interface WireNodeDescription {

@@ -1,6 +1,9 @@
 /** Attachments and containers made equal: the plan as a table, and the agent's half with an engine and managers that the test plays. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { NetworkAttachments } from '../../../src/controlplane/agent/attachments.js';
+import {
+  NetworkAttachments,
+  disconnectUsersContainers,
+} from '../../../src/controlplane/agent/attachments.js';
 import type { AttachmentCalls } from '../../../src/controlplane/agent/attachments.js';
 import {
   nameserversAsked,
@@ -93,6 +96,13 @@ log.level = 'silent';
 const containerId = (digit: number): string => String(digit).repeat(64);
 const soon = { timeout: 3_000, interval: 5 };
 
+const engineNetwork = {
+  id: 'engine-net',
+  name: 'open',
+  driver: 'skep',
+  labels: { 'skep.network.id': 'net' },
+};
+
 /** The agent's half in a world of one overlay, one engine and one manager. */
 class Node {
   readonly asked: string[] = [];
@@ -120,11 +130,7 @@ class Node {
           driverOptions: new Map([['open', { 'skep.aliases': 'db,sql' }]]),
           id,
         }) as unknown as ContainerView,
-      listNetworks: async () => [
-        { id: 'engine-net', name: 'open', driver: 'skep', labels: { 'skep.network.id': 'net' } },
-      ],
-      disconnectNetwork: async (network, id) =>
-        void this.asked.push(`disconnect ${network} ${id.slice(0, 1)}`),
+      listNetworks: async () => [engineNetwork],
     },
     events: {
       watchAll: (wake) => {
@@ -318,7 +324,15 @@ describe('the agent', () => {
     const task = { ...node.container(2, '10.5.0.8'), labels: { 'com.docker.swarm.task.id': 't' } };
     const elsewhere = { ...node.container(3, ''), networks: [{ name: 'bridge', address: '' }] };
     node.containers = [node.container(1, '10.5.0.9'), task, elsewhere];
-    await node.attachments.removeAll();
-    expect(node.asked).toEqual(['disconnect engine-net 1']);
+    const disconnected: string[] = [];
+    await disconnectUsersContainers({
+      engine: {
+        connectedContainers: async () => [...node.containers],
+        listNetworks: async () => [engineNetwork],
+        disconnectNetwork: async (network, id) => void disconnected.push(`${network} ${id.slice(0, 1)}`),
+      },
+      log,
+    });
+    expect(disconnected).toEqual(['engine-net 1']);
   });
 });

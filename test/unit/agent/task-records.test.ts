@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { TaskRecord } from '../../../src/controlplane/agent/task-records.js';
 import { outlivesReboot, TaskRecords } from '../../../src/controlplane/agent/task-records.js';
+import { Sealer, newDataKey } from '../../../src/controlplane/store/seal.js';
 import type { AssignmentItems } from '../../../src/controlplane/rpc/assignment.js';
 import type { NodeId } from '../../../src/model/ids.js';
 import type { Task } from '../../../src/model/objects.js';
@@ -14,6 +15,7 @@ import { service, task as taskOf } from '../../support/cluster-objects.js';
 
 const nodeId = 'node1' as NodeId;
 const log = pino({ level: 'silent' });
+const sealer = new Sealer(newDataKey());
 let swarmDir: string;
 beforeEach(async () => {
   swarmDir = await mkdtemp(join(tmpdir(), 'skep-records-'));
@@ -21,7 +23,7 @@ beforeEach(async () => {
 afterEach(() => rm(swarmDir, { recursive: true }));
 
 const records = (bootId = 'boot1', node = nodeId): TaskRecords =>
-  new TaskRecords({ swarmDir, nodeId: node, bootId, log });
+  new TaskRecords({ swarmDir, nodeId: node, bootId, sealer, log });
 const load = (node = nodeId): Promise<TaskRecord | null> => records('boot2', node).load();
 
 const network = {
@@ -100,15 +102,23 @@ describe('records of tasks', () => {
       overlays,
     );
     await kept.flush();
-    const path = join(swarmDir, 'tasks.json');
-    expect(await readFile(path, 'utf8')).not.toMatch(/c2VjcmV0|registryAuth/);
+    const path = join(swarmDir, 'tasks.sealed');
+    const text = await readFile(path, 'utf8');
+    const opened = sealer.open('tasks', Buffer.from(text, 'base64')).toString();
+    expect(opened).toContain(one.id);
+    expect(opened).not.toMatch(/c2VjcmV0|registryAuth/);
+    for (const readable of [text, Buffer.from(text, 'base64').toString('latin1')])
+      expect(readable).not.toContain(one.id);
     expect((await stat(path)).mode & 0o777).toBe(0o600);
   });
 
+  const write = (sealed: Buffer): Promise<void> =>
+    writeFile(join(swarmDir, 'tasks.sealed'), sealed.toString('base64'));
   test.each([
     ['absent', async () => undefined],
-    ['damaged', () => writeFile(join(swarmDir, 'tasks.json'), '{"tasks":')],
-    ['of another format', () => writeFile(join(swarmDir, 'tasks.json'), '{"formatVersion":9}')],
+    ['damaged', () => write(Buffer.from('{"tasks":'))],
+    ['of another format', () => write(sealer.seal('tasks', Buffer.from('{"formatVersion":9}')))],
+    ['sealed by another key', () => write(new Sealer(newDataKey()).seal('tasks', Buffer.from('{}')))],
   ])('a file that is %s counts as none', async (_name, make) => {
     await make();
     expect(await load()).toBeNull();

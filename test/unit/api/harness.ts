@@ -150,6 +150,13 @@ export class FakeControl implements SwarmControl {
   async leave(force: boolean): Promise<void> {
     this.calls.push(['leave', force]);
   }
+  /** Set by tests of a locked node. */
+  unlockKey: Uint8Array | undefined;
+  async unlock(key: Uint8Array): Promise<void> {
+    if (!this.unlockKey || !Buffer.from(key).equals(this.unlockKey))
+      throw new SkepError('unauthenticated', 'swarm could not be unlocked: invalid key provided');
+    this.calls.push(['unlock']);
+  }
   async describe(): Promise<NodeDescription> {
     return description;
   }

@@ -166,12 +166,6 @@ describe('/swarm', () => {
     ],
     [
       'version=V',
-      { Name: 'default', EncryptionConfig: { AutoLockManagers: true } },
-      501,
-      'locking managers is not supported yet',
-    ],
-    [
-      'version=V',
       { Name: 'default', CAConfig: { SigningCAKey: 'x' } },
       400,
       'rpc error: code = InvalidArgument desc = if a signing CA key is provided, the signing CA cert must also be provided',
@@ -230,10 +224,88 @@ describe('/swarm', () => {
     });
   });
 
-  test('nothing is locked', async () => {
-    expect((await api.call('GET', '/swarm/unlockkey')).json).toEqual({ UnlockKey: '' });
-    const unlock = await api.call('POST', '/swarm/unlock', { UnlockKey: 'x' });
-    expect([unlock.status, unlock.json]).toEqual([409, { message: 'swarm is not locked' }]);
+  test('autolock is turned on, its key shown, rotated and gone', async () => {
+    const key = async (): Promise<string> =>
+      ((await api.call('GET', '/swarm/unlockkey')).json as { UnlockKey: string }).UnlockKey;
+    const update = async (isOn: boolean, flags = ''): Promise<void> => {
+      const body = { Name: 'default', EncryptionConfig: { AutoLockManagers: isOn } };
+      expect((await api.call('POST', `/swarm/update?version=${version()}${flags}`, body)).status).toBe(200);
+    };
+    expect(await key()).toBe('');
+    await update(false, '&rotateManagerUnlockKey=true');
+    expect(await key()).toBe('');
+    await update(true);
+    const first = await key();
+    expect(first).toMatch(/^SWMKEY-1-[A-Za-z0-9+/]{43}$/);
+    await update(true);
+    expect(await key()).toBe(first);
+    await update(true, '&rotateManagerUnlockKey=true');
+    const second = await key();
+    expect(second).toMatch(/^SWMKEY-1-/);
+    expect(second).not.toBe(first);
+    for (const path of ['/swarm', '/info']) {
+      api.behaviour = (_, reply) => reply.end('{}');
+      const { text } = await api.call('GET', path);
+      expect(text).toContain('"AutoLockManagers":true');
+      expect(text).not.toMatch(/SWMKEY|nlockKey|anagersLock/);
+    }
+    await update(false);
+    expect(await key()).toBe('');
+    expect(api.store.view().cluster().managersLock).toEqual({ version: 3 });
+  });
+
+  const locked =
+    'Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.';
+  const wrong = 'swarm could not be unlocked: invalid key provided';
+  test.each<[state: string, key: unknown, status: number, message: string]>([
+    ['active', 'x', 409, 'swarm is not locked'],
+    ['worker', 'x', 503, worker],
+    ['inactive', 'x', 503, notManager],
+    ['locked', 'x', 400, 'invalid key string'],
+    ['locked', 'SWMKEY-1-a', 400, 'invalid key string'],
+    ['locked', 'SWMKEY-1-', 401, wrong],
+    ['locked', `SWMKEY-1-${'A'.repeat(43)}`, 401, wrong],
+    [
+      'locked',
+      7,
+      400,
+      'json: cannot unmarshal number into Go struct field UnlockRequest.UnlockKey of type string',
+    ],
+  ])('unlocking a node that is %s with the key %s', async (state, key, status, message) => {
+    if (state === 'worker') api.leaveSwarm({ localNodeState: 'active', nodeId });
+    else if (state !== 'active') api.leaveSwarm({ localNodeState: state as 'locked' });
+    const unlock = await api.call('POST', '/swarm/unlock', { UnlockKey: key });
+    expect([unlock.status, unlock.json]).toEqual([status, { message }]);
+    expect(api.control.calls).toEqual([]);
+  });
+
+  test('a locked node says so, and is unlocked', async () => {
+    api.leaveSwarm({ localNodeState: 'locked', isManager: true, nodeAddr: '10.99.0.1', error: locked });
+    api.behaviour = (_, reply) => reply.end('{}');
+    // As dockerd 20.10 answers.
+    expect((await api.call('GET', '/info')).json).toMatchObject({
+      Swarm: {
+        NodeID: '',
+        NodeAddr: '10.99.0.1',
+        LocalNodeState: 'locked',
+        ControlAvailable: false,
+        Error: locked,
+        RemoteManagers: null,
+      },
+    });
+    for (const [method, path] of [
+      ['GET', '/swarm/unlockkey'],
+      ['POST', '/swarm/update?version=1'],
+      ['DELETE', '/services/x'],
+      ['GET', '/nodes'],
+    ] as const) {
+      const body = method === 'POST' ? { Name: 'default' } : undefined;
+      expect(await api.call(method, path, body)).toMatchObject({ status: 503, json: { message: locked } });
+    }
+    api.control.unlockKey = Buffer.alloc(32);
+    const unlock = await api.call('POST', '/swarm/unlock', { UnlockKey: `SWMKEY-1-${'A'.repeat(43)}` });
+    expect([unlock.status, unlock.text]).toEqual([200, '']);
+    expect(api.control.calls).toEqual([['unlock']]);
   });
 });
 

@@ -1,7 +1,7 @@
 import 'reflect-metadata'; // First: @peculiar/x509 needs it when it is loaded.
 import assert from 'node:assert/strict';
 import { X509Certificate, createPublicKey, webcrypto } from 'node:crypto';
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, stat, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
@@ -19,9 +19,8 @@ import {
 import type { KeyedCertificate } from '../../../src/controlplane/ca/certificates.js';
 import {
   identityFromPem,
-  loadIdentity,
-  removeIdentity,
-  saveIdentity,
+  removeIdentityFiles,
+  writeIdentityFiles,
 } from '../../../src/controlplane/ca/node-identity.js';
 import type { ClusterId, NodeId } from '../../../src/model/ids.js';
 
@@ -120,26 +119,22 @@ test('renewal is between 50 and 80 % of the validity', () => {
   );
 });
 
-test('an identity is kept in files that only root reads, and comes back the same', async () => {
-  const directory = join(await mkdtemp(join(tmpdir(), 'skep-ca-')), 'certificates');
+test('an identity is written for etcd in files that only root reads, each replaced whole', async () => {
+  const directory = join(await mkdtemp(join(tmpdir(), 'skep-ca-')), 'etcd-tls');
   try {
-    assert.equal(await loadIdentity(directory), undefined);
     for (let round = 0; round < 2; round++) {
       const { csrPem, keyPem } = await createCsr();
       const identity = identityFromPem(await issue('worker', csrPem), keyPem, rootCa.certPem);
-      await saveIdentity(directory, identity);
-      assert.deepEqual(await loadIdentity(directory), identity);
+      const { certFile, keyFile, rootFile } = await writeIdentityFiles(directory, identity);
+      const texts = await Promise.all([certFile, keyFile, rootFile].map((file) => readFile(file, 'utf8')));
+      assert.deepEqual(texts, [identity.certPem, identity.keyPem, identity.rootPem]);
     }
     for (const file of await readdir(directory))
       assert.equal((await stat(join(directory, file))).mode & 0o777, 0o600, file);
     assert.equal((await stat(directory)).mode & 0o777, 0o700);
-    assert.equal((await readdir(directory)).length, 4);
-
-    await writeFile(join(directory, 'swarm-node.pem'), 'damaged');
-    await assert.rejects(loadIdentity(directory), /damaged/);
-    await removeIdentity(directory);
-    assert.equal(await loadIdentity(directory), undefined);
-    assert.deepEqual(await readdir(directory), []);
+    assert.equal((await readdir(directory)).length, 3);
+    await removeIdentityFiles(directory);
+    await assert.rejects(stat(directory), /ENOENT/);
   } finally {
     await rm(join(directory, '..'), { recursive: true });
   }

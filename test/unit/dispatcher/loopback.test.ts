@@ -315,7 +315,7 @@ describe('joining', () => {
 
     test('is renewed, while its node is one of the cluster', async () => {
       const of = await makeCluster([node('n1')]);
-      const renewed = await requestRenewal(await expired(of), [of.address], '');
+      const { identity: renewed } = await requestRenewal(await expired(of), [of.address], '');
       expect(renewed.nodeId).toBe('n1');
       const { credentials, options } = nodeClientSecurity(renewed);
       const client = new DispatcherClient(of.address, credentials, options);

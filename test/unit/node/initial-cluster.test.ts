@@ -14,6 +14,7 @@ const objects = (over: Partial<InitRequest>) =>
       ingressId: 'i' as never,
       rootCa: { certPem: '', keyPem: '' },
       joinTokens: { worker: 'w', manager: 'm' },
+      managersLock: undefined,
     },
     {
       listenHost: '0.0.0.0',

@@ -70,7 +70,6 @@ function host(over: Partial<NodeParts> = {}) {
       return certified;
     },
     close: async () => void done.push('close agent'),
-    removeAll: async () => void done.push('remove containers'),
   });
   const manager = (): RunningManager => ({
     ...quietManager,
@@ -82,6 +81,9 @@ function host(over: Partial<NodeParts> = {}) {
     addressTowards: async () => undefined,
     routes: async () => [{ destination: '192.0.2.0/24' as never, device: 'eth0' }],
     describe: () => Promise.reject(new Error('not asked')),
+    openKeys: async () => true,
+    unlock: () => expect.fail('not locked'),
+    removeTasks: async () => void done.push('remove containers'),
     readMembership: async () => disk,
     writeMembership: async (membership) => {
       disk = membership;
@@ -141,9 +143,9 @@ describe('SwarmNode', () => {
       'found',
       'write membership',
       'start agent',
-      'remove containers',
       'close agent',
       'close manager',
+      'remove containers',
       'wipe',
     ]);
   });
@@ -299,6 +301,94 @@ describe('SwarmNode', () => {
     await node.restore(new AbortController().signal);
     expect(state(node)).toBe('active member managed');
     expect(done).toEqual(['start manager', 'start agent']);
+  });
+
+  describe('a locked manager', () => {
+    const key = Buffer.from('the key');
+    const lockedHost = (over: Partial<NodeParts> = {}) => {
+      const made = host({
+        openKeys: async () => false,
+        unlock: (given) => {
+          if (!key.equals(given)) throw new SkepError('unauthenticated', 'invalid key provided');
+          made.done.push('unlock');
+        },
+        ...over,
+      });
+      return made;
+    };
+    const restored = async ({ node: make, done }: ReturnType<typeof host>): Promise<SwarmNode> => {
+      const founder = make();
+      await founder.init(initRequest);
+      await founder.close();
+      done.splice(0);
+      const node = make();
+      await node.restore(new AbortController().signal);
+      return node;
+    };
+
+    test('starts nothing, and says that it is locked as dockerd does', async () => {
+      const at = lockedHost();
+      const node = await restored(at);
+      expect(at.done).toEqual([]);
+      expect(node.membership()).toEqual({
+        localNodeState: 'locked',
+        isManager: true,
+        nodeId: '',
+        nodeAddr: '192.0.2.1',
+        error: expect.stringContaining('Swarm is encrypted and needs to be unlocked') as string,
+        remoteManagers: null,
+      });
+      expect(node.attachments()).toBeUndefined();
+      await expect(node.init(initRequest)).rejects.toThrow('already part of a swarm');
+      await expect(node.join(joinRequest)).rejects.toThrow('already part of a swarm');
+      await expect(node.init({ ...initRequest, forceNewCluster: true })).rejects.toThrow(
+        "Worker nodes can't be used",
+      );
+      await expect(node.leave(false)).rejects.toThrow(
+        'Swarm is encrypted and locked. Please unlock it first',
+      );
+      expect(at.done).toEqual([]);
+    });
+
+    test('stays so with a wrong key, and comes back as what it was with the right one', async () => {
+      const at = lockedHost();
+      const node = await restored(at);
+      await expect(node.unlock(Buffer.from('another'))).rejects.toThrow('invalid key provided');
+      expect(state(node)).toBe('locked nobody alone');
+      await node.unlock(key);
+      expect(at.done).toEqual(['unlock', 'start manager', 'start agent']);
+      expect(state(node)).toBe('active member managed');
+      expect(node.membership().store).toBeDefined();
+      await expect(node.unlock(key)).rejects.toThrow('swarm is not locked');
+      await node.close();
+    });
+
+    test('leaves when it must: its containers go, and all that is on its disk', async () => {
+      const at = lockedHost();
+      const node = await restored(at);
+      await node.leave(true);
+      expect(at.done).toEqual(['remove containers', 'wipe']);
+      expect(state(node)).toBe('inactive nobody alone');
+    });
+
+    test('runs its tasks once unlocked, also while the other managers are locked', async () => {
+      const at = lockedHost();
+      const without = lockedHost({
+        readMembership: async () => at.disk(),
+        startManager: () => Promise.reject(new OutsideError('etcd has no leader', true)),
+      });
+      await restored(at);
+      const instant: Clock = {
+        ...systemClock,
+        sleep: async (ms, signal) => systemClock.sleep(Math.min(ms, 20), signal),
+      };
+      const node = without.node(instant);
+      await node.restore(new AbortController().signal);
+      await node.unlock(key);
+      expect(without.done).toEqual(['unlock', 'start agent']);
+      expect(node.membership()).toMatchObject({ localNodeState: 'pending', error: 'etcd has no leader' });
+      await node.close();
+    });
   });
 
   test('a promoted node becomes a manager, a demoted one forgets what managers have', async () => {

@@ -123,7 +123,10 @@ export const tlsInfo = struct<TlsInfo>('TLSInfo', {
 });
 
 /** The cluster object with what its certificate says of itself. */
-export interface ClusterView extends Omit<Cluster, 'rootCa' | 'rootRotation' | 'joinTokens' | 'encryption'> {
+export interface ClusterView extends Omit<
+  Cluster,
+  'rootCa' | 'rootRotation' | 'joinTokens' | 'managersLock' | 'encryption'
+> {
   readonly tlsInfo: TlsInfo;
   /** Only in `GET /swarm`. */
   readonly joinTokens?: Cluster['joinTokens'];
