@@ -211,8 +211,8 @@ describe('three managers', () => {
     await eventually(
       'and has nothing left of the store',
       soonMs,
-      () => sh(leader, 'ls /var/lib/skep/swarm'),
-      (files) => expect(files).not.toMatch(/data-key|etcd$/m),
+      () => sh(leader, 'cd /var/lib/skep/swarm && ls && cat keyring.json'),
+      (text) => expect(text).not.toMatch(/dataKey|^etcd$/m),
     );
     await docker(asked, `node promote ${leader}`);
     await eventually(
