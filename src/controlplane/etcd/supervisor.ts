@@ -7,7 +7,7 @@
  */
 import { spawn } from 'node:child_process';
 import { chmod, mkdir, open, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
+import { dirname } from 'node:path';
 import { OutsideError } from '../../model/errors.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';

@@ -307,6 +307,43 @@ describe('joining', () => {
     expect(reply).toMatchObject({ nodeId: 'n1', role: 'manager', trustPem: of.rootCa.certPem });
   });
 
+  describe('the key that managers seal theirs with', () => {
+    const unlockKey = `SWMKEY-1-${'A'.repeat(43)}`;
+    const lock = { version: 1, unlockKey };
+    const autolocked = async (nodes: readonly Node[]): Promise<Cluster> => {
+      const of = await makeCluster(nodes);
+      await of.store.update((tx) => tx.update('cluster', { ...tx.cluster(), managersLock: lock }));
+      return of;
+    };
+    const manager = { ...node('n1'), role: 'manager' as const };
+    const renewed = async (of: Cluster, nodeId: string, role: NodeRole) => {
+      const { certPem, keyPem, rootPem } = await of.identity(nodeId, role);
+      return requestRenewal(identityFromPem(certPem, keyPem, rootPem), [of.address], '');
+    };
+
+    test('comes with a manager’s certificate, not with a worker’s', async () => {
+      const of = await autolocked([manager, node('n2')]);
+      const of1 = await renewed(of, 'n1', 'manager');
+      expect(of1.lock).toEqual({ version: 1, key: Buffer.alloc(32) });
+      const of2 = await renewed(of, 'n2', 'worker');
+      expect([of2.identity.role, of2.lock]).toEqual(['worker', undefined]);
+    });
+
+    test('comes with a token’s, not to who shows an expired certificate that the connection does not prove', async () => {
+      const of = await autolocked([manager]);
+      const { credentials, options } = joiningClientSecurity(of.rootCa.certPem);
+      const client = new NodeCaClient(of.address, credentials, options);
+      cleanups.push(() => client.close());
+      const ask = (csrPem: string, token: string, certificatePem = '') =>
+        client.issueNodeCertificate({ csrPem, certificatePem, token, availability: '', address: '' });
+      expect((await ask((await createCsr()).csrPem, 'SWMTKN-manager')).lock).toEqual(lock);
+      expect((await ask((await createCsr()).csrPem, 'SWMTKN-worker')).lock).toBeNull();
+      const expired = await of.identity('n1', 'manager', undefined, -60_000);
+      const reply = await ask(await csrForKey(expired.keyPem), '', expired.certPem);
+      expect([reply.role, reply.lock]).toEqual(['manager', null]);
+    });
+  });
+
   describe('an expired certificate', () => {
     const expired = async (of: Cluster, nodeId = 'n1') => {
       const { certPem, keyPem, rootPem } = await of.identity(nodeId, 'worker', undefined, -60_000);
