@@ -18,6 +18,7 @@ import type { ApiServer } from '../../src/controlplane/api/server.js';
 import { MemoryStore } from '../../src/controlplane/store/memory.js';
 import type { Cidr, Ip } from '../../src/model/addresses.js';
 import type { TaskId, Vni } from '../../src/model/ids.js';
+import { parseUnlockKey } from '../../src/model/unlock-key.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { FakeControl, description, nodeId, seed, taskOf } from '../unit/api/harness.js';
 
@@ -149,16 +150,17 @@ interface Outcome {
   readonly err: string;
 }
 
-const run = (cli: string, ...args: string[]): Promise<Outcome> =>
+const run = (cli: string, { input = '' }: { input?: string }, ...args: string[]): Promise<Outcome> =>
   new Promise((resolve) => {
     const env = {
       ...process.env,
       DOCKER_HOST: `unix://${join(directory, 'docker.sock')}`,
       DOCKER_CONFIG: directory,
     };
-    execFile(cli, args, { env, timeout: 60_000 }, (error, out, err) =>
+    const child = execFile(cli, args, { env, timeout: 60_000 }, (error, out, err) =>
       resolve({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, out, err }),
     );
+    child.stdin?.end(input);
   });
 
 test('both stock CLIs are here', () => {
@@ -166,7 +168,7 @@ test('both stock CLIs are here', () => {
 });
 
 describe.each(clis)('%s', (cli) => {
-  const docker = (...args: string[]): Promise<Outcome> => run(cli, ...args);
+  const docker = (...args: string[]): Promise<Outcome> => run(cli, {}, ...args);
   const ok = async (...args: string[]): Promise<string> => {
     const { code, out, err } = await docker(...args);
     expect({ args, code, err: code === 0 ? '' : err }).toEqual({ args, code: 0, err: '' });
@@ -191,6 +193,35 @@ describe.each(clis)('%s', (cli) => {
     const after = (await ok('swarm', 'join-token', '--rotate', '-q', 'worker')).trim();
     expect(after).not.toBe(before.trim());
     expect(after).toMatch(/^SWMTKN-1-digest-/);
+  });
+
+  test('autolock: turned on, the key shown and rotated, a locked node unlocked, turned off', async () => {
+    expect((await docker('swarm', 'unlock-key')).err).toContain('no unlock key is set');
+    const shown = await ok('swarm', 'update', '--autolock=true');
+    const key = (await ok('swarm', 'unlock-key', '-q')).trim();
+    expect(shown).toContain(key);
+    const rotated = (await ok('swarm', 'unlock-key', '--rotate', '-q')).trim();
+    expect(rotated).toMatch(/^SWMKEY-1-/);
+    expect(rotated).not.toBe(key);
+
+    const { state } = control;
+    control.unlockKey = parseUnlockKey(rotated);
+    const { store: _, ...unserved } = state;
+    control.state = { ...unserved, localNodeState: 'locked', nodeId: '', remoteManagers: null };
+    expect(await ok('info')).toContain('Swarm: locked');
+    expect((await docker('node', 'ls')).err).toContain('Swarm is encrypted and needs to be unlocked');
+    const wrong = await run(cli, { input: `${key}\n` }, 'swarm', 'unlock');
+    expect([wrong.code, wrong.err]).toEqual([
+      1,
+      expect.stringContaining('swarm could not be unlocked: invalid key provided'),
+    ]);
+    const right = await run(cli, { input: `${rotated}\n` }, 'swarm', 'unlock');
+    expect([right.code, right.err]).toEqual([0, '']);
+    expect(control.calls.at(-1)).toEqual(['unlock']);
+    control.state = state;
+
+    expect((await docker('swarm', 'unlock')).err).toContain('swarm is not locked');
+    await ok('swarm', 'update', '--autolock=false');
   });
 
   test('networks', async () => {
