@@ -225,9 +225,11 @@ describe('EtcdSupervisor', () => {
       return identityFromPem(certPem, keyPem, rootCa.certPem);
     };
     const port = nextPort++;
+    const rootFile = join(dir, 'root.crt');
+    await writeFile(rootFile, ca.certPem);
     const member = supervise({
       peerUrl: `https://127.0.0.1:${port}`,
-      peerTls: await writeIdentityFiles(join(dir, 'certificates'), await issue('manager')),
+      peerTls: { ...(await writeIdentityFiles(join(dir, 'tls'), await issue('manager'))), rootFile },
     });
     await member.start('new');
 

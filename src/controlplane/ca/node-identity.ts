@@ -1,6 +1,6 @@
 /**
  * What a node is in its cluster: its key, its certificate and the root that it trusts. The files are for etcd alone, which wants
- * each in its own.
+ * each in its own; whom it trusts is in another (node/etcd-trust-file.ts).
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -21,7 +21,6 @@ export interface NodeIdentity extends PeerIdentity {
 export interface IdentityFiles {
   readonly certFile: string;
   readonly keyFile: string;
-  readonly rootFile: string;
 }
 
 /** The identity in PEM: reads from the certificate who it is for, and checks that all three belong together. */
@@ -37,9 +36,7 @@ export async function writeIdentityFiles(directory: string, identity: NodeIdenti
   const files: IdentityFiles = {
     certFile: join(directory, 'swarm-node.crt'),
     keyFile: join(directory, 'swarm-node.key'),
-    rootFile: join(directory, 'swarm-root-ca.crt'),
   };
-  await writeFileAtomic(files.rootFile, identity.rootPem);
   await writeFileAtomic(files.keyFile, identity.keyPem);
   await writeFileAtomic(files.certFile, identity.certPem);
   return files;

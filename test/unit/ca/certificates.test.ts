@@ -125,14 +125,14 @@ test('an identity is written for etcd in files that only root reads, each replac
     for (let round = 0; round < 2; round++) {
       const { csrPem, keyPem } = await createCsr();
       const identity = identityFromPem(await issue('worker', csrPem), keyPem, rootCa.certPem);
-      const { certFile, keyFile, rootFile } = await writeIdentityFiles(directory, identity);
-      const texts = await Promise.all([certFile, keyFile, rootFile].map((file) => readFile(file, 'utf8')));
-      assert.deepEqual(texts, [identity.certPem, identity.keyPem, identity.rootPem]);
+      const { certFile, keyFile } = await writeIdentityFiles(directory, identity);
+      const texts = await Promise.all([certFile, keyFile].map((file) => readFile(file, 'utf8')));
+      assert.deepEqual(texts, [identity.certPem, identity.keyPem]);
     }
     for (const file of await readdir(directory))
       assert.equal((await stat(join(directory, file))).mode & 0o777, 0o600, file);
     assert.equal((await stat(directory)).mode & 0o777, 0o700);
-    assert.equal((await readdir(directory)).length, 3);
+    assert.equal((await readdir(directory)).length, 2);
     await removeIdentityFiles(directory);
     await assert.rejects(stat(directory), /ENOENT/);
   } finally {
