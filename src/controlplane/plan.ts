@@ -31,6 +31,9 @@ export interface Plan {
 
 export type Planner = (view: View, nowMs: number) => Plan;
 
+/** Of managers whose clocks are kept right. */
+const clockDifferenceMsMax = 5_000;
+
 export class Draft {
   readonly #writes = new Map<string, Write>();
   #more = false;
@@ -56,6 +59,18 @@ export class Draft {
   /** Asks for a pass at this time even if nothing changes; the earliest wins. */
   wakeAt(timeMs: number): void {
     this.#wakeAtMs = Math.min(timeMs, this.#wakeAtMs ?? timeMs);
+  }
+
+  /**
+   * Whether so long has passed since a time that some leader has written down; if not, asks for a pass when it will have. A time
+   * that is still to come, by more than managers' clocks differ, was written by a clock that was wrong, or this one is: nothing
+   * waits for it, or it could be for hours.
+   */
+  hasPassed(sinceMs: number, waitMs: number): boolean {
+    const dueMs = sinceMs + waitMs;
+    if (dueMs <= this.nowMs || sinceMs > this.nowMs + clockDifferenceMsMax) return true;
+    this.wakeAt(dueMs);
+    return false;
   }
 
   get<K extends Kind>(kind: K, id: Ids[K]): Objects[K] | undefined {

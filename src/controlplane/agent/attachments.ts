@@ -15,6 +15,7 @@ import { newId } from '../../model/ids.js';
 import type { Task } from '../../model/objects.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
+import { Deadline } from '../../runtime/deadline.js';
 import type { Log } from '../../runtime/log.js';
 
 import { Trigger, runLoop } from '../../runtime/loop.js';
@@ -116,9 +117,9 @@ export class NetworkAttachments implements AttachControl {
   }
 
   async attach(request: AttachRequest, signal: AbortSignal): Promise<AttachedNetwork> {
-    const { random, network, localNetworks } = this.options;
-    const timeout = AbortSignal.timeout(attachWaitMs);
-    const limit = AbortSignal.any([signal, timeout]);
+    const { random, network, localNetworks, clock } = this.options;
+    using deadline = new Deadline(clock, attachWaitMs);
+    const limit = AbortSignal.any([signal, deadline.signal]);
     const attachmentId = newId<string>(random);
     this.#reserved.add(attachmentId);
     let held = attachmentId;
@@ -139,7 +140,7 @@ export class NetworkAttachments implements AttachControl {
       this.#reserved.delete(attachmentId);
       this.#reserved.delete(held);
       this.#wake.fire();
-      if (!timeout.aborted || signal.aborted) throw err;
+      if (!deadline.hasPassed || signal.aborted) throw err;
       const why = err instanceof SkepError && err.message !== waitedInVain ? ` (${err.message})` : '';
       throw new SkepError('deadlineExceeded', waitedInVain + why, { cause: err });
     }
@@ -155,9 +156,8 @@ export class NetworkAttachments implements AttachControl {
     if (!this.#calls || this.#known().length === 0) return;
     const mine = ++this.#wanted;
     this.#wake.fire();
-    await this.#changed
-      .until(() => this.#completed >= mine, AbortSignal.timeout(settleMs))
-      .catch(() => undefined);
+    using deadline = new Deadline(this.options.clock, settleMs);
+    await this.#changed.until(() => this.#completed >= mine, deadline.signal).catch(() => undefined);
   }
 
   /** Asks the managers until they answer with a grant or a refusal; what may pass is asked again. */

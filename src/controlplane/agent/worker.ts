@@ -55,9 +55,9 @@ export class TaskWorker implements Worker {
     for (const task of tasks) {
       if (this.#runners.has(task.id)) continue;
       this.#start(task);
-      // A report may have been lost with the process that wanted to make it.
+      // A report may have been lost with the process that wanted to make it. Not of one that has to start first.
       const { appliedAtMs: _, ...report } = task.status;
-      if (isTerminal(report.state)) this.options.report(task.id, report);
+      if (isTerminal(report.state) || !again.has(task.id)) this.options.report(task.id, report);
     }
   }
 

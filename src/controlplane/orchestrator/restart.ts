@@ -83,9 +83,8 @@ export function startWaitingTasks(context: Context, tasks: readonly Task[]): voi
   const { draft } = context;
   for (const task of tasks) {
     if (task.desiredState !== 'ready') continue;
-    const startAtMs = startTime(context, task);
-    if (startAtMs > draft.nowMs) draft.wakeAt(startAtMs);
-    else if (draft.fits(1)) setDesired(context, task, 'running');
+    const waitMs = startTime(context, task) - task.createdAtMs;
+    if (draft.hasPassed(task.createdAtMs, waitMs) && draft.fits(1)) setDesired(context, task, 'running');
   }
 }
 

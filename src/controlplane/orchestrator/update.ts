@@ -102,9 +102,7 @@ function countBusy({ draft }: Context, config: UpdateConfig, tasks: readonly Tas
   return tasks.filter((task) => {
     const reached = reachedAtMs(task);
     if (reached === undefined) return isLive(task);
-    const free = reached + nsToMs(config.delayNs);
-    if (free > draft.nowMs) draft.wakeAt(free);
-    return free > draft.nowMs;
+    return !draft.hasPassed(reached, nsToMs(config.delayNs));
   }).length;
 }
 
@@ -220,8 +218,8 @@ function complete(context: Context, service: Service, config: UpdateConfig, task
   const status = service.updateStatus;
   assert(status, 'an update under way has a status');
   const reached = tasks.flatMap((task) => reachedAtMs(task) ?? []);
-  const endMs = reached.length === 0 ? 0 : Math.max(...reached) + nsToMs(config.delayNs) + monitorMs(config);
-  if (endMs > draft.nowMs) return draft.wakeAt(endMs);
+  const watchMs = nsToMs(config.delayNs) + monitorMs(config);
+  if (reached.length > 0 && !draft.hasPassed(Math.max(...reached), watchMs)) return;
   if (!draft.fits(1)) return;
   const rollingBack = status.state === 'rollback_started';
   setStatus(context, service, {

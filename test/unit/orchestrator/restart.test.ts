@@ -26,6 +26,16 @@ describe('the restart supervisor', () => {
     expect(stage.picture()[1]).toBe('1 running/new');
   });
 
+  test('a delay is not waited for by a clock that is an hour behind the one that wrote it', async () => {
+    const stage = await running();
+    stage.time.ms += 3_600_000;
+    await stage.move(stage.tasks()[0], 'failed');
+    expect(stage.picture()[1]).toBe('1 ready/new');
+    stage.time.ms -= 3_600_000;
+    await stage.settle();
+    expect(stage.picture()[1]).toBe('1 running/new');
+  });
+
   test.each<[string, Partial<RestartPolicy>, 'failed' | 'complete', string[]]>([
     ['none', { condition: 'none' }, 'failed', ['1 shutdown/failed']],
     ['on-failure, complete', { condition: 'on-failure' }, 'complete', ['1 shutdown/complete']],
