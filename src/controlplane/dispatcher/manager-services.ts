@@ -175,6 +175,8 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
       const node = authorize(caller, store.view(), isTrusted);
       const { sessions, heartbeats } = now();
       assert(caller, 'it is authorized');
+      // Before it is written down: a term that begins would take a node that it has not heard of for a silent one.
+      heartbeats.beat(node.id);
       const session = await sessions.register(node, request, caller);
       heartbeats.beat(node.id);
       await sessions.serve(session, answers);
