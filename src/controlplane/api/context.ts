@@ -29,6 +29,8 @@ export interface ApiContext {
   readonly changeRoots: ClusterCa['changeRoots'];
   /** A token like `token` with a new secret part. */
   readonly rotateToken: (token: string) => string;
+  /** Longest that a request's body may take to come. */
+  readonly bodyMsMax: number;
 }
 
 export type Handler = (context: ApiContext, request: ApiRequest) => Promise<void>;

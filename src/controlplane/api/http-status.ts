@@ -41,5 +41,6 @@ export function errorReply(err: unknown): ErrorReply {
     return { status, message: prefix + err.message };
   }
   if (err instanceof OutsideError) return { status: err.retryable ? 503 : 500, message: err.message };
-  return { status: 500, message: err instanceof Error ? err.message : String(err) };
+  // A failure inside may name internals; the log has it.
+  return { status: 500, message: 'internal error' };
 }

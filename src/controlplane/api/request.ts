@@ -4,6 +4,8 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SkepError } from '../../model/errors.js';
+import { systemClock } from '../../runtime/clock.js';
+import { Deadline } from '../../runtime/deadline.js';
 import { decodeAs } from './convert/codec.js';
 import type { Codec } from './convert/codec.js';
 import { JsonObject, parseJson } from './convert/json.js';
@@ -26,6 +28,8 @@ export class ApiRequest {
     readonly engine: EngineIdentity,
     /** Aborts when the client has gone away. */
     readonly signal: AbortSignal,
+    /** Longest that the body may take to come. */
+    private readonly bodyMsMax: number,
   ) {}
 
   get modern(): boolean {
@@ -40,13 +44,27 @@ export class ApiRequest {
   async body(): Promise<Buffer> {
     const chunks: Buffer[] = [];
     let size = 0;
-    for await (const chunk of this.http as AsyncIterable<Buffer>) {
-      size += chunk.length;
-      if (size > bodyLimitBytes)
-        throw new SkepError('invalidArgument', `request body is larger than ${bodyLimitBytes} bytes`);
-      chunks.push(chunk);
+    using deadline = new Deadline(systemClock, this.bodyMsMax);
+    const late = new Promise<never>((_, reject) =>
+      deadline.signal.addEventListener('abort', () =>
+        reject(new SkepError('invalidArgument', 'the request body did not come in time')),
+      ),
+    );
+    const body = (this.http as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
+    try {
+      for (;;) {
+        const next = await Promise.race([body.next(), late]);
+        if (next.done) return Buffer.concat(chunks);
+        size += next.value.length;
+        if (size > bodyLimitBytes)
+          throw new SkepError('invalidArgument', `request body is larger than ${bodyLimitBytes} bytes`);
+        chunks.push(next.value);
+      }
+    } catch (err) {
+      // What is still to come of it is not waited for.
+      if (!this.reply.headersSent) this.reply.setHeader('Connection', 'close');
+      throw err;
     }
-    return Buffer.concat(chunks);
   }
 
   async decode<T>(codec: Codec<T>): Promise<T> {

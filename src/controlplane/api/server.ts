@@ -45,6 +45,9 @@ export interface ApiServerOptions {
   readonly tlsInfoOf: (cluster: Cluster) => TlsInfo;
   /** A join token with the same root digest and a new secret. */
   readonly rotateToken: (token: string) => string;
+  /** Longest that a request's head, and a swarm request's body, may take to come, in ms. */
+  readonly headersMsMax?: number;
+  readonly bodyMsMax?: number;
 }
 
 export interface ApiServer {
@@ -56,6 +59,25 @@ export interface ApiServer {
 
 /** Credentials and long labels travel in headers; Go's own limit. */
 const headerLimitBytes = 1024 * 1024;
+
+/** Nobody writes a head for longer than this. */
+const headersMsMaxDefault = 10_000;
+/** Eight megabytes over a slow line. */
+const bodyMsMaxDefault = 60_000;
+/** Followed logs and attached terminals hold one each. */
+const connectionsMax = 4_096;
+
+/** The answer to what is no request, in the form of any other refusal. */
+function malformed(code: string | undefined): string {
+  const status =
+    code === 'HPE_HEADER_OVERFLOW'
+      ? '431 Request Header Fields Too Large'
+      : code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? '408 Request Timeout'
+        : '400 Bad Request';
+  const body = `${JSON.stringify({ message: status.slice(4) })}\n`;
+  return `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+}
 
 /** The answer to an upgrade of something that is not the engine's, which must not reach it by this way either. */
 const noUpgrade =
@@ -76,6 +98,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     tlsInfoOf,
     changeRoots,
     rotateToken,
+    bodyMsMax: options.bodyMsMax ?? bodyMsMaxDefault,
   };
   const sockets = new Set<Duplex>();
   let path: string | undefined;
@@ -85,8 +108,16 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     // dockerd has no limits here: a build context may take an hour, and a pooled connection may rest for days.
     requestTimeout: 0,
     keepAliveTimeout: 0,
+    // A head is written in one go, though, and Node sets no limit of its own where there is none for requests.
+    headersTimeout: options.headersMsMax ?? headersMsMaxDefault,
+    connectionsCheckingInterval: 1_000,
   });
   server.timeout = 0;
+  server.maxConnections = connectionsMax;
+  server.on('clientError', (err: NodeJS.ErrnoException, socket) => {
+    if (socket.writable && err.code !== 'ECONNRESET') socket.end(malformed(err.code));
+    else socket.destroy();
+  });
   server.on('connection', (socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
@@ -160,7 +191,7 @@ async function handle(context: ApiContext, http: IncomingMessage, reply: ServerR
     setVersionHeaders(reply, identity);
     await route.handler(
       context,
-      new ApiRequest(http, reply, minor, path, query, route.params, identity, gone.signal),
+      new ApiRequest(http, reply, minor, path, query, route.params, identity, gone.signal, context.bodyMsMax),
     );
   } catch (err) {
     if (err instanceof AssertionError) throw err;

@@ -22,11 +22,17 @@ import type { NodeIdentity } from './node-identity.js';
 type Keys = Pick<NodeIdentity, 'certPem' | 'keyPem' | 'rootPem'>;
 
 const minVersion = 'TLSv1.2';
+/** Whoever takes longer is not going to. */
+const handshakeMsMaxDefault = 10_000;
 
 /** A manager's server side. One object for one `Server`; {@link renew} is for when the node's certificate changed. */
 export class NodeServerCredentials extends ServerCredentials {
-  constructor(identity: Keys) {
-    super({ requestCert: true, rejectUnauthorized: false, minVersion }, contextOptions(identity));
+  /** @param handshakeMsMax for whoever connects */
+  constructor(identity: Keys, handshakeMsMax = handshakeMsMaxDefault) {
+    super(
+      { requestCert: true, rejectUnauthorized: false, minVersion, handshakeTimeout: handshakeMsMax },
+      contextOptions(identity),
+    );
   }
 
   /** From the next connection on. */

@@ -5,7 +5,7 @@
  */
 import { AssertionError } from 'node:assert';
 import { join } from 'node:path';
-import { Server, type ServerCredentials } from '@grpc/grpc-js';
+import type { Server, ServerCredentials } from '@grpc/grpc-js';
 import { addressAndPort } from '../../model/addresses.js';
 import { OutsideError } from '../../model/errors.js';
 import { leaderId } from '../../model/ids.js';
@@ -29,6 +29,7 @@ import { EtcdSupervisor } from '../etcd/supervisor.js';
 import { noLeaderError } from '../leadership/office.js';
 import { readLogReplies } from '../managers/managers-service.js';
 import { ManagersClient } from '../rpc/clients.js';
+import { createRpcServer } from '../rpc/server.js';
 import { EtcdStore } from '../store/etcd.js';
 import { Sealer } from '../store/seal.js';
 import type { Store } from '../store/store.js';
@@ -74,7 +75,6 @@ export interface ManagerOptions {
 /** Where this manager's etcd is reached by others'. */
 export const peerUrlOf = ({ addresses }: Pick<MembershipFile, 'addresses'>): string =>
   `https://${addressAndPort(addresses.advertiseHost, etcdPeerPort)}`;
-const messageBytesMax = 64 * 1024 * 1024;
 
 /** Starts everything or, when a step fails, nothing. Its etcd goes on either way, unless it is that of a new cluster. */
 export async function startManager(options: ManagerOptions): Promise<ServingManager> {
@@ -125,9 +125,7 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
     security: options.security,
     etcdTrust: () => trust.of(etcd),
   });
-  const server = new Server({ 'grpc.max_receive_message_length': messageBytesMax });
-  for (const { definition, implementation } of core.services.services)
-    server.addService(definition, implementation);
+  const server = createRpcServer(core.services.services, log);
   await listen(server, addressAndPort(addresses.listenHost, addresses.listenPort), options.serverCredentials);
   undo.defer(() => server.forceShutdown());
 

@@ -176,6 +176,8 @@ export class Harness implements AsyncDisposable {
   readonly control = new FakeControl(this.store);
   /** The server's; tests of long waits shorten its sleep. */
   sleep: Clock['sleep'] = (delayMs, signal) => systemClock.sleep(delayMs, signal);
+  /** Of slow clients. */
+  limits: { readonly headersMsMax?: number; readonly bodyMsMax?: number } = {};
   /** As skep-dataplane names it; undefined: it does not answer. */
   balancer: string | undefined;
   engineVersion = {
@@ -217,6 +219,7 @@ export class Harness implements AsyncDisposable {
       random: (size) => randomBytes(size),
       tlsInfoOf: () => description.tlsInfo,
       changeRoots: new ClusterCa({ clock: systemClock }).changeRoots,
+      ...harness.limits,
       rotateToken: (token) => `${token.slice(0, token.lastIndexOf('-'))}-rotated`,
     });
     await harness.server.listen(harness.socketPath);

@@ -19,16 +19,17 @@ const description = {
     engineVersion: '',
     engineLabels: {},
   },
-  ...{ plugins: [], routes: [], espEpoch: 0 },
+  ...{ plugins: [], routes: [], espEpoch: 0, tlsInfo: null },
 };
 
 test('a node that registers while its leader takes stock of silent nodes is not unknown ever after', async () => {
   const store = await storeOf({ node: [node('n1')] });
   const services = createManagerServices({
     ...{ store, clock: systemClock, random: seededBytes(1), log: pino({ enabled: false }), allocateLeg },
-    peerOf: () => ({ nodeId: 'n1', role: 'worker', clusterId: 'cluster' }),
+    peerOf: () => ({ nodeId: 'n1', role: 'worker', clusterId: 'cluster', certificate: Buffer.alloc(0) }),
+    isTrusted: () => true,
+    shownIdentity: async () => undefined,
     issueCertificate: () => expect.fail('nobody joins here'),
-    tlsInfoOf: () => ({ trustRoot: '', certIssuerSubject: '', certIssuerPublicKey: '' }),
   });
   // The stock is written once the node has been, and no moment later.
   let isFirst = true;
