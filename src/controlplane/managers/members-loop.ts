@@ -23,12 +23,19 @@ export interface MembersLoopOptions {
   readonly log: Log;
 }
 
+/**
+ * A member starts within seconds of being taken in. One that has not by then never may: its node died, or is no manager any more; and
+ * etcd takes in no other one meanwhile. Should it start yet, it finds that it was removed, and asks again.
+ */
+const startMsMax = 60_000;
 /** etcd tells nobody that a member has started or caught up. */
 const lookMs = 1_000;
 
 export async function runMembersLoop(options: MembersLoopOptions, signal: AbortSignal): Promise<void> {
   const { store, clock, log } = options;
   const trigger = new Trigger();
+  /** When a member that has not started was first seen, by its id. */
+  const unstarted = new Map<string, number>();
   const unsubscribe = store.subscribe(({ changes }) => {
     if (changes.some(({ kind }) => kind === 'node' || kind === 'manager' || kind === 'leader'))
       trigger.fire();
@@ -36,11 +43,30 @@ export async function runMembersLoop(options: MembersLoopOptions, signal: AbortS
   try {
     await runLoop(
       { name: 'members', trigger, clock, log, resyncMs: lookMs, gapMs: 20, retryMsMax: 2_000 },
-      () => pass(options),
+      async () => {
+        await pass(options);
+        await removeAbandoned(options, unstarted);
+      },
       signal,
     );
   } finally {
     unsubscribe();
+  }
+}
+
+async function removeAbandoned(
+  { members, clock, log }: MembersLoopOptions,
+  unstarted: Map<string, number>,
+): Promise<void> {
+  const waiting = (await members.list()).filter(({ name }) => name === '');
+  const ids = new Set(waiting.map(({ id }) => id));
+  for (const id of unstarted.keys()) if (!ids.has(id)) unstarted.delete(id);
+  for (const { id, peerUrls } of waiting) {
+    const sinceMs = unstarted.get(id) ?? clock.steadyMs();
+    unstarted.set(id, sinceMs);
+    if (clock.steadyMs() - sinceMs < startMsMax) continue;
+    log.warn({ peerUrls }, 'a member that was taken in has never started, and is removed');
+    await members.remove(id);
   }
 }
 
