@@ -10,7 +10,7 @@ import type { Store } from '../store/store.js';
 import { requireRoom } from '../upkeep/store-state.js';
 import type { EngineClient } from './engine-client.js';
 import type { ApiRequest } from './request.js';
-import { swarmLocked, workerNode } from './swarm-control.js';
+import { certificatesExpired, swarmLocked, workerNode } from './swarm-control.js';
 import type { SwarmControl } from './swarm-control.js';
 import type { ReadLogs } from '../task-logs.js';
 
@@ -41,20 +41,19 @@ const initOrJoin =
 const preparing =
   'This node is not a swarm manager. Manager is being prepared or has trouble connecting to the cluster. ' +
   'If the other managers are lost for good, run "docker swarm init --force-new-cluster" here.';
-const certificatesExpired =
-  'Swarm certificates have expired. To replace them, leave the swarm and join again.';
 
 /** Why this node cannot answer for the cluster (503). */
 export function notManager(control: SwarmControl): SkepError {
   const { localNodeState, isManager, error } = control.membership();
   const unavailable = (message: string): SkepError => new SkepError('unavailable', message);
+  if (error === certificatesExpired) return unavailable(error);
   switch (localNodeState) {
     case 'inactive':
       return unavailable(initOrJoin);
     case 'locked':
       return unavailable(swarmLocked);
     case 'error':
-      return unavailable(error === certificatesExpired ? certificatesExpired : initOrJoin);
+      return unavailable(initOrJoin);
     case 'pending':
     case 'active':
       return unavailable(isManager ? preparing : workerNode);

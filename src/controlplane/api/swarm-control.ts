@@ -14,6 +14,10 @@ export const workerNode =
 export const swarmLocked =
   'Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.';
 
+/** Of a manager whose certificate has expired, and that nobody renews. */
+export const certificatesExpired =
+  'Swarm certificates have expired. To replace them, leave the swarm and join again.';
+
 export type LocalNodeState = 'inactive' | 'pending' | 'active' | 'error' | 'locked';
 
 export interface Membership {

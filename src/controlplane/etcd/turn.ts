@@ -2,6 +2,7 @@
  * One member at a time: a turn is a key on a lease, so that it ends with whoever holds it. Nobody waits for one; who does not get
  * it asks again later.
  */
+import { systemClock } from '../../runtime/clock.js';
 import type { EtcdClient } from './client.js';
 import type { EtcdLeases } from './lease.js';
 
@@ -30,7 +31,20 @@ export async function inTurn(
     if (taken.succeeded) await body();
     return taken.succeeded;
   } finally {
-    // It expires where etcd cannot be told.
-    await leases.revoke(lease.id).catch(() => undefined);
+    await giveBack(leases, lease.id);
+  }
+}
+
+/** This member may just have been started again, and the others be electing. */
+const attemptsMax = 5;
+
+/** Nobody else has a turn until it is told, or the lease expires. */
+async function giveBack(leases: TurnOptions['leases'], id: string): Promise<void> {
+  for (let attempt = 1; attempt <= attemptsMax; attempt++) {
+    try {
+      return await leases.revoke(id);
+    } catch {
+      await systemClock.sleep(200 * attempt);
+    }
   }
 }

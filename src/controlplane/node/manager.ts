@@ -35,6 +35,7 @@ import { Sealer } from '../store/seal.js';
 import type { Store } from '../store/store.js';
 import { Upkeep } from '../upkeep/upkeep-loop.js';
 import { createManagerCore } from './manager-core.js';
+import { keepCaCopy } from './ca-copy.js';
 import { EtcdTrust } from './etcd-trust-file.js';
 import { runLockLoop } from './lock-loop.js';
 import type { MembershipFile } from './membership-file.js';
@@ -118,6 +119,7 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
   });
   undo.defer(() => store.close());
   await options.onStore(store);
+  undo.defer(keepCaCopy(swarmDir, store, sealer, log));
 
   const addr = addressAndPort(addresses.advertiseHost, addresses.advertisePort);
   const core = createManagerCore({

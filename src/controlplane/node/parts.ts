@@ -19,9 +19,9 @@ import { describeNode } from '../agent/node-description.js';
 import { tlsInfoOf } from '../ca/certificates.js';
 import { ClusterCa } from '../ca/cluster-ca.js';
 import type { NodeIdentity } from '../ca/node-identity.js';
+import { certificatesExpired } from '../api/swarm-control.js';
 import type { InitRequest, JoinRequest } from '../api/swarm-control.js';
 import type { Engine } from '../dockerd/client.js';
-import type { SessionMessage } from '../rpc/messages.js';
 import type { StartMode } from '../etcd/arguments.js';
 import { DamagedStoreError, EtcdEndedError } from '../etcd/ended.js';
 import { endEtcd } from '../etcd/running-etcd.js';
@@ -39,7 +39,9 @@ import { NodeKeys } from './node-keys.js';
 import { StoreDirectory } from './store-directory.js';
 import { requestFirstCertificate } from './certificate-request.js';
 import { requestJoin } from './join-request.js';
+import { RootFollower } from './root-follower.js';
 import { runCertificateRenewal } from './certificate-renewal.js';
+import { hasExpired, issueOwn, readCaCopy, removeCaCopy } from './ca-copy.js';
 import type { NodeAddresses } from './node-addresses.js';
 import type { NodeParts, RunningAgent, Told } from './node-parts.js';
 
@@ -165,6 +167,7 @@ export class HostParts implements NodeParts {
   async startManager(membership: MembershipFile, alone: boolean): Promise<ServingManager> {
     const start = (mode: StartMode, initialCluster?: string): Promise<ServingManager> =>
       this.#startManager(membership, mode, async () => undefined, initialCluster);
+    await this.#renewExpired(membership);
     if (alone) return start('forceNew');
     // Nobody can read what an interrupted demotion has left.
     if (!this.#keys.hasDataKey) await this.removeManager();
@@ -204,6 +207,26 @@ export class HostParts implements NodeParts {
     return err.reason !== 'unknown' || this.#ends >= endsMax;
   }
 
+  /**
+   * etcd's members do not believe one whose certificate has expired: it is renewed first, by a manager that answers, and where
+   * all have been off for as long, by this one itself.
+   */
+  async #renewExpired({ nodeId, managers, addresses }: MembershipFile): Promise<void> {
+    const { swarmDir, clock, log } = this.options;
+    const identity = this.#certificate.known();
+    if (identity.role !== 'manager' || !hasExpired(identity, clock.nowMs())) return;
+    const others = managers.filter((manager) => manager.nodeId !== nodeId);
+    try {
+      await this.#certificate.renew(others, addresses.advertiseHost);
+    } catch (err) {
+      if (!(err instanceof OutsideError)) throw err;
+      const copy = await readCaCopy(swarmDir, new Sealer(this.#keys.dataKey));
+      if (!copy) throw new OutsideError(certificatesExpired, true, { cause: err });
+      log.warn({ err }, 'the certificate has expired and nobody renews it: this manager does so itself');
+      await this.#certificate.put(await issueOwn(identity, addresses.advertiseHost, copy, this.ca));
+    }
+  }
+
   /** The other managers take this one in, and hand over the data key. @returns etcd's members then */
   async #join({ nodeId, managers, addresses }: MembershipFile): Promise<string> {
     const identity = this.#certificate.known();
@@ -216,6 +239,7 @@ export class HostParts implements NodeParts {
   async removeManager(): Promise<void> {
     await this.#endEtcd();
     await this.#directory.remove();
+    await removeCaCopy(this.options.swarmDir);
   }
 
   async #startManager(
@@ -250,11 +274,7 @@ export class HostParts implements NodeParts {
     const certificate = this.#certificate;
     const { advertiseHost } = membership.addresses;
     const renew = (): Promise<NodeIdentity> => certificate.renew(agent.managers(), advertiseHost);
-    const follow = ({ rootCaPem, wantedIssuer }: SessionMessage): void => {
-      certificate
-        .follow({ rootCaPem, wantedIssuer }, agent.managers(), advertiseHost)
-        .catch((err: unknown) => log.warn({ err }, 'cannot follow the root CA yet'));
-    };
+    const roots = new RootFollower((told) => certificate.follow(told, agent.managers(), advertiseHost));
     const agent = startAgent({
       nodeId: membership.nodeId,
       engine,
@@ -268,7 +288,7 @@ export class HostParts implements NodeParts {
       onMessage: (message) => {
         const { role, managers } = message;
         onTold({ role: role === 'manager' ? 'manager' : 'worker', managers });
-        follow(message);
+        roots.tell(message);
       },
       dataPathAddr: membership.addresses.dataPathHost,
       swarmDir: this.options.swarmDir,
@@ -279,10 +299,10 @@ export class HostParts implements NodeParts {
       log,
     });
     const stop = new AbortController();
-    const renewing = runCertificateRenewal(
-      { certificate, renew, clock, draw: Math.random, log },
-      stop.signal,
-    );
+    const renewing = Promise.all([
+      runCertificateRenewal({ certificate, renew, clock, draw: Math.random, log }, stop.signal),
+      roots.run(clock, log, stop.signal),
+    ]);
     const end = async (): Promise<void> => {
       stop.abort(new Error('the agent is closing'));
       await renewing;
