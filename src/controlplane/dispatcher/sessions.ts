@@ -176,14 +176,21 @@ export class Sessions {
     await this.options.store.update((tx) => {
       const node = tx.get('node', nodeId);
       if (!node) throw new SkepError('notFound', 'node not registered');
-      const vtep = dataPathAddr || addr;
+      const address = dataPathAddr || addr;
+      const vtep = address === '' ? undefined : parseIp(address);
+      // A host that has joined anew, or has taken another's place: what is sent to this address is this node's from now on.
+      for (const other of tx.list('node'))
+        if (other.id !== nodeId && vtep !== undefined && other.dataPathAddr === vtep) {
+          const { dataPathAddr: _, ...without } = other;
+          tx.update('node', without);
+        }
       tx.update('node', {
         ...node,
         description: toDescription(wire),
         // 0: its dataplane is away for a moment, and still sends with the same keys.
         ...(wire.espEpoch === 0 ? {} : { espEpoch: wire.espEpoch }),
         status: { state: 'ready', message: '', addr },
-        ...(vtep === '' ? {} : { dataPathAddr: parseIp(vtep) }),
+        ...(vtep !== undefined && { dataPathAddr: vtep }),
       });
     });
   }

@@ -463,6 +463,16 @@ describe('a session', () => {
     expect(of.store.view().get('node', 'node-1' as NodeId)?.status.state).toBe('ready');
   });
 
+  test('takes over the address of a node that was there before: a host may leave and join again', async () => {
+    const former = { ...node('former'), dataPathAddr: '192.0.2.7' as Ip };
+    const another = { ...node('another'), dataPathAddr: '192.0.2.8' as Ip };
+    const of = await makeCluster([former, another, node('n1')]);
+    const { session } = await startAgentSession(of, 'n1');
+    await session.ready;
+    const addressOf = (id: string) => of.store.view().get('node', id as NodeId)?.dataPathAddr;
+    expect(['former', 'another', 'n1'].map(addressOf)).toEqual([undefined, '192.0.2.8', '192.0.2.7']);
+  });
+
   test('ends when the node is removed, and the next one is refused', async () => {
     const of = await makeCluster([node('n1')]);
     const { session, tasks } = await startAgentSession(of, 'n1');
