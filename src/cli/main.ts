@@ -22,6 +22,15 @@ const commands: Readonly<
       'SERVICE|PORT: the ways to its tasks, what was counted, where they stop [--from CLIENT] [--json]',
     load: async () => (await import('./trace.js')).trace,
   },
+  backup: {
+    summary: 'FILE: the whole swarm, sealed with a passphrase [--passphrase-file F] [--force]',
+    load: async () => (await import('./backup.js')).backup,
+  },
+  restore: {
+    summary:
+      'FILE: brings a swarm back with this node as its manager [--passphrase-file F] [--advertise-addr A]',
+    load: async () => (await import('./backup.js')).restore,
+  },
   doctor: {
     summary: 'can this kernel and engine run Skep, and what mends it if not [--json]',
     load: async () => (await import('./doctor/doctor.js')).doctor,

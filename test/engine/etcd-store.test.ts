@@ -12,10 +12,11 @@ import { EtcdClient } from '../../src/controlplane/etcd/client.js';
 import type { KeyValue } from '../../src/controlplane/etcd/client.js';
 import { EtcdSupervisor } from '../../src/controlplane/etcd/supervisor.js';
 import { systemClock } from '../../src/runtime/clock.js';
+import { fillStore } from '../../src/controlplane/store/fill.js';
 import { EtcdStore } from '../../src/controlplane/store/etcd.js';
 import type { EtcdStoreOptions } from '../../src/controlplane/store/etcd.js';
 import { Sealer, newDataKey } from '../../src/controlplane/store/seal.js';
-import type { ChangeBatch, Store, Transaction } from '../../src/controlplane/store/store.js';
+import type { ChangeBatch, Store, StoredObject, Transaction } from '../../src/controlplane/store/store.js';
 import { OutsideError, SkepError } from '../../src/model/errors.js';
 import type { NodeId, ServiceId } from '../../src/model/ids.js';
 import { storeConformance } from '../unit/store/conformance.js';
@@ -249,6 +250,63 @@ describe('EtcdStore on etcd', () => {
     assert.deepEqual(changes.sort(), ['node/fresh', 'node/last', 'node/n1', 'service/sealed1']);
     assert.deepEqual(held.view().list('node'), writer.view().list('node'));
     await Promise.all([writer.close(), held.close()]);
+  });
+
+  test('a store that was filled from a backup goes on far above, and nobody is told a revision twice', async () => {
+    const { supervisor, end } = await startEtcd();
+    const empty = new EtcdClient(supervisor.address);
+    const writer = await open();
+    await writer.update((tx) => tx.create('service', service('kept', 'Kept')));
+    for (let i = 0; i < 3; i++)
+      await writer.update((tx) => {
+        for (let j = 0; j < 150; j++) tx.create('task', task(`kept-${i}-${j}`, 'kept'));
+      });
+    const objects: StoredObject[] = [
+      ...writer
+        .view()
+        .list('service')
+        .filter(({ id }) => id === 'kept')
+        .map((object) => ({ kind: 'service' as const, object })),
+      ...writer
+        .view()
+        .tasksOfService('kept' as ServiceId)
+        .map((object) => ({ kind: 'task' as const, object })),
+    ];
+    const revisionBase = writer.view().revision + 1_000_000;
+    await fillStore(empty, sealer, { objects, revisionBase });
+    await assert.rejects(fillStore(empty, sealer, { objects, revisionBase }), /not empty/);
+
+    const [restored, other] = [await open({ client: empty }), await open({ client: empty })];
+    const view = restored.view();
+    assert(view.revision > revisionBase && view.revision < revisionBase + 20);
+    const withoutVersion = <T extends { version: number }>({ version: _, ...rest }: T) => rest;
+    for (const { kind, object } of objects) {
+      const found = view.get(kind, object.id) as typeof object;
+      assert(found.version > revisionBase);
+      assert.deepEqual(withoutVersion(found), withoutVersion(object));
+    }
+    assert.equal(view.byName('service', 'kept')?.id, 'kept');
+    await assert.rejects(
+      restored.update((tx) => tx.create('service', service('second', 'KEPT'))),
+      /name conflicts/,
+    );
+    await restored.update((tx) => {
+      const kept = tx.get('service', 'kept' as ServiceId);
+      assert(kept);
+      tx.update('service', { ...kept, spec: { ...kept.spec, labels: { changed: 'yes' } } });
+    });
+    await caughtUp(other, restored.view().revision);
+    assert.deepEqual(
+      other.view().get('service', 'kept' as ServiceId),
+      restored.view().get('service', 'kept' as ServiceId),
+    );
+    // Also after all was read anew, as after a compaction.
+    const again = await open({ client: empty });
+    assert.equal(again.view().revision, restored.view().revision);
+    await again.update((tx) => tx.delete('service', 'kept'));
+    await Promise.all([writer, restored, other, again].map((store) => store.close()));
+    empty.close();
+    await end();
   });
 
   test('etcd away is unavailable; when it comes back the store follows on', async () => {

@@ -285,4 +285,29 @@ describe('three managers', () => {
       (label) => expect(label).toBe('all'),
     );
   });
+
+  test('that have a damaged store while they run take that of the others', async () => {
+    const [survivor, , damaged] = nodes;
+    const store = '/var/lib/skep/swarm/etcd/member/snap/db';
+    const before = await containers(damaged);
+    await sh(
+      damaged,
+      `pkill -STOP -x etcd && dd if=/dev/zero of=${store} bs=4096 count=8 conv=notrunc && pkill -KILL -x etcd`,
+    );
+    await docker(survivor, 'service update -d --label-add after=damage everywhere');
+    await eventually(
+      'it has what was written meanwhile, from its own store',
+      90_000,
+      () =>
+        cluster.lab.exec(
+          damaged,
+          ['docker', 'service', 'inspect', 'everywhere', '-f', '{{.Spec.Labels.after}}'],
+          { deadlineMs: 30_000 },
+        ),
+      ({ stdout }) => expect(stdout.trim()).toBe('damage'),
+    );
+    await expectRoles(survivor, { [survivor]: 'Leader', [damaged]: 'Reachable' });
+    expect(await containers(damaged)).toBe(before);
+    expect(await sh(damaged, 'ls /var/lib/skep/swarm')).not.toContain('etcd.lost');
+  });
 });

@@ -41,7 +41,7 @@ export class ApiRequest {
   }
 
   /** The whole body; throws `invalidArgument` above the limit. */
-  async body(): Promise<Buffer> {
+  async body(limitBytes = bodyLimitBytes): Promise<Buffer> {
     const chunks: Buffer[] = [];
     let size = 0;
     using deadline = new Deadline(systemClock, this.bodyMsMax);
@@ -56,8 +56,8 @@ export class ApiRequest {
         const next = await Promise.race([body.next(), late]);
         if (next.done) return Buffer.concat(chunks);
         size += next.value.length;
-        if (size > bodyLimitBytes)
-          throw new SkepError('invalidArgument', `request body is larger than ${bodyLimitBytes} bytes`);
+        if (size > limitBytes)
+          throw new SkepError('invalidArgument', `request body is larger than ${limitBytes} bytes`);
         chunks.push(next.value);
       }
     } catch (err) {

@@ -1,4 +1,5 @@
 /** Which handler answers what. A path is matched part by part; `{}` takes one part, percent-decoded. */
+import { restoreBackup, takeBackup } from './backup.js';
 import {
   changeContainers,
   connectNetwork,
@@ -38,6 +39,9 @@ const table: readonly (readonly [methods: string, path: string, handler: Handler
   ['POST', '/swarm/update', updateSwarm],
   ['GET', '/swarm/unlockkey', unlockKey],
   ['POST', '/swarm/unlock', unlockSwarm],
+
+  ['POST', '/skep/backup', takeBackup],
+  ['POST', '/skep/restore', restoreBackup],
 
   ['GET', '/nodes', listNodes],
   ['GET', '/nodes/{}', inspectNode],
@@ -92,7 +96,7 @@ const routes = table.map(([methods, path, handler]) => ({
  * Everything under these belongs to the swarm: what is unknown here must not reach the engine, which has a swarm
  * mode of its own.
  */
-const ours = new Set(['swarm', 'nodes', 'services', 'tasks', 'secrets', 'configs']);
+const ours = new Set(['skep', 'swarm', 'nodes', 'services', 'tasks', 'secrets', 'configs']);
 
 export type Route =
   | { readonly kind: 'handler'; readonly handler: Handler; readonly params: readonly string[] }

@@ -1,6 +1,7 @@
 /** What the API needs of the node besides the store, injected by main.ts: the node's own membership. */
 import type { NodeId } from '../../model/ids.js';
 import type { ClusterSpec, NodeDescription } from '../../model/objects.js';
+import type { Backup } from '../backup/backup-content.js';
 import type { AttachControl } from '../attach-control.js';
 import type { Store } from '../store/store.js';
 import type { StoreState } from '../upkeep/store-state.js';
@@ -55,6 +56,13 @@ export interface InitRequest {
   readonly subnetSize: number;
 }
 
+export interface RestoreRequest {
+  /** Empty: the usual, or what this node had in the swarm. */
+  readonly listenAddr: string;
+  readonly advertiseAddr: string;
+  readonly dataPathAddr: string;
+}
+
 export interface JoinRequest {
   readonly listenAddr: string;
   readonly advertiseAddr: string;
@@ -75,6 +83,8 @@ export interface SwarmControl {
   leave(force: boolean): Promise<void>;
   /** Starts a locked manager; resolves when it serves, or is on its way for long. `unauthenticated` for a wrong key. */
   unlock(key: Uint8Array): Promise<void>;
+  /** Brings back the swarm that the backup is of, with this node as its only manager. */
+  restoreSwarm(backup: Backup, request: RestoreRequest): Promise<NodeId>;
   /** This host, as its node object describes it. */
   describe(): Promise<NodeDescription>;
 }

@@ -168,7 +168,7 @@ export class EtcdSupervisor {
 
   async #adopt(running: readonly RunningProcess[], mode: StartMode): Promise<ProcessRef | undefined> {
     const [only, ...more] = running;
-    if (!only || more.length > 0 || mode === 'forceNew') return undefined;
+    if (!only || more.length > 0 || mode !== 'existing') return undefined;
     const { log } = this.#options;
     const wanted = lastingArguments(this.#config);
     if (!wanted.every((arg) => only.args.includes(arg))) {

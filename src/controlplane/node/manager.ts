@@ -66,6 +66,10 @@ export interface ManagerOptions {
   /** For calls of other managers. */
   readonly clientSecurity: () => ClientSecurity;
   readonly security: ManagerSecurity;
+  /** Of a new etcd, where it is not to be the cluster's id: tells it from others that had the same members. */
+  readonly clusterToken?: string;
+  /** Fills a new etcd before a store is opened on it. */
+  readonly onEtcd?: (client: EtcdClient, sealer: Sealer) => Promise<void>;
   /** Writes the first objects of a new cluster, before anything reads them. */
   readonly onStore: (store: Store) => Promise<void>;
   readonly clock: Clock;
@@ -93,7 +97,7 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
       name: nodeId,
       peerUrl: peerUrlOf(membership),
       ...(options.initialCluster !== undefined && { initialCluster: options.initialCluster }),
-      clusterToken: membership.clusterId,
+      clusterToken: options.clusterToken ?? membership.clusterId,
       peerTls: {
         ...options.certificateFiles,
         rootFile: await trust.write(),
@@ -112,6 +116,7 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
   const members = new EtcdMembers(etcd.address);
   undo.defer(() => members.close());
   const sealer = new Sealer(dataKey);
+  await options.onEtcd?.(client, sealer);
   const store = await EtcdStore.open({ client, sealer, log, clock }).catch(async (err: unknown) => {
     if (!(err instanceof AssertionError)) throw err;
     await etcd.stop();

@@ -5,6 +5,7 @@ import type { HostRoute } from '../../model/host-routes.js';
 import type { NodeDescription } from '../../model/objects.js';
 import type { InitRequest, JoinRequest } from '../api/swarm-control.js';
 import type { AttachControl } from '../attach-control.js';
+import type { Backup } from '../backup/backup-content.js';
 import type { Store } from '../store/store.js';
 import type { StoreState } from '../upkeep/store-state.js';
 import type { MembershipFile, RemoteManager } from './membership-file.js';
@@ -61,6 +62,15 @@ export interface NodeParts {
   foundCluster(
     request: InitRequest,
     addresses: NodeAddresses,
+  ): Promise<{ membership: MembershipFile; manager: RunningManager }>;
+  /**
+   * Has a cluster begin again with all that the backup holds, and this node as its only manager. Undoes itself when it fails.
+   * @param former what this node is of that cluster, whose store it has lost; undefined: of none
+   */
+  restoreCluster(
+    backup: Backup,
+    addresses: NodeAddresses,
+    former: MembershipFile | undefined,
   ): Promise<{ membership: MembershipFile; manager: RunningManager }>;
   /** Gets a certificate with the token. Temporary failures are OutsideErrors marked retryable. */
   obtainCertificate(

@@ -6,9 +6,11 @@ import { readFile, rm } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { OutsideError } from '../../model/errors.js';
+import { newId } from '../../model/ids.js';
 import type { NodeId, RandomSource } from '../../model/ids.js';
 import type { HostRoute } from '../../model/host-routes.js';
 import type { NodeDescription } from '../../model/objects.js';
+import { CleanupStack } from '../../runtime/cleanup-stack.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { DataplaneClient } from '../../dataplane/rpc/client.js';
@@ -21,19 +23,22 @@ import { ClusterCa } from '../ca/cluster-ca.js';
 import type { NodeIdentity } from '../ca/node-identity.js';
 import { certificatesExpired } from '../api/swarm-control.js';
 import type { InitRequest, JoinRequest } from '../api/swarm-control.js';
+import type { Backup } from '../backup/backup-content.js';
+import { planRestore } from '../backup/restore-plan.js';
 import type { Engine } from '../dockerd/client.js';
 import type { StartMode } from '../etcd/arguments.js';
 import { DamagedStoreError, EtcdEndedError } from '../etcd/ended.js';
+import { fillStore } from '../store/fill.js';
 import { endEtcd } from '../etcd/running-etcd.js';
 import { Sealer } from '../store/seal.js';
 import { addressTowards } from './address-towards.js';
 import { initialObjects } from './initial-cluster.js';
 import { lockOf } from './keyring.js';
 import { peerUrlOf, startManager } from './manager.js';
-import type { ServingManager } from './manager.js';
+import type { ManagerOptions, ServingManager } from './manager.js';
 import { readMembership, writeMembership } from './membership-file.js';
 import type { MembershipFile } from './membership-file.js';
-import { newCluster } from './new-cluster.js';
+import { newCluster, restoredCluster } from './new-cluster.js';
 import { NodeCertificate } from './node-certificate.js';
 import { NodeKeys } from './node-keys.js';
 import { StoreDirectory } from './store-directory.js';
@@ -153,6 +158,47 @@ export class HostParts implements NodeParts {
     return { membership, manager };
   }
 
+  async restoreCluster(
+    backup: Backup,
+    addresses: NodeAddresses,
+    former: MembershipFile | undefined,
+  ): Promise<{ membership: MembershipFile; manager: ServingManager }> {
+    const { random, clock } = this.options;
+    const { membership, identity, dataKey } = await restoredCluster(
+      backup.cluster,
+      addresses,
+      former?.nodeId,
+      { nowMs: clock.nowMs(), random },
+    );
+    await using undo = new CleanupStack();
+    const lock = lockOf(backup.cluster.managersLock);
+    if (former) {
+      await this.#endEtcd();
+      await this.#directory.beginRestore();
+      undo.defer(() => this.#directory.undoRestore());
+      const { identity: formerIdentity, hasDataKey } = this.#keys;
+      if (formerIdentity) undo.defer(() => this.#certificate.put(formerIdentity));
+      await this.#certificate.put(identity, lock);
+      // It stays with what was there before, should that be wanted again.
+      if (!hasDataKey) await this.#keys.saveDataKey(dataKey);
+    } else {
+      await this.#empty();
+      await this.#directory.beginRestore();
+      await this.#keys.found(identity, dataKey, lock);
+    }
+    const { nodeId } = membership;
+    const self = { nodeId, addresses, description: await this.describe() };
+    const plan = planRestore(backup, self, clock.nowMs());
+    const manager = await this.#startManager(membership, 'new', async () => undefined, undefined, {
+      // Members of the former etcd may come back with the same names and addresses: they must not be taken for this one's.
+      clusterToken: `${membership.clusterId}.${newId(random)}`,
+      onEtcd: (client, sealer) => fillStore(client, sealer, plan),
+    });
+    await this.#directory.endRestore();
+    undo.move();
+    return { membership, manager };
+  }
+
   async obtainCertificate(request: JoinRequest, addresses: NodeAddresses): Promise<MembershipFile> {
     const { remoteAddrs: remotes, joinToken, availability } = request;
     const { identity, lock, remote } = await requestFirstCertificate({
@@ -167,6 +213,7 @@ export class HostParts implements NodeParts {
   async startManager(membership: MembershipFile, alone: boolean): Promise<ServingManager> {
     const start = (mode: StartMode, initialCluster?: string): Promise<ServingManager> =>
       this.#startManager(membership, mode, async () => undefined, initialCluster);
+    await this.#directory.undoRestore();
     await this.#renewExpired(membership);
     if (alone) return start('forceNew');
     // Nobody can read what an interrupted demotion has left.
@@ -247,12 +294,14 @@ export class HostParts implements NodeParts {
     mode: StartMode,
     onStore: Parameters<typeof startManager>[0]['onStore'],
     initialCluster?: string,
+    fresh: Pick<ManagerOptions, 'clusterToken' | 'onEtcd'> = {},
   ): Promise<ServingManager> {
     const { swarmDir, runDir, clock, random, log } = this.options;
     this.#manager = await startManager({
       membership,
       mode,
       ...(initialCluster !== undefined && { initialCluster }),
+      ...fresh,
       swarmDir,
       runDir,
       certificateFiles: await this.#certificate.files(),

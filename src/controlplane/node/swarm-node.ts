@@ -20,10 +20,12 @@ import type {
   JoinRequest,
   LocalNodeState,
   Membership,
+  RestoreRequest,
   SwarmControl,
 } from '../api/swarm-control.js';
 import { swarmLocked, workerNode } from '../api/swarm-control.js';
 import type { AttachControl } from '../attach-control.js';
+import type { Backup } from '../backup/backup-content.js';
 import { checkInitRequest, checkPoolsAgainst } from './initial-cluster.js';
 import { leaveRefusal, lockedLeaveRefusal } from './leave-refusal.js';
 import { ManagerHalf } from './manager-half.js';
@@ -258,6 +260,44 @@ export class SwarmNode implements SwarmControl {
     }
   }
 
+  async restoreSwarm(backup: Backup, request: RestoreRequest): Promise<NodeId> {
+    return this.#change(async () => {
+      const { parts } = this.options;
+      const former = this.#membership;
+      if (former) this.#refuseUnlessLost(former, backup);
+      const asked = Object.values(request).some((text) => text !== '');
+      const addresses =
+        former && !asked
+          ? former.addresses
+          : resolveAddresses({ ...request, listenAddr: request.listenAddr || '0.0.0.0' }, parts.interfaces());
+      await using undo = new CleanupStack();
+      if (former) {
+        await this.#manager.close();
+        undo.defer(() => void this.#startManager(former));
+      } else {
+        undo.defer(() => this.#forget());
+        undo.defer(() => parts.wipe());
+      }
+      const { membership, manager } = await parts.restoreCluster(backup, addresses, former);
+      undo.defer(() => manager.close());
+      await parts.writeMembership(membership);
+      this.#membership = membership;
+      this.#manager.adopt(membership, manager);
+      this.#agent ??= await parts.startAgent(membership, this.#onTold);
+      this.#state = 'active';
+      this.#error = '';
+      undo.move();
+      return membership.nodeId;
+    });
+  }
+
+  /** A manager of the very swarm whose store is lost may have it brought back in place. */
+  #refuseUnlessLost({ role, clusterId }: MembershipFile, { head }: Backup): void {
+    if (this.#state === 'locked') throw unavailable(swarmLocked);
+    if (role === 'manager' && !this.#manager.running && clusterId === head.clusterId) return;
+    throw unavailable(texts.alreadyMember);
+  }
+
   async leave(force: boolean): Promise<void> {
     if (this.#joining) {
       const { stop } = this.#joining;
@@ -290,10 +330,7 @@ export class SwarmNode implements SwarmControl {
     await using undo = new CleanupStack();
     undo.defer(() => this.#stopParts());
     if (membership.role === 'manager') {
-      const started = this.#manager.start(membership);
-      started.catch((err: unknown) =>
-        this.options.log.error({ err }, 'this manager is refused by the others'),
-      );
+      const started = this.#startManager(membership);
       const waited = new AbortController();
       await Promise.race([started, this.options.clock.sleep(managerMs, waited.signal)]).catch(
         () => undefined,
@@ -305,6 +342,13 @@ export class SwarmNode implements SwarmControl {
     // A node is part of its swarm whether or not a manager answers: its tasks and its network run on.
     this.#state = 'active';
     this.#error = '';
+  }
+
+  /** Resolves when it runs, is told to stop, or is refused. */
+  #startManager(membership: MembershipFile): Promise<void> {
+    return this.#manager
+      .start(membership)
+      .catch((err: unknown) => this.options.log.error({ err }, 'this manager is refused by the others'));
   }
 
   /** Tries until it succeeds or is told no. Only what may pass is tried again. */
@@ -360,9 +404,7 @@ export class SwarmNode implements SwarmControl {
     this.#membership = next;
     if (role === held.role) return;
     if (role === 'worker') return this.#manager.remove();
-    this.#manager
-      .start(next)
-      .catch((err: unknown) => log.error({ err }, 'this manager is refused by the others'));
+    void this.#startManager(next);
   }
 
   #refuseMember(): void {

@@ -16,7 +16,8 @@ import type { Log } from '../../runtime/log.js';
 import { EtcdError } from '../etcd/channel.js';
 import { CompactedError } from '../etcd/client.js';
 import type { Compare, EtcdClient, KeyValue, WatchEvent, WriteOp } from '../etcd/client.js';
-import { allKinds, keyPrefix, nameEntryKey, objectKey, parseObjectKey } from './keys.js';
+import { objectPut } from './fill.js';
+import { allKinds, keyPrefix, nameEntryKey, objectKey, parseObjectKey, revisionBaseKey } from './keys.js';
 import { RevisionWaiters } from './revision-waiters.js';
 import type { Sealer } from './seal.js';
 import { TurnQueue } from './turn-queue.js';
@@ -53,6 +54,8 @@ export class EtcdStore implements Store {
   readonly #retries = new TurnQueue();
   readonly #closing = new AbortController();
   #view = Snapshot.empty;
+  /** See {@link revisionBaseKey}. Revisions are etcd's in what is sent to it and comes from it, and nowhere else. */
+  #revisionBase = 0;
   #following: Promise<void> = Promise.resolve();
 
   private constructor(options: EtcdStoreOptions) {
@@ -119,7 +122,7 @@ export class EtcdStore implements Store {
     const { client, sealer } = this.#options;
     const compares: Compare[] = outcome.seen.map(({ kind, id, version }) => ({
       key: objectKey(kind, id),
-      modRevision: version,
+      modRevision: version === 0 ? 0 : version - this.#revisionBase,
     }));
     const names = nameOps(sealer, outcome.writes);
     const ops = [...outcome.writes.map((change) => writeOp(sealer, change)), ...names.ops];
@@ -132,7 +135,7 @@ export class EtcdStore implements Store {
         ...(mark && { readOnFailure: mark.key }),
       });
       const ours = mark !== undefined && read !== undefined && read.value.equals(mark.value);
-      return { committed: succeeded || ours, revision };
+      return { committed: succeeded || ours, revision: this.#revisionBase + revision };
     });
   }
 
@@ -169,7 +172,7 @@ export class EtcdStore implements Store {
         if (compacted) await this.#readAll(callMsMax);
         compacted = false;
         await client.watchAll(
-          this.#view.revision + 1,
+          this.#view.revision - this.#revisionBase + 1,
           (events) => {
             failures = 0;
             this.#take(events);
@@ -197,7 +200,7 @@ export class EtcdStore implements Store {
         if (change) changes.push(change);
       }
       if (events[i + 1]?.kv.modRevision === kv.modRevision) continue;
-      this.#advance(kv.modRevision, changes);
+      this.#advance(this.#revisionBase + kv.modRevision, changes);
       changes = [];
     }
   }
@@ -208,7 +211,10 @@ export class EtcdStore implements Store {
     const { revision } = await this.#options.client.readPrefix(
       keyPrefix,
       (kvs) => {
-        for (const kv of kvs) if (parseObjectKey(kv.key)) objects.set(kv.key, this.#open(kv));
+        for (const kv of kvs)
+          if (kv.key === revisionBaseKey)
+            this.#revisionBase = Number(this.#options.sealer.open(kv.key, kv.value).toString());
+          else if (parseObjectKey(kv.key)) objects.set(kv.key, this.#open(kv));
       },
       deadlineMs,
     );
@@ -227,7 +233,7 @@ export class EtcdStore implements Store {
       const change = this.#change(object, current);
       if (change) changes.push(change);
     }
-    this.#advance(revision, changes);
+    this.#advance(this.#revisionBase + revision, changes);
   }
 
   #change(object: { kind: Kind; id: string }, current: Objects[Kind] | undefined): Change | undefined {
@@ -244,7 +250,10 @@ export class EtcdStore implements Store {
 
   #open({ key, value, modRevision }: KeyValue): Objects[Kind] {
     const plain = this.#options.sealer.open(key, value);
-    return deepFreeze({ ...(JSON.parse(plain.toString()) as Objects[Kind]), version: modRevision });
+    return deepFreeze({
+      ...(JSON.parse(plain.toString()) as Objects[Kind]),
+      version: this.#revisionBase + modRevision,
+    });
   }
 
   /** @param deadlineMs by the steady clock */
@@ -257,13 +266,8 @@ export class EtcdStore implements Store {
   }
 }
 
-function writeOp(sealer: Sealer, change: Change): WriteOp {
-  const key = objectKey(change.kind, change.id);
-  if (!change.current) return { op: 'delete', key };
-  // The version is the revision etcd gives.
-  const { version: _, ...stored } = change.current;
-  return { op: 'put', key, value: sealer.seal(key, Buffer.from(JSON.stringify(stored))) };
-}
+const writeOp = (sealer: Sealer, { kind, id, current }: Change): WriteOp =>
+  current ? objectPut(sealer, kind, current) : { op: 'delete', key: objectKey(kind, id) };
 
 /**
  * The index entries of names taken and given up. An entry taken must be absent, unless this same transaction gives

@@ -7,6 +7,12 @@ import type { Sealer } from './seal.js';
 /** Everything of ours. */
 export const keyPrefix = '/skep/v1/';
 
+/**
+ * What is added to etcd's revisions: there in a swarm that was restored, whose etcd counts from the begin while its nodes remember
+ * revisions of before. First of all keys of ours, so that it is read before any object.
+ */
+export const revisionBaseKey = `${keyPrefix}.revision-base`;
+
 /** Whose turn it is to be out of the way for a while: see etcd/turn.ts. */
 export const upkeepTurnKey = `${keyPrefix}upkeep`;
 

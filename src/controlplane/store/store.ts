@@ -27,6 +27,9 @@ export interface Ids {
 }
 export type Kind = keyof Objects;
 
+/** An object and its kind. */
+export type StoredObject = { [K in Kind]: { readonly kind: K; readonly object: Objects[K] } }[Kind];
+
 /** What reads can ask. All answers are frozen values of one revision; lists are ordered by id. */
 export interface View {
   readonly revision: number;

@@ -15,8 +15,10 @@ import type {
   InitRequest,
   JoinRequest,
   Membership,
+  RestoreRequest,
   SwarmControl,
 } from '../../../src/controlplane/api/swarm-control.js';
+import type { Backup } from '../../../src/controlplane/backup/backup-content.js';
 import type { AttachControl } from '../../../src/controlplane/attach-control.js';
 import type { LogLine, LogOptions } from '../../../src/controlplane/task-logs.js';
 import { MemoryStore } from '../../../src/controlplane/store/memory.js';
@@ -157,6 +159,10 @@ export class FakeControl implements SwarmControl {
       throw new SkepError('unauthenticated', 'swarm could not be unlocked: invalid key provided');
     this.calls.push(['unlock']);
   }
+  async restoreSwarm(backup: Backup, request: RestoreRequest): Promise<NodeId> {
+    this.calls.push(['restore', backup, request]);
+    return nodeId;
+  }
   async describe(): Promise<NodeDescription> {
     return description;
   }
@@ -277,7 +283,8 @@ export class Harness implements AsyncDisposable {
           resolve({ status: answer.statusCode ?? 0, headers: answer.headers, bytes, text, json });
         });
       });
-      call.end(body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body));
+      const isRaw = body === undefined || typeof body === 'string' || Buffer.isBuffer(body);
+      call.end(isRaw ? body : JSON.stringify(body));
     });
   }
 

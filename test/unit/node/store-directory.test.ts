@@ -28,6 +28,23 @@ test('is a store only with its log', async () => {
   expect(await directory.hasStore()).toBe(true);
 });
 
+test('a restore that does not come to its end has not been', async () => {
+  await put('damaged');
+  await directory.beginRestore();
+  await put('half');
+  await directory.undoRestore();
+  expect([await held('etcd'), await held('etcd.lost')]).toEqual(['damaged', 'none']);
+  await directory.undoRestore();
+  expect(await held('etcd')).toBe('damaged');
+
+  await directory.beginRestore();
+  await put('whole');
+  await directory.endRestore();
+  await directory.undoRestore();
+  expect([await held('etcd'), await held('etcd.lost')]).toEqual(['whole', 'none']);
+  expect(await readdir(swarmDir)).toEqual(['etcd']);
+});
+
 test('keeps what was lost until something else works, however often that fails, and once', async () => {
   await put('first');
   await directory.setAside();
@@ -40,9 +57,6 @@ test('keeps what was lost until something else works, however often that fails, 
   expect([await held('etcd'), await held('etcd.lost')]).toEqual(['works', 'none']);
   await directory.setAside();
   expect(await held('etcd.lost')).toBe('works');
-  await directory.takeBack();
-  expect([await held('etcd'), await held('etcd.lost')]).toEqual(['works', 'none']);
-  await directory.setAside();
   await directory.remove();
   expect(await readdir(swarmDir)).toEqual([]);
 });

@@ -1,6 +1,7 @@
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
 import type { InitRequest, JoinRequest } from '../../../src/controlplane/api/swarm-control.js';
+import type { Backup } from '../../../src/controlplane/backup/backup-content.js';
 import { clusterSpecDefaults } from '../../../src/controlplane/node/initial-cluster.js';
 import type { MembershipFile } from '../../../src/controlplane/node/membership-file.js';
 import type {
@@ -91,6 +92,10 @@ function host(over: Partial<NodeParts> = {}) {
     },
     foundCluster: async () => {
       done.push('found');
+      return { membership: member('manager'), manager: manager() };
+    },
+    restoreCluster: async (_backup, _addresses, former) => {
+      done.push(former ? 'restore in place' : 'restore');
       return { membership: member('manager'), manager: manager() };
     },
     obtainCertificate: async () => {
@@ -412,6 +417,62 @@ describe('SwarmNode', () => {
       .toEqual(['certificate', 'write membership', 'close manager', 'remove manager']);
     expect(node.membership().store).toBeUndefined();
     expect(disk()?.role).toBe('worker');
+  });
+
+  test('a backup is restored on a host of no swarm, and in place where the store is lost; never beside another', async () => {
+    const backup = (clusterId: string): Backup => ({ head: { clusterId } }) as unknown as Backup;
+    const request = { listenAddr: '', advertiseAddr: '', dataPathAddr: '' };
+    const fresh = host();
+    const node = fresh.node();
+    expect(await node.restoreSwarm(backup('c'.repeat(25)), request)).toBe(member('manager').nodeId);
+    expect(state(node)).toBe('active member managed');
+    expect(fresh.done).toEqual(['restore', 'write membership', 'start agent']);
+    await expect(node.restoreSwarm(backup('c'.repeat(25)), request)).rejects.toThrow(
+      /already part of a swarm/,
+    );
+    await node.close();
+
+    const lost = host({
+      readMembership: async () => member('manager'),
+      startManager: () => Promise.reject(new OutsideError('etcd ended', true)),
+    });
+    const damaged = lost.node();
+    await damaged.restore(new AbortController().signal);
+    expect(damaged.membership()).toMatchObject({ localNodeState: 'pending', error: 'etcd ended' });
+    await expect(damaged.restoreSwarm(backup('other'), request)).rejects.toThrow(/already part of a swarm/);
+    await damaged.restoreSwarm(backup('c'.repeat(25)), request);
+    expect(lost.done).toEqual(['start agent', 'restore in place', 'write membership']);
+    expect(state(damaged)).toBe('active member managed');
+    expect(damaged.membership().error).toBe('');
+    await damaged.close();
+
+    const failing = host({ restoreCluster: () => Promise.reject(new Error('no room')) });
+    const empty = failing.node();
+    await expect(empty.restoreSwarm(backup('c'), request)).rejects.toThrow('no room');
+    expect(state(empty)).toBe('inactive nobody alone');
+    expect(failing.done).toEqual(['wipe']);
+  });
+
+  test('a manager whose store is lost while it runs is started anew', async () => {
+    let lose: (err: Error) => void = () => undefined;
+    let starts = 0;
+    const { node: make } = host({
+      readMembership: async () => member('manager'),
+      startManager: async () => {
+        starts += 1;
+        return { ...quietManager, lost: new Promise<Error>((resolve) => (lose = resolve)) };
+      },
+    });
+    const node = make();
+    await node.restore(new AbortController().signal);
+    expect(starts).toBe(1);
+    lose(new Error('etcd ended: torn'));
+    await expect.poll(() => starts).toBe(2);
+    await expect.poll(() => state(node)).toBe('active member managed');
+    await node.close();
+    lose(new Error('too late'));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(starts).toBe(2);
   });
 
   test('a manager whose peers are lost goes on alone; a worker cannot', async () => {

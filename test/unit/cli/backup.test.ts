@@ -1,0 +1,106 @@
+import { createServer } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
+import { mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { backup, restore } from '../../../src/cli/backup.js';
+import { UsageError } from '../../../src/cli/command.js';
+import { readPassphrase } from '../../../src/cli/passphrase.js';
+
+let directory: string;
+let skepd: Server;
+/** What skepd was asked. */
+let asked: string[];
+/** How it answers. */
+let answer: (reply: ServerResponse) => void;
+const head = { clusterId: 'c1', revision: 7, objects: 3, takenAtMs: 0, nodeId: 'n1' };
+const lines: string[] = [];
+const terminal = {
+  out: (line: string) => void lines.push(line),
+  err: (line: string) => void lines.push(`! ${line}`),
+  env: {} as NodeJS.ProcessEnv,
+};
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'skep-cli-'));
+  terminal.env = { SKEP_RUN_DIR: directory };
+  lines.length = 0;
+  asked = [];
+  await writeFile(join(directory, 'word'), 'correct horse battery\nmore\n');
+  skepd = createServer((request, reply) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      asked.push(`${request.url} ${Buffer.concat(chunks).toString()}`);
+      answer(reply);
+    });
+  });
+  await new Promise<void>((resolve) => skepd.listen(join(directory, 'docker.sock'), resolve));
+  answer = (reply) => {
+    reply.writeHead(200, { 'Skep-Backup': JSON.stringify(head) });
+    reply.end('SEALED');
+  };
+});
+afterEach(async () => {
+  await new Promise((resolve) => skepd.close(resolve));
+  await rm(directory, { recursive: true });
+});
+
+const file = (): string => join(directory, 'backup');
+const word = (): string[] => ['--passphrase-file', join(directory, 'word')];
+const others = async (): Promise<string[]> =>
+  (await readdir(directory)).filter((name) => !['word', 'docker.sock'].includes(name));
+
+test('a backup is one file for its owner, and replaces another only if that is asked for', async () => {
+  expect(await backup([file(), ...word()], terminal)).toBe(0);
+  expect(asked).toEqual(['/skep/backup {"Passphrase":"correct horse battery"}\n']);
+  expect(await readFile(file(), 'utf8')).toBe('SEALED');
+  expect((await stat(file())).mode & 0o777).toBe(0o600);
+  expect(lines[0]).toBe(`swarm c1 at revision 7, 3 objects, in ${file()}`);
+
+  expect(await backup([file(), ...word()], terminal)).toBe(1);
+  expect(lines.at(-1)).toMatch(/is there already; --force replaces it/);
+  expect(asked).toHaveLength(1);
+  expect(await backup([file(), '--force', ...word()], terminal)).toBe(0);
+  expect(await others()).toEqual(['backup']);
+});
+
+test('what skepd refuses, and an answer that breaks off, leave nothing', async () => {
+  answer = (reply) => reply.writeHead(503).end('{"message":"This node is not a swarm manager."}\n');
+  expect(await backup([file(), ...word()], terminal)).toBe(1);
+  expect(lines).toEqual(['! This node is not a swarm manager.']);
+  answer = (reply) => {
+    reply.writeHead(200, { 'Skep-Backup': JSON.stringify(head) });
+    reply.write('SEA', () => reply.destroy());
+  };
+  expect(await backup([file(), ...word()], terminal)).toBe(1);
+  expect(await others()).toEqual([]);
+  await new Promise((resolve) => skepd.close(resolve));
+  expect(await backup([file(), ...word()], terminal)).toBe(1);
+  expect(lines.at(-1)).toMatch(/gives no answer/);
+});
+
+test('a restore sends word, addresses and file, and says who the manager is', async () => {
+  await writeFile(file(), 'SEALED');
+  answer = (reply) => reply.end(JSON.stringify(head));
+  expect(await restore([file(), '--advertise-addr', '192.0.2.9', ...word()], terminal)).toBe(0);
+  expect(asked).toEqual([
+    '/skep/restore {"Passphrase":"correct horse battery","ListenAddr":"","AdvertiseAddr":"192.0.2.9","DataPathAddr":""}\nSEALED',
+  ]);
+  expect(lines[0]).toBe(
+    'swarm c1 as of 1970-01-01T00:00:00.000Z, 3 objects; this node is its only manager: n1',
+  );
+  expect(await restore([join(directory, 'none'), ...word()], terminal)).toBe(1);
+  await expect(restore([], terminal)).rejects.toThrow(UsageError);
+});
+
+test('a passphrase is the first line of a file or of standard input', async () => {
+  const source = { file: undefined, ask: () => undefined, isNew: true };
+  const from = (text: string) => readPassphrase({ ...source, stdin: Readable.from([Buffer.from(text)]) });
+  expect(await from('several words\r\nmore')).toBe('several words');
+  await expect(from('\n')).rejects.toThrow(/empty/);
+  await expect(from('')).rejects.toThrow(/empty/);
+  await expect(from('x'.repeat(100_000))).rejects.toThrow(/too long/);
+});
