@@ -1,8 +1,11 @@
 /** What must hold after every step, whatever happened before. Each law throws with what broke it. */
 import assert from 'node:assert';
+import { isDeepStrictEqual } from 'node:util';
+import { isEncrypted } from '../../src/model/encryption.js';
+import type { Cidr, Ip } from '../../src/model/addresses.js';
 import { cidrContains, cidrsOverlap, hostPart, parseCidr } from '../../src/model/addresses.js';
 import { isAttachment } from '../../src/model/attachments.js';
-import type { NetworkId } from '../../src/model/ids.js';
+import type { NetworkId, TaskId } from '../../src/model/ids.js';
 import { isTerminal, taskStates } from '../../src/model/task-state.js';
 import type { Change, View } from '../../src/controlplane/store/store.js';
 
@@ -19,29 +22,27 @@ export function checkChange(change: Change): void {
   if (previous.networks.length > 0) assert.deepEqual(current.networks, previous.networks);
 }
 
-export function checkView(view: View): void {
-  checkAddresses(view);
-  checkNetworks(view);
-  checkPorts(view);
-  checkTasks(view);
+/** @param changes the last ones: whatever they cannot have broken is not looked at again */
+export function checkView(view: View, changes: readonly Change[]): void {
+  const kinds = new Set(changes.map(({ kind }) => kind));
+  if (kinds.has('network') || kinds.has('node') || kinds.has('service') || kinds.has('task'))
+    checkAddresses(view);
+  if (kinds.has('network')) checkNetworks(view);
+  if (kinds.has('service')) checkPorts(view);
+  if (kinds.has('task')) checkTasks(view);
 }
 
 function checkAddresses(view: View): void {
   const holders = new Map<string, string>();
   const macs = new Map<string, string>();
-  const hold = (network: NetworkId, address: string, holder: string, mac?: string): void => {
+  const hold = (network: NetworkId, address: Ip, holder: string, mac?: string): void => {
     const key = `${network} ${address}`;
     assert(!holders.has(key), `${key} is held by ${holders.get(key)} and ${holder}`);
     holders.set(key, holder);
     const allocation = view.get('network', network)?.allocation;
     assert(allocation, `${holder} holds an address of a network without subnet`);
-    assert(
-      cidrContains(allocation.subnet, address),
-      `${address} of ${holder} is outside ${allocation.subnet}`,
-    );
-    const part = hostPart(allocation.subnet, address);
-    const last = (1n << BigInt(32 - parseCidr(allocation.subnet).prefixLength)) - 1n;
-    assert(part > 0n && part < last, `${holder} holds the network's or the broadcast address ${address}`);
+    const wrong = faultOf(allocation.subnet, address);
+    assert(wrong === undefined, `${address} of ${holder} ${wrong}`);
     if (mac === undefined) return;
     const macKey = `${network} ${mac}`;
     assert(!macs.has(macKey), `${macKey} is held by ${macs.get(macKey)} and ${holder}`);
@@ -56,6 +57,22 @@ function checkAddresses(view: View): void {
   for (const { id, status, networks } of view.list('task'))
     if (!isTerminal(status.state))
       for (const leg of networks) hold(leg.networkId, leg.address, `task ${id}`, leg.mac);
+}
+
+/** By subnet and address: looked at again and again. */
+const faults = new Map<string, string | undefined>();
+
+function faultOf(subnet: Cidr, address: Ip): string | undefined {
+  const key = `${subnet} ${address}`;
+  if (faults.has(key)) return faults.get(key);
+  const fault = ((): string | undefined => {
+    if (!cidrContains(subnet, address)) return `is outside ${subnet}`;
+    const part = hostPart(subnet, address);
+    const last = (1n << BigInt(32 - parseCidr(subnet).prefixLength)) - 1n;
+    return part > 0n && part < last ? undefined : "is the network's own or the broadcast address";
+  })();
+  faults.set(key, fault);
+  return fault;
 }
 
 function checkNetworks(view: View): void {
@@ -89,4 +106,181 @@ function checkTasks(view: View): void {
   }
   // Two while a start-first update hands over.
   for (const [instance, count] of live) assert(count <= 2, `${instance} has ${count} tasks that are to run`);
+}
+
+/** How long a node may still be told of what it has just lost the right to. */
+const tellMsMax = 10_000;
+
+/** What the service's containers alone are to know. */
+export const plantedOf = (service: string): string => `planted-secret-of-${service}-`;
+
+/** What was once true: laws of a whole run. */
+export class Histories {
+  readonly #startedOn = new Map<string, string>();
+  /** By service, the nodes that had a task of it. */
+  readonly #nodesOf = new Map<string, Set<string>>();
+  /** By node and network, until when it had a part in it; Infinity: it has. */
+  readonly #parts = new Map<string, number>();
+  readonly #encrypted = new Set<string>();
+  #nowMs = 0;
+
+  note({ kind, previous, current }: Change, nowMs: number): void {
+    this.#nowMs = nowMs;
+    if (kind === 'task' && current?.nodeId) {
+      const nodes = this.#nodesOf.get(current.serviceId) ?? new Set();
+      this.#nodesOf.set(current.serviceId, nodes.add(current.nodeId));
+    }
+    if (kind === 'network' && current && isEncrypted(current.spec)) this.#encrypted.add(current.id);
+    if (kind === 'node') {
+      for (const { networkId } of previous?.attachments ?? [])
+        this.#parts.set(`${previous?.id} ${networkId}`, nowMs);
+      for (const { networkId } of current?.attachments ?? [])
+        this.#parts.set(`${current?.id} ${networkId}`, Infinity);
+    }
+  }
+
+  /** A task's process runs on the node that the task has, and on no other, ever. */
+  started(view: View, host: string, taskId: string): void {
+    const other = this.#startedOn.get(taskId);
+    assert(other === undefined || other === host, `${taskId} runs on ${host}, and ran on ${other}`);
+    this.#startedOn.set(taskId, host);
+    const task = view.get('task', taskId as TaskId);
+    assert(!task || task.nodeId === host, `${taskId} is ${task?.nodeId}'s and runs on ${host}`);
+  }
+
+  hadTaskOf = (node: string, service: string): boolean => this.#nodesOf.get(service)?.has(node) ?? false;
+
+  takesPart = (node: string, network: string): boolean =>
+    (this.#parts.get(`${node} ${network}`) ?? -Infinity) > this.#nowMs - tellMsMax;
+
+  takesPartEncrypted = (node: string): boolean =>
+    [...this.#encrypted].some((network) => this.takesPart(node, network));
+}
+
+interface Told {
+  readonly remove: boolean;
+  readonly overlay?: { readonly id: string };
+  readonly peer?: { readonly overlayId: string };
+  readonly endpoint?: { readonly overlayId: string };
+  readonly service?: { readonly overlayId: string };
+  readonly encryptionKey?: object;
+}
+
+/** A message to a node has nothing in it that its tasks do not need. */
+export function checkAnswer(
+  histories: Histories,
+  node: string,
+  method: string,
+  message: object,
+  bytes: Buffer,
+): void {
+  const text = bytes.toString('latin1');
+  assert(!text.includes('planted-private-key'), `${method} tells ${node} the cluster's own secrets`);
+  for (const [, service = ''] of text.matchAll(/planted-secret-of-(\w+)-/g))
+    assert(histories.hadTaskOf(node, service), `${method} tells ${node} a secret of ${service}`);
+  if (method !== 'Assignments') return;
+  for (const change of (message as { readonly changes: readonly Told[] }).changes) {
+    if (change.remove) continue;
+    const { overlay, peer, endpoint, service, encryptionKey } = change;
+    const network = overlay?.id ?? (peer ?? endpoint ?? service)?.overlayId;
+    if (network !== undefined)
+      assert(histories.takesPart(node, network), `${node} is told of network ${network}, which it is not on`);
+    if (encryptionKey)
+      assert(histories.takesPartEncrypted(node), `${node} is told a key, and is on no encrypted network`);
+  }
+}
+
+/** A machine, as far as the laws look at it. */
+export interface Machine {
+  readonly name: string;
+  readonly isGone: boolean;
+  readonly engine: {
+    tasks(): readonly { readonly taskId: string; readonly status: string }[];
+    users(): readonly { readonly networks: ReadonlyMap<string, string> }[];
+  };
+}
+
+/** What a cluster at rest looks like, in the store and on its machines. */
+export function checkConverged(view: View, machines: readonly Machine[]): void {
+  checkServices(view);
+  checkRecords(view);
+  checkNodes(view);
+  checkMachines(view, machines);
+}
+
+function checkServices(view: View): void {
+  for (const service of view.list('service')) {
+    const tasks = view.tasksOfService(service.id).filter((task) => task.desiredState === 'running');
+    const { mode } = service.spec;
+    const wanted = mode.kind === 'replicated' ? mode.replicas : view.list('node').length;
+    for (const task of tasks)
+      assert.equal(task.status.state, 'running', `${task.id} of ${service.id} is ${task.status.state}`);
+    const instances = new Set(tasks.map((task) => task.slot || task.nodeId)).size;
+    assert.equal(instances, wanted, `${service.id} has ${instances} of ${wanted} instances`);
+    const state = service.updateStatus?.state;
+    assert(state !== 'updating' && state !== 'rollback_started', `${service.id} is still ${state}`);
+    // A paused update is left as it stands: mixed, and with start-first both tasks in the slot that failed.
+    if (state === 'paused' || state === 'rollback_paused') continue;
+    assert.equal(tasks.length, wanted, `${service.id} has two tasks in one slot`);
+    const images = new Set(tasks.map((task) => task.spec.container.image));
+    assert(images.size <= 1, `${service.id} runs ${[...images].join(' and ')}`);
+    assert(service.endpoint, `${service.id} was never allocated`);
+  }
+}
+
+function checkRecords(view: View): void {
+  for (const task of view.list('task')) {
+    if (isAttachment(task)) continue;
+    assert(view.get('service', task.serviceId), `${task.id} outlived its service`);
+    assert(task.desiredState !== 'ready', `${task.id} still waits`);
+    // A record that never got its addresses was never anyone's to stop.
+    const ended = isTerminal(task.status.state) || task.status.state === 'new' || !task.nodeId;
+    if (task.desiredState !== 'running') assert(ended, `${task.id} is still ${task.status.state}`);
+  }
+}
+
+function checkNodes(view: View): void {
+  for (const { id, status, attachments, role, spec, managerStatus } of view.list('node')) {
+    assert.equal(status.state, 'ready', `node ${id} is ${status.state}`);
+    assert.equal(role, spec.role, `node ${id} is still a ${role}`);
+    if (role === 'manager') assert.equal(managerStatus?.reachability, 'reachable', `manager ${id}`);
+    const used = view
+      .tasksOnNode(id)
+      .filter((task) => !isTerminal(task.status.state))
+      .flatMap((task) => task.networks.map(({ networkId }) => networkId));
+    const wanted = new Set<string>(['ingress', ...used]);
+    const held = new Set(attachments.map(({ networkId }) => networkId as string));
+    assert(
+      isDeepStrictEqual(held, wanted),
+      `node ${id} is on ${[...held].join()}, not ${[...wanted].join()}`,
+    );
+  }
+}
+
+function checkMachines(view: View, machines: readonly Machine[]): void {
+  const attached = view.list('task').filter(isAttachment);
+  const held = attached.map(
+    ({ nodeId, networks }) => `${nodeId} ${networks[0]?.networkId} ${networks[0]?.address}`,
+  );
+  const connected: string[] = [];
+  for (const { name, isGone, engine } of machines) {
+    if (isGone) continue;
+    for (const { networks } of engine.users())
+      for (const [network, address] of networks) connected.push(`${name} ${network} ${address}`);
+    for (const { taskId, status } of engine.tasks()) {
+      const task = view.get('task', taskId as TaskId);
+      assert(task?.nodeId === name, `${name} has a container of ${taskId}, which is not its task`);
+      const isRunning = task.status.state === 'running';
+      assert.equal(
+        status === 'running',
+        isRunning,
+        `container of ${taskId} is ${status}, the task ${task.status.state}`,
+      );
+    }
+    const here = new Set(engine.tasks().map(({ taskId }) => taskId));
+    for (const { id, status } of view.tasksOnNode(name as never))
+      if (status.state === 'running' && !attached.some((each) => each.id === id))
+        assert(here.has(id), `${id} is said to run on ${name}`);
+  }
+  assert.deepEqual(held.sort(), connected.sort(), 'attachments and containers');
 }

@@ -1,303 +1,377 @@
 /**
- * A cluster without machines: the real planners on the memory store, agents that only move task states, users and
- * accidents drawn from a seed. Nothing waits: a step runs one planner, one agent or one event, and time is a number.
+ * A cluster without machines, from one seed: the product's managers, agents and store clients on simulated machines, engines, network,
+ * etcd and clocks. Users and accidents come by chance; the laws are looked at with every write, every message and every start of a
+ * process. A run is one order of events: the same seed gives the same transcript.
  */
 import assert from 'node:assert';
-import { isAttachment } from '../../src/model/attachments.js';
-import type { ServiceId } from '../../src/model/ids.js';
-import type { Node, Service, Task } from '../../src/model/objects.js';
-import type { ServiceSpec } from '../../src/model/service-spec.js';
-import type { TaskState } from '../../src/model/task-state.js';
-import { atLeast, compareStates, isTerminal, taskStates } from '../../src/model/task-state.js';
-import { deleteNode } from '../../src/controlplane/api/nodes.js';
-import { controlLoops } from '../../src/controlplane/loops.js';
-import { applyPlanner } from '../../src/controlplane/plan.js';
-import type { MemoryStore } from '../../src/controlplane/store/memory.js';
-import type { Transaction } from '../../src/controlplane/store/store.js';
-import {
-  FakeTime,
-  cluster,
-  network,
-  node,
-  ports,
-  seededBytes,
-  seededNumbers,
-  serviceSpec,
-  storeOf,
-  taskSpec,
-} from '../support/cluster-objects.js';
-import { Containers } from './containers.js';
-import { checkChange, checkView } from './laws.js';
+import { createHash } from 'node:crypto';
+import { EtcdStore } from '../../src/controlplane/store/etcd.js';
+import { parseObjectKey } from '../../src/controlplane/store/keys.js';
+import { newDataKey, Sealer } from '../../src/controlplane/store/seal.js';
+import type { Change, Kind, Objects, Transaction, View } from '../../src/controlplane/store/store.js';
+import { Snapshot } from '../../src/controlplane/store/view.js';
+import { SkepError } from '../../src/model/errors.js';
+import { leaderId } from '../../src/model/ids.js';
+import type { Node } from '../../src/model/objects.js';
+import { cluster, clusterSpec, network, node, seededBytes } from '../support/cluster-objects.js';
+import { Accidents } from './accidents.js';
+import { Chance } from './chance.js';
+import { SimEtcd } from './etcd.js';
+import type { Commit } from './etcd.js';
+import { addressOfHost, log, SimHost } from './host.js';
+import { checkAnswer, checkChange, checkConverged, checkView, Histories } from './laws.js';
+import { SimNetwork } from './network.js';
+import { Process, Time } from './time.js';
+import { Users } from './users.js';
 
-const agentLadder: readonly TaskState[] = [
-  'assigned',
-  'accepted',
-  'preparing',
-  'ready',
-  'starting',
-  'running',
-];
+/** How many of the last lines of a transcript a failure shows. */
+const linesShown = 40;
+/** Longest that a cluster may take to come to rest once nothing fails any more; a node's silence counts twice a leader's change. */
+const restMsMax = 240_000;
+/** At rest: nothing was written for as long, and all is as it should be. */
+const quietMs = 12_000;
+const restMsStep = 1_000;
+
+export interface WorldOptions {
+  /** How long things go wrong, in ms of the simulation. */
+  readonly faultsMs?: number;
+  /** Breaks a part of the simulated surroundings or of the product, for a test that the laws see it. */
+  readonly sabotage?: (world: World) => void;
+}
 
 export class World {
-  readonly #time = new FakeTime(1_000_000);
-  readonly #next: () => number;
-  readonly #loops;
-  readonly #servicesMax: number;
-  #named = 0;
-  #faults = true;
-  store!: MemoryStore;
-  #containers!: Containers;
+  readonly chance: Chance;
+  readonly time: Time;
+  readonly network: SimNetwork;
+  readonly etcd: SimEtcd;
+  readonly hosts: SimHost[] = [];
+  readonly histories = new Histories();
+  readonly #dataKey;
+  readonly #sealer: Sealer;
+  readonly #users: Users;
+  readonly #accidents: Accidents;
+  readonly #hash = createHash('sha256');
+  readonly #lines: string[] = [];
+  /** What the writer of a transaction was, when it was first tried. */
+  readonly #writers = new WeakMap<object, { readonly isUser: boolean; readonly term: number }>();
+  #userWrites = false;
+  #truth = Snapshot.empty;
+  #changedAtMs = 0;
+  #failure: Error | undefined;
+  #steps = 0;
 
-  private constructor(seed: number) {
-    this.#next = seededNumbers(seed);
-    this.#loops = controlLoops(seededBytes(seed + 1));
-    this.#servicesMax = 6;
+  private constructor(
+    seed: number,
+    private readonly options: WorldOptions,
+  ) {
+    this.chance = new Chance(seed);
+    this.time = new Time(this.chance.next);
+    this.#dataKey = newDataKey(1, seededBytes(seed));
+    this.#sealer = new Sealer(this.#dataKey);
+    this.network = new SimNetwork(this.time, this.chance);
+    this.network.onAnswer = (to, method, message, bytes) =>
+      this.#guarded(() => checkAnswer(this.histories, to.nodeId, method, message, bytes));
+    this.etcd = new SimEtcd(this.time, this.chance, this.network.linked, (commit) => this.#onCommit(commit));
+    this.etcd.onTxn = (host, ops) => this.#noteWriter(host, ops);
+    this.#users = new Users(this);
+    this.#accidents = new Accidents(this);
   }
 
-  static async create(seed: number): Promise<World> {
-    const world = new World(seed);
-    const nodes = Array.from({ length: 3 + world.#int(3) }, (_, i) =>
-      node(`node${i + 1}`, { labels: { rack: `r${i % 2}` } }),
-    );
-    world.store = await storeOf(
-      {
-        node: nodes,
-        // Small subnets with the cursor near their end, so that addresses come round early.
-        cluster: [{ ...cluster(), subnetSize: 26 }],
-        network: [
-          { ...network('ingress', { ingress: true }), addressCursor: 40 },
-          { ...network('net1', { subnet: '10.9.0.0/26', attachable: true }), addressCursor: 50 },
-        ],
-      },
-      world.#time,
-    );
-    world.#containers = new Containers(world.store, world.#next, seededBytes(seed + 2), world.#time.nowMs);
-    world.store.subscribe(({ changes }) => changes.forEach(checkChange));
+  static async create(seed: number, options: WorldOptions = {}): Promise<World> {
+    const world = new World(seed, options);
+    await world.#begin();
+    options.sabotage?.(world);
     return world;
   }
 
-  /** One random step, then the laws. */
-  async step(): Promise<void> {
-    const dice = this.#next();
-    if (dice < 0.45) await this.#runLoop(this.#pick(this.#loops).name);
-    else if (dice < 0.8) await this.#runAgent(this.#pick(this.store.view().list('node')));
-    else if (dice < 0.86) this.#time.ms += this.#int(3000);
-    else if (dice < 0.92) await this.#containers.step();
-    else if (dice < 0.97) await this.#userActs();
-    else await this.#accident();
-    checkView(this.store.view());
+  /** The store as it is, whoever knows of it. */
+  get view(): View {
+    return this.#truth;
   }
 
-  /** Ends all faults and runs until nothing changes. */
-  async settle(): Promise<void> {
-    this.#faults = false;
-    await this.store.update((tx) => {
-      for (const each of tx.list('node')) tx.update('node', healthy(each));
-    });
-    // Delays, monitoring and the wait for old tasks are all shorter than this many seconds together.
-    for (let round = 0, quiet = 0; quiet < 70; round++) {
-      assert(round < 2000, 'the cluster does not come to rest');
-      const before = this.store.view().revision;
-      for (const loop of this.#loops) await this.#runLoop(loop.name);
-      for (const each of this.store.view().list('node')) await this.#runAgent(each);
-      await this.#containers.settle();
-      this.#time.ms += 1000;
-      checkView(this.store.view());
-      quiet = this.store.view().revision === before ? quiet + 1 : 0;
+  get steps(): number {
+    return this.#steps;
+  }
+
+  /** Of all that has happened. */
+  get transcriptHash(): string {
+    return this.#hash.copy().digest('hex');
+  }
+
+  get lastLines(): readonly string[] {
+    return this.#lines;
+  }
+
+  /** Things go wrong for a while, then nothing does; rejects with what broke a law. */
+  async run(): Promise<void> {
+    const { faultsMs = 18_000 } = this.options;
+    const bugs = new Bugs((err) => this.fail(err));
+    try {
+      this.#users.begin();
+      this.#accidents.begin();
+      await this.#until(this.time.nowMs + faultsMs);
+      this.#users.end();
+      this.#accidents.end();
+      await this.#rest();
+    } finally {
+      bugs.end();
     }
   }
 
-  /** What a cluster at rest looks like. */
-  checkConverged(): void {
-    const view = this.store.view();
-    this.#containers.check();
-    for (const service of view.list('service')) {
-      const tasks = view.tasksOfService(service.id).filter((task) => task.desiredState === 'running');
-      const { mode } = service.spec;
-      const wanted = mode.kind === 'replicated' ? mode.replicas : view.list('node').length;
-      for (const task of tasks) assert.equal(task.status.state, 'running', `${task.id} of ${service.id}`);
-      const instances = new Set(tasks.map((task) => task.slot || task.nodeId)).size;
-      assert.equal(instances, wanted, `${service.id} has ${instances} of ${wanted} instances`);
-      const state = service.updateStatus?.state;
-      assert(state !== 'updating' && state !== 'rollback_started', `${service.id} is still ${state}`);
-      // A paused update is left as it stands: mixed, and with start-first both tasks in the slot that failed.
-      if (state === 'paused' || state === 'rollback_paused') continue;
-      assert.equal(tasks.length, wanted, `${service.id} has two tasks in one slot`);
-      const images = new Set(tasks.map((task) => task.spec.container.image));
-      assert(images.size <= 1, `${service.id} runs ${[...images].join(' and ')}`);
-    }
-    for (const task of view.list('task')) {
-      if (isAttachment(task)) continue;
-      assert(view.get('service', task.serviceId), `${task.id} outlived its service`);
-      assert(task.desiredState !== 'ready', `${task.id} still waits`);
-      // A record that never got its addresses was never anyone's to stop.
-      const ended = isTerminal(task.status.state) || task.status.state === 'new';
-      if (task.desiredState !== 'running') assert(ended, `${task.id} is still ${task.status.state}`);
-    }
-    for (const { id, attachments } of view.list('node')) {
-      const used = view
-        .tasksOnNode(id)
-        .filter((task) => !isTerminal(task.status.state))
-        .flatMap((task) => task.networks.map(({ networkId }) => networkId));
-      const wanted = new Set<string>(['ingress', ...used]);
-      assert.deepEqual(new Set(attachments.map(({ networkId }) => networkId as string)), wanted, id);
-    }
+  say(line: string): void {
+    const text = `${(this.time.nowMs / 1000).toFixed(3)} ${line}`;
+    this.#hash.update(text);
+    this.#lines.push(text);
+    if (this.#lines.length > linesShown) this.#lines.shift();
+    if (process.env['SKEP_TRACE']) console.log(text);
   }
 
-  #int(below: number): number {
-    return Math.floor(this.#next() * below);
+  readonly fail = (err: unknown): void => {
+    this.#failure ??= err instanceof Error ? err : new Error(String(err));
+  };
+
+  host(name: string): SimHost | undefined {
+    return this.hosts.find((host) => host.name === name);
   }
 
-  #pick<T>(items: readonly T[]): T {
-    const item = items[this.#int(items.length)];
-    assert(item !== undefined, 'nothing to pick from');
-    return item;
-  }
-
-  async #runLoop(name: string): Promise<void> {
-    const loop = this.#loops.find((each) => each.name === name);
-    assert(loop);
-    await applyPlanner(this.store, loop.plan, this.#time.nowMs);
-  }
-
-  /** Each task of a node that is up takes one step, or none. */
-  async #runAgent({ id, status }: Node): Promise<void> {
-    if (status.state === 'down') return;
-    await this.store.update((tx) => {
-      for (const task of tx.tasksOnNode(id)) {
-        const state = this.#nextState(task);
-        if (state && state !== task.status.state)
-          tx.update('task', {
-            ...task,
-            status: {
-              state,
-              message: state,
-              timestampMs: this.#time.ms,
-              appliedAtMs: this.#time.ms,
-            },
-          });
-      }
-    });
-  }
-
-  #nextState(task: Task): TaskState | undefined {
-    const { state } = task.status;
-    if (isAttachment(task)) return undefined;
-    if (isTerminal(state) || compareStates(state, 'assigned') < 0) return undefined;
-    if (atLeast(task.desiredState, 'shutdown')) return this.#next() < 0.8 ? 'shutdown' : undefined;
-    if (this.#faults && this.#next() < 0.02) return atLeast(state, 'starting') ? 'failed' : 'rejected';
-    if (this.#faults && task.spec.container.image.endsWith('bad') && state === 'starting') return 'failed';
-    if (this.#faults && state === 'running') return this.#next() < 0.02 ? 'complete' : undefined;
-    if (state === 'ready' && taskStates[task.desiredState] < taskStates.running) return undefined;
-    return agentLadder[agentLadder.indexOf(state) + 1];
-  }
-
-  async #userActs(): Promise<void> {
-    const services = this.store.view().list('service');
-    const dice = this.#next();
-    if (services.length === 0 || (dice < 0.3 && services.length < this.#servicesMax)) {
-      await this.store.update((tx) => this.#createService(tx));
-    } else if (dice < 0.4) {
-      const { id } = this.#pick(services);
-      await this.store.update((tx) => tx.delete('service', id));
-    } else {
-      const { id } = this.#pick(services);
-      await this.store.update((tx) => this.#updateService(tx, id));
-    }
-  }
-
-  #createService(tx: Transaction): void {
-    const name = `service${(this.#named += 1)}`;
-    const order = this.#next() < 0.5 ? 'stop-first' : 'start-first';
-    const failureAction = this.#pick(['pause', 'continue', 'rollback'] as const);
-    const update = {
-      parallelism: this.#int(3),
-      delayNs: this.#int(2) * 1e9,
-      failureAction,
-      monitorNs: 5e9,
-      maxFailureRatio: 0,
-      order,
-    } as const;
-    const spec = serviceSpec(name, {
-      mode: this.#next() < 0.2 ? { kind: 'global' } : { kind: 'replicated', replicas: this.#int(8) },
-      taskTemplate: this.#template('image:1'),
-      updateConfig: update,
-      ...(this.#next() < 0.5 ? { endpointSpec: ports([80], [53, undefined, 'udp']) } : {}),
-    });
-    tx.create('service', { id: name as ServiceId, spec, specVersion: tx.revision });
-  }
-
-  #template(image: string): ServiceSpec['taskTemplate'] {
-    return taskSpec(
-      {
-        networks: this.#next() < 0.6 ? [{ target: 'net1', aliases: [] }] : [],
-        restartPolicy: {
-          condition: 'any',
-          delayNs: this.#int(3) * 1e9,
-          maxAttempts: 0,
-          windowNs: 0,
+  addHost(name: string, role: 'manager' | 'worker', managers: readonly string[]): SimHost {
+    const { time, chance, etcd, network: net } = this;
+    const host = new SimHost(name, role, managers, {
+      ...{ time, chance, etcd, network: net, dataKey: this.#dataKey },
+      events: {
+        onStart: (where, taskId) => {
+          this.say(`${where} starts ${taskId}`);
+          this.#guarded(() => this.histories.started(this.#truth, where, taskId));
         },
+        onEnd: (where, taskId, exitCode) => this.say(`${where} ended ${taskId} with ${exitCode}`),
       },
-      image,
-    );
-  }
-
-  #updateService(tx: Transaction, id: ServiceId): void {
-    const service = tx.get('service', id);
-    assert(service);
-    const { spec, updateStatus: _, ...rest } = service;
-    const dice = this.#next();
-    const next: ServiceSpec =
-      dice < 0.4 && spec.mode.kind === 'replicated'
-        ? { ...spec, mode: { kind: 'replicated', replicas: this.#int(8) } }
-        : dice < 0.8
-          ? { ...spec, taskTemplate: this.#template(`image:${this.#next() < 0.15 ? 'bad' : this.#int(9)}`) }
-          : {
-              ...spec,
-              endpointSpec: this.#pick([ports([80]), ports([80], [81]), { mode: 'dnsrr', ports: [] }]),
-            };
-    const updated: Service = {
-      ...rest,
-      spec: next,
-      specVersion: tx.revision,
-      previousSpec: spec,
-      previousSpecVersion: service.specVersion,
-    };
-    tx.update('service', updated);
-  }
-
-  async #accident(): Promise<void> {
-    const nodes = this.store.view().list('node');
-    const { id, status } = this.#pick(nodes);
-    const dice = this.#next();
-    if (status.state === 'down' && nodes.length > 2 && this.#next() < 0.2) {
-      await this.store.update((tx) => deleteNode(tx, { id }, this.#time.ms));
-      this.#containers.forget(id);
-      return;
-    }
-    await this.store.update((tx) => {
-      const each = tx.get('node', id);
-      assert(each);
-      const isDown = each.status.state === 'down';
-      const { availability } = each.spec;
-      tx.update(
-        'node',
-        dice < 0.5
-          ? { ...each, status: { ...each.status, state: isDown ? 'ready' : 'down' } }
-          : {
-              ...each,
-              spec: {
-                ...each.spec,
-                availability: availability !== 'active' ? 'active' : dice < 0.8 ? 'drain' : 'pause',
-              },
-            },
-      );
+      onBug: this.fail,
+      say: (line) => this.say(line),
     });
+    this.hosts.push(host);
+    return host;
+  }
+
+  /** A user's write through some manager that serves. Refusals are the user's to read. */
+  write(what: string, body: (tx: Transaction) => void): void {
+    const able = this.hosts.filter(({ manager, process }) => manager && process?.isRunning);
+    if (able.length === 0) return;
+    const { manager, name } = this.chance.pick(able);
+    manager?.store
+      .update((tx) => {
+        this.#userWrites = true;
+        queueMicrotask(() => (this.#userWrites = false));
+        body(tx);
+      })
+      .then(
+        () => this.say(`user at ${name}: ${what}`),
+        (err: unknown) =>
+          err instanceof SkepError ? this.say(`refused at ${name}: ${what}: ${err.message}`) : this.fail(err),
+      );
+  }
+
+  async #begin(): Promise<void> {
+    const { chance } = this;
+    chance.faults = false;
+    const names = Array.from({ length: 3 + chance.int(3) }, (_, at) => `node${at + 1}`);
+    const managers = names.slice(0, chance.pick([1, 3, 3, 3, 5]));
+    for (const [at, name] of managers.entries()) {
+      if (at === 0) this.etcd.bootstrap(name, peerUrl(name));
+      else this.etcd.addVoter(name, peerUrl(name));
+    }
+    const first = managers[0] ?? '';
+    const founder = new Process(this.time, () => 0);
+    const client = this.etcd.clientOf(first, founder);
+    const opening = EtcdStore.open({
+      client,
+      sealer: this.#sealer,
+      log,
+      clock: founder.clock,
+      onCrash: this.fail,
+    });
+    const store = await this.#settled(opening);
+    this.#userWrites = true;
+    await this.#settled(
+      store.update((tx) => {
+        this.#userWrites = true;
+        for (const [kind, object] of firstObjects(names, managers, chance)) tx.create(kind, object as never);
+      }),
+    );
+    this.#userWrites = false;
+    await this.#settled(store.close());
+    founder.kill();
+    for (const name of names)
+      this.addHost(name, managers.includes(name) ? 'manager' : 'worker', managers).start();
+    await this.#until(this.time.nowMs + 3_000);
+    chance.faults = true;
+  }
+
+  /** Everything that can run runs, and does so until it has come to rest. */
+  async #rest(): Promise<void> {
+    this.chance.faults = false;
+    this.say('no more faults');
+    this.network.healAll();
+    for (const host of this.hosts) host.recover();
+    const untilMs = this.time.nowMs + restMsMax;
+    for (;;) {
+      this.#users.undo();
+      await this.#until(this.time.nowMs + restMsStep);
+      const wrong = this.#wrong();
+      if (wrong === undefined && this.time.nowMs - this.#changedAtMs >= quietMs) return;
+      if (this.time.nowMs > untilMs)
+        throw wrong ?? new Error('the cluster does not come to rest: something is written again and again');
+    }
+  }
+
+  #wrong(): Error | undefined {
+    try {
+      checkConverged(this.#truth, this.hosts);
+      return undefined;
+    } catch (err) {
+      return err as Error;
+    }
+  }
+
+  async #until(atMs: number): Promise<void> {
+    while (this.time.nowMs < atMs) await this.#step();
+  }
+
+  async #settled<T>(promise: Promise<T>): Promise<T> {
+    let done = false;
+    void promise.then(
+      () => (done = true),
+      () => (done = true),
+    );
+    while (!done) await this.#step();
+    return promise;
+  }
+
+  async #step(): Promise<void> {
+    this.#steps += 1;
+    assert(await this.time.step(), 'nothing happens any more');
+    if (this.#failure) throw this.#failure;
+  }
+
+  #guarded(law: () => void): void {
+    try {
+      law();
+    } catch (err) {
+      this.fail(err);
+    }
+  }
+
+  #noteWriter(host: string, ops: object): void {
+    if (this.#writers.has(ops)) return;
+    const term = this.host(host)?.manager?.store.view().get('leader', leaderId)?.version ?? 0;
+    this.#writers.set(ops, { isUser: this.#userWrites, term });
+  }
+
+  #onCommit({ member, revision, ops }: Commit): void {
+    const changes = ops.flatMap((op): Change[] => {
+      const object = parseObjectKey(op.key);
+      if (!object) return [];
+      const { kind, id } = object;
+      const previous = this.#truth.get(kind, id as never);
+      const current =
+        op.op === 'put'
+          ? {
+              ...(JSON.parse(this.#sealer.open(op.key, op.value).toString()) as Objects[Kind]),
+              version: revision,
+            }
+          : undefined;
+      return [{ kind, id, ...(previous && { previous }), ...(current && { current }) } as Change];
+    });
+    this.#guarded(() => this.#checkOffice(member, ops, changes));
+    this.#truth = this.#truth.apply(revision, changes);
+    this.#changedAtMs = this.time.nowMs;
+    for (const change of changes) {
+      this.say(`${revision} by ${member || 'time'}: ${lineOf(change)}`);
+      this.#guarded(() => checkChange(change));
+      this.histories.note(change, this.time.nowMs);
+      if (change.kind === 'node' && !change.current) this.host(change.id)?.leave();
+    }
+    this.#guarded(() => checkView(this.#truth, changes));
+  }
+
+  /** Whatever is not a user's is written by the one who leads, in the term that it believes to be in. */
+  #checkOffice(member: string, ops: object, changes: readonly Change[]): void {
+    if (changes.every(({ kind }) => kind === 'leader' || kind === 'manager')) return;
+    const writer = this.#writers.get(ops);
+    if (!writer || writer.isUser) return;
+    const leader = this.#truth.get('leader', leaderId);
+    assert(
+      leader?.nodeId === member && leader.version === writer.term,
+      `${member} wrote in term ${writer.term}, and ${leader?.nodeId} leads in term ${leader?.version}`,
+    );
   }
 }
 
-const healthy = (each: Node): Node => ({
-  ...each,
-  spec: { ...each.spec, availability: 'active' },
-  status: { ...each.status, state: 'ready' },
-});
+const peerUrl = (host: string): string => `https://${addressOfHost(host)}:2380`;
+
+/** As a cluster of so many nodes stands when all is well. Small subnets with the cursor near their end: addresses come round early. */
+function firstObjects(
+  names: readonly string[],
+  managers: readonly string[],
+  chance: Chance,
+): readonly (readonly [Kind, object])[] {
+  const encrypted = network('net2', { subnet: '10.9.1.0/26', attachable: true });
+  const withoutMeta = ({ version: _v, createdAtMs: _c, updatedAtMs: _u, ...object }: Objects[Kind]): object =>
+    object;
+  const objects: readonly (readonly [Kind, Objects[Kind]])[] = [
+    [
+      'cluster',
+      {
+        ...cluster({ subnetSize: 26 }),
+        spec: { ...clusterSpec, heartbeatPeriodNs: chance.pick([1e9, 2e9, 5e9]) },
+        rootCa: { certPem: 'root', keyPem: plantedKey },
+        joinTokens: { worker: `${plantedKey}-worker`, manager: `${plantedKey}-manager` },
+      },
+    ],
+    ...names.map((name, at): readonly [Kind, Node] => {
+      const role = managers.includes(name) ? 'manager' : 'worker';
+      const made = node(name, { labels: { rack: `r${at % 2}` }, state: 'unknown' });
+      return ['node', { ...made, role, spec: { ...made.spec, role } }];
+    }),
+    ['network', { ...network('ingress', { ingress: true }), addressCursor: 40 }],
+    ['network', { ...network('net1', { subnet: '10.9.0.0/26', attachable: true }), addressCursor: 50 }],
+    ['network', { ...encrypted, spec: { ...encrypted.spec, driverOptions: { encrypted: '' } } }],
+  ];
+  return objects.map(([kind, object]) => [kind, withoutMeta(object)]);
+}
+
+/** Stands for what no agent may ever see. */
+export const plantedKey = 'planted-private-key';
+
+function lineOf({ kind, id, previous, current }: Change): string {
+  if (!current) return `${kind} ${id} removed`;
+  const verb = previous ? '' : 'new ';
+  if (kind === 'task') {
+    const { status, desiredState, nodeId } = current;
+    return `${verb}task ${id} ${status.state}/${desiredState} ${nodeId ?? ''} ${status.err ?? ''}`;
+  }
+  if (kind === 'node')
+    return `${verb}node ${id} ${current.status.state} ${current.spec.availability} ${current.role}/${current.spec.role}`;
+  if (kind === 'leader') return `leader ${current.nodeId}`;
+  if (kind === 'service') return `${verb}service ${id} ${current.updateStatus?.state ?? ''}`;
+  return `${verb}${kind} ${id}`;
+}
+
+/** Takes what would end the process: the product has bugs end it. */
+class Bugs {
+  readonly #before = new Map<string, readonly NodeJS.UncaughtExceptionListener[]>();
+
+  constructor(onBug: (err: unknown) => void) {
+    for (const event of ['uncaughtException', 'unhandledRejection']) {
+      this.#before.set(event, process.listeners(event as 'uncaughtException'));
+      process.removeAllListeners(event);
+      process.on(event, onBug);
+    }
+  }
+
+  end(): void {
+    for (const [event, listeners] of this.#before) {
+      process.removeAllListeners(event);
+      for (const listener of listeners) process.on(event, listener);
+    }
+  }
+}
