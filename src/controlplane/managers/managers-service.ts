@@ -32,6 +32,9 @@ export class ManagersService {
   async join(node: Node, { peerUrl }: JoinManagersRequest): Promise<JoinManagersReply> {
     const { dataKey, log } = this.options;
     checkPeerUrl(peerUrl);
+    // Its member was removed, and it has not been told yet that it is a worker.
+    if (node.spec.role !== 'manager')
+      throw new SkepError('permissionDenied', `node ${node.id} is to be a worker`);
     const members = await this.#withLearner(node.id, peerUrl);
     log.info({ node: node.id, peerUrl }, 'manager taken in');
     return {

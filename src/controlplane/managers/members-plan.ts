@@ -11,7 +11,7 @@ import type { EtcdMember } from '../etcd/members.js';
 import type { View } from '../store/store.js';
 
 export interface MembersPlan {
-  /** Learners that vote from now on, if they have caught up. */
+  /** Learners that vote from now on, if they have caught up. Only of nodes that are to be managers: nobody knows when another's ends. */
   readonly promote: readonly EtcdMember[];
   readonly remove: readonly EtcdMember[];
   /** As they are to be. */
@@ -22,7 +22,7 @@ export interface MembersPlan {
 
 /** @param self the leader, whose plan it is */
 export function planMembers(view: View, members: readonly EtcdMember[], self: NodeId): MembersPlan {
-  const promote = members.filter(({ isLearner, name }) => isLearner && name !== '');
+  const promote: EtcdMember[] = [];
   const remove: EtcdMember[] = [];
   const nodes: Node[] = [];
   let successor: NodeId | undefined;
@@ -34,7 +34,9 @@ export function planMembers(view: View, members: readonly EtcdMember[], self: No
   for (const node of view.list('node')) {
     const member = members.find(({ name }) => name === node.id);
     const isToBeManager = node.spec.role === 'manager';
-    if (!isToBeManager && member && node.role === 'manager') {
+    if (isToBeManager && member?.isLearner) promote.push(member);
+    // Whatever its role is already: it may have been taken in again just before it became a worker.
+    if (!isToBeManager && member) {
       if (node.id === self) successor = successorOf(view, members, self);
       else removeOne(member);
     }

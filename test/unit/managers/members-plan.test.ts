@@ -84,6 +84,13 @@ describe('members', () => {
     });
   });
 
+  test('of removed nodes go, and do not vote before', async () => {
+    expect(await planned([manager('a')], [member('a'), member('b', { isLearner: true })])).toEqual({
+      ...nothing,
+      remove: ['b'],
+    });
+  });
+
   test('are called unreachable when nothing is heard of them', async () => {
     expect(
       await planned(
@@ -144,6 +151,20 @@ describe('a demoted manager', () => {
         three.map((id) => member(id)),
       ),
     ).toMatchObject({ successor: 'c' });
+  });
+
+  test('that was taken in again does not vote, and leaves before it is a worker', async () => {
+    const members = [member('a'), member('b'), member('c', { isLearner: true })];
+    expect(await planned(demoted, members)).toMatchObject({ promote: [], remove: ['c'] });
+  });
+
+  test('that was taken in again as it became a worker does not vote, and leaves', async () => {
+    const nodes = [manager('a'), worker('b')];
+    for (const isLearner of [true, false])
+      expect(await planned(nodes, [member('a'), member('b', { isLearner })])).toEqual({
+        ...nothing,
+        remove: ['b'],
+      });
   });
 
   test('goes one at a time', async () => {
