@@ -89,7 +89,8 @@ beforeAll(async () => {
     });
     return { certPem, keyPem, rootPem: root.certPem };
   };
-  const web = service(`web-${planted}`);
+  const web = service('web');
+  const othersWeb = service(`web-${planted}`);
   store = await storeOf({
     cluster: [
       cluster({
@@ -100,8 +101,12 @@ beforeAll(async () => {
     ],
     node: [node('n1'), node('n2'), { ...node('m1'), role: 'manager' }],
     network: [network('net', { subnet: '10.5.0.0/24', attachable: true })],
-    service: [web],
-    task: [task('mine', web, 'running', { node: 'n1' }), task('theirs', web, 'running', { node: 'n2' })],
+    service: [web, othersWeb],
+    // What is its own it may see, and does when a request is good after all.
+    task: [
+      task('mine', web, 'running', { node: 'n1' }),
+      task('theirs', othersWeb, 'running', { node: 'n2' }),
+    ],
   });
   const log = pino({ enabled: false });
   const services = createManagerServices({
