@@ -6,13 +6,13 @@
  * change of membership at a time; a restart comes back to the same membership without a word from any manager.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { addressAndPort } from '../../model/addresses.js';
-import { OutsideError, SkepError } from '../../model/errors.js';
+import { SkepError } from '../../model/errors.js';
 import type { NodeId } from '../../model/ids.js';
 import type { NodeDescription } from '../../model/objects.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import { CleanupStack } from '../../runtime/cleanup-stack.js';
+import { late, within } from '../../runtime/deadline.js';
 import type { Log } from '../../runtime/log.js';
 import { orAbort } from '../../runtime/or-abort.js';
 import type {
@@ -27,12 +27,12 @@ import { swarmLocked, workerNode } from '../api/swarm-control.js';
 import type { AttachControl } from '../attach-control.js';
 import type { Backup } from '../backup/backup-content.js';
 import { checkInitRequest, checkPoolsAgainst } from './initial-cluster.js';
+import { awaitJoin, obtainCertificate, resolveJoin } from './joining.js';
 import { leaveRefusal, lockedLeaveRefusal } from './leave-refusal.js';
 import { ManagerHalf } from './manager-half.js';
 import type { NodeParts, RunningAgent, RunningManager, Told } from './node-parts.js';
 import type { MembershipFile } from './membership-file.js';
-import type { NodeAddresses } from './node-addresses.js';
-import { defaultManagerPort, resolveAddresses, splitHostPort } from './node-addresses.js';
+import { resolveAddresses } from './node-addresses.js';
 
 export interface SwarmNodeOptions {
   readonly parts: NodeParts;
@@ -40,12 +40,7 @@ export interface SwarmNodeOptions {
   readonly log: Log;
 }
 
-/** How long the API waits for a join; Swarm's 20 s. */
-const joinWaitMs = 20_000;
 const retryMsMax = 30_000;
-/** How often managers are looked for while somebody waits for a join, and the pause between (semantics 12.2). */
-const joinTries = 5;
-const joinRetryMs = 2_000;
 /** Until a manager that is to go on alone has to answer. */
 const aloneWaitMs = 60_000;
 /** After a start the manager of this host is up first, if it can: the agent then finds it there. */
@@ -58,8 +53,6 @@ const texts = {
     'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.',
   notMember: 'This node is not part of a swarm',
   notAlone: 'this manager does not come back alone yet, and goes on trying: ',
-  joinTimeout:
-    'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use the "docker info" command to see the current swarm status of your node.',
 };
 
 const unavailable = (text: string): SkepError => new SkepError('unavailable', text);
@@ -142,13 +135,8 @@ export class SwarmNode implements SwarmControl {
       this.options.log.info('this manager is unlocked');
       this.#state = 'pending';
       const up = this.#untilUp((membership) => this.#start(membership, unlockWaitMs), this.#closing.signal);
-      const waited = new AbortController();
       // Should something of it fail, it is tried on, and the node says what.
-      await Promise.race([
-        up,
-        this.options.clock.sleep(2 * unlockWaitMs, waited.signal).catch(() => undefined),
-      ]);
-      waited.abort();
+      await within(this.options.clock, 2 * unlockWaitMs, up);
     });
   }
 
@@ -197,16 +185,9 @@ export class SwarmNode implements SwarmControl {
     if (membership.role !== 'manager' || this.#state === 'locked') throw unavailable(workerNode);
     this.options.log.warn('goes on as the only manager of the swarm');
     await this.#manager.close();
-    const timeout = new AbortController();
-    const waited = this.options.clock.sleep(aloneWaitMs, timeout.signal).then(() => {
+    const started = this.#manager.start(membership, true);
+    if ((await within(this.options.clock, aloneWaitMs, started)) === late)
       throw unavailable(texts.notAlone + this.#manager.error);
-    });
-    try {
-      await Promise.race([this.#manager.start(membership, true), waited]);
-    } finally {
-      waited.catch(() => undefined);
-      timeout.abort(new Error('it runs'));
-    }
     return membership.nodeId;
   }
 
@@ -215,23 +196,13 @@ export class SwarmNode implements SwarmControl {
     const attempt = this.#change(async () => {
       this.#refuseMember();
       const { parts } = this.options;
-      if (request.remoteAddrs.length === 0)
-        throw new SkepError('invalidArgument', 'at least 1 RemoteAddr is required to join');
-      const managers = request.remoteAddrs.map((text) => splitHostPort(text, defaultManagerPort));
-      const [first] = managers;
-      const towards = first && (await parts.addressTowards(first.host, first.port));
-      const addresses = resolveAddresses(request, parts.interfaces(), towards);
-      const remotes = managers.map(({ host, port }) => addressAndPort(host, port));
-      this.#joining = { advertise: addresses.advertiseHost, remotes, stop };
+      const addresses = await resolveJoin(request, parts);
+      this.#joining = { advertise: addresses.own.advertiseHost, remotes: addresses.remotes, stop };
       this.#state = 'pending';
       await using undo = new CleanupStack();
       undo.defer(() => this.#forget());
       undo.defer(() => parts.wipe());
-      const membership = await this.#obtainCertificate(
-        { ...request, remoteAddrs: remotes },
-        addresses,
-        stop.signal,
-      );
+      const membership = await obtainCertificate(this.options, request, addresses, stop.signal);
       await parts.writeMembership(membership);
       this.#membership = membership;
       this.#agent = await parts.startAgent(membership, this.#onTold);
@@ -242,22 +213,10 @@ export class SwarmNode implements SwarmControl {
       this.#state = 'active';
       undo.move();
     });
-    const timeout = new AbortController();
-    const waited = this.options.clock.sleep(joinWaitMs, timeout.signal).then(
-      () => 'timeout' as const,
-      () => 'stopped' as const,
-    );
-    try {
-      if ((await Promise.race([attempt, waited])) === 'timeout') {
-        attempt.catch((err: unknown) => {
-          this.#error = (err as Error).message;
-          this.options.log.error({ err }, 'joining in the background failed');
-        });
-        throw unavailable(texts.joinTimeout);
-      }
-    } finally {
-      timeout.abort(new Error('join ended'));
-    }
+    await awaitJoin(this.options.clock, attempt, (err) => {
+      this.#error = (err as Error).message;
+      this.options.log.error({ err }, 'joining in the background failed');
+    });
   }
 
   async restoreSwarm(backup: Backup, request: RestoreRequest): Promise<NodeId> {
@@ -331,11 +290,7 @@ export class SwarmNode implements SwarmControl {
     undo.defer(() => this.#stopParts());
     if (membership.role === 'manager') {
       const started = this.#startManager(membership);
-      const waited = new AbortController();
-      await Promise.race([started, this.options.clock.sleep(managerMs, waited.signal)]).catch(
-        () => undefined,
-      );
-      waited.abort();
+      await within(this.options.clock, managerMs, started);
     }
     this.#agent = await parts.startAgent(membership, this.#onTold);
     undo.move();
@@ -349,32 +304,6 @@ export class SwarmNode implements SwarmControl {
     return this.#manager
       .start(membership)
       .catch((err: unknown) => this.options.log.error({ err }, 'this manager is refused by the others'));
-  }
-
-  /** Tries until it succeeds or is told no. Only what may pass is tried again. */
-  async #obtainCertificate(
-    request: JoinRequest,
-    addresses: NodeAddresses,
-    signal: AbortSignal,
-  ): Promise<MembershipFile> {
-    const { parts, clock, log } = this.options;
-    const beganMs = clock.steadyMs();
-    for (let failures = 1; ; failures++) {
-      try {
-        return await parts.obtainCertificate(request, addresses, signal);
-      } catch (err) {
-        if (signal.aborted) throw signal.reason;
-        if (!(err instanceof OutsideError && err.retryable)) throw err;
-        // Who still waits hears why; whoever was told of the background has a node that goes on trying.
-        const isAwaited = clock.steadyMs() - beganMs < joinWaitMs;
-        if (isAwaited && failures >= joinTries)
-          throw unavailable(
-            `${err.message}: ${(err.cause as Error | undefined)?.message ?? 'no reason given'}`,
-          );
-        log.warn({ err, failures }, 'cannot reach a manager to join, will retry');
-        await clock.sleep(isAwaited ? joinRetryMs : backoffMs(failures, retryMsMax), signal);
-      }
-    }
   }
 
   /** What a manager says of this node is remembered, and a role that it does not have yet is taken on. */
