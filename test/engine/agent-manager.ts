@@ -14,6 +14,7 @@ import type { ReadLogs } from '../../src/controlplane/task-logs.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import type { TestDockerd } from './agent-dockerd.js';
 import { log, nodeId } from './agent-worker.js';
+import { listen } from '../../src/controlplane/rpc/server.js';
 
 export const random = (size: number): Uint8Array => randomBytes(size);
 
@@ -45,11 +46,7 @@ export class TestManager implements AsyncDisposable {
     const server = new Server();
     for (const { definition, implementation } of services.services)
       server.addService(definition, implementation);
-    const port = await new Promise<number>((resolve, reject) =>
-      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (err, bound) =>
-        err ? reject(err) : resolve(bound),
-      ),
-    );
+    const port = await listen(server, '127.0.0.1:0', ServerCredentials.createInsecure());
     const term = new AbortController();
     void services.lead(store, term.signal);
     return new TestManager(services, server, `127.0.0.1:${port}`, term);

@@ -5,9 +5,8 @@
  */
 import { AssertionError } from 'node:assert';
 import { join } from 'node:path';
-import type { Server, ServerCredentials } from '@grpc/grpc-js';
+import type { ServerCredentials } from '@grpc/grpc-js';
 import { addressAndPort } from '../../model/addresses.js';
-import { OutsideError } from '../../model/errors.js';
 import { leaderId } from '../../model/ids.js';
 import type { RandomSource } from '../../model/ids.js';
 import { etcdPeerPort } from '../../model/swarm-ports.js';
@@ -29,7 +28,7 @@ import { EtcdSupervisor } from '../etcd/supervisor.js';
 import { noLeaderError } from '../leadership/office.js';
 import { readLogReplies } from '../managers/managers-service.js';
 import { ManagersClient } from '../rpc/clients.js';
-import { createRpcServer } from '../rpc/server.js';
+import { createRpcServer, listen } from '../rpc/server.js';
 import { EtcdStore } from '../store/etcd.js';
 import { Sealer } from '../store/seal.js';
 import type { Store } from '../store/store.js';
@@ -188,14 +187,4 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
     lost: etcd.lost,
     close: () => steps[Symbol.asyncDispose](),
   };
-}
-
-function listen(server: Server, address: string, credentials: ServerCredentials): Promise<void> {
-  return new Promise((resolve, reject) =>
-    server.bindAsync(address, credentials, (err) =>
-      err
-        ? reject(new OutsideError(`cannot listen on ${address}: ${err.message}`, true, { cause: err }))
-        : resolve(),
-    ),
-  );
 }

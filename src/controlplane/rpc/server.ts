@@ -7,12 +7,14 @@
  */
 import { Server, ServerInterceptingCall, status } from '@grpc/grpc-js';
 import type {
+  ServerCredentials,
   ServerInterceptingCallInterface,
   ServerInterceptor,
   ServerOptions,
   ServiceDefinition,
   UntypedServiceImplementation,
 } from '@grpc/grpc-js';
+import { OutsideError } from '../../model/errors.js';
 import type { Log } from '../../runtime/log.js';
 import { nodeCaDefinition } from './proto.js';
 
@@ -46,6 +48,17 @@ export function createRpcServer(
   const server = new Server({ ...options, interceptors: [guard(log, requestMsMax)] });
   for (const { definition, implementation } of services) server.addService(definition, implementation);
   return server;
+}
+
+/** Starts it at `host:port`. @returns the port, for 0. A retryable OutsideError if it cannot listen there. */
+export function listen(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
+  return new Promise((resolve, reject) =>
+    server.bindAsync(address, credentials, (err, port) =>
+      err
+        ? reject(new OutsideError(`cannot listen on ${address}: ${err.message}`, true, { cause: err }))
+        : resolve(port),
+    ),
+  );
 }
 
 /** What a caller without certificate may ask. */

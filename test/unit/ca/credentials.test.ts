@@ -18,6 +18,7 @@ import type { ClientSecurity } from '../../../src/controlplane/ca/credentials.js
 import { identityFromPem } from '../../../src/controlplane/ca/node-identity.js';
 import type { NodeIdentity } from '../../../src/controlplane/ca/node-identity.js';
 import type { ClusterId, NodeId } from '../../../src/model/ids.js';
+import { listen } from '../../../src/controlplane/rpc/server.js';
 
 const hourMs = 3_600_000;
 const bytes = { serialize: (value: Buffer) => value, deserialize: (value: Buffer) => value };
@@ -65,23 +66,22 @@ let server: Server;
 let serverCredentials: NodeServerCredentials;
 let port: number;
 
-const listen = (target: Server, creds: ServerCredentials): Promise<number> =>
-  new Promise((resolve, reject) => {
-    target.addService(whoAmI, {
-      whoAmI: (call: ServerUnaryCall<Buffer, Buffer>, reply: sendUnaryData<Buffer>) => {
-        const peer = peerOf(call);
-        reply(null, Buffer.from(peer ? `${peer.clusterId}/${peer.role}/${peer.nodeId}` : 'nobody'));
-      },
-    });
-    target.bindAsync('127.0.0.1:0', creds, (err, bound) => (err ? reject(err) : resolve(bound)));
+const serve = (target: Server, creds: ServerCredentials): Promise<number> => {
+  target.addService(whoAmI, {
+    whoAmI: (call: ServerUnaryCall<Buffer, Buffer>, reply: sendUnaryData<Buffer>) => {
+      const peer = peerOf(call);
+      reply(null, Buffer.from(peer ? `${peer.clusterId}/${peer.role}/${peer.nodeId}` : 'nobody'));
+    },
   });
+  return listen(target, '127.0.0.1:0', creds);
+};
 
 beforeAll(async () => {
   [ours, theirs] = await Promise.all([cluster('ours'), cluster('theirs')]);
   manager = await ours.node('m1', 'manager');
   server = new Server();
   serverCredentials = new NodeServerCredentials(manager);
-  port = await listen(server, serverCredentials);
+  port = await serve(server, serverCredentials);
 });
 afterAll(() => server.forceShutdown());
 
@@ -128,7 +128,7 @@ test('a client refuses a manager of another cluster, and a worker that poses as 
   await assert.rejects(ask(joiningClientSecurity(theirs.ca.certPem)), unreachable);
 
   const posing = new Server();
-  const posingPort = await listen(posing, new NodeServerCredentials(await ours.node('w2', 'worker')));
+  const posingPort = await serve(posing, new NodeServerCredentials(await ours.node('w2', 'worker')));
   const client = await ours.node('w1', 'worker');
   for (const name of ['swarm-manager', 'swarm-ca'] as const)
     await assert.rejects(ask(nodeClientSecurity(client, name), posingPort), unreachable);

@@ -30,7 +30,7 @@ import {
   nodeCaDefinition,
 } from '../../../src/controlplane/rpc/proto.js';
 import type { SessionMessage } from '../../../src/controlplane/rpc/messages.js';
-import { createRpcServer, requestBytesMax } from '../../../src/controlplane/rpc/server.js';
+import { createRpcServer, listen, requestBytesMax } from '../../../src/controlplane/rpc/server.js';
 import type { MemoryStore } from '../../../src/controlplane/store/memory.js';
 import { allKinds } from '../../../src/controlplane/store/keys.js';
 import type { ClusterId, NodeId } from '../../../src/model/ids.js';
@@ -112,14 +112,11 @@ beforeAll(async () => {
   const services = createManagerServices({
     ...{ store, clock: systemClock, random: (size) => randomBytes(size), log, allocateLeg },
     ...new ClusterCa({ clock: systemClock }),
-    issueCertificate: () => expect.fail('nobody gets a certificate here'),
   });
   leading = services.lead(store, over.signal);
   server = createRpcServer(services.services, log, requestMsMax);
   const credentials = new NodeServerCredentials(await identity('m1', 'manager'), handshakeMsMax);
-  port = await new Promise<number>((resolve, reject) =>
-    server.bindAsync('127.0.0.1:0', credentials, (err, bound) => (err ? reject(err) : resolve(bound))),
-  );
+  port = await listen(server, '127.0.0.1:0', credentials);
   worker = await identity('n1', 'worker');
 });
 afterAll(async () => {

@@ -3,7 +3,7 @@
  * reports, logs. The store is the one in memory, the worker a recorder; all that is between them is the product's.
  */
 import { randomBytes } from 'node:crypto';
-import { Server } from '@grpc/grpc-js';
+import type { Server } from '@grpc/grpc-js';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import { AgentSession } from '../../../src/controlplane/agent/session.js';
@@ -42,6 +42,7 @@ import { systemClock } from '../../../src/runtime/clock.js';
 import { createLog } from '../../../src/runtime/log.js';
 import { Waiters } from '../../../src/runtime/waiters.js';
 import { cluster, network, node, service, storeOf, task } from '../../support/cluster-objects.js';
+import { createRpcServer, listen } from '../../../src/controlplane/rpc/server.js';
 
 const log = createLog('test');
 log.level = process.env['SKEP_LOG'] ?? 'silent';
@@ -94,7 +95,7 @@ async function makeCluster(nodes: readonly Node[] = [], tasks: readonly Task[] =
   let manager: { services: ManagerServices; server: Server; resign: () => Promise<void> } | undefined;
   let address = '127.0.0.1:0';
   /** A manager that nobody has made the leader, at an address. */
-  const listen = async (at: string) => {
+  const open = async (at: string) => {
     const services = createManagerServices({
       store,
       clock: systemClock,
@@ -103,18 +104,12 @@ async function makeCluster(nodes: readonly Node[] = [], tasks: readonly Task[] =
       ...ca,
       allocateLeg,
     });
-    const server = new Server();
-    for (const { definition, implementation } of services.services)
-      server.addService(definition, implementation);
-    const port = await new Promise<number>((resolve, reject) =>
-      server.bindAsync(at, new NodeServerCredentials(serverIdentity), (err, bound) =>
-        err ? reject(err) : resolve(bound),
-      ),
-    );
+    const server = createRpcServer(services.services, log);
+    const port = await listen(server, at, new NodeServerCredentials(serverIdentity));
     return { services, server, addr: `127.0.0.1:${port}` };
   };
   const start = async (): Promise<void> => {
-    const { services, server, addr } = await listen(address);
+    const { services, server, addr } = await open(address);
     address = addr;
     const term = new AbortController();
     const leading = services.lead(store, term.signal);
@@ -145,7 +140,7 @@ async function makeCluster(nodes: readonly Node[] = [], tasks: readonly Task[] =
     start,
     /** @returns its address */
     listenWithoutOffice: async () => {
-      const { server, addr } = await listen('127.0.0.1:0');
+      const { server, addr } = await open('127.0.0.1:0');
       cleanups.push(() => server.forceShutdown());
       return addr;
     },

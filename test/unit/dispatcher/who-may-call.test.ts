@@ -3,8 +3,8 @@
  * is made of the services' definitions: a new method without a row fails.
  */
 import { randomBytes } from 'node:crypto';
-import { Client, Server, status } from '@grpc/grpc-js';
-import type { ServiceError } from '@grpc/grpc-js';
+import { Client, status } from '@grpc/grpc-js';
+import type { ServiceError, Server } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { allocateLeg } from '../../../src/controlplane/allocator/leg.js';
@@ -25,6 +25,7 @@ import type { ClusterId, NodeId } from '../../../src/model/ids.js';
 import type { NodeRole } from '../../../src/model/objects.js';
 import { systemClock } from '../../../src/runtime/clock.js';
 import { cluster, node, storeOf } from '../../support/cluster-objects.js';
+import { createRpcServer, listen } from '../../../src/controlplane/rpc/server.js';
 
 type Method = (typeof dispatcherDefinition)[string];
 
@@ -133,14 +134,9 @@ beforeAll(async () => {
     managers: { join: () => expect.fail('nobody joins here') },
   });
   leading = manages.lead(store, over.signal);
-  server = new Server();
-  for (const { definition, implementation } of manages.services)
-    server.addService(definition, implementation);
+  server = createRpcServer(manages.services, log);
   const credentials = new NodeServerCredentials(await identity({ id: 'm1', role: 'manager' }));
-  const port = await new Promise<number>((resolve, reject) =>
-    server.bindAsync('127.0.0.1:0', credentials, (err, bound) => (err ? reject(err) : resolve(bound))),
-  );
-  address = `127.0.0.1:${port}`;
+  address = `127.0.0.1:${await listen(server, '127.0.0.1:0', credentials)}`;
 });
 afterAll(async () => {
   over.abort();
