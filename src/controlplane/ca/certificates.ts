@@ -333,6 +333,10 @@ interface SigningAlgorithm {
   readonly namedCurve?: string;
 }
 
+/** How many CAs may stand between this CA and a node's certificate; undefined: any number (RFC 5280, 4.2.1.9). */
+export const pathLengthOf = (certPem: string): number | undefined =>
+  new x509.X509Certificate(certPem).getExtension(x509.BasicConstraintsExtension)?.pathLength;
+
 /** Undefined for a key that no root here has. */
 export function signingAlgorithmOf({
   asymmetricKeyType,

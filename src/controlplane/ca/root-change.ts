@@ -6,7 +6,7 @@ import { X509Certificate, createPrivateKey } from 'node:crypto';
 import { controlApiError } from '../../model/errors.js';
 import type { SkepError } from '../../model/errors.js';
 import type { Cluster, ExternalCa, RootKeys, RootRotation } from '../../model/objects.js';
-import { createRootCa, crossSign, signingAlgorithmOf } from './certificates.js';
+import { createRootCa, crossSign, pathLengthOf, signingAlgorithmOf } from './certificates.js';
 import { certificatesOf, isSelfSigned, normalizedPem } from './chain.js';
 
 /** Of the spec that is to be. */
@@ -120,6 +120,11 @@ function checkedRoot({ signingCaCert, signingCaKey }: RootRequest, nowMs: number
     throw invalid('the desired CA certificate is not that of a root: a CA that has signed itself');
   if (signingAlgorithmOf(root.publicKey) === undefined)
     throw invalid('the key of the desired CA certificate is neither ECDSA (P-256, P-384) nor RSA');
+  // The next rotation puts the CA that follows between this one and the nodes that have not followed yet.
+  if (pathLengthOf(root.toString()) === 0)
+    throw invalid(
+      'the desired CA certificate allows no CA below it (path length 0): it could not be rotated',
+    );
   if (Date.parse(root.validTo) < nowMs + yearMs) throw invalid('CA certificate expires too soon');
   return { certPem: root.toString(), keyPem: signingCaKey === '' ? '' : matchingKey(root, signingCaKey) };
 }

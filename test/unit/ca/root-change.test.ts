@@ -32,11 +32,25 @@ const who = { nodeId: 'm1' as NodeId, role: 'manager' as const, clusterId: 'c1' 
 const directory = mkdtempSync(join(tmpdir(), 'skep-roots-'));
 afterAll(() => rmSync(directory, { recursive: true }));
 
-/** A root as a user would make it, with openssl. */
-function ownRoot(name: string, algorithm: readonly string[], days = 3650): KeyedCertificate {
-  const [key, cert] = [join(directory, `${name}.key`), join(directory, `${name}.crt`)];
+/** A root as a user would make it, with openssl. @param constraints openssl's words for what a CA may do */
+function ownRoot(
+  name: string,
+  algorithm: readonly string[],
+  days = 3650,
+  constraints = 'CA:TRUE',
+): KeyedCertificate {
+  const [key, cert, config] = ['key', 'crt', 'cnf'].map((kind) => join(directory, `${name}.${kind}`)) as [
+    string,
+    string,
+    string,
+  ];
+  writeFileSync(
+    config,
+    `[req]\ndistinguished_name=dn\nx509_extensions=ca\n[dn]\n[ca]\nsubjectKeyIdentifier=hash\n` +
+      `basicConstraints=critical,${constraints}\nkeyUsage=critical,keyCertSign,cRLSign\n`,
+  );
   const subject = ['-subj', `/O=Example/CN=${name}`, '-days', String(days)];
-  const files = ['-keyout', key, '-out', cert, '-addext', 'keyUsage=critical,keyCertSign,cRLSign'];
+  const files = ['-keyout', key, '-out', cert, '-config', config];
   execFileSync('openssl', ['req', '-x509', '-nodes', ...algorithm, ...files, ...subject], {
     stdio: 'ignore',
   });
@@ -233,6 +247,14 @@ describe('refused', () => {
         return { signingCaCert: certPem, signingCaKey: keyPem };
       },
       'CA certificate expires too soon',
+    ],
+    [
+      'one that no other can follow',
+      async () => {
+        const { certPem, keyPem } = ownRoot('last', p256, 3650, 'CA:TRUE,pathlen:0');
+        return { signingCaCert: certPem, signingCaKey: keyPem };
+      },
+      /allows no CA below it/,
     ],
     [
       'another key',
