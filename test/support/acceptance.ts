@@ -486,9 +486,10 @@ function sessionOf(engine: EngineName, kernel: Kernel): void {
     const [victim, ...others] = await webRuns(3);
     if (!victim) throw new Error('no task of web');
     // Calls from the probe, each with its time and outcome, from before the kill until well after it.
+    // Their bound is longer than all that is waited for meanwhile.
     const script =
-      'end=$(($(date +%s)+60)); while [ ! -e /tmp/enough ] && [ $(date +%s) -lt $end ]; do if timeout 2 wget -q -O /dev/null http://web/; then echo ok; echo >>/tmp/called; else echo "failed $(date +%s)"; fi; sleep 0.1; done';
-    const calls = inTask(probe, script, 90_000);
+      'end=$(($(date +%s)+240)); while [ ! -e /tmp/enough ] && [ $(date +%s) -lt $end ]; do if timeout 2 wget -q -O /dev/null http://web/; then echo ok; echo >>/tmp/called; else echo "failed $(date +%s)"; fi; sleep 0.1; done';
+    const calls = inTask(probe, script, 260_000);
     const called = async (): Promise<number> =>
       Number(await inTask(probe, 'cat /tmp/called 2>/dev/null | wc -l'));
     const someCalls = async (more: number): Promise<unknown> => {
