@@ -309,7 +309,12 @@ test('the mesh’s network is replaced and put back: the last call is served, an
     () => observeTasks(cluster.lab, manager, 'last'),
     (tasks) => expect(tasks).toHaveLength(1),
   );
-  const lastCall = cluster.lab.client(['curl', '-sS', '-m', '20', `http://${addressOf('node2')}:8070/`]);
+  // The task runs before its server listens.
+  const patience = ['--retry', '10', '--retry-connrefused', '--retry-delay', '1'];
+  const lastCall = cluster.lab.client([
+    ...['curl', '-sS', '-m', '20', ...patience],
+    `http://${addressOf('node2')}:8070/`,
+  ]);
   await eventually(
     'the last call is under way',
     deadlineMs,
