@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { faultOfNodeLabels } from '../../model/balancing.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
+import { orphanedWithNode } from '../../model/orphans.js';
 import { atLeast } from '../../model/task-state.js';
 import type { Node } from '../../model/objects.js';
 import { mayDemote } from '../managers/members-plan.js';
@@ -100,15 +101,6 @@ export function deleteNode(tx: Transaction, { id }: Pick<Node, 'id'>, nowMs: num
   const orphans = tx.tasksOnNode(id).filter(({ status }) => !atLeast(status.state, 'complete'));
   if (orphans.length >= maxWrites)
     throw controlApiError('aborted', `node ${id} still has ${orphans.length} tasks; drain it before removal`);
-  for (const task of orphans)
-    tx.update('task', {
-      ...task,
-      status: {
-        timestampMs: nowMs,
-        appliedAtMs: nowMs,
-        state: 'orphaned',
-        message: 'Task belonged to a node that has been deleted',
-      },
-    });
+  for (const task of orphans) tx.update('task', orphanedWithNode(task, nowMs));
   tx.delete('node', id);
 }

@@ -10,6 +10,7 @@ import { addressAndPort } from '../../model/addresses.js';
 import type { Ip } from '../../model/addresses.js';
 import type { NodeId } from '../../model/ids.js';
 import type { Node, NodeDescription, Task } from '../../model/objects.js';
+import { orphanedWithNode } from '../../model/orphans.js';
 import { atLeast } from '../../model/task-state.js';
 import type { StoredObject } from '../store/store.js';
 import type { Backup } from './backup-content.js';
@@ -70,17 +71,7 @@ function unheardOf({ managerStatus: _, ...node }: Node): Node {
 
 /** As docker node rm leaves it. */
 const orphaned = (task: Task, nowMs: number): Task =>
-  atLeast(task.status.state, 'complete')
-    ? task
-    : {
-        ...task,
-        status: {
-          timestampMs: nowMs,
-          appliedAtMs: nowMs,
-          state: 'orphaned',
-          message: 'Task belonged to a node that has been deleted',
-        },
-      };
+  atLeast(task.status.state, 'complete') ? task : orphanedWithNode(task, nowMs);
 
 function managerNode(
   { nodeId, description, addresses }: RestoringNode,

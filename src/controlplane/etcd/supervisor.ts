@@ -12,7 +12,9 @@ import { OutsideError } from '../../model/errors.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import { systemClock } from '../../runtime/clock.js';
+import { late, within } from '../../runtime/deadline.js';
 import type { Log } from '../../runtime/log.js';
+import { orAbort } from '../../runtime/or-abort.js';
 import { clientAddress, etcdArguments, lastingArguments, socketPath, trustFileOf } from './arguments.js';
 import type { EtcdConfig, StartMode } from './arguments.js';
 import { EtcdClient } from './client.js';
@@ -131,18 +133,11 @@ export class EtcdSupervisor {
     const trust = peerTls && rootFile !== undefined ? { peerTls: { ...peerTls, rootFile } } : {};
     this.#config = { ...this.#config, settings, ...trust };
     if (this.#current) await endProcess(this.#current, this.#clock);
-    const late = new AbortController();
-    const over = AbortSignal.any([late.signal, this.#ending.signal]);
     try {
       const readyMs = this.#options.readyMs ?? readyMsDefault;
-      await Promise.race([
-        answers,
-        this.#clock.sleep(readyMs, over).then(() => {
-          throw new OutsideError(`etcd did not answer within ${readyMs} ms`, true);
-        }),
-      ]);
+      if ((await within(this.#clock, readyMs, orAbort(answers, this.#ending.signal))) === late)
+        throw new OutsideError(`etcd did not answer within ${readyMs} ms`, true);
     } finally {
-      late.abort(new OutsideError('it answers', true));
       this.#restarting = undefined;
     }
   }

@@ -143,7 +143,7 @@ export class Upkeep {
         const run = (): Promise<void> => (op.op === 'restart' ? this.#restart() : this.#defragment());
         if (!op.inTurn) return run();
         const { leases, nodeId, clock } = this.options;
-        const taken = await inTurn({ client, leases, key: upkeepTurnKey, holder: nodeId }, run);
+        const taken = await inTurn({ client, leases, key: upkeepTurnKey, holder: nodeId, clock, log }, run);
         // Who leads waits until the others have all been.
         if (!taken) this.#memory = { ...this.#memory, waitingSinceMs: clock.steadyMs() };
       }
