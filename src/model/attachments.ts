@@ -26,7 +26,6 @@ export const attachmentTask = (
   serviceId: '' as ServiceId,
   serviceName: '',
   serviceLabels: {},
-  slot: 0,
   nodeId,
   spec: {
     container: emptyContainer,

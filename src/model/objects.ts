@@ -296,8 +296,11 @@ export interface Task extends Meta {
   readonly serviceId: ServiceId;
   readonly serviceName: string;
   readonly serviceLabels: Labels;
-  /** 1 and up for replicated services, 0 for global ones. */
-  readonly slot: number;
+  /**
+   * The number of the instance: 1 and up for replicated services, 0 and up for replicated jobs. Absent: the task is its node's, as
+   * those of global services and jobs and attachments are.
+   */
+  readonly slot?: number;
   readonly nodeId?: NodeId;
   readonly spec: TaskSpec;
   readonly specVersion: number;
@@ -331,6 +334,10 @@ export interface Succession {
   readonly runningSeenAtMs?: number;
 }
 
-/** `<service>.<slot or node>.<task>`: the container's name and the task's full name. */
+/** `<service>.<slot or node>.<task>`: the container's name and the task's full name. Slot 0, too, reads as the node: as in Swarm. */
 export const taskName = (task: Pick<Task, 'id' | 'serviceName' | 'slot' | 'nodeId'>): string =>
-  `${task.serviceName}.${task.slot === 0 ? (task.nodeId ?? '') : task.slot}.${task.id}`;
+  `${task.serviceName}.${task.slot || (task.nodeId ?? '')}.${task.id}`;
+
+/** What shares an instance of a service: the slot of a replicated one or job, the node of a global one. */
+export const instanceOf = ({ slot, nodeId }: Pick<Task, 'slot' | 'nodeId'>): string =>
+  slot === undefined ? (nodeId ?? '') : String(slot);

@@ -120,7 +120,7 @@ function standInForTheLoops(): void {
               if (!service || service.spec.mode.kind !== 'replicated') return;
               const { replicas } = service.spec.mode;
               for (const task of tx.tasksOfService(service.id))
-                if (task.specVersion !== service.specVersion || task.slot > replicas)
+                if (task.specVersion !== service.specVersion || (task.slot ?? 0) > replicas)
                   tx.delete('task', task.id);
               for (let slot = 1; slot <= replicas; slot++) {
                 const id = `t${slot}v${service.specVersion}${service.id}`.slice(0, 25) as TaskId;

@@ -189,16 +189,21 @@ export const task = (
   id: string,
   of: Service,
   state: TaskState,
-  over: Partial<Task> & { readonly appliedAtMs?: number; readonly node?: string } = {},
+  over: Partial<Task> & {
+    readonly appliedAtMs?: number;
+    readonly node?: string;
+    /** The task is its node's: it has no slot. */
+    readonly bound?: true;
+  } = {},
 ): Task => {
-  const { appliedAtMs = 0, node: nodeId, ...rest } = over;
+  const { appliedAtMs = 0, node: nodeId, bound, ...rest } = over;
   return {
     ...meta,
     id: id as TaskId,
     serviceId: of.id,
     serviceName: of.spec.name,
     serviceLabels: {},
-    slot: 1,
+    ...(bound ? {} : { slot: 1 }),
     spec: of.spec.taskTemplate,
     specVersion: of.specVersion,
     ...(of.spec.endpointSpec ? { endpointSpec: of.spec.endpointSpec } : {}),

@@ -19,7 +19,7 @@ export const templateContext = (task: Task, node: TemplateNode): Value => ({
     Hostname: node.hostname,
     Platform: { Architecture: node.platform.architecture, OS: node.platform.os },
   },
-  Task: { ID: task.id, Name: taskName(task), Slot: task.slot === 0 ? node.id : String(task.slot) },
+  Task: { ID: task.id, Name: taskName(task), Slot: String(task.slot || node.id) },
 });
 
 /** The spec with everything expanded; refuses with Swarm's `expanding … failed: …`. */

@@ -40,9 +40,6 @@ export const newest = (tasks: readonly Task[]): Task | undefined => [...tasks].s
 export const presentTasks = ({ draft }: Context, service: Service): readonly Task[] =>
   draft.tasksOfService(service.id).filter((task) => task.desiredState !== 'remove');
 
-/** What shares an instance of a service: the slot of a replicated one, the node of a global one. */
-export const instanceOf = (task: Task): string => (task.slot === 0 ? (task.nodeId ?? '') : String(task.slot));
-
 export function groupTasks<K>(tasks: readonly Task[], keyOf: (task: Task) => K): Map<K, Task[]> {
   const groups = new Map<K, Task[]>();
   for (const task of tasks) {

@@ -23,10 +23,7 @@ export function planGlobal(context: Context, service: Service): void {
     const occupying = occupants(service, after.get(node.id) ?? []);
     if (occupying.length > 0) updatable.push(occupying);
     else if (draft.fits(1))
-      draft.create(
-        'task',
-        createTask(cluster, service, { slot: 0, nodeId: node.id }, { random, nowMs: draft.nowMs }),
-      );
+      draft.create('task', createTask(cluster, service, { nodeId: node.id }, { random, nowMs: draft.nowMs }));
   }
   planUpdate(context, service, updatable);
 

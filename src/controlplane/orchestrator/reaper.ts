@@ -3,12 +3,13 @@
  * what may still run is never deleted; each instance of a service keeps a few records as its history.
  */
 import { isAttachment } from '../../model/attachments.js';
+import { instanceOf } from '../../model/objects.js';
 import type { Cluster, Service, Task } from '../../model/objects.js';
 import { compareStates, hasEnded, isTerminal } from '../../model/task-state.js';
 import { Draft } from '../plan.js';
 import type { Plan } from '../plan.js';
 import type { View } from '../store/store.js';
-import { byCreation, groupTasks, instanceOf, isLive } from './context.js';
+import { byCreation, groupTasks, isLive } from './context.js';
 
 /** One pass over all tasks. */
 export function planReaping(view: View, nowMs: number): Plan {

@@ -1,4 +1,5 @@
 /** Replicated services: as many occupied slots as replicas, numbered from 1. */
+import assert from 'node:assert';
 import type { Service, Task } from '../../model/objects.js';
 import { isTerminal } from '../../model/task-state.js';
 import type { Context } from './context.js';
@@ -38,12 +39,15 @@ export function planReplicated(context: Context, service: Service, replicas: num
 
   const keptSlots = new Set(kept.map(([slot]) => slot));
   const removed = presentTasks(context, service).filter(
-    ({ slot }) => dead.has(slot) || (occupied.has(slot) && !keptSlots.has(slot)),
+    (task) => dead.has(slotOf(task)) || (occupied.has(slotOf(task)) && !keptSlots.has(slotOf(task))),
   );
   for (const task of removed) if (draft.fits(1)) setDesired(context, task, 'remove');
 }
 
-const slotOf = (task: Task): number => task.slot;
+const slotOf = ({ slot }: Task): number => {
+  assert(slot !== undefined, 'tasks of a replicated service have slots');
+  return slot;
+};
 
 function restartStoppedTasks(context: Context, service: Service): void {
   const slots = groupTasks(presentTasks(context, service), slotOf);

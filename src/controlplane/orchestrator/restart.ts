@@ -8,7 +8,7 @@ import { defaultRestartPolicy, nsToMs, restartDelayMs } from '../../model/servic
 import { atMost, compareStates, isTerminal } from '../../model/task-state.js';
 import type { Context } from './context.js';
 import { isLive, newest, nodeOf, setDesired } from './context.js';
-import { createTask } from './task-factory.js';
+import { createTask, placeOf } from './task-factory.js';
 
 /** Longest wait for an old task to stop before its replacement starts (swarmkit's old task timeout). */
 export const oldTaskTimeoutMs = 60_000;
@@ -29,7 +29,7 @@ export function restartTask(
   const delayMs = drained ? 0 : restartDelayMs(task.spec);
   draft.create(
     'task',
-    createTask(cluster, service, place(task), {
+    createTask(cluster, service, placeOf(task), {
       random,
       nowMs,
       desiredState: 'ready',
@@ -42,10 +42,6 @@ export function restartTask(
     }),
   );
 }
-
-/** Where a replacement goes: the same slot, or for global tasks the same node. */
-const place = (task: Task): Parameters<typeof createTask>[2] =>
-  task.slot === 0 && task.nodeId !== undefined ? { slot: 0, nodeId: task.nodeId } : { slot: task.slot };
 
 /**
  * What the restart policy says of a stopped task. Restarts under the same spec version are counted in the slot's

@@ -1,15 +1,19 @@
 /** New tasks: snapshots of a service as its spec is now. */
+import assert from 'node:assert';
 import type { NodeId, RandomSource, TaskId } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
-import type { Cluster, Service, Succession } from '../../model/objects.js';
+import type { Cluster, Service, Succession, Task } from '../../model/objects.js';
 import type { TaskState } from '../../model/task-state.js';
 import type { New } from '../plan.js';
 
-export interface TaskPlace {
-  /** 1 and up for replicated services, 0 for global ones. */
-  readonly slot: number;
-  /** Set from the start for global services only. */
-  readonly nodeId?: NodeId;
+/** A slot, whose task the scheduler places, or the node whose task it is. */
+export type TaskPlace = { readonly slot: number } | { readonly nodeId: NodeId };
+
+/** Where the task's replacement goes. */
+export function placeOf({ slot, nodeId }: Task): TaskPlace {
+  if (slot !== undefined) return { slot };
+  assert(nodeId !== undefined, "a task without slot is its node's");
+  return { nodeId };
 }
 
 /** A task that copies what it needs of the service, so that later updates leave it as it is. */
@@ -32,8 +36,7 @@ export function createTask(
     serviceId: service.id,
     serviceName: name,
     serviceLabels: labels,
-    slot: place.slot,
-    ...(place.nodeId === undefined ? {} : { nodeId: place.nodeId }),
+    ...place,
     spec: taskTemplate,
     specVersion: service.specVersion,
     ...(endpointSpec === undefined ? {} : { endpointSpec }),

@@ -7,14 +7,15 @@
  * An update treats each slot once; what its restart policy makes of a failed new task is the restart supervisor's.
  */
 import assert from 'node:assert';
+import { instanceOf } from '../../model/objects.js';
 import type { Service, Task } from '../../model/objects.js';
 import type { UpdateConfig } from '../../model/service-spec.js';
 import { defaultUpdateConfig, isTaskDirty, nsToMs } from '../../model/service-laws.js';
 import { atLeast, isTerminal } from '../../model/task-state.js';
 import type { Context } from './context.js';
-import { byCreation, instanceOf, isLive, nodeOf, presentTasks, setDesired } from './context.js';
+import { byCreation, isLive, nodeOf, presentTasks, setDesired } from './context.js';
 import { oldTaskTimeoutMs } from './restart.js';
-import { createTask } from './task-factory.js';
+import { createTask, placeOf } from './task-factory.js';
 
 type Status = NonNullable<Service['updateStatus']>;
 
@@ -139,11 +140,9 @@ function replaceSlot(
   // With start-first only what serves is worth keeping until the new task runs, e.g. not what a second update overtakes.
   for (const task of tasks)
     if (isLive(task) && !(startFirst && task === serving)) setDesired(context, task, 'shutdown');
-  const place =
-    old.slot === 0 && old.nodeId !== undefined ? { slot: 0, nodeId: old.nodeId } : { slot: old.slot };
   draft.create(
     'task',
-    createTask(cluster, service, place, {
+    createTask(cluster, service, placeOf(old), {
       random,
       nowMs: draft.nowMs,
       desiredState: startFirst ? 'running' : 'ready',

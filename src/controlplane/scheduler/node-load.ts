@@ -25,10 +25,10 @@ export class NodeLoad {
     for (const task of tasks) {
       const { state, appliedAtMs } = task.status;
       if (atLeast(state, 'assigned') && !isTerminal(state)) this.place(task);
-      // Tasks of global services have no other node to go to, so their failures say nothing.
+      // Tasks of global services and jobs have no other node to go to, so their failures say nothing.
       if (
         (state === 'failed' || state === 'rejected') &&
-        task.slot !== 0 &&
+        task.slot !== undefined &&
         nowMs - appliedAtMs <= failureWindowMs
       )
         this.#failures.set(failureKey(task), this.failures(task) + 1);

@@ -68,7 +68,7 @@ function groupsOf(tasks: readonly Task[]): Iterable<readonly Task[]> {
     if (group) group.push(task);
     else groups.set(key, [task]);
   }
-  for (const group of groups.values()) group.sort((a, b) => a.slot - b.slot);
+  for (const group of groups.values()) group.sort((a, b) => (a.slot ?? 0) - (b.slot ?? 0));
   return groups.values();
 }
 

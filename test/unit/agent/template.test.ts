@@ -36,7 +36,7 @@ test.each([
 });
 
 test('a global task has its node in the slot', () => {
-  const global = templateContext(task('t2', web, 'assigned', { slot: 0 }), node);
+  const global = templateContext(task('t2', web, 'assigned', { bound: true }), node);
   expect(expand('{{.Task.Slot}}', global)).toBe('n1');
 });
 

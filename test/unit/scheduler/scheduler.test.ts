@@ -172,7 +172,7 @@ describe('explaining', () => {
 });
 
 describe('tasks bound to a node', () => {
-  const bound = task('g', web, 'pending', { slot: 0, node: 'a' });
+  const bound = task('g', web, 'pending', { bound: true, node: 'a' });
   test('are confirmed there', async () => {
     const store = await schedule(nodes(['a']), [bound]);
     expect(get(store, 'g')).toMatchObject({

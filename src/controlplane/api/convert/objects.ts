@@ -564,7 +564,8 @@ export const task = struct<TaskView>('Task', {
   labels: always('Labels', labels),
   spec: always('Spec', taskSpec),
   serviceId: field('ServiceID', branded<ServiceId>()),
-  slot: field('Slot', int64),
+  // Left out when it is 0, as Swarm leaves that of a job's first slot.
+  slot: field('Slot', opt(int64)),
   nodeId: field('NodeID', opt(branded<NodeId>())),
   status: always('Status', taskStatus),
   desiredState: field('DesiredState', taskState),
