@@ -5,6 +5,7 @@
 import { cidrContains, isIp, parseCidr, parseIp } from './addresses.js';
 import { SkepError, controlApiError } from './errors.js';
 import type { Node } from './objects.js';
+import type { Labels } from './service-spec.js';
 
 export interface Constraint {
   readonly key: string;
@@ -13,7 +14,8 @@ export interface Constraint {
 }
 
 const keyPattern = /^[a-z_][a-z0-9\-_.]+$/i;
-const valuePattern = /^[a-z0-9:\-_\s.*()?+[\]\\^$|/]+$/i;
+// White space is Go's `\s`, which has fewer kinds than ours.
+const valuePattern = /^[a-z0-9:\-_\t\n\f\r .*()?+[\]\\^$|/]+$/i;
 
 /** Parses what users write; the refusals are those of Swarm's control API (kind `unknown`, so status 500). */
 export function parseConstraint(text: string): Constraint {
@@ -47,15 +49,16 @@ function satisfies(node: Node, constraint: Constraint): boolean {
   return (actual.toLowerCase() === constraint.value.toLowerCase()) === constraint.equal;
 }
 
+/** A node of no address is none of those that are named. */
 function satisfiesIp(node: Node, { equal, value }: Constraint): boolean {
-  if (!isIp(node.status.addr)) return false;
-  if (isIp(value)) return (parseIp(value) === parseIp(node.status.addr)) === equal;
+  const { addr } = node.status;
+  if (isIp(value)) return (isIp(addr) && parseIp(value) === parseIp(addr)) === equal;
   try {
     parseCidr(value);
   } catch {
     return false;
   }
-  return cidrContains(value, node.status.addr) === equal;
+  return (isIp(addr) && cidrContains(value, addr)) === equal;
 }
 
 const nodeLabels = 'node.labels.';
@@ -65,9 +68,9 @@ const engineLabels = 'engine.labels.';
 export function attributeOf(node: Node, key: string): string | undefined {
   const lower = key.toLowerCase();
   // The prefix is matched without regard to case, the label's own key exactly.
-  if (lower.startsWith(nodeLabels)) return node.spec.labels[key.slice(nodeLabels.length)] ?? '';
-  if (lower.startsWith(engineLabels))
-    return node.description?.engine.labels[key.slice(engineLabels.length)] ?? '';
+  if (namesLabel(lower, nodeLabels)) return labelOf(node.spec.labels, key.slice(nodeLabels.length));
+  if (namesLabel(lower, engineLabels))
+    return labelOf(node.description?.engine.labels ?? {}, key.slice(engineLabels.length));
   switch (lower) {
     case 'node.id':
       return node.id;
@@ -83,3 +86,14 @@ export function attributeOf(node: Node, key: string): string | undefined {
       return undefined;
   }
 }
+
+/** Whether the key begins with the prefix and goes on. */
+const namesLabel = (lower: string, prefix: string): boolean =>
+  lower.startsWith(prefix) && lower.length > prefix.length;
+
+/** Whether a spread descriptor means something: nodes are spread over by labels alone. */
+export const isSpreadDescriptor = (key: string): boolean =>
+  [nodeLabels, engineLabels].some((prefix) => namesLabel(key.toLowerCase(), prefix));
+
+const labelOf = (labels: Labels, key: string): string =>
+  (Object.hasOwn(labels, key) ? labels[key] : '') ?? '';

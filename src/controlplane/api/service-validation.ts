@@ -4,6 +4,7 @@
  */
 import { cidrsOverlap } from '../../model/addresses.js';
 import { faultOfContainerLabels, faultOfServiceLabels } from '../../model/balancing.js';
+import { parseConstraint } from '../../model/constraint.js';
 import { faultOfAliases } from '../../model/dns-names.js';
 import { faultOfPublishLabels } from '../../model/publishing.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
@@ -73,19 +74,8 @@ function validateTaskSpec({ resources, restartPolicy, placement, container }: Ta
   }
   if ((restartPolicy?.delayNs ?? 0) < 0) refuse('TaskSpec: restart-delay cannot be negative');
   if ((restartPolicy?.windowNs ?? 0) < 0) refuse('TaskSpec: restart-window cannot be negative');
-  for (const constraint of placement?.constraints ?? []) validateConstraint(constraint);
+  for (const constraint of placement?.constraints ?? []) parseConstraint(constraint);
   validateContainer(container);
-}
-
-/** The parts of `key == value` or `key != value`; the text of a bad one is a raw error of the parser (500). */
-function validateConstraint(constraint: string): void {
-  const operator = constraint.includes('==') ? '==' : '!=';
-  const at = constraint.indexOf(operator);
-  if (at < 0) return refuse('constraint expected one operator from ==, !=', 'unknown');
-  const key = constraint.slice(0, at).trim();
-  const value = constraint.slice(at + operator.length).trim();
-  if (!/^[a-z_][a-z0-9\-_.]+$/i.test(key)) refuse(`key '${key}' is invalid`, 'unknown');
-  if (!/^[a-z0-9:\-_\s.*()?+[\]\\^$|/]+$/i.test(value)) refuse(`value '${value}' is invalid`, 'unknown');
 }
 
 function validateContainer({ image, mounts, healthcheck }: ContainerSpec): void {

@@ -2,7 +2,7 @@
  * Which of the nodes that pass gets the task. Tasks are placed one at a time, each on the best node as the ones before
  * it left it; that fills the least loaded first and then goes round.
  */
-import { attributeOf } from '../../model/constraint.js';
+import { attributeOf, isSpreadDescriptor } from '../../model/constraint.js';
 import type { Task } from '../../model/objects.js';
 import type { NodeLoad } from './node-load.js';
 
@@ -30,7 +30,7 @@ export function chooseNode(
   let counted = all;
   for (const { spreadDescriptor } of task.spec.placement?.preferences ?? []) {
     // Only labels make branches; other descriptors are ignored.
-    if (!/^(node|engine)\.labels\./i.test(spreadDescriptor)) continue;
+    if (!isSpreadDescriptor(spreadDescriptor)) continue;
     const branchOf = (load: NodeLoad): string => attributeOf(load.node, spreadDescriptor) ?? '';
     const totals = new Map<string, number>();
     for (const load of counted)

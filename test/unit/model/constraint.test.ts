@@ -21,6 +21,8 @@ describe('parseConstraint', () => {
     ['1node==x', "key '1node' is invalid"],
     ['node.role==', "value '' is invalid"],
     ['node.role==a,b', "value 'a,b' is invalid"],
+    ['n==x', "key 'n' is invalid"],
+    ['node.role==a\u00a0b', "value 'a\u00a0b' is invalid"],
   ])('refuses %s', (text, message) => {
     expect(() => parseConstraint(text)).toThrow(message);
   });
@@ -45,10 +47,28 @@ describe('satisfiesConstraints', () => {
     ['node.ip==192.0.2.0/24', true],
     ['node.ip!=192.0.2.0/24', false],
     ['node.ip!=nonsense', false],
+    ['node.ip==2001:db8::/32', false],
+    ['node.ip!=2001:db8::/32', true],
+    ['node.ip!=192.0.2.9', true],
+    ['node.labels.==x', false],
+    ['node.labels.!=x', false],
     ['node.colour==red', false],
     ['node.colour!=red', false],
   ])('%s is %s', (text, expected) => {
     expect(satisfiesConstraints(rack, [text])).toBe(expected);
+  });
+
+  test('a label may be called like something that every object has', () => {
+    for (const label of ['constructor', 'toString', '__proto__']) {
+      expect(satisfiesConstraints(rack, [`node.labels.${label}==x`])).toBe(false);
+      expect(satisfiesConstraints(rack, [`engine.labels.${label}!=x`])).toBe(true);
+    }
+  });
+
+  test('a node without an address is none of those named', () => {
+    const nowhere = { ...rack, status: { ...rack.status, addr: '' } };
+    expect(satisfiesConstraints(nowhere, ['node.ip==192.0.2.1'])).toBe(false);
+    expect(satisfiesConstraints(nowhere, ['node.ip!=192.0.2.1', 'node.ip!=192.0.2.0/24'])).toBe(true);
   });
 
   test('all must hold', () => {
