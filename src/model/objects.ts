@@ -4,6 +4,7 @@
  * where Docker's are (suffix `Ns`), times are milliseconds since the epoch (suffix `Ms`).
  */
 import type { Cidr, Ip, Mac } from './addresses.js';
+import type { GenericResource } from './generic-resources.js';
 import type { HostRoute } from './host-routes.js';
 import type { ClusterId, LeaderId, NetworkId, NodeId, ServiceId, TaskId, Vni } from './ids.js';
 import type { EndpointSpec, Labels, LogDriver, PortConfig, ServiceSpec, TaskSpec } from './service-spec.js';
@@ -120,7 +121,12 @@ export type NodeState = 'unknown' | 'down' | 'ready' | 'disconnected';
 export interface NodeDescription {
   readonly hostname: string;
   readonly platform: { readonly architecture: string; readonly os: string };
-  readonly resources: { readonly nanoCpus: number; readonly memoryBytes: number };
+  readonly resources: {
+    readonly nanoCpus: number;
+    readonly memoryBytes: number;
+    /** Absent: none. */
+    readonly genericResources?: readonly GenericResource[];
+  };
   readonly engine: {
     readonly engineVersion: string;
     readonly labels: Labels;
@@ -312,6 +318,8 @@ export interface Task extends Meta {
   /** Empty until allocated. */
   readonly networks: readonly NetworkAttachment[];
   readonly logDriver?: LogDriver;
+  /** What the scheduler claimed for it on its node; absent: nothing. */
+  readonly assignedGenericResources?: readonly GenericResource[];
   /** Present when the task follows another one in its slot (or, for global services, on its node). */
   readonly succession?: Succession;
 }

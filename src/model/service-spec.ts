@@ -1,4 +1,6 @@
 /** What a user asks of a service, field by field as in Docker's ServiceSpec (camelCase; `Ns` = nanoseconds). */
+import type { DiscreteResource } from './generic-resources.js';
+
 export type Labels = Readonly<Record<string, string>>;
 
 export interface LogDriver {
@@ -61,7 +63,11 @@ export interface TaskSpec {
   readonly networkAttachment?: NetworkAttachmentSpec;
   readonly resources?: {
     readonly limits?: { readonly nanoCpus: number; readonly memoryBytes: number; readonly pids: number };
-    readonly reservations?: { readonly nanoCpus: number; readonly memoryBytes: number };
+    readonly reservations?: {
+      readonly nanoCpus: number;
+      readonly memoryBytes: number;
+      readonly genericResources?: readonly DiscreteResource[];
+    };
   };
   readonly restartPolicy?: RestartPolicy;
   readonly placement?: Placement;

@@ -1,6 +1,7 @@
 /** Cluster objects with defaults for all that a test does not care about, and a seeded source of randomness. */
 import { attachmentTask } from '../../src/model/attachments.js';
 import type { Cidr, Ip, Mac } from '../../src/model/addresses.js';
+import type { GenericResource } from '../../src/model/generic-resources.js';
 import { leaderId } from '../../src/model/ids.js';
 import type { ClusterId, NetworkId, NodeId, RandomSource, ServiceId, TaskId } from '../../src/model/ids.js';
 import type {
@@ -62,6 +63,7 @@ export interface NodeOptions {
   readonly availability?: Node['spec']['availability'];
   readonly nanoCpus?: number;
   readonly memoryBytes?: number;
+  readonly genericResources?: readonly GenericResource[];
   /** Destinations that it has routes to, all of `eth0`. */
   readonly routes?: readonly string[];
 }
@@ -79,7 +81,11 @@ export const node = (id: string, options: NodeOptions = {}): Node => ({
   description: {
     hostname: id,
     platform: { architecture: 'x86_64', os: 'linux' },
-    resources: { nanoCpus: options.nanoCpus ?? 4e9, memoryBytes: options.memoryBytes ?? 2 ** 32 },
+    resources: {
+      nanoCpus: options.nanoCpus ?? 4e9,
+      memoryBytes: options.memoryBytes ?? 2 ** 32,
+      ...(options.genericResources && { genericResources: options.genericResources }),
+    },
     engine: { engineVersion: '20.10', labels: {}, plugins: [] },
     tlsInfo: { trustRoot: '', certIssuerSubject: '', certIssuerPublicKey: '' },
     routes: (options.routes ?? []).map((to) => ({ destination: to as Cidr, device: 'eth0' })),

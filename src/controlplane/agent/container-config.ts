@@ -7,6 +7,7 @@
 import type Docker from 'dockerode';
 import { ipamConfigOf } from '../dockerd/ipam-config.js';
 import { SkepError } from '../../model/errors.js';
+import { resourceEnvironment } from '../../model/generic-resources.js';
 import type { NetworkAttachment, Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
 import type { ContainerSpec, Mount, PortConfig } from '../../model/service-spec.js';
@@ -63,7 +64,7 @@ export function planContainer(task: Task, spec: ContainerSpec, legs: readonly Le
     Image: withTag(spec.image),
     ...(spec.command.length > 0 && { Entrypoint: [...spec.command] }),
     ...((spec.command.length > 0 || spec.args.length > 0) && { Cmd: [...spec.args] }),
-    Env: [...spec.env],
+    Env: [...spec.env, ...resourceEnvironment(task.assignedGenericResources ?? [])],
     Labels: containerLabels(task, spec),
     ...(spec.hostname !== undefined && { Hostname: spec.hostname }),
     ...(spec.dir !== undefined && { WorkingDir: spec.dir }),

@@ -1,8 +1,10 @@
 /** This host as it describes itself to the managers. Pure. */
 import { withBalancer, withEngineLabel } from '../../model/balancing.js';
 import { espLabel } from '../../model/encryption.js';
+import { genericResourcesMax } from '../../model/generic-resources.js';
+import type { GenericResource } from '../../model/generic-resources.js';
 import type { HostRoute } from '../../model/host-routes.js';
-import type { EngineInfo } from '../dockerd/client.js';
+import type { EngineInfo, EngineResource } from '../dockerd/client.js';
 import type { WireNodeDescription } from '../rpc/messages.js';
 
 /** What this host's dataplane says of it. */
@@ -26,9 +28,12 @@ export function describeNode(
   facts?: DataplaneFacts,
 ): Omit<WireNodeDescription, 'tlsInfo'> {
   const labels = withBalancer(info.Labels ?? [], facts?.balancer);
-  const plugins = (['Log', 'Network', 'Volume'] as const).flatMap((type) =>
-    [...(info.Plugins?.[type] ?? [])].sort().map((name) => ({ type, name })),
-  );
+  const plugins = (['Authorization', 'Log', 'Network', 'Volume'] as const).flatMap((type) => {
+    const names = new Set(info.Plugins?.[type] ?? []);
+    // Swarm's too: overlays are every node's own, whatever its engine has.
+    if (type === 'Network') names.add('overlay');
+    return [...names].sort().map((name) => ({ type, name }));
+  });
   return {
     hostname: info.Name,
     architecture: info.Architecture,
@@ -42,9 +47,18 @@ export function describeNode(
         .sort(),
     ),
     plugins,
+    genericResources: (info.GenericResources ?? []).flatMap(toResource).slice(0, genericResourcesMax),
     routes,
     espEpoch: facts?.espEpoch ?? 0,
   };
+}
+
+function toResource({
+  NamedResourceSpec: named,
+  DiscreteResourceSpec: counted,
+}: EngineResource): GenericResource[] {
+  if (named) return [{ kind: named.Kind ?? '', name: named.Value ?? '' }];
+  return counted ? [{ kind: counted.Kind ?? '', count: counted.Value ?? 0 }] : [];
 }
 
 /** `key=value`; a label without a value is empty. */

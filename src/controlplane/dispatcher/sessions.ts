@@ -7,6 +7,7 @@ import { cidrsOverlap, parseIp } from '../../model/addresses.js';
 import type { NodeId, RandomSource, SessionId } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
 import { SkepError } from '../../model/errors.js';
+import { parseGenericResources, someResources } from '../../model/generic-resources.js';
 import { parseHostRoutes, routeText } from '../../model/host-routes.js';
 import type { Node, NodeDescription } from '../../model/objects.js';
 import type { Clock } from '../../runtime/clock.js';
@@ -211,7 +212,11 @@ const sessionMessage = ({ id, nodeId }: Session, view: View): SessionMessage => 
 const toDescription = (wire: WireNodeDescription): NodeDescription => ({
   hostname: wire.hostname,
   platform: { architecture: wire.architecture, os: wire.os },
-  resources: { nanoCpus: wire.nanoCpus, memoryBytes: wire.memoryBytes },
+  resources: {
+    nanoCpus: wire.nanoCpus,
+    memoryBytes: wire.memoryBytes,
+    ...someResources(parseGenericResources(wire.genericResources)),
+  },
   engine: { engineVersion: wire.engineVersion, labels: wire.engineLabels, plugins: wire.plugins },
   tlsInfo: wire.tlsInfo ?? { trustRoot: '', certIssuerSubject: '', certIssuerPublicKey: '' },
   routes: parseHostRoutes(wire.routes),

@@ -77,6 +77,12 @@ export interface LogSelection {
 }
 
 /** What `docker info` says of the host. */
+/** As `/info` gives it: one of the two. */
+export interface EngineResource {
+  readonly NamedResourceSpec?: { readonly Kind?: string; readonly Value?: string };
+  readonly DiscreteResourceSpec?: { readonly Kind?: string; readonly Value?: number };
+}
+
 export interface EngineInfo {
   readonly Name: string;
   readonly Architecture: string;
@@ -89,7 +95,9 @@ export interface EngineInfo {
     readonly Volume?: readonly string[] | null;
     readonly Network?: readonly string[] | null;
     readonly Log?: readonly string[] | null;
+    readonly Authorization?: readonly string[] | null;
   };
+  readonly GenericResources?: readonly EngineResource[] | null;
 }
 
 export class Engine {

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { OutsideError } from '../../model/errors.js';
 import { newId } from '../../model/ids.js';
 import type { NodeId, RandomSource } from '../../model/ids.js';
+import { someResources } from '../../model/generic-resources.js';
 import type { HostRoute } from '../../model/host-routes.js';
 import type { NodeDescription } from '../../model/objects.js';
 import { CleanupStack } from '../../runtime/cleanup-stack.js';
@@ -110,7 +111,11 @@ export class HostParts implements NodeParts {
     return {
       hostname,
       platform: { architecture, os },
-      resources: { nanoCpus: Number(rest.nanoCpus), memoryBytes: Number(rest.memoryBytes) },
+      resources: {
+        nanoCpus: Number(rest.nanoCpus),
+        memoryBytes: Number(rest.memoryBytes),
+        ...someResources(rest.genericResources),
+      },
       engine: { engineVersion: rest.engineVersion, labels: rest.engineLabels, plugins: rest.plugins },
       tlsInfo: identity
         ? tlsInfoOf(identity)

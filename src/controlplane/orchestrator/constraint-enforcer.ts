@@ -5,7 +5,8 @@
  */
 import { isAttachment } from '../../model/attachments.js';
 import { satisfiesConstraints } from '../../model/constraint.js';
-import type { Node, Task } from '../../model/objects.js';
+import { holdsResources, withoutResources } from '../../model/generic-resources.js';
+import type { Node, NodeDescription, Task } from '../../model/objects.js';
 import { atLeast, atMost, isTerminal } from '../../model/task-state.js';
 import { Draft } from '../plan.js';
 import type { Plan } from '../plan.js';
@@ -36,7 +37,11 @@ export function planEnforcement(view: View, nowMs: number): Plan {
 
 /** Tasks in order of id claim what the node has; those for whom it is not enough violate. */
 function violators(view: View, node: Node): readonly Task[] {
-  let { nanoCpus, memoryBytes } = node.description?.resources ?? {
+  let {
+    nanoCpus,
+    memoryBytes,
+    genericResources = [],
+  }: NodeDescription['resources'] = node.description?.resources ?? {
     nanoCpus: Infinity,
     memoryBytes: Infinity,
   };
@@ -49,8 +54,11 @@ function violators(view: View, node: Node): readonly Task[] {
     if (!meetsConstraints(view, node, task)) return true;
     const reserved = task.spec.resources?.reservations ?? { nanoCpus: 0, memoryBytes: 0 };
     if (reserved.nanoCpus > nanoCpus || reserved.memoryBytes > memoryBytes) return true;
+    const claimed = task.assignedGenericResources ?? [];
+    if (node.description && !holdsResources(genericResources, claimed)) return true;
     nanoCpus -= reserved.nanoCpus;
     memoryBytes -= reserved.memoryBytes;
+    genericResources = withoutResources(genericResources, claimed);
     return false;
   });
 }

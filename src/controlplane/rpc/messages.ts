@@ -1,4 +1,5 @@
 /** The messages of proto/dispatcher.proto as this program sees them; assignments have their own file. */
+import type { GenericResource } from '../../model/generic-resources.js';
 import type { ManagersLock, TlsInfo } from '../../model/objects.js';
 
 export interface RootCaReply {
@@ -34,6 +35,7 @@ export interface WireNodeDescription {
   readonly engineVersion: string;
   readonly engineLabels: Readonly<Record<string, string>>;
   readonly plugins: readonly { readonly type: string; readonly name: string }[];
+  readonly genericResources: readonly GenericResource[];
   readonly routes: readonly { readonly destination: string; readonly device: string }[];
   /** 0: not known now. */
   readonly espEpoch: number;

@@ -3,6 +3,7 @@
  * node counts.
  */
 import { satisfiesConstraints } from '../../model/constraint.js';
+import { claimResources } from '../../model/generic-resources.js';
 import type { Node, Task } from '../../model/objects.js';
 import { fixedHostPorts } from './node-load.js';
 import type { NodeLoad } from './node-load.js';
@@ -21,9 +22,14 @@ export const filters: readonly Filter[] = [
   },
   {
     passes: ({ spec }, load) => {
-      const reserved = spec.resources?.reservations;
-      if (!reserved) return true;
-      return load.nanoCpus >= reserved.nanoCpus && load.memoryBytes >= reserved.memoryBytes;
+      const { nanoCpus = 0, memoryBytes = 0, genericResources = [] } = spec.resources?.reservations ?? {};
+      // A node may have promised more than it has; who asks for nothing does not mind.
+      if (nanoCpus === 0 && memoryBytes === 0 && genericResources.length === 0) return true;
+      return (
+        load.nanoCpus >= nanoCpus &&
+        load.memoryBytes >= memoryBytes &&
+        claimResources(load.genericResources, genericResources) !== undefined
+      );
     },
     explain: (count) => `insufficient resources on ${onNodes(count)}`,
   },
@@ -70,9 +76,10 @@ export function explain(failing: readonly Filter[]): string {
     .join('; ');
 }
 
-/** Volume and log plugins; the overlay driver is every node's own. */
+/** Volume and log plugins; the overlay driver is every node's own. A node that has not said what it has is believed. */
 function hasPlugins(task: Task, node: Node): boolean {
-  const plugins = node.description?.engine.plugins ?? [];
+  if (!node.description) return true;
+  const { plugins } = node.description.engine;
   const has = (type: string, name: string): boolean =>
     plugins.some(
       (plugin) => plugin.type === type && (plugin.name === name || plugin.name === `${name}:latest`),

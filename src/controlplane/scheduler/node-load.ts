@@ -1,4 +1,7 @@
 /** One node as the scheduler sees it during a pass: what is free there, and what it runs. */
+import assert from 'node:assert';
+import { claimResources, withoutResources } from '../../model/generic-resources.js';
+import type { GenericResource } from '../../model/generic-resources.js';
 import type { ServiceId } from '../../model/ids.js';
 import type { Node, Task } from '../../model/objects.js';
 import type { PortConfig } from '../../model/service-spec.js';
@@ -10,6 +13,8 @@ export const failureWindowMs = 5 * 60_000;
 export class NodeLoad {
   nanoCpus: number;
   memoryBytes: number;
+  /** What no task has been given. */
+  genericResources: readonly GenericResource[];
   activeTasks = 0;
   readonly #activeOfService = new Map<ServiceId, number>();
   readonly #failures = new Map<string, number>();
@@ -22,6 +27,7 @@ export class NodeLoad {
   ) {
     this.nanoCpus = node.description?.resources.nanoCpus ?? 0;
     this.memoryBytes = node.description?.resources.memoryBytes ?? 0;
+    this.genericResources = node.description?.resources.genericResources ?? [];
     for (const task of tasks) {
       const { state, appliedAtMs } = task.status;
       if (atLeast(state, 'assigned') && !isTerminal(state)) this.place(task);
@@ -40,10 +46,20 @@ export class NodeLoad {
     const reserved = task.spec.resources?.reservations;
     this.nanoCpus -= reserved?.nanoCpus ?? 0;
     this.memoryBytes -= reserved?.memoryBytes ?? 0;
+    if (task.assignedGenericResources)
+      this.genericResources = withoutResources(this.genericResources, task.assignedGenericResources);
     for (const port of fixedHostPorts(task)) this.#hostPorts.add(portKey(port));
     if (!atMost(task.desiredState, 'complete')) return;
     this.activeTasks += 1;
     this.#activeOfService.set(task.serviceId, this.activeOf(task.serviceId) + 1);
+  }
+
+  /** The task with what it reserves, taken of what is free here: the filters have seen that there is enough. */
+  claimFor(task: Task): Task {
+    const reserved = task.spec.resources?.reservations?.genericResources ?? [];
+    const claimed = claimResources(this.genericResources, reserved);
+    assert(claimed, `${this.node.id} has not what ${task.id} reserves`);
+    return claimed.length === 0 ? task : { ...task, assignedGenericResources: claimed };
   }
 
   activeOf(service: ServiceId): number {

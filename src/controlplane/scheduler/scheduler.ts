@@ -55,8 +55,9 @@ function confirm(draft: Draft, task: Task, load: NodeLoad | undefined): void {
   if (!load || !draft.fits(1)) return;
   const failing = failingFilter(task, load);
   if (failing) return reportUnplaced(draft, task, failing.explain(1));
-  load.place(task);
-  draft.update('task', { ...task, status: stamp(draft, { state: 'assigned', message: confirmedMessage }) });
+  const placed = load.claimFor(task);
+  load.place(placed);
+  draft.update('task', { ...placed, status: stamp(draft, { state: 'assigned', message: confirmedMessage }) });
 }
 
 /** Tasks of one service and spec version, oldest service task first by slot. */
@@ -86,9 +87,10 @@ function placeGroup(
     const passing = judged.flatMap(({ load, failing }) => (failing ? [] : [load]));
     const chosen = chooseNode(task, encrypted ? preferEsp(passing) : passing, all, failureLimit);
     if (chosen) {
-      chosen.place(task);
+      const placed = chosen.claimFor(task);
+      chosen.place(placed);
       draft.update('task', {
-        ...task,
+        ...placed,
         nodeId: chosen.node.id,
         status: stamp(draft, { state: 'assigned', message: assignedMessage }),
       });

@@ -102,6 +102,15 @@ test.each([
   expect(withTag(image)).toBe(reference);
 });
 
+test('what the task was given of its node is in its environment, after its own', () => {
+  const of = {
+    ...task('t1', web, 'assigned', { node: 'n1' }),
+    assignedGenericResources: ['a', 'b'].map((name) => ({ kind: 'gpu', name })),
+  };
+  const { create } = planContainer(of, { ...of.spec.container, env: ['A=1'] }, []);
+  expect(create.Env).toEqual(['A=1', 'DOCKER_RESOURCE_GPU=a,b']);
+});
+
 test('the local network names its overlay', () => {
   expect(localNetwork(leg('mynet', '10.0.1.5', '10.0.1.2').overlay)).toMatchObject({
     Name: 'mynet',

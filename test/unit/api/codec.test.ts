@@ -187,7 +187,7 @@ describe('a spec comes back as dockerd shows it', () => {
       '{"name":"full","Labels":{"x":"y"},"Bogus":1,"Networks":null,"TaskTemplate":{"ContainerSpec":{"IMAGE":"busybox",' +
       '"Env":["A=b"],"Mounts":[{"Type":"volume","Source":"v","Target":"/v"},{"Type":"tmpfs","Target":"/t","TmpfsOptions":{}}],' +
       '"Healthcheck":{},"Privileges":{"CredentialSpec":null},"Hosts":[],"Init":false,"DNSConfig":{}},' +
-      '"Resources":{"Limits":{"NanoCPUs":1000000,"MemoryBytes":8000000},"Reservations":{}},"RestartPolicy":{},' +
+      '"Resources":{"Limits":{"NanoCPUs":1000000,"MemoryBytes":8000000},"Reservations":{"GenericResources":[{"DiscreteResourceSpec":{"Kind":"gpu","Value":2}}]}},"RestartPolicy":{},' +
       '"Placement":{"Preferences":[{"Spread":{"SpreadDescriptor":"node.id"}}]}},"RollbackConfig":{"Delay":0},' +
       '"EndpointSpec":{"Ports":[{"TargetPort":99,"Protocol":"zzz"}]}}';
     expect(shown(text)).toEqual({
@@ -206,7 +206,10 @@ describe('a spec comes back as dockerd shows it', () => {
           DNSConfig: {},
           Isolation: 'default',
         },
-        Resources: { Limits: { NanoCPUs: 1000000, MemoryBytes: 8000000 }, Reservations: {} },
+        Resources: {
+          Limits: { NanoCPUs: 1000000, MemoryBytes: 8000000 },
+          Reservations: { GenericResources: [{ DiscreteResourceSpec: { Kind: 'gpu', Value: 2 } }] },
+        },
         RestartPolicy: { Condition: 'any', MaxAttempts: 0 },
         Placement: { Preferences: [{ Spread: { SpreadDescriptor: 'node.id' } }] },
         ForceUpdate: 0,

@@ -36,7 +36,14 @@ export const ingressId = 'ingressaaaaaaaaaaaaaaaaaa' as NetworkId;
 export const description: NodeDescription = {
   hostname: 'node1',
   platform: { architecture: 'x86_64', os: 'linux' },
-  resources: { nanoCpus: 2e9, memoryBytes: 4e9 },
+  resources: {
+    nanoCpus: 2e9,
+    memoryBytes: 4e9,
+    genericResources: [
+      { kind: 'gpu', name: 'UUID1' },
+      { kind: 'ssd', count: 3 },
+    ],
+  },
   engine: {
     engineVersion: '20.10.24',
     labels: { zone: 'a' },

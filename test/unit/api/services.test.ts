@@ -72,6 +72,19 @@ describe('create refuses', () => {
       400,
       `${invalid}invalid memory value 100: Must be at least 4MiB`,
     ],
+    ...[
+      { NamedResourceSpec: { Kind: 'gpu', Value: 'a' } },
+      { DiscreteResourceSpec: { Kind: 'gpu', Value: -1 } },
+    ].map((one): [body: unknown, status: number, message: string] => [
+      { Name: 'a', ...template({}, { Resources: { Reservations: { GenericResources: [one] } } }) },
+      400,
+      `${invalid}invalid argument for resource gpu`,
+    ]),
+    [
+      { Name: 'a', ...template({}, { Placement: { Constraints: ['node.role==a,b'] } }) },
+      500,
+      "rpc error: code = Unknown desc = value 'a,b' is invalid",
+    ],
     [
       { Name: 'a', ...template({}, { RestartPolicy: { Delay: -1 } }) },
       400,
@@ -719,6 +732,25 @@ describe('tasks', () => {
       Runtime: 'attachment',
     });
     expect(shown).not.toHaveProperty('ServiceID');
+  });
+
+  test('show the resources that are theirs', async () => {
+    const id = await api.createService({ Name: 'web' });
+    await api.store.update((tx) =>
+      tx.create('task', {
+        ...taskOf(service(id), 't1'),
+        assignedGenericResources: [
+          { kind: 'gpu', name: 'UUID1' },
+          { kind: 'ssd', count: 2 },
+        ],
+      }),
+    );
+    expect((await api.call('GET', '/tasks/t1')).json).toMatchObject({
+      GenericResources: [
+        { NamedResourceSpec: { Kind: 'gpu', Value: 'UUID1' } },
+        { DiscreteResourceSpec: { Kind: 'ssd', Value: 2 } },
+      ],
+    });
   });
 
   test('inspect by full name', async () => {

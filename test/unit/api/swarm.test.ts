@@ -320,7 +320,14 @@ describe('/nodes', () => {
         Description: {
           Hostname: 'node1',
           Platform: { Architecture: 'x86_64', OS: 'linux' },
-          Resources: { NanoCPUs: 2e9, MemoryBytes: 4e9 },
+          Resources: {
+            NanoCPUs: 2e9,
+            MemoryBytes: 4e9,
+            GenericResources: [
+              { NamedResourceSpec: { Kind: 'gpu', Value: 'UUID1' } },
+              { DiscreteResourceSpec: { Kind: 'ssd', Value: 3 } },
+            ],
+          },
           Engine: {
             EngineVersion: '20.10.24',
             Labels: { zone: 'a' },

@@ -157,6 +157,7 @@ const samples: Readonly<Record<string, object>> = {
       hostname: 'h',
       engineLabels: { a: 'b' },
       plugins: [{ type: 'Network', name: 'x' }],
+      genericResources: [{ kind: 'ssd', count: 3 }],
       routes: [{ destination: '10.0.0.0/8', device: 'eth0' }],
     },
     dataPathAddr: '192.0.2.1',
@@ -278,7 +279,7 @@ async function registered(identity: Identity): Promise<string> {
   over.signal.addEventListener('abort', () => client.close());
   const description = {
     ...{ hostname: 'n1', architecture: '', os: '', nanoCpus: 0, memoryBytes: 0, engineVersion: '' },
-    ...{ engineLabels: {}, plugins: [], routes: [], espEpoch: 0, tlsInfo: null },
+    ...{ engineLabels: {}, plugins: [], genericResources: [], routes: [], espEpoch: 0, tlsInfo: null },
   };
   const messages = client.session({ description, dataPathAddr: '' }, over.signal);
   messages.on('error', () => undefined);

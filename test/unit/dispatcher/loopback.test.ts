@@ -62,6 +62,10 @@ const description: WireNodeDescription = {
   engineVersion: '20.10.24',
   engineLabels: { a: 'b' },
   plugins: [{ type: 'Volume', name: 'local' }],
+  genericResources: [
+    { kind: 'gpu', name: 'UUID1' },
+    { kind: 'ssd', count: 3 },
+  ],
   routes: [{ destination: '192.0.2.0/24', device: 'eth0' }],
   espEpoch: 5,
   tlsInfo: null,
@@ -389,7 +393,17 @@ describe('a session', () => {
     expect(of.store.view().get('node', 'n1' as NodeId)).toMatchObject({
       status: { state: 'ready', message: '', addr: '127.0.0.1' },
       dataPathAddr: '192.0.2.7',
-      description: { hostname: 'host-1', resources: { nanoCpus: 2e9, memoryBytes: 2 ** 33 } },
+      description: {
+        hostname: 'host-1',
+        resources: {
+          nanoCpus: 2e9,
+          memoryBytes: 2 ** 33,
+          genericResources: [
+            { kind: 'gpu', name: 'UUID1' },
+            { kind: 'ssd', count: 3 },
+          ],
+        },
+      },
     });
   });
 

@@ -19,7 +19,7 @@ const description = {
     engineVersion: '',
     engineLabels: {},
   },
-  ...{ plugins: [], routes: [], espEpoch: 0, tlsInfo: null },
+  ...{ plugins: [], genericResources: [], routes: [], espEpoch: 0, tlsInfo: null },
 };
 
 test('a node that registers while its leader takes stock of silent nodes is not unknown ever after', async () => {

@@ -9,6 +9,7 @@ const web = service('web', { taskTemplate: asking('node.labels.disk==ssd') });
 const greedy = service('web', {
   taskTemplate: taskSpec({ resources: { reservations: { nanoCpus: 3e9, memoryBytes: 0 } } }),
 });
+const plain = service('web');
 const on = (of: Service, id = 't', over: Partial<Task> = {}): Task =>
   task(id, of, 'running', { node: 'n1', ...over });
 const ssd = { labels: { disk: 'ssd' } };
@@ -27,6 +28,26 @@ test.each<[string, Node, Service, Task[], string[]]>([
     [],
   ],
   ['too little CPU for two', node('n1'), greedy, [on(greedy, 't1'), on(greedy, 't2')], ['t2']],
+  ...(
+    [
+      ['a named resource that is there', [{ kind: 'gpu', name: 'a' }], []],
+      ['a named resource that went', [{ kind: 'gpu', name: 'b' }], ['t']],
+      ['names that became a number', [{ kind: 'gpu', count: 1 }], ['t']],
+    ] as const
+  ).map(([title, genericResources, ended]): [string, Node, Service, Task[], string[]] => [
+    title,
+    node('n1', { genericResources }),
+    plain,
+    [on(plain, 't', { assignedGenericResources: [{ kind: 'gpu', name: 'a' }] })],
+    [...ended],
+  ]),
+  [
+    'fewer of a kind than two were given',
+    node('n1', { genericResources: [{ kind: 'ssd', count: 3 }] }),
+    plain,
+    ['t1', 't2'].map((id) => on(plain, id, { assignedGenericResources: [{ kind: 'ssd', count: 2 }] })),
+    ['t2'],
+  ],
   [
     'a constraint that the service took back',
     node('n1'),

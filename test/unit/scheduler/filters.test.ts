@@ -12,6 +12,12 @@ const placed = (placement: Partial<Placement>): Partial<TaskSpec> => ({
 const reserving = (nanoCpus: number, memoryBytes: number): Partial<TaskSpec> => ({
   resources: { reservations: { nanoCpus, memoryBytes } },
 });
+const gpus = ['a', 'b'].map((name) => ({ kind: 'gpu', name }));
+const wanting = (count: number): Partial<TaskSpec> => ({
+  resources: {
+    reservations: { nanoCpus: 0, memoryBytes: 0, genericResources: [{ kind: 'gpu', count }] },
+  },
+});
 const volume = (driver: string): Partial<TaskSpec> => ({
   container: {
     ...taskSpec().container,
@@ -36,6 +42,7 @@ const withPlugins = (...plugins: { type: string; name: string }[]): Node => {
     },
   };
 };
+const withoutDescription = ({ description: _, ...rest }: Node): Node => rest;
 const web = service('web');
 const hostPort = service('web', { endpointSpec: ports([80, 8080, 'tcp', 'host']) });
 
@@ -65,8 +72,57 @@ describe('failingFilter', () => {
       [task('t', made(reserving(0, 1)), 'failed')],
       undefined,
     ],
+    [
+      'nothing reserved where too much is',
+      made(reserving(0, 0)),
+      node('n1', { nanoCpus: 0 }),
+      [task('t', made(reserving(1e9, 0)), 'running')],
+      undefined,
+    ],
+    ['a resource by name', made(wanting(2)), node('n1', { genericResources: gpus }), [], undefined],
+    [
+      'more than have a name',
+      made(wanting(3)),
+      node('n1', { genericResources: gpus }),
+      [],
+      'insufficient resources on 1 node',
+    ],
+    ['a resource that no node has', made(wanting(1)), node('n1'), [], 'insufficient resources on 1 node'],
+    [
+      'a resource that another task has',
+      made(wanting(2)),
+      node('n1', { genericResources: gpus }),
+      [task('t', made(wanting(1)), 'running', { assignedGenericResources: gpus.slice(0, 1) })],
+      'insufficient resources on 1 node',
+    ],
+    [
+      'a resource of a task that has ended',
+      made(wanting(2)),
+      node('n1', { genericResources: gpus }),
+      [task('t', made(wanting(1)), 'complete', { assignedGenericResources: gpus.slice(0, 1) })],
+      undefined,
+    ],
+    [
+      'a resource of a task that is being stopped',
+      made(wanting(2)),
+      node('n1', { genericResources: gpus }),
+      [
+        task('t', made(wanting(1)), 'running', {
+          assignedGenericResources: gpus.slice(0, 1),
+          desiredState: 'shutdown',
+        }),
+      ],
+      'insufficient resources on 1 node',
+    ],
     ['local volume', made(volume('local')), node('n1'), [], undefined],
     ['volume driver', made(volume('nfs')), node('n1'), [], 'missing plugin on 1 node'],
+    [
+      'volume driver on a node that has not said what it has',
+      made(volume('nfs')),
+      withoutDescription(node('n1')),
+      [],
+      undefined,
+    ],
     [
       'volume driver, tagged',
       made(volume('nfs')),

@@ -95,6 +95,46 @@ describe('placing', () => {
     expect(placement(store, tasks)).toEqual(['a', 'b']);
   });
 
+  test('each task gets resources of its own, by name where they have names', async () => {
+    const greedy = service('web', {
+      taskTemplate: taskSpec({
+        resources: {
+          reservations: {
+            nanoCpus: 0,
+            memoryBytes: 0,
+            genericResources: [
+              { kind: 'gpu', count: 2 },
+              { kind: 'ssd', count: 1 },
+            ],
+          },
+        },
+      }),
+    });
+    const gpus = ['x', 'y', 'z', 'w', 'v'].map((name) => ({ kind: 'gpu', name }));
+    const held = task('w1', greedy, 'running', {
+      node: 'a',
+      slot: 50,
+      assignedGenericResources: [{ kind: 'gpu', name: 'y' }],
+    });
+    const tasks = pending(3, greedy);
+    const rich = nodes(['a', { genericResources: [...gpus, { kind: 'ssd', count: 9 }] }], ['b']);
+    const store = await schedule(rich, [held, ...tasks]);
+    expect(tasks.map(({ id }) => get(store, id).assignedGenericResources)).toEqual([
+      [
+        { kind: 'gpu', name: 'x' },
+        { kind: 'gpu', name: 'z' },
+        { kind: 'ssd', count: 1 },
+      ],
+      [
+        { kind: 'gpu', name: 'w' },
+        { kind: 'gpu', name: 'v' },
+        { kind: 'ssd', count: 1 },
+      ],
+      undefined,
+    ]);
+    expect(get(store, 'p3').status.err).toBe('no suitable node (insufficient resources on 2 nodes)');
+  });
+
   test('counts what it placed in the same pass: reservations', async () => {
     const greedy = service('web', {
       taskTemplate: taskSpec({ resources: { reservations: { nanoCpus: 3e9, memoryBytes: 0 } } }),
@@ -178,6 +218,22 @@ describe('tasks bound to a node', () => {
     expect(get(store, 'g')).toMatchObject({
       nodeId: 'a',
       status: { state: 'assigned', message: 'scheduler confirmed task can run on preassigned node' },
+    });
+  });
+  test('claim what they reserve there, and are told if there is not enough', async () => {
+    const wanting = service('web', {
+      taskTemplate: taskSpec({
+        resources: {
+          reservations: { nanoCpus: 0, memoryBytes: 0, genericResources: [{ kind: 'ssd', count: 2 }] },
+        },
+      }),
+    });
+    const both = ['g', 'h'].map((id) => task(id, wanting, 'pending', { slot: 0, node: 'a' }));
+    const store = await schedule(nodes(['a', { genericResources: [{ kind: 'ssd', count: 3 }] }]), both);
+    expect(get(store, 'g').assignedGenericResources).toEqual([{ kind: 'ssd', count: 2 }]);
+    expect(get(store, 'h').status).toMatchObject({
+      state: 'pending',
+      err: 'insufficient resources on 1 node',
     });
   });
   test('are told why not, without the prefix', async () => {

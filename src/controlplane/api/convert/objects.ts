@@ -46,6 +46,7 @@ import {
   written,
 } from './codec.js';
 import type { Codec, Field, Fields } from './codec.js';
+import { genericResources } from './generic-resource.js';
 import { endpointSpec, logDriver, portConfig, serviceSpec, taskSpec } from './service.js';
 
 /** A branded text. */
@@ -196,6 +197,7 @@ const nodeDescription = struct<NodeDescription>('NodeDescription', {
     struct<NodeDescription['resources']>('Resources', {
       nanoCpus: field('NanoCPUs', int64),
       memoryBytes: field('MemoryBytes', int64),
+      genericResources: field('GenericResources', genericResources),
     }),
   ),
   engine: always(
@@ -549,7 +551,7 @@ const taskStatus = struct<ShownStatus>('TaskStatus', {
 /** A task with its networks in full, as Docker nests them. */
 export interface TaskView extends Pick<
   Task,
-  keyof Meta | 'id' | 'spec' | 'serviceId' | 'slot' | 'nodeId' | 'desiredState'
+  keyof Meta | 'id' | 'spec' | 'serviceId' | 'slot' | 'nodeId' | 'desiredState' | 'assignedGenericResources'
 > {
   readonly status: ShownStatus;
   readonly labels: Labels;
@@ -578,6 +580,7 @@ export const task = struct<TaskView>('Task', {
       }),
     ),
   ),
+  assignedGenericResources: field('GenericResources', genericResources),
   volumes: field('Volumes', {
     go: '',
     zero: () => undefined,

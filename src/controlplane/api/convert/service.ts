@@ -43,6 +43,7 @@ import {
   via,
 } from './codec.js';
 import type { Codec } from './codec.js';
+import { reservedResources } from './generic-resource.js';
 import { JsonObject } from './json.js';
 import type { Json } from './json.js';
 
@@ -235,8 +236,6 @@ const containerSpec = struct<ContainerSpec>(
 
 type Resources = NonNullable<TaskSpec['resources']>;
 
-const noGenericResources = { GenericResources: notYet('generic resources are not supported') };
-
 const resources = struct<Resources>('ResourceRequirements', {
   limits: field(
     'Limits',
@@ -251,11 +250,11 @@ const resources = struct<Resources>('ResourceRequirements', {
   reservations: field(
     'Reservations',
     ptr(
-      struct<NonNullable<Resources['reservations']>>(
-        'Resources',
-        { nanoCpus: field('NanoCPUs', int64), memoryBytes: field('MemoryBytes', int64) },
-        { refused: noGenericResources },
-      ),
+      struct<NonNullable<Resources['reservations']>>('Resources', {
+        nanoCpus: field('NanoCPUs', int64),
+        memoryBytes: field('MemoryBytes', int64),
+        genericResources: field('GenericResources', reservedResources, 32),
+      }),
     ),
   ),
 });

@@ -1,0 +1,48 @@
+import { expect, test } from 'vitest';
+import { describeNode } from '../../../src/controlplane/agent/node-description.js';
+import type { EngineInfo } from '../../../src/controlplane/dockerd/client.js';
+
+const info: EngineInfo = {
+  Name: 'host',
+  Architecture: 'x86_64',
+  OSType: 'linux',
+  NCPU: 2,
+  MemTotal: 4096,
+  ServerVersion: '20.10.24',
+  Labels: ['b=2', 'a'],
+  Plugins: { Volume: ['local'], Network: ['null', 'bridge'], Log: null, Authorization: ['guard'] },
+  GenericResources: [
+    { NamedResourceSpec: { Kind: 'gpu', Value: 'UUID1' } },
+    { DiscreteResourceSpec: { Kind: 'ssd', Value: 3 } },
+  ],
+};
+
+test('a host tells what its engine has', () => {
+  expect(describeNode(info, [], { balancer: 'ebpf', esp: true, espEpoch: 7 })).toEqual({
+    hostname: 'host',
+    architecture: 'x86_64',
+    os: 'linux',
+    nanoCpus: 2e9,
+    memoryBytes: 4096,
+    engineVersion: '20.10.24',
+    engineLabels: { a: '', b: '2', 'skep.balancer': 'ebpf', 'skep.esp': 'true' },
+    plugins: [
+      { type: 'Authorization', name: 'guard' },
+      { type: 'Network', name: 'bridge' },
+      { type: 'Network', name: 'null' },
+      { type: 'Network', name: 'overlay' },
+      { type: 'Volume', name: 'local' },
+    ],
+    genericResources: [
+      { kind: 'gpu', name: 'UUID1' },
+      { kind: 'ssd', count: 3 },
+    ],
+    routes: [],
+    espEpoch: 7,
+  });
+});
+
+test('overlays are every node’s own, and told once', () => {
+  const said = { ...info, Plugins: { Network: ['overlay', 'overlay'] } };
+  expect(describeNode(said, []).plugins).toEqual([{ type: 'Network', name: 'overlay' }]);
+});
