@@ -218,20 +218,3 @@ async function complete(
   const auth = registryAuth(request);
   return auth === undefined ? spec : withAuth(spec, auth);
 }
-
-/**
- * `_up-to-date`: the task was made of the service's present spec, or of one that means the same for it (a scale or a
- * label moves the version and changes no task). Credentials alone do not date a task.
- */
-export function isUpToDate(task: Task, service: Service | undefined): boolean {
-  if (!service) return false;
-  if (task.specVersion === service.specVersion) return true;
-  const comparable = ({ container: { registryAuth: _, ...container }, ...spec }: Task['spec']): object => ({
-    ...spec,
-    container,
-  });
-  return (
-    isDeepStrictEqual(comparable(task.spec), comparable(service.spec.taskTemplate)) &&
-    isDeepStrictEqual(task.endpointSpec, service.spec.endpointSpec)
-  );
-}

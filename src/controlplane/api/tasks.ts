@@ -3,6 +3,7 @@ import { attachmentRuntime, isAttachment } from '../../model/attachments.js';
 import { SkepError } from '../../model/errors.js';
 import { taskName } from '../../model/objects.js';
 import type { Task } from '../../model/objects.js';
+import { isTaskDirty } from '../../model/service-laws.js';
 import { taskStates } from '../../model/task-state.js';
 import type { View } from '../store/store.js';
 import type { Handler } from './context.js';
@@ -10,7 +11,6 @@ import { requireStore } from './context.js';
 import { task as taskCodec } from './convert/objects.js';
 import { parseFilters } from './filters.js';
 import { findNode, findService, findTask } from './lookup.js';
-import { isUpToDate } from './services.js';
 
 export const listTasks: Handler = async (context, request) => {
   const filters = parseFilters(request, {
@@ -38,7 +38,7 @@ export const listTasks: Handler = async (context, request) => {
         (states.length === 0 || states.includes(task.desiredState)) &&
         (services.size === 0 || services.has(task.serviceId)) &&
         (nodes.size === 0 || (task.nodeId !== undefined && nodes.has(task.nodeId))) &&
-        (!upToDate || isUpToDate(task, view.get('service', task.serviceId))),
+        (!upToDate || isUpToDate(view, task)),
     );
   request.json(
     200,
@@ -50,6 +50,12 @@ export const inspectTask: Handler = async (context, request) => {
   const view = requireStore(context).view();
   request.json(200, encodeTask(view, findTask(view, request.param(0)), request.modern));
 };
+
+/** `_up-to-date`: the service's present spec would not have the task replaced. */
+function isUpToDate(view: View, task: Task): boolean {
+  const service = view.get('service', task.serviceId);
+  return service !== undefined && !isTaskDirty(service, task, task.nodeId && view.get('node', task.nodeId));
+}
 
 function encodeTask(view: View, task: Task, modern: boolean): unknown {
   // Services show the runtime, their tasks do not; attachments do.
