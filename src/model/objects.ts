@@ -278,6 +278,8 @@ export interface TaskStatus {
   readonly timestampMs: number;
   /** Clock of the manager that stored it. */
   readonly appliedAtMs: number;
+  /** Manager's time at which it was first stored as running; absent: it never was. Kept when it has ended. */
+  readonly runningAtMs?: number;
   readonly state: TaskState;
   readonly message: string;
   readonly err?: string;
@@ -338,8 +340,8 @@ export interface Succession {
   readonly startAnywayMs: number;
   /** Of an update's task: when that update started, which is what it is known by. */
   readonly updateStartedAtMs?: number;
-  /** Manager's time at which the task was first seen running; recorded for tasks of an update, which it monitors. */
-  readonly runningSeenAtMs?: number;
+  /** How many tasks in a row before it in its place ended early (orchestrator/back-off.ts); absent: none. */
+  readonly earlyEnds?: number;
 }
 
 /** `<service>.<slot or node>.<task>`: the container's name and the task's full name. Slot 0, too, reads as the node: as in Swarm. */

@@ -15,7 +15,7 @@ import type { TaskProgress, TaskStep } from './task-machine.js';
 import { afterFailure, afterSuccess, isTransient, nextStep, resumeAt } from './task-machine.js';
 
 /** What a task is at, as the manager is told. */
-export type TaskReport = Omit<TaskStatus, 'appliedAtMs'>;
+export type TaskReport = Omit<TaskStatus, 'appliedAtMs' | 'runningAtMs'>;
 
 /** Swarm's agent tries again about once a second. */
 const retryMs = 1_000;

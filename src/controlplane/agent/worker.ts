@@ -56,7 +56,7 @@ export class TaskWorker implements Worker {
       if (this.#runners.has(task.id)) continue;
       this.#start(task);
       // A report may have been lost with the process that wanted to make it. Not of one that has to start first.
-      const { appliedAtMs: _, ...report } = task.status;
+      const { appliedAtMs: _a, runningAtMs: _r, ...report } = task.status;
       if (isTerminal(report.state) || !again.has(task.id)) this.options.report(task.id, report);
     }
   }

@@ -168,9 +168,12 @@ export class Heartbeats {
           for (const { id: taskId } of lost.slice(i, i + maxWrites)) {
             const task = tx.get('task', taskId);
             if (!task || !atMost(task.status.state, 'running')) continue;
-            const { message } = task.status;
+            const { message, runningAtMs } = task.status;
             const atMs = clock.nowMs();
-            const status = { timestampMs: atMs, appliedAtMs: atMs, state: 'orphaned' as const, message };
+            const status = {
+              ...{ timestampMs: atMs, appliedAtMs: atMs, state: 'orphaned' as const, message },
+              ...(runningAtMs === undefined ? {} : { runningAtMs }),
+            };
             tx.update('task', { ...task, status });
           }
         });

@@ -89,9 +89,11 @@ export function nextStatus(
 ): TaskStatus | undefined {
   const state = update.state as TaskState;
   if (compareStates(state, status.state) < 0) return undefined;
+  const runningAtMs = status.runningAtMs ?? (state === 'running' ? nowMs : undefined);
   const next: TaskStatus = {
     timestampMs: update.timestampMs,
     appliedAtMs: nowMs,
+    ...(runningAtMs === undefined ? {} : { runningAtMs }),
     state,
     message: update.message,
     ...(update.err === '' ? {} : { err: update.err }),

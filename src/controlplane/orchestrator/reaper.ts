@@ -22,7 +22,8 @@ export function planReaping(view: View, nowMs: number): Plan {
     if (keep === undefined) continue;
     const kept = draft.tasksOfService(service.id);
     for (const tasks of groupTasks(kept, instanceOf).values())
-      for (const task of surplus(view, tasks, keep)) if (draft.fits(1)) draft.delete('task', task.id);
+      for (const task of surplus(view, tasks, keep))
+        if (!isOfUpdate(service, task) && draft.fits(1)) draft.delete('task', task.id);
   }
   return draft.plan();
 }
@@ -49,6 +50,11 @@ function historyLimit(cluster: Cluster, service: Service): number | undefined {
   const limit = cluster.spec.taskHistoryRetentionLimit;
   return limit < 0 ? undefined : limit;
 }
+
+/** While an update rolls its failures are counted, which its tasks are the only record of: at most one in a slot. */
+const isOfUpdate = ({ updateStatus }: Service, { succession }: Task): boolean =>
+  (updateStatus?.state === 'updating' || updateStatus?.state === 'rollback_started') &&
+  succession?.updateStartedAtMs === updateStatus.startedAtMs;
 
 /** The oldest records beyond the limit that are done with. The newest always stays: it says how the instance ended. */
 function surplus(view: View, tasks: readonly Task[], keep: number): readonly Task[] {

@@ -41,10 +41,9 @@ export function planUpdate(context: Context, service: Service, slots: readonly (
       message: 'update in progress',
     });
   }
-  const running = recordFirstRuns(context, mine);
   const total = new Set([...treated, ...dirty.flatMap((tasks) => (tasks[0] ? [instanceOf(tasks[0])] : []))])
     .size;
-  if (isRolling(status) && reactToFailure(context, service, config, running, total)) return;
+  if (isRolling(status) && reactToFailure(context, service, config, mine, total)) return;
 
   const todo: (readonly Task[])[] = [];
   for (const tasks of dirty) {
@@ -52,10 +51,10 @@ export function planUpdate(context: Context, service: Service, slots: readonly (
     if (clean) keepOnly(context, config, clean, tasks);
     else if (tasks[0] && !treated.has(instanceOf(tasks[0]))) todo.push(tasks);
   }
-  const busy = countBusy(context, config, running);
+  const busy = countBusy(context, config, mine) + countOvertaken(context, service, mine);
   const workers = config.parallelism === 0 ? todo.length : Math.max(0, config.parallelism - busy);
   for (const tasks of todo.slice(0, workers)) replaceSlot(context, service, config, tasks);
-  if (isRolling(status) && todo.length === 0 && busy === 0) complete(context, service, config, running);
+  if (isRolling(status) && todo.length === 0 && busy === 0) complete(context, service, config, mine);
 }
 
 const isRolling = (status: Status | undefined): status is Status =>
@@ -75,27 +74,9 @@ function updatedTasks(context: Context, service: Service): readonly Task[] {
   );
 }
 
-/** Notes when an updated task was first seen running: its status will not say any more once it has failed. */
-function recordFirstRuns({ draft }: Context, tasks: readonly Task[]): readonly Task[] {
-  return tasks.map((task) => {
-    const { succession, status } = task;
-    if (
-      !succession ||
-      succession.runningSeenAtMs !== undefined ||
-      status.state !== 'running' ||
-      !draft.fits(1)
-    )
-      return task;
-    return draft.update('task', {
-      ...task,
-      succession: { ...succession, runningSeenAtMs: status.appliedAtMs },
-    });
-  });
-}
-
 /** When the task left the updater's hands: it ran, or it failed before. Undefined while neither. */
-function reachedAtMs({ succession, status }: Task): number | undefined {
-  return succession?.runningSeenAtMs ?? (atLeast(status.state, 'running') ? status.appliedAtMs : undefined);
+function reachedAtMs({ status }: Task): number | undefined {
+  return status.runningAtMs ?? (atLeast(status.state, 'running') ? status.appliedAtMs : undefined);
 }
 
 /** Slots under way: the new task does not run yet, or the delay after it is not over. */
@@ -106,6 +87,20 @@ function countBusy({ draft }: Context, config: UpdateConfig, tasks: readonly Tas
     return !draft.hasPassed(reached, nsToMs(config.delayNs));
   }).length;
 }
+
+/**
+ * Slots that an update before this one has left under way, and that are up to date: a change of labels or of the number of replicas
+ * while nothing new comes up takes down no further slot (Swarm forgets them, and does).
+ */
+const countOvertaken = (context: Context, service: Service, mine: readonly Task[]): number =>
+  presentTasks(context, service).filter(
+    (task) =>
+      task.succession?.cause === 'update' &&
+      isLive(task) &&
+      reachedAtMs(task) === undefined &&
+      !mine.includes(task) &&
+      !isDirty(context, service, task),
+  ).length;
 
 /** The up-to-date task of a slot, one that runs before others. */
 function cleanTask(context: Context, service: Service, tasks: readonly Task[]): Task | undefined {
@@ -158,8 +153,11 @@ function replaceSlot(
 }
 
 /** How long after a task runs its end still counts as the update's failure; longer than the delay between tasks. */
-const monitorMs = ({ delayNs, monitorNs }: UpdateConfig): number =>
-  delayNs >= monitorNs ? nsToMs(delayNs) + 1000 : nsToMs(monitorNs);
+function monitorMs({ delayNs, monitorNs }: UpdateConfig): number {
+  // 0 is what the API takes for one left out.
+  const wanted = monitorNs === 0 ? defaultUpdateConfig.monitorNs : monitorNs;
+  return delayNs >= wanted ? nsToMs(delayNs) + 1000 : nsToMs(wanted);
+}
 
 /** Pauses or rolls back when too many updated tasks ended early. True when the update must go no further. */
 function reactToFailure(
@@ -171,14 +169,13 @@ function reactToFailure(
 ): boolean {
   if (config.failureAction === 'continue') return false;
   const failed = tasks
-    .filter(({ succession, status }) => {
-      if (!isTerminal(status.state)) return false;
-      const seen = succession?.runningSeenAtMs;
-      return seen === undefined || status.appliedAtMs - seen <= monitorMs(config);
+    .filter(({ status: { state, runningAtMs, appliedAtMs } }) => {
+      if (!isTerminal(state)) return false;
+      return runningAtMs === undefined || appliedAtMs - runningAtMs <= monitorMs(config);
     })
     .sort((a, b) => a.status.appliedAtMs - b.status.appliedAtMs);
   // The failure that goes beyond the tolerated share is the one that is named.
-  const trigger = failed[Math.floor(config.maxFailureRatio * total)];
+  const trigger = failed.find((_, before) => isBeyond(config, before + 1, total));
   const status = service.updateStatus;
   if (!trigger || !status || !context.draft.fits(1)) return trigger !== undefined;
   const rollingBack = status.state === 'rollback_started';
@@ -199,6 +196,10 @@ function reactToFailure(
   else rollBack(context, service, `update rolled back ${because}`);
   return true;
 }
+
+/** In the single precision that the ratio is sent and Swarm computes in: 29 of 100 are not beyond 0.29. */
+const isBeyond = ({ maxFailureRatio }: UpdateConfig, failed: number, total: number): boolean =>
+  Math.fround(failed / total) > Math.fround(maxFailureRatio);
 
 function rollBack({ draft }: Context, service: Service, message: string): void {
   const { previousSpec, previousSpecVersion, updateStatus, ...rest } = service;

@@ -39,8 +39,19 @@ test('a running task that is about to be stopped drains, until it has ended', ()
   expect(ended).not.toHaveProperty('draining');
 });
 
+test('since when a task ran is known when it has ended, too', () => {
+  const running = nextStatus(task('t', web, 'starting'), update('t', 'running'), 9);
+  expect(running).toMatchObject({ state: 'running', runningAtMs: 9 });
+  const drains = nextStatus({ status: running! }, update('t', 'running', { draining: true }), 20);
+  const failed = nextStatus({ status: drains! }, update('t', 'failed'), 30);
+  expect(failed).toMatchObject({ state: 'failed', runningAtMs: 9, appliedAtMs: 30 });
+  const never = nextStatus(task('t', web, 'starting'), update('t', 'failed'), 9);
+  expect(never).not.toHaveProperty('runningAtMs');
+});
+
 test('an identical report says nothing', () => {
-  const status = { state: 'running' as const, message: 'm', timestampMs: 5, appliedAtMs: 1 };
+  const times = { timestampMs: 5, appliedAtMs: 1, runningAtMs: 1 };
+  const status = { state: 'running' as const, message: 'm', ...times };
   expect(nextStatus({ status }, update('t', 'running'), 9)).toBeUndefined();
 });
 

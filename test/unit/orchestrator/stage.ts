@@ -73,7 +73,12 @@ export class Stage {
     await this.store.update((tx) => {
       const current = task && tx.get('task', task.id);
       assert(current, 'no such task');
-      const status = { state, message: '', timestampMs: this.time.ms, appliedAtMs: this.time.ms };
+      const { ms } = this.time;
+      const runningAtMs = current.status.runningAtMs ?? (state === 'running' ? ms : undefined);
+      const status = {
+        ...{ state, message: '', timestampMs: ms, appliedAtMs: ms },
+        ...(runningAtMs === undefined ? {} : { runningAtMs }),
+      };
       tx.update('task', { ...current, status, ...(node === undefined ? {} : { nodeId: node as NodeId }) });
     });
     await this.settle();

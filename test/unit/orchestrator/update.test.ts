@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { planReaping } from '../../../src/controlplane/orchestrator/reaper.js';
+import { applyPlanner } from '../../../src/controlplane/plan.js';
 import type { ServiceSpec, UpdateConfig } from '../../../src/model/service-spec.js';
 import { defaultUpdateConfig } from '../../../src/model/service-laws.js';
 import type { Task } from '../../../src/model/objects.js';
@@ -129,6 +131,21 @@ describe('stop-first', () => {
   });
 });
 
+test('a scale while nothing new comes up takes down no further slot', async () => {
+  const stage = await running(3);
+  await stage.update(image('b'));
+  await stage.move(stage.tasks()[0], 'shutdown');
+  await stage.update({ mode: { kind: 'replicated', replicas: 4 } });
+  expect(live(stage)).toEqual([
+    '1 b running/new',
+    '2 a running/running',
+    '3 a running/running',
+    '4 b running/new',
+  ]);
+  await stage.perform();
+  expect(live(stage).slice(0, 2)).toEqual(['1 b running/running', '2 b running/running']);
+});
+
 test('start-first: the old task stays until the new one runs', async () => {
   const stage = await running(1, { order: 'start-first' });
   await stage.update(image('b'));
@@ -171,6 +188,44 @@ describe('failure', () => {
     await stage.move(newTask(stage, 1), 'rejected', 'n1');
     expect(state(stage)).toBe('updating');
     await stage.move(newTask(stage, 2), 'rejected', 'n2');
+    expect(state(stage)).toBe('paused');
+  });
+
+  test('29 of 100 are not more than 0.29 of them', async () => {
+    const stage = await running(100, { maxFailureRatio: 0.29, parallelism: 0 });
+    await stage.update(image('b'));
+    for (let slot = 1; slot <= 29; slot++) await stage.move(newTask(stage, slot), 'rejected', 'n1');
+    expect(state(stage)).toBe('updating');
+    await stage.move(newTask(stage, 30), 'rejected', 'n1');
+    expect(state(stage)).toBe('paused');
+  });
+
+  test('a tolerated failure is counted whatever the history keeps', async () => {
+    const stage = await running(2, { maxFailureRatio: 0.5 });
+    await stage.store.update((tx) => {
+      const { spec, ...rest } = tx.cluster();
+      tx.update('cluster', { ...rest, spec: { ...spec, taskHistoryRetentionLimit: 0 } });
+    });
+    await stage.update(image('b'));
+    await stage.move(stage.tasks()[0], 'shutdown');
+    await stage.move(newTask(stage, 1), 'failed', 'n1');
+    await applyPlanner(stage.store, planReaping, stage.time.nowMs);
+    await stage.move(
+      stage.tasks().find(({ slot }) => slot === 2),
+      'shutdown',
+    );
+    await stage.move(newTask(stage, 2), 'failed', 'n1');
+    expect(state(stage)).toBe('paused');
+    await applyPlanner(stage.store, planReaping, stage.time.nowMs);
+    expect(stage.tasks()).toHaveLength(2);
+  });
+
+  test('a monitor of 0 is one left out: five seconds', async () => {
+    const stage = await running(1, { monitorNs: 0 });
+    await stage.update(image('b'));
+    await stage.perform();
+    await stage.after(4999);
+    await stage.move(newTask(stage, 1), 'failed');
     expect(state(stage)).toBe('paused');
   });
 

@@ -531,7 +531,7 @@ const taskState = choice({
   absent: 'new',
 });
 
-type ShownStatus = Omit<TaskStatus, 'appliedAtMs' | 'draining'>;
+type ShownStatus = Omit<TaskStatus, 'appliedAtMs' | 'runningAtMs' | 'draining'>;
 
 const containerStatus = struct<NonNullable<TaskStatus['container']>>('ContainerStatus', {
   containerId: always('ContainerID', text),
