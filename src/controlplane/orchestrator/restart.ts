@@ -4,8 +4,9 @@
  * read from the tasks themselves (succession), so nothing is forgotten when the leader changes.
  */
 import type { Service, Task } from '../../model/objects.js';
-import { defaultRestartPolicy, nsToMs, restartDelayMs } from '../../model/service-laws.js';
+import { defaultRestartPolicy, nsToMs } from '../../model/service-laws.js';
 import { atMost, compareStates, isTerminal } from '../../model/task-state.js';
+import { earlyEndsWith, replacementDelayMs } from './back-off.js';
 import type { Context } from './context.js';
 import { isLive, newest, nodeOf, setDesired } from './context.js';
 import { createTask, placeOf } from './task-factory.js';
@@ -26,7 +27,8 @@ export function restartTask(
   if (!mayRestart(task, slotTasks)) return;
   const { nowMs } = draft;
   const drained = nodeOf(context, task)?.spec.availability === 'drain';
-  const delayMs = drained ? 0 : restartDelayMs(task.spec);
+  const earlyEnds = earlyEndsWith(service, task, nowMs);
+  const delayMs = drained ? 0 : replacementDelayMs(task, earlyEnds);
   draft.create(
     'task',
     createTask(cluster, service, placeOf(task), {
@@ -38,6 +40,7 @@ export function restartTask(
         cause: 'restart',
         startNotBeforeMs: nowMs + delayMs,
         startAnywayMs: nowMs + Math.max(delayMs, oldTaskTimeoutMs),
+        ...(earlyEnds === 0 ? {} : { earlyEnds }),
       },
     }),
   );

@@ -44,6 +44,7 @@ describe('the restart supervisor', () => {
     ['any, no delay', { condition: 'any', delayNs: 0 }, 'failed', ['1 shutdown/failed', '1 running/new']],
   ])('condition %s', async (_, policy, end, expected) => {
     const stage = await running(policy);
+    await stage.after(10_000);
     await stage.move(stage.tasks()[0], end);
     expect(stage.picture()).toEqual(expected);
   });
