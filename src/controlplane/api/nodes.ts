@@ -56,8 +56,10 @@ export const updateNode: Handler = async (context, request) => {
     const current = tx.get('node', id);
     if (!current) throw new SkepError('notFound', `node ${request.param(0)} not found`);
     if (current.spec.role === 'manager' && spec.role === 'worker') {
-      const managers = tx.list('node').filter(({ role }) => role === 'manager');
-      if (managers.length <= 1)
+      // One that is a manager still and is to be none does not stay to manage.
+      const stays = ({ id: other, role, spec: wanted }: Node): boolean =>
+        other !== id && role === 'manager' && wanted.role === 'manager';
+      if (!tx.list('node').some(stays))
         throw controlApiError('failedPrecondition', 'attempting to demote the last manager of the swarm');
       if (!mayDemote(tx, id))
         throw controlApiError(

@@ -388,6 +388,28 @@ describe('/nodes', () => {
     expect([reply.status, reply.json]).toEqual([status, { message }]);
   });
 
+  test('of two managers one stays, though the other one that goes still is one', async () => {
+    const other = 'manager2' as never;
+    await api.store.update((tx) => tx.create('node', { ...tx.get('node', nodeId)!, id: other }));
+    const demote = (id: string) =>
+      api.call('POST', `/nodes/${id}/update?version=${api.store.view().get('node', id as never)!.version}`, {
+        Role: 'worker',
+        Availability: 'active',
+      });
+    const presence = { addr: '10.99.0.2:2377' };
+    await api.store.update((tx) => tx.create('manager', { id: other, ...presence }));
+    await api.store.update((tx) => tx.create('manager', { id: nodeId, ...presence }));
+    expect((await demote(other)).status).toBe(200);
+    expect(api.store.view().get('node', other)?.role).toBe('manager');
+    expect(await demote(nodeId)).toMatchObject({
+      status: 400,
+      json: {
+        message:
+          'rpc error: code = FailedPrecondition desc = attempting to demote the last manager of the swarm',
+      },
+    });
+  });
+
   test('a weight that is none is refused, but one of old is not in the way of a drain', async () => {
     const update = (body: object) =>
       api.call('POST', `/nodes/node1/update?version=${version()}`, { Role: 'manager', ...body });
