@@ -47,15 +47,15 @@ export const publishesOnIngress = (spec: ServiceSpec): boolean =>
   spec.endpointSpec?.ports.some((port) => port.publishMode === 'ingress') ?? false;
 
 /**
- * True when the task must be replaced to be what the service asks for. `node` is where it runs: a change of placement
- * constraints alone does not move a task whose node still satisfies them.
+ * True when the task must be replaced to be what the service asks for. `node` is where it runs: a change of the
+ * placement alone (preferences and limits per node too, as in Swarm) moves no task whose node satisfies the constraints.
  */
 export function isTaskDirty(service: Service, task: Task, node: Node | undefined): boolean {
   if (task.specVersion === service.specVersion) return false;
   const wanted = service.spec.taskTemplate;
   const endpointDiffers = !isDeepStrictEqual(service.spec.endpointSpec, task.endpointSpec);
   const constraints = wanted.placement?.constraints ?? [];
-  const sameButPlacement = isDeepStrictEqual(withoutConstraints(wanted), withoutConstraints(task.spec));
+  const sameButPlacement = isDeepStrictEqual(withoutPlacement(wanted), withoutPlacement(task.spec));
   if (!endpointDiffers && sameButPlacement && node && satisfiesConstraints(node, constraints)) return false;
   // Once the image is on the node, other credentials to pull it are no reason to replace the task.
   const pulled = atLeast(task.status.state, 'ready') && atMost(task.status.state, 'running');
@@ -63,12 +63,7 @@ export function isTaskDirty(service: Service, task: Task, node: Node | undefined
   return endpointDiffers || !isDeepStrictEqual(comparable(wanted), comparable(task.spec));
 }
 
-const noPlacement = { constraints: [], preferences: [], maxReplicas: 0, platforms: [] };
-
-const withoutConstraints = (spec: TaskSpec): TaskSpec => ({
-  ...spec,
-  placement: { ...(spec.placement ?? noPlacement), constraints: [] },
-});
+const withoutPlacement = ({ placement: _, ...spec }: TaskSpec): Omit<TaskSpec, 'placement'> => spec;
 
 function withoutRegistryAuth(spec: TaskSpec): TaskSpec {
   const { registryAuth: _, ...container } = spec.container;

@@ -7,6 +7,13 @@ const web = service('web', { taskTemplate: taskSpec() });
 const placed = (...constraints: string[]): Partial<Service['spec']> => ({
   taskTemplate: taskSpec({ placement: { constraints, preferences: [], maxReplicas: 0, platforms: [] } }),
 });
+/** Spread, and at most two a node, where the node may be one too many for that already. */
+const spread = {
+  constraints: [],
+  preferences: [{ spreadDescriptor: 'node.labels.zone' }],
+  maxReplicas: 2,
+  platforms: [],
+};
 const withAuth = (registryAuth: string): Partial<Service['spec']> => {
   const template = taskSpec();
   return { taskTemplate: { ...template, container: { ...template.container, registryAuth } } };
@@ -26,6 +33,7 @@ test.each<[string, Partial<Service['spec']>, boolean]>([
   ['published port', { endpointSpec: ports([80, 8080]) }, true],
   ['constraint that the node meets', placed('node.role==worker'), false],
   ['constraint that the node fails', placed('node.role==manager'), true],
+  ['preferences and replicas per node', { taskTemplate: taskSpec({ placement: spread }) }, false],
   ['registry credentials of a running task', withAuth('x'), false],
 ])('a change of %s: dirty %s', (_, change, dirty) => {
   const updated = service('web', { ...web.spec, ...change }, { specVersion: 2 });
