@@ -20,8 +20,8 @@ import { atMostMs } from './node-network.js';
 import type { LegParts } from './task-legs.js';
 import { TaskLegs } from './task-legs.js';
 import { ExitError } from './task-machine.js';
-import type { TemplateNode } from './template.js';
-import { expandContainer, templateContext } from './template.js';
+import type { TemplateNode } from '../template/container-template.js';
+import { expandContainer, templateContext } from '../template/container-template.js';
 
 /** How long one attempt waits for the kernel; then the step is tried again. */
 const programWaitMs = 30_000;

@@ -18,10 +18,10 @@ import type {
   EndpointSpec,
   PortConfig,
   ServiceSpec,
-  TaskSpec,
   UpdateConfig,
 } from '../../model/service-spec.js';
 import type { View } from '../store/store.js';
+import { expandForNobody } from '../template/container-template.js';
 import { isImageReference } from './image-reference.js';
 import { subnetOf } from './network-conflicts.js';
 
@@ -51,7 +51,7 @@ export function validateServiceSpec(spec: ServiceSpec): void {
     faultOfPublishLabels(spec.labels) ??
     faultOfContainerLabels(spec.taskTemplate.container.labels);
   if (fault !== undefined) refuse(fault);
-  validateTaskSpec(spec.taskTemplate);
+  validateTaskSpec(spec);
   for (const { target, aliases } of [...(spec.taskTemplate.networks ?? []), ...(spec.networks ?? [])]) {
     // Swarm stores any; no name server could be asked for such, and no node would take it for a name.
     const wrong = faultOfAliases(target, aliases);
@@ -62,7 +62,8 @@ export function validateServiceSpec(spec: ServiceSpec): void {
   if (spec.endpointSpec) validateEndpointSpec(spec.endpointSpec);
 }
 
-function validateTaskSpec({ resources, restartPolicy, placement, container }: TaskSpec): void {
+function validateTaskSpec(spec: ServiceSpec): void {
+  const { resources, restartPolicy, placement } = spec.taskTemplate;
   for (const part of [resources?.limits, resources?.reservations]) {
     if (!part) continue;
     if (part.nanoCpus !== 0 && part.nanoCpus < minNanoCpus)
@@ -75,7 +76,16 @@ function validateTaskSpec({ resources, restartPolicy, placement, container }: Ta
   if ((restartPolicy?.delayNs ?? 0) < 0) refuse('TaskSpec: restart-delay cannot be negative');
   if ((restartPolicy?.windowNs ?? 0) < 0) refuse('TaskSpec: restart-window cannot be negative');
   for (const constraint of placement?.constraints ?? []) parseConstraint(constraint);
-  validateContainer(container);
+  validateContainer(expandedForNobody(spec));
+}
+
+/** As Swarm does: what no task could be made of is refused, and what follows is about what the texts would be. */
+function expandedForNobody(spec: ServiceSpec): ContainerSpec {
+  try {
+    return expandForNobody(spec);
+  } catch (err) {
+    return refuse((err as Error).message);
+  }
 }
 
 function validateContainer({ image, mounts, healthcheck }: ContainerSpec): void {
