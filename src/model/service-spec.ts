@@ -112,6 +112,7 @@ export interface ContainerSpec {
   readonly dir?: string;
   readonly user?: string;
   readonly groups: readonly string[];
+  readonly privileges?: Privileges;
   readonly init?: boolean;
   readonly stopSignal?: string;
   readonly tty: boolean;
@@ -155,6 +156,21 @@ export const emptyContainer: ContainerSpec = {
   ulimits: [],
 };
 
+/** What a container's process may do, beyond its capabilities. */
+export interface Privileges {
+  readonly seLinuxContext?: {
+    readonly disable: boolean;
+    readonly user: string;
+    readonly role: string;
+    readonly type: string;
+    readonly level: string;
+  };
+  /** `profile`: JSON in base64, of a `custom` one. */
+  readonly seccomp?: { readonly mode: 'default' | 'unconfined' | 'custom'; readonly profile: string };
+  readonly appArmor?: { readonly mode: 'default' | 'disabled' };
+  readonly noNewPrivileges: boolean;
+}
+
 export interface HealthConfig {
   readonly test: readonly string[];
   readonly intervalNs: number;
@@ -169,11 +185,12 @@ export interface Mount {
   readonly source: string;
   readonly target: string;
   readonly readOnly: boolean;
-  readonly consistency?: string;
   readonly bindOptions?: {
     readonly propagation?: string;
     readonly nonRecursive?: boolean;
     readonly createMountpoint?: boolean;
+    readonly readOnlyNonRecursive?: boolean;
+    readonly readOnlyForceRecursive?: boolean;
   };
   readonly volumeOptions?: {
     readonly noCopy?: boolean;
@@ -181,5 +198,10 @@ export interface Mount {
     readonly subpath?: string;
     readonly driverConfig?: { readonly name: string; readonly options: Labels };
   };
-  readonly tmpfsOptions?: { readonly sizeBytes?: number; readonly mode?: number };
+  readonly tmpfsOptions?: {
+    readonly sizeBytes?: number;
+    readonly mode?: number;
+    /** Each a name, or a name and a value. */
+    readonly options?: readonly (readonly string[])[];
+  };
 }

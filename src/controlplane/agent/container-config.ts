@@ -10,7 +10,7 @@ import { SkepError } from '../../model/errors.js';
 import { resourceEnvironment } from '../../model/generic-resources.js';
 import type { NetworkAttachment, Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
-import type { ContainerSpec, Mount, PortConfig } from '../../model/service-spec.js';
+import type { ContainerSpec, Mount, PortConfig, Privileges } from '../../model/service-spec.js';
 import type { AssignmentItems } from '../rpc/assignment.js';
 
 /** Labels by which the agent knows its containers; Swarm's. */
@@ -91,6 +91,7 @@ export function planContainer(task: Task, spec: ContainerSpec, legs: readonly Le
       ReadonlyRootfs: spec.readOnly,
       ...(spec.init !== undefined && { Init: spec.init }),
       Sysctls: { ...spec.sysctls },
+      SecurityOpt: securityOptions(spec.privileges),
       CapAdd: [...spec.capabilityAdd],
       CapDrop: [...spec.capabilityDrop],
       Ulimits: spec.ulimits.map(({ name, soft, hard }) => ({ Name: name, Soft: soft, Hard: hard })),
@@ -179,12 +180,37 @@ function checkSpec({ image, mounts }: ContainerSpec): void {
     if (!target.startsWith('/')) refuse(`invalid mount target, must be an absolute path: ${target}`);
     if (type === 'bind' && !source.startsWith('/'))
       refuse(`invalid bind mount source, must be an absolute path: ${source}`);
+    if (type === 'volume' && source.startsWith('/'))
+      refuse(`invalid volume mount source, must not be an absolute path: ${source}`);
+    if (type === 'tmpfs' && source !== '') refuse('invalid tmpfs source, source must be empty');
   }
 }
 
 /** `:latest` where neither tag nor digest is given. */
 export const withTag = (image: string): string =>
   image.includes('@') || /:[^/]*$/.test(image) || /^[0-9a-f]{64}$/.test(image) ? image : `${image}:latest`;
+
+/** In Swarm's order. */
+function securityOptions(privileges: Privileges | undefined): string[] {
+  if (!privileges) return [];
+  const { seLinuxContext: context, seccomp, appArmor, noNewPrivileges } = privileges;
+  const label = (name: string, value: string): string[] => (value === '' ? [] : [`label=${name}:${value}`]);
+  return [
+    ...(context?.disable ? ['label=disable'] : []),
+    ...(context
+      ? [
+          ...label('user', context.user),
+          ...label('role', context.role),
+          ...label('level', context.level),
+          ...label('type', context.type),
+        ]
+      : []),
+    ...(seccomp?.mode === 'unconfined' ? ['seccomp=unconfined'] : []),
+    ...(seccomp?.mode === 'custom' ? [`seccomp=${Buffer.from(seccomp.profile, 'base64').toString()}`] : []),
+    ...(appArmor?.mode === 'disabled' ? ['apparmor=unconfined'] : []),
+    ...(noNewPrivileges ? ['no-new-privileges=true'] : []),
+  ];
+}
 
 function extraHost(entry: string): string[] {
   const [address, host] = entry.trim().split(/\s+/);
@@ -198,7 +224,6 @@ function toMount(mount: Mount): Docker.MountSettings {
     Source: mount.source,
     Target: mount.target,
     ReadOnly: mount.readOnly,
-    ...(mount.consistency !== undefined && { Consistency: mount.consistency }),
     ...(bindOptions && {
       BindOptions: {
         ...(bindOptions.propagation !== undefined && { Propagation: bindOptions.propagation }),
@@ -206,6 +231,8 @@ function toMount(mount: Mount): Docker.MountSettings {
         ...(bindOptions.createMountpoint !== undefined && {
           CreateMountpoint: bindOptions.createMountpoint,
         }),
+        ...(bindOptions.readOnlyNonRecursive && { ReadOnlyNonRecursive: true }),
+        ...(bindOptions.readOnlyForceRecursive && { ReadOnlyForceRecursive: true }),
       },
     }),
     ...(volumeOptions && {
@@ -225,6 +252,7 @@ function toMount(mount: Mount): Docker.MountSettings {
       TmpfsOptions: {
         ...(tmpfsOptions.sizeBytes !== undefined && { SizeBytes: tmpfsOptions.sizeBytes }),
         ...(tmpfsOptions.mode !== undefined && { Mode: tmpfsOptions.mode }),
+        ...(tmpfsOptions.options && { Options: tmpfsOptions.options }),
       },
     }),
   };

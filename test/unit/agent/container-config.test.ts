@@ -3,6 +3,7 @@ import { localNetwork, planContainer, withTag } from '../../../src/controlplane/
 import type { Leg } from '../../../src/controlplane/agent/container-config.js';
 import type { Ip, Mac } from '../../../src/model/addresses.js';
 import type { NetworkId } from '../../../src/model/ids.js';
+import type { Privileges } from '../../../src/model/service-spec.js';
 import { ports, service, task, taskSpec } from '../../support/cluster-objects.js';
 
 const leg = (name: string, address: string, ownAddress: string, ingress = false): Leg => ({
@@ -89,6 +90,18 @@ test.each([
     { mounts: [{ type: 'bind' as const, source: '/x', target: 'x', readOnly: false }] },
     'invalid mount target, must be an absolute path: x',
   ],
+  [
+    { mounts: [{ type: 'bind' as const, source: 'x', target: '/x', readOnly: false }] },
+    'invalid bind mount source, must be an absolute path: x',
+  ],
+  [
+    { mounts: [{ type: 'volume' as const, source: '/x', target: '/x', readOnly: false }] },
+    'invalid volume mount source, must not be an absolute path: /x',
+  ],
+  [
+    { mounts: [{ type: 'tmpfs' as const, source: '/x', target: '/x', readOnly: false }] },
+    'invalid tmpfs source, source must be empty',
+  ],
 ])('%j is refused', (over, text) => {
   expect(() => plan({ container: { ...taskSpec().container, ...over } })).toThrow(text);
 });
@@ -109,6 +122,35 @@ test('what the task was given of its node is in its environment, after its own',
   };
   const { create } = planContainer(of, { ...of.spec.container, env: ['A=1'] }, []);
   expect(create.Env).toEqual(['A=1', 'DOCKER_RESOURCE_GPU=a,b']);
+});
+
+const context = { disable: false, user: '', role: '', type: '', level: '' };
+
+// As Docker's own Swarm mode was seen to ask of the engine.
+test.each<[Partial<Privileges>, string[]]>([
+  [{}, []],
+  [{ seLinuxContext: { ...context, disable: true } }, ['label=disable']],
+  [
+    { seLinuxContext: { ...context, user: 'u', role: 'r', type: 't', level: 'l' } },
+    ['label=user:u', 'label=role:r', 'label=level:l', 'label=type:t'],
+  ],
+  [{ seccomp: { mode: 'default', profile: '' }, appArmor: { mode: 'default' } }, []],
+  [
+    { seccomp: { mode: 'unconfined', profile: '' }, appArmor: { mode: 'disabled' }, noNewPrivileges: true },
+    ['seccomp=unconfined', 'apparmor=unconfined', 'no-new-privileges=true'],
+  ],
+  [{ seccomp: { mode: 'custom', profile: 'eyJhIjoxfQ==' } }, ['seccomp={"a":1}']],
+])('privileges %j', (given, options) => {
+  const container = { ...taskSpec().container, privileges: { noNewPrivileges: false, ...given } };
+  expect(plan({ container }).create.HostConfig?.SecurityOpt).toEqual(options);
+});
+
+test('hosts: the first name of each, and nothing of what is none', () => {
+  const container = {
+    ...taskSpec().container,
+    hosts: ['1.2.3.4 a b c', '  5.6.7.8   d ', ' bad', '::1 six'],
+  };
+  expect(plan({ container }).create.HostConfig?.ExtraHosts).toEqual(['a:1.2.3.4', 'd:5.6.7.8', 'six:::1']);
 });
 
 test('the local network names its overlay', () => {

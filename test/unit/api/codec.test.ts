@@ -146,13 +146,46 @@ describe('what is well typed and means nothing', () => {
       '{"TaskTemplate":{"ContainerSpec":{"Mounts":[{"BindOptions":{"Propagation":"zz"}}]}}}',
       'invalid MountPropagation: "zz"',
     ],
-    [
-      '{"TaskTemplate":{"ContainerSpec":{"Privileges":{"NoNewPrivileges":true}}}}',
-      'container privileges (credential spec, SELinux, seccomp, AppArmor) are not supported',
-    ],
+    ...[
+      ['{"Type":"npipe"}', 'invalid MountType: "npipe": named pipes are of Windows'],
+      ['{"Type":"cluster"}', 'invalid MountType: "cluster": cluster volumes are not supported'],
+    ].map(([mount = '', message = '']): [string, string] => [
+      `{"TaskTemplate":{"ContainerSpec":{"Mounts":[${mount}]}}}`,
+      message,
+    ]),
+    ...[
+      ['"Isolation":"hyperv"', "invalid isolation 'hyperv' on linux"],
+      ['"Isolation":"Process"', "invalid isolation 'process' on linux"],
+      [
+        '"Privileges":{"CredentialSpec":{}}',
+        'invalid CredentialSpec: must either provide "file", "registry", or "config" for credential spec',
+      ],
+      [
+        '"Privileges":{"CredentialSpec":{"config":"a","File":"b"}}',
+        'invalid CredentialSpec: cannot specify both "config" and "file" credential specs',
+      ],
+      [
+        '"Privileges":{"CredentialSpec":{"Config":"a","File":"b","Registry":"c"}}',
+        'invalid CredentialSpec: cannot specify both "config", "file", and "registry" credential specs',
+      ],
+      [
+        '"Privileges":{"CredentialSpec":{"File":"b"}}',
+        'invalid CredentialSpec: credential specs are of Windows, and there are no nodes of Windows',
+      ],
+      ['"Privileges":{"Seccomp":{"Mode":"zz"}}', 'invalid seccomp mode: "zz"'],
+      ['"Privileges":{"Seccomp":{"Profile":"?"}}', 'illegal base64 data'],
+      [
+        '"Privileges":{"Seccomp":{"Mode":"custom"}}',
+        'invalid seccomp profile: mode "custom" needs a profile in JSON',
+      ],
+      ['"Privileges":{"AppArmor":{"Mode":"zz"}}', 'invalid AppArmor mode: "zz"'],
+    ].map(([field = '', message = '']): [string, string] => [
+      `{"TaskTemplate":{"ContainerSpec":{${field}}}}`,
+      message,
+    ]),
   ];
   test.each(cases)('%s', (text, message) => {
-    expect(() => decodeAs(serviceSpec, parse(text), 41)).toThrow(message);
+    expect(() => decodeAs(serviceSpec, parse(text), 44)).toThrow(message);
   });
 
   test('type faults come first, as dockerd converts after it decodes', () => {
@@ -203,6 +236,7 @@ describe('a spec comes back as dockerd shows it', () => {
             { Type: 'tmpfs', Target: '/t', TmpfsOptions: {} },
           ],
           Healthcheck: {},
+          Privileges: { CredentialSpec: null, SELinuxContext: null },
           DNSConfig: {},
           Isolation: 'default',
         },
@@ -219,6 +253,51 @@ describe('a spec comes back as dockerd shows it', () => {
       RollbackConfig: { Parallelism: 0, FailureAction: 'pause', MaxFailureRatio: 0, Order: 'stop-first' },
       EndpointSpec: { Mode: 'vip', Ports: [{ Protocol: 'tcp', TargetPort: 99, PublishMode: 'ingress' }] },
     });
+  });
+
+  const shownContainer = (container: string, minor: number): unknown => {
+    const spec = shown(`{"TaskTemplate":{"ContainerSpec":{${container}}}}`, minor);
+    return (spec as { TaskTemplate: { ContainerSpec: unknown } }).TaskTemplate.ContainerSpec;
+  };
+
+  test('privileges, and of an older client those that it can know', () => {
+    const sent =
+      '"Isolation":"foo","Privileges":{"SELinuxContext":{"User":"u"},"Seccomp":{"Mode":"custom","Profile":"e30="},' +
+      '"AppArmor":{"Mode":"disabled"},"NoNewPrivileges":true}';
+    const context = { Disable: false, User: 'u', Role: '', Type: '', Level: '' };
+    const old = { CredentialSpec: null, SELinuxContext: context };
+    expect(shownContainer(sent, 43)).toEqual({ Privileges: old, Isolation: 'default' });
+    expect(shownContainer(sent, 44)).toEqual({
+      Privileges: {
+        ...old,
+        Seccomp: { Mode: 'custom', Profile: 'e30=' },
+        AppArmor: { Mode: 'disabled' },
+        NoNewPrivileges: true,
+      },
+      Isolation: 'default',
+    });
+  });
+
+  test.each([
+    [
+      '{"Type":"Bind","BindOptions":{"Propagation":"Shared"}}',
+      41,
+      { Type: 'bind', BindOptions: { Propagation: 'shared' } },
+    ],
+    ['{"Consistency":"cached","BindOptions":{}}', 41, { Type: 'bind' }],
+    [
+      '{"BindOptions":{"NonRecursive":true,"ReadOnlyForceRecursive":true}}',
+      43,
+      { Type: 'bind', BindOptions: { Propagation: 'rprivate', NonRecursive: true } },
+    ],
+    [
+      '{"Type":"tmpfs","TmpfsOptions":{"SizeBytes":5,"Options":[["uid","5"],["exec"]]}}',
+      46,
+      { Type: 'tmpfs', TmpfsOptions: { SizeBytes: 5, Options: [['uid', '5'], ['exec']] } },
+    ],
+    ['{"Type":"tmpfs","TmpfsOptions":{"Options":[["exec"]]}}', 45, { Type: 'tmpfs', TmpfsOptions: {} }],
+  ])('a mount as Swarm keeps it: %s of 1.%i', (sent, minor, expected) => {
+    expect(shownContainer(`"Mounts":[${sent}]`, minor)).toEqual({ Mounts: [expected], Isolation: 'default' });
   });
 
   test('what is shown decodes to the same again', () => {

@@ -692,6 +692,18 @@ describe('tasks', () => {
       ...template(),
     });
     expect(await upToDate(), 'a label dates no task').toBe(1);
+    const placed = (constraint: string): object => template({}, { Placement: { Constraints: [constraint] } });
+    for (const [constraint, expected] of [
+      [`node.id==${nodeId}`, 1],
+      ['node.id==another', 0],
+    ] as const) {
+      await api.call('POST', `/services/web/update?version=${versionOf(id)}`, {
+        Name: 'web',
+        ...placed(constraint),
+      });
+      // Or the CLI would wait for tasks that no update is going to replace.
+      expect(await upToDate(), constraint).toBe(expected);
+    }
     await api.call('POST', `/services/web/update?version=${versionOf(id)}`, {
       Name: 'web',
       ...template({ Image: 'b:2' }),

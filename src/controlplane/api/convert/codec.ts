@@ -149,6 +149,8 @@ export function choice<const T extends string>(options: {
   readonly absent: NoInfer<T>;
   /** Makes the text of a 400; without it an unknown word counts as absent. */
   readonly refuse?: (word: string) => string;
+  /** Whether letters may be of either case. */
+  readonly anyCase?: boolean;
   /** Whether the empty word is refused as well. */
   readonly required?: boolean;
 }): Codec<T> {
@@ -158,7 +160,8 @@ export function choice<const T extends string>(options: {
     zero: () => options.absent,
     decode: (json, at) => {
       const word = words.decode(json, at);
-      const found = options.values.find((value) => value === word);
+      const meant = options.anyCase === true ? word.toLowerCase() : word;
+      const found = options.values.find((value) => value === meant);
       if (found === undefined && (word !== '' || options.required === true) && options.refuse)
         at.refuse(plain(options.refuse(word)));
       return found ?? options.absent;
@@ -316,12 +319,6 @@ export interface StructOptions {
   readonly refused?: Readonly<Record<string, (json: NonNullable<Json>) => SkepError | undefined>>;
 }
 
-/** Refuses with a 501 whatever is not empty. */
-export const notYet =
-  (message: string) =>
-  (json: NonNullable<Json>): SkepError | undefined =>
-    isBlank(json) ? undefined : new SkepError('unimplemented', message);
-
 /** A Go struct as a table of its fields. */
 export function struct<T extends object>(
   name: string,
@@ -420,14 +417,6 @@ function refusing(judge: (json: NonNullable<Json>) => SkepError | undefined): Co
     encode: () => undefined,
     isEmpty: () => true,
   };
-}
-
-/** Null, false, zero, empty, or an object of nothing else. */
-function isBlank(json: Json): boolean {
-  if (json === null || json === false || json === '') return true;
-  if (json instanceof JsonNumber) return Number(json.text) === 0;
-  if (Array.isArray(json)) return json.length === 0;
-  return json instanceof JsonObject && json.entries.every(([, value]) => isBlank(value));
 }
 
 /** Go's word for a JSON value; numbers that do not fit a numeric type are shown. */

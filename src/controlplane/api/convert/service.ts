@@ -2,13 +2,11 @@
  * Docker's ServiceSpec and all below it. Each table is the only statement of how a struct looks in JSON: key, type,
  * whether it is dropped when empty, and since which API version a request may set it.
  */
-import { SkepError, controlApiError } from '../../../model/errors.js';
+import { SkepError } from '../../../model/errors.js';
 import type {
   ContainerSpec,
   EndpointSpec,
-  HealthConfig,
   LogDriver,
-  Mount,
   NetworkAttachmentConfig,
   NetworkAttachmentSpec,
   Placement,
@@ -21,18 +19,13 @@ import type {
 } from '../../../model/service-spec.js';
 import {
   always,
-  bool,
   choice,
   duration,
   field,
-  fileMode,
   float32,
-  hidden,
-  int,
   int64,
   labels,
   list,
-  notYet,
   opt,
   ptr,
   strings,
@@ -43,9 +36,8 @@ import {
   via,
 } from './codec.js';
 import type { Codec } from './codec.js';
+import { containerSpec } from './container.js';
 import { reservedResources } from './generic-resource.js';
-import { JsonObject } from './json.js';
-import type { Json } from './json.js';
 
 export const logDriver = struct<LogDriver>('Driver', {
   name: field('Name', text),
@@ -57,182 +49,6 @@ export const networkAttachmentConfig = struct<NetworkAttachmentConfig>('NetworkA
   aliases: field('Aliases', strings),
   driverOpts: field('DriverOpts', opt(labels)),
 });
-
-const healthConfig = struct<HealthConfig>(
-  'HealthConfig',
-  {
-    test: field('Test', strings),
-    intervalNs: field('Interval', duration),
-    timeoutNs: field('Timeout', duration),
-    startPeriodNs: field('StartPeriod', duration),
-    startIntervalNs: field('StartInterval', duration, 44),
-    retries: field('Retries', int),
-  },
-  { package: 'container' },
-);
-
-const propagation = ['rprivate', 'private', 'rslave', 'slave', 'rshared', 'shared'] as const;
-
-const mount = struct<Mount>(
-  'Mount',
-  {
-    // Empty is bind at this layer; the CLI always sends a type.
-    type: always(
-      'Type',
-      choice({
-        go: 'mount.Type',
-        values: ['bind', 'volume', 'tmpfs'],
-        absent: 'bind',
-        refuse: (word) => `invalid MountType: "${word}"`,
-      }),
-    ),
-    source: field('Source', text),
-    target: field('Target', text),
-    readOnly: field('ReadOnly', bool),
-    consistency: field('Consistency', opt(text)),
-    bindOptions: field(
-      'BindOptions',
-      ptr(
-        struct<NonNullable<Mount['bindOptions']>>(
-          'BindOptions',
-          {
-            propagation: field(
-              'Propagation',
-              via(
-                choice({
-                  go: 'mount.Propagation',
-                  values: [...propagation, ''],
-                  absent: '',
-                  refuse: (word) => `invalid MountPropagation: "${word}"`,
-                }),
-                (word) => (word === '' ? undefined : word),
-                (word) => word ?? '',
-              ) satisfies Codec<string | undefined> as Codec<string | undefined>,
-            ),
-            nonRecursive: field('NonRecursive', opt(bool)),
-            createMountpoint: field('CreateMountpoint', opt(bool)),
-          },
-          { package: 'mount' },
-        ),
-      ),
-    ),
-    volumeOptions: field(
-      'VolumeOptions',
-      ptr(
-        struct<NonNullable<Mount['volumeOptions']>>(
-          'VolumeOptions',
-          {
-            noCopy: field('NoCopy', opt(bool)),
-            labels: field('Labels', opt(labels)),
-            subpath: field('Subpath', opt(text), 45),
-            driverConfig: field(
-              'DriverConfig',
-              ptr(
-                struct<LogDriver>(
-                  'Driver',
-                  { name: field('Name', text), options: field('Options', labels) },
-                  { package: 'mount' },
-                ),
-              ),
-            ),
-          },
-          { package: 'mount' },
-        ),
-      ),
-    ),
-    tmpfsOptions: field(
-      'TmpfsOptions',
-      ptr(
-        struct<NonNullable<Mount['tmpfsOptions']>>(
-          'TmpfsOptions',
-          { sizeBytes: field('SizeBytes', opt(int64)), mode: field('Mode', opt(fileMode)) },
-          { package: 'mount', refused: { Options: notYet('tmpfs mount options are not supported') } },
-        ),
-      ),
-    ),
-  },
-  { package: 'mount' },
-);
-
-/**
- * References to secrets or configs: none can exist yet, so each is one that cannot be found, in swarmkit's words
- * (which sorts nothing and names all).
- */
-const notFound =
-  (kind: 'secret' | 'config', key: string) =>
-  (json: NonNullable<Json>): SkepError | undefined => {
-    if (!Array.isArray(json) || json.length === 0) return undefined;
-    const member = (value: Json, wanted: string): Json =>
-      value instanceof JsonObject
-        ? (value.entries.find(([name]) => name.toLowerCase() === wanted.toLowerCase())?.[1] ?? null)
-        : null;
-    const references = json as readonly Json[];
-    if (references.some((each) => member(each, 'File') === null && member(each, 'Runtime') === null))
-      return controlApiError('invalidArgument', `malformed ${kind} reference, no target provided`);
-    const names = references.map((each) => member(each, key)).filter((name) => typeof name === 'string');
-    const subject = names.length === 1 ? `${kind} not found` : `${kind}s not found`;
-    return controlApiError('invalidArgument', `${subject}: ${names.join(', ')}`);
-  };
-
-const containerSpec = struct<ContainerSpec>(
-  'ContainerSpec',
-  {
-    image: field('Image', text),
-    labels: field('Labels', labels),
-    command: field('Command', strings),
-    args: field('Args', strings),
-    hostname: field('Hostname', opt(text)),
-    env: field('Env', strings),
-    dir: field('Dir', opt(text)),
-    user: field('User', opt(text)),
-    groups: field('Groups', strings),
-    init: field('Init', ptr(bool)),
-    stopSignal: field('StopSignal', opt(text)),
-    tty: field('TTY', bool),
-    openStdin: field('OpenStdin', bool),
-    readOnly: field('ReadOnly', bool),
-    mounts: field('Mounts', list(mount)),
-    stopGracePeriodNs: field('StopGracePeriod', ptr(duration)),
-    healthcheck: field('Healthcheck', ptr(healthConfig)),
-    hosts: field('Hosts', strings),
-    dnsConfig: field(
-      'DNSConfig',
-      ptr(
-        struct<NonNullable<ContainerSpec['dnsConfig']>>('DNSConfig', {
-          nameservers: field('Nameservers', strings),
-          search: field('Search', strings),
-          options: field('Options', strings),
-        }),
-      ),
-    ),
-    sysctls: field('Sysctls', labels, 40),
-    capabilityAdd: field('CapabilityAdd', strings, 41),
-    capabilityDrop: field('CapabilityDrop', strings, 41),
-    ulimits: field(
-      'Ulimits',
-      list(
-        struct<ContainerSpec['ulimits'][number]>(
-          'Ulimit',
-          { name: always('Name', text), hard: always('Hard', int64), soft: always('Soft', int64) },
-          { package: 'units' },
-        ),
-      ),
-      41,
-    ),
-    oomScoreAdj: field('OomScoreAdj', opt(int64), 46),
-    registryAuth: hidden(undefined),
-  },
-  {
-    constants: { Isolation: 'default' },
-    refused: {
-      Privileges: notYet(
-        'container privileges (credential spec, SELinux, seccomp, AppArmor) are not supported',
-      ),
-      Secrets: notFound('secret', 'SecretName'),
-      Configs: notFound('config', 'ConfigName'),
-    },
-  },
-);
 
 type Resources = NonNullable<TaskSpec['resources']>;
 
