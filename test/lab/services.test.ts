@@ -1,0 +1,312 @@
+/**
+ * Services as a new user tries them, with the stock docker CLIs, word for word: each command is checked for what it did, in the
+ * nodes' engines and on the wire, not only for what it said. The stories have services of their own and are told side by side,
+ * since most of their time is the CLI's own five seconds of watching whether tasks are stable.
+ */
+import { beforeAll, describe, expect, test } from 'vitest';
+import { joinCommand } from '../../src/lab/swarm.js';
+import { TestLab, eventually } from '../support/lab.js';
+
+const cluster = new TestLab({ name: 'test-services', nodes: 3 });
+const manager = 'node1';
+const nodes = ['node1', 'node2', 'node3'];
+const image = 'skep/whoami:lab';
+const nextImage = 'skep/whoami:2';
+const soonMs = 60_000;
+/** The CLI waits until all has converged, and five seconds more. */
+const convergeDeadlineMs = 90_000;
+
+/** Runs a command line on the manager as a user types it; `docker` is the older of the stock CLIs, in `newest` the newer one. */
+const old = (line: string): Promise<string> => cluster.run(manager, ['sh', '-c', line], convergeDeadlineMs);
+const newest = (line: string): Promise<string> => old(`PATH=/usr/local/bin:$PATH; ${line}`);
+
+/** A command line that must fail. @returns what it said on standard error */
+async function refused(line: string): Promise<string> {
+  const { exitCode, stderr } = await cluster.lab.exec(manager, ['sh', '-c', line]);
+  expect({ line, failed: exitCode !== 0 }).toEqual({ line, failed: true });
+  return stderr.trim();
+}
+
+/** A command that goes on for ever is watched for so long. @returns what it said up to there */
+async function watched(line: string, seconds: number): Promise<string> {
+  const { exitCode, stdout } = await cluster.lab.exec(manager, ['timeout', `${seconds}`, 'sh', '-c', line]);
+  expect({ line, exitCode }).toEqual({ line, exitCode: 124 });
+  return stdout;
+}
+
+/** The running containers of a service, asked of the nodes' own engines: `NODE IMAGE`, or any other word of the container. */
+async function containers(service: string, word = '{{.Image}}'): Promise<string[]> {
+  const lists = await Promise.all(
+    nodes.map(async (node) => {
+      const filter = `label=com.docker.swarm.service.name=${service}`;
+      const argv = `docker -H unix:///run/docker.sock ps --no-trunc --filter ${filter} --format ${word}`;
+      const output = await cluster.run(node, argv.split(' '));
+      return output.split('\n').flatMap((line) => (line === '' ? [] : [`${node} ${line}`]));
+    }),
+  );
+  return lists.flat().sort();
+}
+
+/** Containers of services without networks stop a moment after the CLI has said that all converged. */
+const expectContainers = (service: string, count: number, ofImage = image): Promise<string[]> =>
+  eventually(`${count} containers of ${service}`, soonMs, () => containers(service), (found) =>
+    expect(found.map((line) => line.split(' ')[1])).toEqual(Array.from({ length: count }, () => ofImage)),
+  ); // prettier-ignore
+
+const expectOn = (service: string, where: readonly string[]): Promise<string[]> =>
+  eventually(`${service} on ${where.join(' ')}`, soonMs, () => containers(service), (found) =>
+    expect(found.map((line) => line.split(' ')[0])).toEqual(where),
+  ); // prettier-ignore
+
+/** What `docker service ps` tells of tasks but their identifiers and ages, the latest of each slot first. */
+const history = async (service: string, options = ''): Promise<string[]> => {
+  const format = '{{.Name}}|{{.Image}}|{{.Node}}|{{.DesiredState}}|{{.CurrentState}}|{{.Error}}';
+  const output = await old(`docker service ps ${service} ${options} --format '${format}'`);
+  return output
+    .split('\n')
+    .map((row) => row.replace(/(\|[A-Z][a-z]+) [^|]* ago/, '$1').replace(/\|"(.*)"$/, '|$1'));
+};
+
+const expectHistory = (service: string, rows: readonly unknown[]): Promise<string[]> =>
+  eventually(`tasks of ${service}`, soonMs, () => history(service, '--no-trunc'), (found) =>
+    expect(found.slice(0, rows.length)).toEqual(rows),
+  ); // prettier-ignore
+
+const like = (pattern: RegExp): unknown => expect.stringMatching(pattern);
+
+/** A request from outside to the published port of a node. @returns the host name of who answered */
+async function call(node: string, port: number): Promise<string> {
+  const url = `http://192.168.60.${node.slice('node'.length)}:${port}/`;
+  const { exitCode, stdout, stderr } = await cluster.lab.client(['curl', '-sS', '-m', '5', url]);
+  expect({ url, exitCode, stderr }).toEqual({ url, exitCode: 0, stderr: '' });
+  return stdout.split(' ')[0] ?? '';
+}
+
+/** Each of the nodes answers with a container that is one of those that run. */
+const expectServed = (service: string, port: number, through: readonly string[]): Promise<unknown> =>
+  eventually(
+    `${service} answers`,
+    soonMs,
+    async () => ({
+      answers: await Promise.all(through.map((node) => call(node, port))),
+      running: await containers(service, '{{.ID}}'),
+    }),
+    ({ answers, running }) => {
+      for (const answer of answers)
+        expect(running.map((line) => line.split(' ')[1]?.slice(0, 12))).toContain(answer);
+    },
+  );
+
+beforeAll(async () => {
+  const tag = `docker -H unix:///run/docker.sock tag ${image} ${nextImage}`;
+  await Promise.all(nodes.map((node) => cluster.run(node, tag.split(' '))));
+  await old('docker swarm init --advertise-addr 192.168.60.1');
+  await cluster.run('node2', await joinCommand(cluster.lab, manager, 'worker'));
+}, soonMs);
+
+describe.concurrent('a new user', () => {
+  test('creates a service, scales it, updates it, looks at it, takes the update back and removes it', async () => {
+    const created = await newest(`docker service create --replicas 2 --name nginx ${image}`);
+    expect(created).toMatch(/^[0-9a-z]{25}\n[^]*\nverify: Service [0-9a-z]{25} converged$/);
+    await expectContainers('nginx', 2);
+    expect(await newest('docker service scale nginx=0')).toContain('nginx scaled to 0\n');
+    await expectContainers('nginx', 0);
+    expect(await newest('docker service scale nginx=5')).toMatch(/^nginx scaled to 5\n[^]*5 out of 5 tasks/);
+    await expectContainers('nginx', 5);
+    expect(await newest('docker service update nginx --replicas 3')).toMatch(/^nginx\n[^]*3 out of 3 tasks/);
+    const before = await expectContainers('nginx', 3);
+
+    await newest(`docker service update --image ${nextImage} nginx`);
+    await expectContainers('nginx', 3, nextImage);
+    const [header, ...rows] = (await newest('docker service ps nginx')).split('\n');
+    expect(header).toMatch(/^ID +NAME +IMAGE +NODE +DESIRED STATE +CURRENT STATE +ERROR +PORTS$/);
+    expect(rows).toHaveLength(2 * before.length);
+    for (const [at, row] of rows.entries())
+      expect(row).toMatch(
+        at % 2 === 0
+          ? /^[0-9a-z]{12} +nginx\.\d +skep\/whoami:2 +node\d +Running +Running .* ago *$/
+          : /^[0-9a-z]{12} +\\_ nginx\.\d +skep\/whoami:lab +node\d +Shutdown +Shutdown .* ago *$/,
+      );
+    const pretty = await newest('docker service inspect --pretty nginx');
+    for (const words of [
+      /^Name:\t\tnginx$/m,
+      /^Service Mode:\tReplicated\n Replicas:\t3$/m,
+      /^UpdateStatus:\n State:\t\tcompleted\n[^]* Message:\tupdate completed$/m,
+      /^ Image:\t\tskep\/whoami:2$/m,
+    ])
+      expect(pretty).toMatch(words);
+
+    const undone = await newest('docker service update --rollback nginx');
+    expect(undone).toMatch(
+      /^nginx\nrollback: manually requested rollback\n[^]*rolling back update: 3 out of 3 tasks\n/,
+    );
+    const status =
+      "docker service inspect nginx --format '{{.UpdateStatus.State}}: {{.UpdateStatus.Message}}'";
+    await eventually('the rollback is over', soonMs, () => newest(status), (said) =>
+      expect(said).toBe('rollback_completed: rollback completed'),
+    ); // prettier-ignore
+    await expectContainers('nginx', 3);
+    expect(await newest('docker service rm nginx')).toBe('nginx');
+    expect(await refused('docker service ps nginx')).toBe('no such service: nginx');
+    await expectContainers('nginx', 0);
+  });
+
+  test('scales two at once, and has one task on every node, also on one that joins later', async () => {
+    for (const name of ['a', 'b']) await old(`docker service create --detach --name ${name} ${image}`);
+    const scaled = await old('docker service scale a=2 b=3');
+    expect(scaled).toMatch(/^a scaled to 2\nb scaled to 3\n/);
+    await Promise.all([expectContainers('a', 2), expectContainers('b', 3)]);
+
+    const mount = 'type=bind,source=/etc/hostname,destination=/host/hostname';
+    await old(`docker service create --mode global --name logspout --mount ${mount} ${image}`);
+    await expectOn('logspout', ['node1', 'node2']);
+    await cluster.run('node3', await joinCommand(cluster.lab, manager, 'worker'));
+    await expectOn('logspout', nodes);
+    for (const line of await containers('logspout', '{{.ID}}')) {
+      const [node = '', id = ''] = line.split(' ');
+      expect(await cluster.run(node, ['docker', 'exec', id, 'cat', '/host/hostname'])).toBe(node);
+    }
+    expect(await old("docker service ls --filter name=logspout --format '{{.Mode}} {{.Replicas}}'")).toBe(
+      'global 3/3',
+    );
+  });
+
+  test('labels nodes, and has tasks where the labels say', async () => {
+    const label = async (change: string, node: string): Promise<void> =>
+      expect(await newest(`docker node update ${change} ${node}`)).toBe(node);
+    await label('--label-add env=test', 'node2');
+    expect(await newest('docker node inspect --pretty node2')).toMatch(/^Labels:\n - env=test$/m);
+    await newest(
+      `docker service create --constraint node.labels.env==test --replicas 3 --name my_web --publish 8080:80 ${image}`,
+    );
+    await expectOn('my_web', ['node2', 'node2', 'node2']);
+    await expectServed('my_web', 8080, ['node1', 'node2']);
+
+    // Where they are they may stay, so they do, and the CLI sees that there is nothing to wait for.
+    const stayed = await containers('my_web', '{{.ID}}');
+    await newest('docker service update --constraint-rm node.labels.env==test my_web');
+    expect(await containers('my_web', '{{.ID}}')).toEqual(stayed);
+
+    await label('--label-add env=prod', 'node1');
+    await newest('docker service update --constraint-add node.labels.env==prod my_web');
+    await expectOn('my_web', ['node1', 'node1', 'node1']);
+    await expectServed('my_web', 8080, ['node1', 'node2']);
+    expect((await history('my_web')).filter((row) => row.endsWith('|node1|Running|Running|'))).toHaveLength(
+      3,
+    );
+
+    await label('--label-rm env', 'node1');
+    await expectOn('my_web', []);
+    await expectHistory('my_web', [
+      like(
+        /^my_web\.1\|skep\/whoami:lab\|\|(Ready|Running)\|Pending\|no suitable node \(scheduling constraints not satisfied on \d nodes\)$/,
+      ),
+      'my_web.1|skep/whoami:lab|node1|Shutdown|Rejected|assigned node no longer meets constraints',
+    ]);
+    await label('--label-add env=prod', 'node2');
+    await expectOn('my_web', ['node2', 'node2', 'node2']);
+    expect(await newest('docker service rm my_web')).toBe('my_web');
+  });
+
+  test('has the health of tasks watched: one that fails its check is replaced', async () => {
+    const check = '--health-interval 1s --health-retries 2';
+    await old(
+      `docker service create --detach --name never_well --health-cmd "test -e /nothing || exit 1" ${check} --restart-delay 1s ${image}`,
+    );
+    await old(
+      `docker service create --name my_db --health-cmd "test ! -e /tmp/ill || exit 1" ${check} --restart-delay 1s ${image}`,
+    );
+    const [line = ''] = await containers('my_db', '{{.ID}}');
+    const [node = '', first = ''] = line.split(' ');
+    expect(await cluster.run(node, ['docker', 'inspect', '-f', '{{.State.Health.Status}}', first])).toBe(
+      'healthy',
+    );
+    await cluster.run(node, ['docker', 'exec', first, 'touch', '/tmp/ill']);
+    await eventually('another my_db', soonMs, () => containers('my_db', '{{.ID}}'), (found) => {
+      expect(found).toHaveLength(1);
+      expect(found[0]).not.toContain(first);
+    }); // prettier-ignore
+    const unhealthy = /\|Shutdown\|Failed\|task: non-zero exit \(\d+\): dockerexec: unhealthy container$/;
+    await expectHistory('my_db', [like(/^my_db\.1\|.*\|Running\|Running\|$/), like(unhealthy)]);
+    // One that never gets well never counts.
+    await eventually('two failures', soonMs, () => history('never_well', '--no-trunc'), (rows) =>
+      expect(rows.filter((row) => unhealthy.test(row)).length).toBeGreaterThanOrEqual(2),
+    ); // prettier-ignore
+    const counts = "docker service ls --filter name=never_well --format '{{.Replicas}}'";
+    expect(await old(counts)).toBe('0/1');
+    await old('docker service rm my_db never_well');
+  });
+
+  test('is told what is wrong', async () => {
+    const create = (name: string, words: string): Promise<string> =>
+      newest(`docker service create --detach --name ${name} ${words}`);
+    await create('failing', `--restart-delay 1s ${image} sh -c 'exit 3'`);
+    await create('unknown', `--restart-delay 1s ${image} no-such-command`);
+    await create('unmounted', `--mount type=bind,source=/nothing,destination=/x ${image}`);
+    await create('large', `--reserve-memory 999g ${image}`);
+    await create('everywhere_large', `--mode global --reserve-cpu 99 ${image}`);
+    await create('crowded', `--replicas 4 --replicas-max-per-node 1 ${image}`);
+    await create('doubled', `--replicas 4 --publish mode=host,published=9000,target=80 ${image}`);
+    // What the command that waits shows meanwhile.
+    const [absent, misplaced] = await Promise.all([
+      watched('docker service create --name absent --restart-delay 1s skep/absent:1', 5),
+      watched(`docker service create --name misplaced --constraint node.labels.no==where ${image}`, 5),
+    ]);
+    expect(absent).toMatch(/^1\/1: No such image: skep\/absent:1 *$/m);
+    expect(misplaced).toMatch(
+      /^1\/1: no suitable node \(scheduling constraints not satisfied on \d nodes?\) *$/m,
+    );
+
+    const expectError = (service: string, pattern: RegExp): Promise<unknown> =>
+      eventually(`what is wrong with ${service}`, soonMs, () => history(service, '--no-trunc'), (rows) =>
+        expect(rows).toContainEqual(like(pattern)),
+      ); // prettier-ignore
+    await Promise.all([
+      expectError('absent', /\|skep\/absent:1\|node\d\|Shutdown\|Rejected\|No such image: skep\/absent:1$/),
+      expectError('failing', /\|node\d\|Shutdown\|Failed\|task: non-zero exit \(3\)$/),
+      expectError('unknown', /\|Failed\|starting container failed: .*"no-such-command": executable file not found/),
+      expectError('unmounted', /\|Rejected\|invalid mount config for type "bind": bind source path does not exist: \/nothing$/),
+      expectError('misplaced', /^misplaced\.1\|[^|]*\|\|Running\|Pending\|no suitable node \(scheduling constraints not/),
+      expectError('large', /^large\.1\|.*\|\|Running\|Pending\|no suitable node \(insufficient resources on \d nodes?\)$/),
+      expectError('everywhere_large', /\|node1\|Running\|Pending\|insufficient resources on 1 node$/),
+      expectError('crowded', /\|\|Running\|Pending\|no suitable node \(max replicas per node limit exceed\)$/),
+      expectError('doubled', /\|\|Running\|Pending\|no suitable node \(host-mode port already in use on \d nodes\)$/),
+    ]); // prettier-ignore
+    const made = 'absent misplaced failing unknown unmounted large everywhere_large crowded doubled';
+    expect((await newest(`docker service rm ${made}`)).split('\n')).toEqual(made.split(' '));
+  });
+});
+
+describe('an administrator', () => {
+  test('drains a node and takes it back', async () => {
+    expect(await old('docker node update --availability drain node2')).toBe('node2');
+    await expectOn('logspout', ['node1', 'node3']);
+    await eventually('a and b elsewhere', soonMs, () => Promise.all(['a', 'b'].map((name) => containers(name))), (found) => {
+      expect(found.map((lines) => lines.length)).toEqual([2, 3]);
+      expect(found.flat().filter((line) => line.startsWith('node2'))).toEqual([]);
+    }); // prettier-ignore
+    expect(await old('docker node ps node2 --filter desired-state=running -q')).toBe('');
+    expect(await old("docker node ls --filter name=node2 --format '{{.Availability}}'")).toBe('Drain');
+    expect(await old('docker node update --availability active node2')).toBe('node2');
+    await expectOn('logspout', nodes);
+  });
+
+  test('makes a worker a manager, and a worker again', async () => {
+    const listed = (node: string): Promise<{ exitCode: number; stdout: string; stderr: string }> =>
+      cluster.lab.exec(node, ['docker', 'node', 'ls', '--format', '{{.Hostname}}={{.ManagerStatus}}']);
+    expect(await old('docker node promote node2')).toBe('Node node2 promoted to a manager in the swarm.');
+    await eventually('node2 answers as a manager', soonMs, () => listed('node2'), ({ exitCode, stdout }) =>
+      expect([exitCode, stdout.trim().split('\n').sort()]).toEqual([0, ['node1=Leader', 'node2=Reachable', 'node3=']]),
+    ); // prettier-ignore
+    expect(await old('docker node demote node2')).toBe('Manager node2 demoted in the swarm.');
+    await eventually('node2 is a worker', soonMs, () => listed('node2'), ({ exitCode, stderr }) => {
+      expect(exitCode).toBe(1);
+      expect(stderr).toContain("Worker nodes can't be used to view or modify cluster state.");
+    }); // prettier-ignore
+    expect(await refused('docker node demote node1')).toContain(
+      'attempting to demote the last manager of the swarm',
+    );
+    // None of its tasks noticed.
+    await expectOn('logspout', nodes);
+  });
+});
