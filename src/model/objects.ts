@@ -271,6 +271,16 @@ export interface Service extends Meta {
     readonly completedAtMs?: number;
     readonly message: string;
   };
+  /** Present exactly in jobs. */
+  readonly jobStatus?: JobStatus;
+}
+
+/** How often a job has been run: at its creation, with each update, and when its schedule says so. */
+export interface JobStatus {
+  /** Counts the runs, from 0. Tasks carry that of the run they were made for. */
+  readonly iteration: number;
+  /** When the present run began. */
+  readonly lastExecutionMs: number;
 }
 
 export interface TaskStatus {
@@ -322,6 +332,8 @@ export interface Task extends Meta {
   readonly logDriver?: LogDriver;
   /** What the scheduler claimed for it on its node; absent: nothing. */
   readonly assignedGenericResources?: readonly GenericResource[];
+  /** Present exactly in tasks of jobs: the run of {@link JobStatus} that the task is part of. */
+  readonly jobIteration?: number;
   /** Present when the task follows another one in its slot (or, for global services, on its node). */
   readonly succession?: Succession;
 }

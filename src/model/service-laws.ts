@@ -8,6 +8,7 @@ import type { Node, Service, Task } from './objects.js';
 import type {
   NetworkAttachmentConfig,
   RestartPolicy,
+  ServiceMode,
   ServiceSpec,
   TaskSpec,
   UpdateConfig,
@@ -32,6 +33,9 @@ export const defaultUpdateConfig: UpdateConfig = {
   order: 'stop-first',
 };
 
+/** Whether its tasks are to complete, rather than to run on. */
+export const isJob = ({ kind }: ServiceMode): boolean => kind === 'replicated-job' || kind === 'global-job';
+
 export const nsToMs = (ns: number): number => ns / 1_000_000;
 
 /** Milliseconds between the failure of a task and the start of its replacement. */
@@ -51,6 +55,8 @@ export const publishesOnIngress = (spec: ServiceSpec): boolean =>
  * placement alone (preferences and limits per node too, as in Swarm) moves no task whose node satisfies the constraints.
  */
 export function isTaskDirty(service: Service, task: Task, node: Node | undefined): boolean {
+  // An earlier run of a job may have been of the same spec: it says nothing of this one.
+  if (task.jobIteration !== service.jobStatus?.iteration) return true;
   if (task.specVersion === service.specVersion) return false;
   const wanted = service.spec.taskTemplate;
   const endpointDiffers = !isDeepStrictEqual(service.spec.endpointSpec, task.endpointSpec);

@@ -21,6 +21,7 @@ import type {
   TaskSpec,
 } from '../../src/model/service-spec.js';
 import { emptyContainer } from '../../src/model/service-spec.js';
+import { isJob } from '../../src/model/service-laws.js';
 import type { TaskState } from '../../src/model/task-state.js';
 import { MemoryStore } from '../../src/controlplane/store/memory.js';
 import type { Kind, Objects, View } from '../../src/controlplane/store/store.js';
@@ -175,6 +176,7 @@ export const service = (
   id: id as ServiceId,
   spec: serviceSpec(id, spec),
   specVersion: 1,
+  ...(spec.mode && isJob(spec.mode) ? { jobStatus: { iteration: 0, lastExecutionMs: 0 } } : {}),
   ...over,
 });
 

@@ -52,7 +52,7 @@ export function userOfNetwork(view: View, { id, spec }: Network): NetworkUser | 
 
 /** It is to run. A task whose service is gone is not, though its desired state may not say so yet. */
 const stays = (view: View, task: Task): boolean =>
-  atMost(task.desiredState, 'running') &&
+  atMost(task.desiredState, 'complete') &&
   atMost(task.status.state, 'running') &&
   (isAttachment(task) || view.get('service', task.serviceId) !== undefined);
 

@@ -118,7 +118,6 @@ function validateMode(spec: ServiceSpec): void {
     case 'replicated-job':
     case 'global-job':
       if (spec.updateConfig) refuse('Jobs may not have an update config');
-      throw new SkepError('unimplemented', 'job services are not supported yet');
   }
 }
 

@@ -3,8 +3,10 @@ import { isDeepStrictEqual } from 'node:util';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import { newId } from '../../model/ids.js';
 import type { ServiceId } from '../../model/ids.js';
-import type { Service, Task } from '../../model/objects.js';
-import type { NetworkAttachmentConfig, ServiceSpec } from '../../model/service-spec.js';
+import { instanceOf } from '../../model/objects.js';
+import type { JobStatus, Service, Task } from '../../model/objects.js';
+import { isJob } from '../../model/service-laws.js';
+import type { NetworkAttachmentConfig, ServiceMode, ServiceSpec } from '../../model/service-spec.js';
 import type { Transaction, View } from '../store/store.js';
 import type { ApiContext, Handler } from './context.js';
 import { requireStore, requireStoreWithRoom } from './context.js';
@@ -44,17 +46,27 @@ export const listServices: Handler = async (context, request) => {
   );
 };
 
-export function statusOf(view: View, { id, spec }: Service): ServiceStatus {
-  const tasks = view.tasksOfService(id);
+/** What `docker service ls` counts. Of a job only the tasks of its present run are, and an instance completes once. */
+export function statusOf(view: View, { id, spec, jobStatus }: Service): ServiceStatus {
+  const tasks = view.tasksOfService(id).filter((task) => task.jobIteration === jobStatus?.iteration);
   const count = (wanted: (task: Task) => boolean): number => tasks.filter(wanted).length;
-  return {
-    runningTasks: count(({ status }) => status.state === 'running'),
-    desiredTasks:
-      spec.mode.kind === 'replicated'
-        ? spec.mode.replicas
-        : count(({ desiredState }) => desiredState === 'running'),
-    completedTasks: 0,
-  };
+  const running = count(({ status }) => status.state === 'running');
+  const completed = tasks.filter(({ status }) => status.state === 'complete');
+  const completedTasks = jobStatus ? new Set(completed.map(instanceOf)).size : 0;
+  return { runningTasks: running, desiredTasks: desiredTasks(spec.mode, count), completedTasks };
+}
+
+function desiredTasks(mode: ServiceMode, count: (wanted: (task: Task) => boolean) => number): number {
+  switch (mode.kind) {
+    case 'replicated':
+      return mode.replicas;
+    case 'global':
+      return count(({ desiredState }) => desiredState === 'running');
+    case 'replicated-job':
+      return mode.maxConcurrent;
+    case 'global-job':
+      return count(({ status, desiredState }) => desiredState === 'complete' && status.state !== 'complete');
+  }
 }
 
 export const inspectService: Handler = async (context, request) => {
@@ -82,7 +94,7 @@ export const createService: Handler = async (context, request) => {
         'alreadyExists',
         `name conflicts with an existing object: service ${spec.name} already exists`,
       );
-    tx.create('service', { id, spec, specVersion: nextSpecVersion(tx) });
+    tx.create('service', { id, spec, specVersion: nextSpecVersion(tx), ...nextRun(tx, spec) });
   });
   request.json(201, { ID: id });
 };
@@ -92,6 +104,12 @@ export const createService: Handler = async (context, request) => {
  * grows, so a task made of any earlier spec, one rolled back included, never counts as made of a later one.
  */
 const nextSpecVersion = (tx: Transaction): number => tx.revision + 1;
+
+/** A job is run when it is created and with every update, whatever that changes; as Swarm does it. */
+const nextRun = (tx: Transaction, spec: ServiceSpec, before?: JobStatus): Pick<Service, 'jobStatus'> =>
+  isJob(spec.mode)
+    ? { jobStatus: { iteration: before ? before.iteration + 1 : 0, lastExecutionMs: tx.nowMs } }
+    : {};
 
 export const updateService: Handler = async (context, request) => {
   const version = request.version('service');
@@ -111,7 +129,7 @@ export const updateService: Handler = async (context, request) => {
       throw controlApiError('failedPrecondition', `service ${id} does not have a previous spec`);
     if (current.version !== version) throw controlApiError('unknown', 'update out of sequence');
     if (!rollback) validateAgainst(tx, spec, current);
-    tx.update('service', rollback ? rolledBack(context, current) : updated(tx, current, spec));
+    tx.update('service', rollback ? rolledBack(tx, current) : updated(tx, current, spec));
   });
   request.json(200, { Warnings: null });
 };
@@ -131,22 +149,28 @@ function updated(tx: Transaction, current: Service, spec: ServiceSpec): Service 
     specVersion: nextSpecVersion(tx),
     previousSpec: current.spec,
     previousSpecVersion: current.specVersion,
+    ...nextRun(tx, spec, current.jobStatus),
   };
 }
 
 /** Spec and previous spec change places, each with its version: a second rollback toggles back. */
-function rolledBack({ clock }: ApiContext, current: Service): Service {
+function rolledBack(tx: Transaction, current: Service): Service {
   const { previousSpec, previousSpecVersion, spec, specVersion } = current;
   if (!previousSpec) return current;
-  return {
+  const swapped = {
     ...current,
     spec: previousSpec,
     specVersion: previousSpecVersion ?? specVersion,
     previousSpec: spec,
     previousSpecVersion: specVersion,
+  };
+  // A job is not rolled back task by task, it is run anew: there is no update whose state could be told.
+  if (isJob(spec.mode)) return { ...swapped, ...nextRun(tx, previousSpec, current.jobStatus) };
+  return {
+    ...swapped,
     updateStatus: {
       state: 'rollback_started',
-      startedAtMs: clock.nowMs(),
+      startedAtMs: tx.nowMs,
       message: 'manually requested rollback',
     },
   };

@@ -60,8 +60,10 @@ function isUpToDate(view: View, task: Task): boolean {
 function encodeTask(view: View, task: Task, modern: boolean): unknown {
   // Services show the runtime, their tasks do not; attachments do.
   const { runtime: _, ...spec } = task.spec;
+  const { jobIteration, ...rest } = task;
   return taskCodec.encode({
-    ...task,
+    ...rest,
+    ...(jobIteration === undefined ? {} : { run: { iteration: jobIteration } }),
     spec: isAttachment(task) ? task.spec : spec,
     labels: {},
     attachments: task.networks.flatMap(({ networkId, address, prefixLength }) => {

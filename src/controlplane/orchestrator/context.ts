@@ -2,6 +2,7 @@
 import type { RandomSource } from '../../model/ids.js';
 import type { Cluster, Node, Service, Task } from '../../model/objects.js';
 import type { TaskState } from '../../model/task-state.js';
+import { compareStates } from '../../model/task-state.js';
 import type { Draft } from '../plan.js';
 
 export interface Context {
@@ -13,6 +14,14 @@ export interface Context {
 /** Desired to run, now or after its delay. */
 export const isLive = (task: Task): boolean =>
   task.desiredState === 'running' || task.desiredState === 'ready' || task.desiredState === 'complete';
+
+/** What a task is to reach once nothing holds it up. */
+export const goalOf = ({ jobIteration }: Pick<Task, 'jobIteration'>): TaskState =>
+  jobIteration === undefined ? 'running' : 'complete';
+
+/** It was to reach its goal and has gone beyond: it failed, or ended where it should run on. */
+export const hasMissedGoal = (task: Task): boolean =>
+  task.desiredState === goalOf(task) && compareStates(task.status.state, task.desiredState) > 0;
 
 /** A node that can keep no task: gone, down or drained. A paused, unknown or disconnected one keeps what it has. */
 export const isInvalidNode = (node: Node | undefined): boolean =>
@@ -28,8 +37,9 @@ export function setDesired({ draft }: Context, task: Task, desiredState: TaskSta
   if (current.desiredState !== desiredState) draft.update('task', { ...current, desiredState });
 }
 
-/** Oldest first; of two of one millisecond a replacement is the younger, else the id decides, the same in every pass. */
+/** Oldest first, by a job's runs before clocks; of two of one millisecond a replacement is the younger, else the id decides, the same in every pass. */
 export const byCreation = (a: Task, b: Task): number =>
+  (a.jobIteration ?? 0) - (b.jobIteration ?? 0) ||
   a.createdAtMs - b.createdAtMs ||
   Number(a.succession?.of === b.id) - Number(b.succession?.of === a.id) ||
   (a.id < b.id ? -1 : 1);

@@ -1,9 +1,8 @@
 /** Global services: exactly one task on every node that may have one. */
 import { satisfiesConstraints } from '../../model/constraint.js';
 import type { Node, Service, Task } from '../../model/objects.js';
-import { isTerminal } from '../../model/task-state.js';
 import type { Context } from './context.js';
-import { groupTasks, isInvalidNode, isLive, presentTasks, setDesired } from './context.js';
+import { groupTasks, hasMissedGoal, isInvalidNode, isLive, presentTasks, setDesired } from './context.js';
 import { occupants, restartTask, startWaitingTasks } from './restart.js';
 import { createTask } from './task-factory.js';
 import { planUpdate } from './update.js';
@@ -27,18 +26,22 @@ export function planGlobal(context: Context, service: Service): void {
   }
   planUpdate(context, service, updatable);
 
-  const known = new Set<string>(nodes.map(({ id }) => id));
-  // Tasks of a node that is gone: nobody will ever report on them.
-  for (const [nodeId, tasks] of after)
-    if (!known.has(nodeId)) for (const task of tasks) if (draft.fits(1)) draft.delete('task', task.id);
+  forgetLostNodes(context, service);
+}
+
+/** Deletes the records of nodes that are gone: nobody will ever report on them. */
+export function forgetLostNodes({ draft }: Context, service: Service): void {
+  for (const task of draft.tasksOfService(service.id))
+    if (task.nodeId !== undefined && !draft.get('node', task.nodeId) && draft.fits(1))
+      draft.delete('task', task.id);
 }
 
 /** Ends what may not be on the node, restarts what failed there. */
-function settleNode(context: Context, service: Service, node: Node, tasks: readonly Task[]): void {
+export function settleNode(context: Context, service: Service, node: Node, tasks: readonly Task[]): void {
   const banned = isInvalidNode(node) || !meetsConstraints(node, service);
   const paused = node.spec.availability === 'pause';
   for (const task of tasks) {
-    const failed = task.desiredState === 'running' && isTerminal(task.status.state);
+    const failed = hasMissedGoal(task);
     // On a paused node what runs may go on, but what fails is not replaced.
     if ((banned && isLive(task)) || (paused && failed)) {
       if (context.draft.fits(1)) setDesired(context, task, 'shutdown');
@@ -46,7 +49,7 @@ function settleNode(context: Context, service: Service, node: Node, tasks: reado
   }
 }
 
-const meetsConstraints = (node: Node, service: Service): boolean =>
+export const meetsConstraints = (node: Node, service: Service): boolean =>
   satisfiesConstraints(node, service.spec.taskTemplate.placement?.constraints ?? []);
 
 const onNodes = (context: Context, service: Service): Map<string, Task[]> =>

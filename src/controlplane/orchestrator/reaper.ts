@@ -10,6 +10,7 @@ import { Draft } from '../plan.js';
 import type { Plan } from '../plan.js';
 import type { View } from '../store/store.js';
 import { byCreation, groupTasks, isLive } from './context.js';
+import { isComplete } from './jobs.js';
 
 /** One pass over all tasks. */
 export function planReaping(view: View, nowMs: number): Plan {
@@ -22,7 +23,7 @@ export function planReaping(view: View, nowMs: number): Plan {
     if (keep === undefined) continue;
     const kept = draft.tasksOfService(service.id);
     for (const tasks of groupTasks(kept, instanceOf).values())
-      for (const task of surplus(view, tasks, keep))
+      for (const task of surplus(view, service, tasks, keep))
         if (!isOfUpdate(service, task) && draft.fits(1)) draft.delete('task', task.id);
   }
   return draft.plan();
@@ -57,12 +58,18 @@ const isOfUpdate = ({ updateStatus }: Service, { succession }: Task): boolean =>
   succession?.updateStartedAtMs === updateStatus.startedAtMs;
 
 /** The oldest records beyond the limit that are done with. The newest always stays: it says how the instance ended. */
-function surplus(view: View, tasks: readonly Task[], keep: number): readonly Task[] {
+function surplus(view: View, service: Service, tasks: readonly Task[], keep: number): readonly Task[] {
   const count = tasks.length - Math.max(1, keep);
   if (count <= 0) return [];
   return [...tasks]
     .sort(byCreation)
     .slice(0, -1)
-    .filter((task) => !isLive(task) && isDone(view, task))
+    .filter((task) => isHistory(service, task) && isDone(view, task))
     .slice(0, count);
 }
+
+/** Of a job's present run what completed is no history: it is what the run has come to. */
+const isHistory = (service: Service, task: Task): boolean =>
+  isComplete(task) && task.jobIteration !== undefined
+    ? task.jobIteration !== service.jobStatus?.iteration
+    : !isLive(task);

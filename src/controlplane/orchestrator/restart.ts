@@ -8,7 +8,7 @@ import { defaultRestartPolicy, nsToMs } from '../../model/service-laws.js';
 import { atMost, compareStates, isTerminal } from '../../model/task-state.js';
 import { earlyEndsWith, replacementDelayMs } from './back-off.js';
 import type { Context } from './context.js';
-import { isLive, newest, nodeOf, setDesired } from './context.js';
+import { goalOf, isLive, newest, nodeOf, setDesired } from './context.js';
 import { createTask, placeOf } from './task-factory.js';
 
 /** Longest wait for an old task to stop before its replacement starts (swarmkit's old task timeout). */
@@ -53,7 +53,9 @@ export function restartTask(
 export function mayRestart(task: Task, slotTasks: readonly Task[]): boolean {
   const policy = task.spec.restartPolicy ?? defaultRestartPolicy;
   if (policy.condition === 'none') return false;
-  if (policy.condition === 'on-failure' && task.status.state === 'complete') return false;
+  const isDone = task.status.state === 'complete';
+  // A job's task that is done is done, also under the condition `any`.
+  if (isDone && (policy.condition === 'on-failure' || task.jobIteration !== undefined)) return false;
   if (policy.maxAttempts === 0) return true;
   const since = policy.windowNs > 0 ? task.status.appliedAtMs - nsToMs(policy.windowNs) : -Infinity;
   const restarts = slotTasks.filter(
@@ -83,7 +85,7 @@ export function startWaitingTasks(context: Context, tasks: readonly Task[]): voi
   for (const task of tasks) {
     if (task.desiredState !== 'ready') continue;
     const waitMs = startTime(context, task) - task.createdAtMs;
-    if (draft.hasPassed(task.createdAtMs, waitMs) && draft.fits(1)) setDesired(context, task, 'running');
+    if (draft.hasPassed(task.createdAtMs, waitMs) && draft.fits(1)) setDesired(context, task, goalOf(task));
   }
 }
 
@@ -96,7 +98,7 @@ function startTime(context: Context, { succession }: Task): number {
 }
 
 /** True when nothing of the task can run any more, or nobody can tell because its node is lost. */
-function hasStopped(context: Context, task: Task | undefined): boolean {
+export function hasStopped(context: Context, task: Task | undefined): boolean {
   if (!task || isTerminal(task.status.state)) return true;
   // No agent was ever told of it, and none will be: the scheduler assigns only what is to run.
   if (compareStates(task.status.state, 'assigned') < 0 && !atMost(task.desiredState, 'complete')) return true;

@@ -5,6 +5,7 @@ import { newId } from '../../model/ids.js';
 import type { Cluster, Service, Succession, Task } from '../../model/objects.js';
 import type { TaskState } from '../../model/task-state.js';
 import type { New } from '../plan.js';
+import { goalOf } from './context.js';
 
 /** A slot, whose task the scheduler places, or the node whose task it is. */
 export type TaskPlace = { readonly slot: number } | { readonly nodeId: NodeId };
@@ -28,7 +29,9 @@ export function createTask(
     readonly succession?: Succession;
   },
 ): New<'task'> {
-  const { random, nowMs, desiredState = 'running', succession } = options;
+  const { random, nowMs, succession } = options;
+  const { jobStatus } = service;
+  const run = jobStatus && { jobIteration: jobStatus.iteration };
   const { taskTemplate, endpointSpec, name, labels } = service.spec;
   const logDriver = taskTemplate.logDriver ?? cluster.spec.taskDefaultsLogDriver;
   return {
@@ -40,7 +43,8 @@ export function createTask(
     spec: taskTemplate,
     specVersion: service.specVersion,
     ...(endpointSpec === undefined ? {} : { endpointSpec }),
-    desiredState,
+    ...run,
+    desiredState: options.desiredState ?? goalOf(run ?? {}),
     status: { state: 'new', message: 'created', timestampMs: nowMs, appliedAtMs: nowMs },
     networks: [],
     ...(logDriver === undefined ? {} : { logDriver }),

@@ -230,7 +230,11 @@ describe('create refuses', () => {
       400,
       `${invalid}configs not found: a, b`,
     ],
-    [{ Name: 'a', ...template(), Mode: { ReplicatedJob: {} } }, 501, 'job services are not supported yet'],
+    [
+      { Name: 'a', ...template(), Mode: { ReplicatedJob: {} }, UpdateConfig: { Parallelism: 1 } },
+      400,
+      `${invalid}Jobs may not have an update config`,
+    ],
   ];
   test.each(cases)('%j', async (body, status, message) => {
     api.behaviour = (request, reply) => {

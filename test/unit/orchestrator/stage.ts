@@ -3,7 +3,7 @@
  * hand; `settle` runs the planner until it has nothing more to write.
  */
 import assert from 'node:assert';
-import { byCreation } from '../../../src/controlplane/orchestrator/context.js';
+import { byCreation, goalOf } from '../../../src/controlplane/orchestrator/context.js';
 import { planServices } from '../../../src/controlplane/orchestrator/orchestrator.js';
 import { applyPlanner } from '../../../src/controlplane/plan.js';
 import type { MemoryStore } from '../../../src/controlplane/store/memory.js';
@@ -56,7 +56,7 @@ export class Stage {
 
   /** By slot or node, oldest first. */
   tasks(id = 'web'): readonly Task[] {
-    const place = (task: Task): string => String(task.slot || task.nodeId).padStart(4);
+    const place = (task: Task): string => String(task.slot ?? task.nodeId).padStart(4);
     return [...this.store.view().tasksOfService(id as ServiceId)].sort(
       (a, b) => place(a).localeCompare(place(b)) || byCreation(a, b),
     );
@@ -65,7 +65,7 @@ export class Stage {
   /** `slot desired/observed` of all tasks. */
   picture(id = 'web'): string[] {
     return this.tasks(id).map(
-      (task) => `${task.slot || task.nodeId} ${task.desiredState}/${task.status.state}`,
+      (task) => `${task.slot ?? task.nodeId} ${task.desiredState}/${task.status.state}`,
     );
   }
 
@@ -84,7 +84,7 @@ export class Stage {
     await this.settle();
   }
 
-  /** What scheduler and agents would do at once: everything runs that is to, everything stops that is to. */
+  /** What scheduler and agents would do at once: everything runs that is to, everything stops that is to; no job completes. */
   async perform(place = (task: Task): string => `n${task.slot || 1}`): Promise<void> {
     for (;;) {
       const next = this.store
@@ -92,7 +92,8 @@ export class Stage {
         .list('task')
         .flatMap((task): [Task, TaskState][] => {
           if (isTerminal(task.status.state)) return [];
-          if (task.desiredState === 'running' && task.status.state !== 'running') return [[task, 'running']];
+          if (task.desiredState === goalOf(task))
+            return task.status.state === 'running' ? [] : [[task, 'running']];
           if (task.desiredState === 'ready' && task.status.state !== 'ready') return [[task, 'ready']];
           return compareStates(task.desiredState, 'running') > 0 ? [[task, 'shutdown']] : [];
         });
@@ -111,9 +112,17 @@ export class Stage {
         specVersion: tx.revision,
         previousSpec: service.spec,
         previousSpecVersion: service.specVersion,
+        ...(service.jobStatus && {
+          jobStatus: { iteration: service.jobStatus.iteration + 1, lastExecutionMs: this.time.ms },
+        }),
       });
     });
     await this.settle();
+  }
+
+  /** All that runs of the job ends well. */
+  async finish(id = 'web'): Promise<void> {
+    for (const task of this.tasks(id)) if (task.status.state === 'running') await this.move(task, 'complete');
   }
 
   async setNode(id: string, change: (node: Node) => Node): Promise<void> {

@@ -9,6 +9,7 @@ import type {
   ClusterSpec,
   ExternalCa,
   IpamConfig,
+  JobStatus,
   Meta,
   Network,
   Node,
@@ -308,6 +309,12 @@ export interface ServiceStatus {
   readonly completedTasks: number;
 }
 
+/** A first run has the number 0, which is left out: `"JobIteration":{}`. */
+const jobStatus = struct<JobStatus>('JobStatus', {
+  iteration: field('JobIteration.Index', uint64),
+  lastExecutionMs: field('LastExecution', time),
+});
+
 export type ServiceView = Service & { readonly serviceStatus?: ServiceStatus };
 
 export const service = struct<ServiceView>('Service', {
@@ -327,6 +334,7 @@ export const service = struct<ServiceView>('Service', {
       }),
     ),
   ),
+  jobStatus: field('JobStatus', ptr(jobStatus)),
   serviceStatus: field(
     'ServiceStatus',
     ptr(
@@ -555,6 +563,8 @@ export interface TaskView extends Pick<
 > {
   readonly status: ShownStatus;
   readonly labels: Labels;
+  /** Present in tasks of jobs. */
+  readonly run?: { readonly iteration: number };
   readonly attachments: readonly { readonly network: Network; readonly addresses: readonly string[] }[];
   /** Present (as null) from API 1.42 on. */
   readonly volumes?: null;
@@ -571,6 +581,10 @@ export const task = struct<TaskView>('Task', {
   nodeId: field('NodeID', opt(branded<NodeId>())),
   status: always('Status', taskStatus),
   desiredState: field('DesiredState', taskState),
+  run: field(
+    'JobIteration',
+    ptr(struct<{ readonly iteration: number }>('Version', { iteration: field('Index', uint64) })),
+  ),
   attachments: field(
     'NetworksAttachments',
     list(
