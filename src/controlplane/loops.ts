@@ -12,6 +12,7 @@ import { planRootRotation } from './ca/rotation.js';
 import { planEnforcement } from './orchestrator/constraint-enforcer.js';
 import { planServices } from './orchestrator/orchestrator.js';
 import { planReaping } from './orchestrator/reaper.js';
+import { planSchedules } from './orchestrator/schedules.js';
 import type { Planner } from './plan.js';
 import { applyPlanner } from './plan.js';
 import { planScheduling } from './scheduler/scheduler.js';
@@ -39,6 +40,12 @@ export const controlLoops = (random: RandomSource): readonly ControlLoop[] => [
     plan: (view, nowMs) => planServices(view, nowMs, random),
     quietMs: 10,
     quietMsMax: 100,
+  },
+  {
+    name: 'schedules',
+    plan: (view, nowMs) => planSchedules(view, nowMs, random),
+    quietMs: 50,
+    quietMsMax: 500,
   },
   { name: 'allocator', plan: planAllocations, quietMs: 10, quietMsMax: 100 },
   // Swarm's: 50 ms after the last commit, at latest after 1 s.

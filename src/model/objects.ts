@@ -281,6 +281,8 @@ export interface JobStatus {
   readonly iteration: number;
   /** When the present run began. */
   readonly lastExecutionMs: number;
+  /** Firings of the job's schedule up to here have been seen to. Absent: those up to when the run began, which no firing did. */
+  readonly scheduledForMs?: number;
 }
 
 export interface TaskStatus {

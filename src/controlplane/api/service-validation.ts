@@ -7,6 +7,7 @@ import { faultOfContainerLabels, faultOfServiceLabels } from '../../model/balanc
 import { parseConstraint } from '../../model/constraint.js';
 import { faultOfAliases } from '../../model/dns-names.js';
 import { faultOfPublishLabels } from '../../model/publishing.js';
+import { faultOfSchedule } from '../../model/schedule.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import type { ErrorKind } from '../../model/errors.js';
 import type { NetworkId } from '../../model/ids.js';
@@ -49,6 +50,7 @@ export function validateServiceSpec(spec: ServiceSpec): void {
   const fault =
     faultOfServiceLabels(spec.labels) ??
     faultOfPublishLabels(spec.labels) ??
+    faultOfSchedule(spec) ??
     faultOfContainerLabels(spec.taskTemplate.container.labels);
   if (fault !== undefined) refuse(fault);
   validateTaskSpec(spec);

@@ -105,6 +105,7 @@ describe('a job', () => {
     for (const [change, message] of [
       [{ Mode: { GlobalJob: {} } }, 'service mode change is not allowed'],
       [{ UpdateConfig: {} }, 'Jobs may not have an update config'],
+      [{ Labels: { 'skep.schedule': 'daily' } }, 'must be five fields'],
     ] as const)
       expect(await post(Version.Index, change)).toMatchObject({
         message: expect.stringContaining(message) as string,

@@ -235,6 +235,16 @@ describe('create refuses', () => {
       400,
       `${invalid}Jobs may not have an update config`,
     ],
+    [
+      { Name: 'a', ...template(), Mode: { GlobalJob: {} }, Labels: { 'skep.schedule': '* * *' } },
+      400,
+      `${invalid}invalid label skep.schedule="* * *": must be five fields: minute, hour, day of the month, month, day of the week`,
+    ],
+    [
+      { Name: 'a', ...template(), Labels: { 'skep.schedule': '* * * * *' } },
+      400,
+      `${invalid}invalid label skep.schedule="* * * * *": only jobs have a schedule, this service is replicated`,
+    ],
   ];
   test.each(cases)('%j', async (body, status, message) => {
     api.behaviour = (request, reply) => {

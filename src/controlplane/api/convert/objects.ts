@@ -313,6 +313,7 @@ export interface ServiceStatus {
 const jobStatus = struct<JobStatus>('JobStatus', {
   iteration: field('JobIteration.Index', uint64),
   lastExecutionMs: field('LastExecution', time),
+  scheduledForMs: hidden(undefined),
 });
 
 export type ServiceView = Service & { readonly serviceStatus?: ServiceStatus };
