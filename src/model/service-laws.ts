@@ -36,6 +36,16 @@ export const defaultUpdateConfig: UpdateConfig = {
 /** Whether its tasks are to complete, rather than to run on. */
 export const isJob = ({ kind }: ServiceMode): boolean => kind === 'replicated-job' || kind === 'global-job';
 
+/** A job is run when it is created and with every update, whatever that changes; as Swarm does it. Nothing of any other service. */
+export const nextRun = (
+  { mode }: Pick<ServiceSpec, 'mode'>,
+  before: Service | undefined,
+  nowMs: number,
+): Pick<Service, 'jobStatus'> =>
+  isJob(mode)
+    ? { jobStatus: { iteration: (before?.jobStatus?.iteration ?? -1) + 1, lastExecutionMs: nowMs } }
+    : {};
+
 export const nsToMs = (ns: number): number => ns / 1_000_000;
 
 /** Milliseconds between the failure of a task and the start of its replacement. */

@@ -35,6 +35,9 @@ export interface EngineEvents {
   onEnd(host: string, taskId: string, exitCode: number): void;
 }
 
+/** Images whose processes end by themselves, mostly well, begin so. */
+export const jobImage = 'job:';
+
 export class SimEngine {
   readonly #containers = new Map<string, Container>();
   readonly #networks = new Map<string, LocalNetwork>();
@@ -240,10 +243,18 @@ export class SimEngine {
     container.status = 'running';
     this.events.onStart(this.host, container.labels[taskLabels.taskId] ?? '');
     this.#tell('container', 'start', container.id);
-    if (container.image.endsWith('bad') && this.chance.faults)
+    if (container.image.startsWith(jobImage)) this.#endSoon(container);
+    else if (container.image.endsWith('bad') && this.chance.faults)
       this.time.in(this.chance.between(10, 500), () => {
         if (container.status === 'running' && this.chance.faults) this.#exit(container, 1);
       });
+  }
+
+  /** What a job's process does. */
+  #endSoon(container: Container): void {
+    this.time.in(this.chance.between(10, this.chance.fault(0.1) ? 9_000 : 900), () => {
+      if (container.status === 'running') this.#exit(container, this.chance.fault(0.15) ? 1 : 0);
+    });
   }
 
   #exit(container: Container, exitCode: number, told = true): void {

@@ -30,7 +30,7 @@ import type { Time } from './time.js';
 
 export const log = pino({ level: process.env['SKEP_LOG'] ?? 'silent' });
 export const clusterId = 'cluster';
-const epochMs = Date.UTC(2026, 0, 1);
+export const epochMs = Date.UTC(2026, 0, 1);
 
 export interface HostParts {
   readonly time: Time;

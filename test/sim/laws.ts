@@ -7,10 +7,17 @@ import { cidrContains, cidrsOverlap, hostPart, parseCidr } from '../../src/model
 import { isAttachment } from '../../src/model/attachments.js';
 import type { NetworkId, TaskId } from '../../src/model/ids.js';
 import { isTerminal, taskStates } from '../../src/model/task-state.js';
+import { instanceOf } from '../../src/model/objects.js';
+import type { JobStatus, Service } from '../../src/model/objects.js';
 import type { Change, View } from '../../src/controlplane/store/store.js';
 
-/** Observed and desired states only move forward; a task keeps its place, its addresses and its node. */
+/**
+ * Observed and desired states only move forward; a task keeps its place, its addresses and its node. A job's runs are counted one by
+ * one, and no firing of its schedule begins two.
+ */
 export function checkChange(change: Change): void {
+  if (change.kind === 'service' && change.previous && change.current)
+    checkRuns(change.previous, change.current);
   if (change.kind !== 'task' || !change.previous || !change.current) return;
   const { previous, current } = change;
   const forward = (from: keyof typeof taskStates, to: keyof typeof taskStates, what: string): void =>
@@ -18,8 +25,19 @@ export function checkChange(change: Change): void {
   forward(previous.status.state, current.status.state, 'observed');
   forward(previous.desiredState, current.desiredState, 'desired');
   assert.equal(current.slot, previous.slot);
+  assert.equal(current.jobIteration, previous.jobIteration);
   if (previous.nodeId) assert.equal(current.nodeId, previous.nodeId);
   if (previous.networks.length > 0) assert.deepEqual(current.networks, previous.networks);
+}
+
+function checkRuns({ id, jobStatus: before }: Service, { jobStatus: after }: Service): void {
+  assert.equal(before === undefined, after === undefined, `${id} became another kind of service`);
+  if (!before || !after) return;
+  const more = after.iteration - before.iteration;
+  assert(more === 0 || more === 1, `run ${after.iteration} of ${id} after run ${before.iteration}`);
+  const [was, is] = [before.scheduledForMs, after.scheduledForMs];
+  if (more === 1 && was !== undefined && is !== undefined)
+    assert(is > was, `${id} was run for the firing of ${is} after that of ${was}`);
 }
 
 /** @param changes the last ones: whatever they cannot have broken is not looked at again */
@@ -100,12 +118,29 @@ function checkTasks(view: View): void {
     const { state } = task.status;
     if (taskStates[state] >= taskStates.assigned && !isTerminal(state))
       assert(task.nodeId, `${task.id} is ${state} without a node`);
-    if (taskStates[task.desiredState] > taskStates.running || isAttachment(task)) continue;
-    const instance = `${task.serviceId} ${task.slot || task.nodeId}`;
+    if (isAttachment(task) || taskStates[task.desiredState] > taskStates.complete) continue;
+    const instance = `${task.serviceId} ${task.jobIteration ?? ''} ${instanceOf(task)}`;
     live.set(instance, (live.get(instance) ?? 0) + 1);
   }
+  for (const service of view.list('service')) checkConcurrency(view, service);
   // Two while a start-first update hands over.
   for (const [instance, count] of live) assert(count <= 2, `${instance} has ${count} tasks that are to run`);
+}
+
+/** No more slots of a job's run are under way than may be, and none is but its own. */
+function checkConcurrency(view: View, { id, spec: { mode }, jobStatus }: Service): void {
+  const run = view.tasksOfService(id).filter((task) => task.jobIteration === jobStatus?.iteration);
+  for (const { jobIteration } of view.tasksOfService(id))
+    assert((jobIteration ?? 0) <= (jobStatus?.iteration ?? 0), `${id} has tasks of a run that never began`);
+  if (mode.kind !== 'replicated-job') return;
+  const underWay = run.filter(
+    ({ desiredState, status }) =>
+      taskStates[desiredState] <= taskStates.complete && status.state !== 'complete',
+  );
+  const slots = new Set(underWay.map(({ slot }) => slot));
+  assert(slots.size <= mode.maxConcurrent, `${slots.size} slots of ${id} are under way at a time`);
+  for (const { slot } of run)
+    assert(slot !== undefined && slot < mode.totalCompletions, `${id} has a task in slot ${slot}`);
 }
 
 /** How long a node may still be told of what it has just lost the right to. */
@@ -210,12 +245,16 @@ export function checkConverged(view: View, machines: readonly Machine[]): void {
 
 function checkServices(view: View): void {
   for (const service of view.list('service')) {
+    if (service.jobStatus) {
+      checkJob(view, service, service.jobStatus);
+      continue;
+    }
     const tasks = view.tasksOfService(service.id).filter((task) => task.desiredState === 'running');
     const { mode } = service.spec;
     const wanted = mode.kind === 'replicated' ? mode.replicas : view.list('node').length;
     for (const task of tasks)
       assert.equal(task.status.state, 'running', `${task.id} of ${service.id} is ${task.status.state}`);
-    const instances = new Set(tasks.map((task) => task.slot || task.nodeId)).size;
+    const instances = new Set(tasks.map(instanceOf)).size;
     assert.equal(instances, wanted, `${service.id} has ${instances} of ${wanted} instances`);
     const state = service.updateStatus?.state;
     assert(state !== 'updating' && state !== 'rollback_started', `${service.id} is still ${state}`);
@@ -226,6 +265,19 @@ function checkServices(view: View): void {
     assert(images.size <= 1, `${service.id} runs ${[...images].join(' and ')}`);
     assert(service.endpoint, `${service.id} was never allocated`);
   }
+}
+
+/** Every instance of its present run has completed. */
+function checkJob(view: View, { id, spec: { mode } }: Service, { iteration }: JobStatus): void {
+  const run = view.tasksOfService(id).filter(({ jobIteration }) => jobIteration === iteration);
+  const completed = new Set(
+    run.filter(({ status }) => status.state === 'complete').map((task) => instanceOf(task)),
+  );
+  const wanted =
+    mode.kind === 'replicated-job'
+      ? Array.from({ length: mode.totalCompletions }, (_, slot) => String(slot))
+      : view.list('node').map((node) => node.id as string);
+  assert.deepEqual([...completed].sort(), wanted.sort(), `what of ${id} has completed`);
 }
 
 function checkRecords(view: View): void {

@@ -6,9 +6,12 @@ import { mayDemote } from '../../src/controlplane/managers/members-plan.js';
 import { SkepError } from '../../src/model/errors.js';
 import type { NodeId, ServiceId } from '../../src/model/ids.js';
 import type { Service } from '../../src/model/objects.js';
-import type { ServiceSpec } from '../../src/model/service-spec.js';
+import { scheduleLabel } from '../../src/model/schedule.js';
+import { isJob, nextRun } from '../../src/model/service-laws.js';
+import type { ServiceMode, ServiceSpec, TaskSpec } from '../../src/model/service-spec.js';
 import { emptyContainer } from '../../src/model/service-spec.js';
 import { network, node, ports, serviceSpec, taskSpec } from '../support/cluster-objects.js';
+import { jobImage } from './engine.js';
 import type { SimHost } from './host.js';
 import { plantedOf } from './laws.js';
 import type { World } from './world.js';
@@ -16,6 +19,11 @@ import type { World } from './world.js';
 const servicesMax = 6;
 const hostsMax = 7;
 const usersMax = 6;
+
+const asJob = (template: TaskSpec): TaskSpec => ({
+  ...template,
+  container: { ...template.container, image: `${jobImage}2` },
+});
 
 export class Users {
   #on = false;
@@ -87,16 +95,36 @@ export class Users {
         ? ports([80])
         : undefined;
     const spec = serviceSpec(name, {
-      mode: chance.is(0.2) ? { kind: 'global' } : { kind: 'replicated', replicas: chance.int(8) },
-      taskTemplate: this.#template(name, 'image:1'),
-      updateConfig: update,
-      rollbackConfig: { ...update, failureAction: 'continue' },
+      ...(chance.is(0.3)
+        ? this.#job(name)
+        : {
+            mode: chance.is(0.2) ? { kind: 'global' } : { kind: 'replicated', replicas: chance.int(8) },
+            taskTemplate: this.#template(name, 'image:1'),
+            updateConfig: update,
+            rollbackConfig: { ...update, failureAction: 'continue' },
+          }),
       ...(endpointSpec && { endpointSpec }),
     });
     this.world.write(`create ${name}`, (tx) => {
       if (tx.get('service', name as ServiceId)) return;
-      tx.create('service', { id: name as ServiceId, spec, specVersion: tx.revision });
+      const run = nextRun(spec, undefined, tx.nowMs);
+      tx.create('service', { id: name as ServiceId, spec, specVersion: tx.revision, ...run });
     });
+  }
+
+  /** Some are run again every minute. */
+  #job(name: string): Pick<ServiceSpec, 'mode' | 'taskTemplate' | 'labels'> {
+    const { chance } = this;
+    return {
+      mode: chance.is(0.4) ? { kind: 'global-job' } : this.#replicatedJob(),
+      taskTemplate: this.#template(name, `${jobImage}1`),
+      labels: chance.is(0.5) ? { [scheduleLabel]: '* * * * *' } : {},
+    };
+  }
+
+  #replicatedJob(): ServiceMode {
+    const { chance } = this;
+    return { kind: 'replicated-job', maxConcurrent: 1 + chance.int(4), totalCompletions: chance.int(8) };
   }
 
   #template(service: string, image: string): ServiceSpec['taskTemplate'] {
@@ -113,7 +141,9 @@ export class Users {
     const { chance } = this;
     const dice = chance.next();
     const replicas = chance.int(8);
-    const template = this.#template(id, `image:${chance.is(0.15) ? 'bad' : chance.int(9)}`);
+    const job = this.#replicatedJob();
+    const image = `image:${chance.is(0.15) ? 'bad' : chance.int(9)}`;
+    const template = this.#template(id, image);
     const endpointSpec = chance.pick([ports([80]), ports([80], [81]), { mode: 'dnsrr' as const, ports: [] }]);
     this.world.write(`update ${id}`, (tx) => {
       const service = tx.get('service', id);
@@ -122,15 +152,18 @@ export class Users {
       const next: ServiceSpec =
         dice < 0.4 && spec.mode.kind === 'replicated'
           ? { ...spec, mode: { kind: 'replicated', replicas } }
-          : dice < 0.8
-            ? { ...spec, taskTemplate: template }
-            : { ...spec, endpointSpec };
+          : dice < 0.4 && spec.mode.kind === 'replicated-job'
+            ? { ...spec, mode: job }
+            : dice < 0.8
+              ? { ...spec, taskTemplate: isJob(spec.mode) ? asJob(template) : template }
+              : { ...spec, endpointSpec };
       const updated: Service = {
         ...rest,
         spec: next,
         specVersion: tx.revision,
         previousSpec: spec,
         previousSpecVersion: service.specVersion,
+        ...nextRun(next, service, tx.nowMs),
       };
       tx.update('service', updated);
     });

@@ -105,14 +105,25 @@ export class World {
   /** Things go wrong for a while, then nothing does; rejects with what broke a law. */
   async run(): Promise<void> {
     const { faultsMs = 18_000 } = this.options;
-    const bugs = new Bugs((err) => this.fail(err));
-    try {
+    await this.#watched(async () => {
       this.#users.begin();
       this.#accidents.begin();
       await this.#until(this.time.nowMs + faultsMs);
       this.#users.end();
       this.#accidents.end();
       await this.#rest();
+    });
+  }
+
+  /** Lets so much of the cluster's time pass, and nothing happens but what the test has asked for; rejects with what broke a law. */
+  async pass(ms: number): Promise<void> {
+    await this.#watched(() => this.#until(this.time.nowMs + ms));
+  }
+
+  async #watched(play: () => Promise<void>): Promise<void> {
+    const bugs = new Bugs((err) => this.fail(err));
+    try {
+      await play();
     } finally {
       bugs.end();
     }
@@ -352,7 +363,11 @@ function lineOf({ kind, id, previous, current }: Change): string {
   if (kind === 'node')
     return `${verb}node ${id} ${current.status.state} ${current.spec.availability} ${current.role}/${current.spec.role}`;
   if (kind === 'leader') return `leader ${current.nodeId}`;
-  if (kind === 'service') return `${verb}service ${id} ${current.updateStatus?.state ?? ''}`;
+  if (kind === 'service') {
+    const { updateStatus, jobStatus } = current;
+    const run = jobStatus && `run ${jobStatus.iteration} for ${jobStatus.scheduledForMs ?? 'a user'}`;
+    return `${verb}service ${id} ${updateStatus?.state ?? run ?? ''}`;
+  }
   return `${verb}${kind} ${id}`;
 }
 

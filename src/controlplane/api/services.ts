@@ -4,8 +4,8 @@ import { SkepError, controlApiError } from '../../model/errors.js';
 import { newId } from '../../model/ids.js';
 import type { ServiceId } from '../../model/ids.js';
 import { instanceOf } from '../../model/objects.js';
-import type { JobStatus, Service, Task } from '../../model/objects.js';
-import { isJob } from '../../model/service-laws.js';
+import type { Service, Task } from '../../model/objects.js';
+import { isJob, nextRun } from '../../model/service-laws.js';
 import type { NetworkAttachmentConfig, ServiceMode, ServiceSpec } from '../../model/service-spec.js';
 import type { Transaction, View } from '../store/store.js';
 import type { ApiContext, Handler } from './context.js';
@@ -94,7 +94,12 @@ export const createService: Handler = async (context, request) => {
         'alreadyExists',
         `name conflicts with an existing object: service ${spec.name} already exists`,
       );
-    tx.create('service', { id, spec, specVersion: nextSpecVersion(tx), ...nextRun(tx, spec) });
+    tx.create('service', {
+      id,
+      spec,
+      specVersion: nextSpecVersion(tx),
+      ...nextRun(spec, undefined, tx.nowMs),
+    });
   });
   request.json(201, { ID: id });
 };
@@ -104,12 +109,6 @@ export const createService: Handler = async (context, request) => {
  * grows, so a task made of any earlier spec, one rolled back included, never counts as made of a later one.
  */
 const nextSpecVersion = (tx: Transaction): number => tx.revision + 1;
-
-/** A job is run when it is created and with every update, whatever that changes; as Swarm does it. */
-const nextRun = (tx: Transaction, spec: ServiceSpec, before?: JobStatus): Pick<Service, 'jobStatus'> =>
-  isJob(spec.mode)
-    ? { jobStatus: { iteration: before ? before.iteration + 1 : 0, lastExecutionMs: tx.nowMs } }
-    : {};
 
 export const updateService: Handler = async (context, request) => {
   const version = request.version('service');
@@ -149,7 +148,7 @@ function updated(tx: Transaction, current: Service, spec: ServiceSpec): Service 
     specVersion: nextSpecVersion(tx),
     previousSpec: current.spec,
     previousSpecVersion: current.specVersion,
-    ...nextRun(tx, spec, current.jobStatus),
+    ...nextRun(spec, current, tx.nowMs),
   };
 }
 
@@ -165,7 +164,7 @@ function rolledBack(tx: Transaction, current: Service): Service {
     previousSpecVersion: specVersion,
   };
   // A job is not rolled back task by task, it is run anew: there is no update whose state could be told.
-  if (isJob(spec.mode)) return { ...swapped, ...nextRun(tx, previousSpec, current.jobStatus) };
+  if (isJob(spec.mode)) return { ...swapped, ...nextRun(previousSpec, current, tx.nowMs) };
   return {
     ...swapped,
     updateStatus: {

@@ -11,6 +11,7 @@ import type { Kind, Objects } from '../../../src/controlplane/store/store.js';
 import type { NodeId, ServiceId } from '../../../src/model/ids.js';
 import type { Node, Service, Task } from '../../../src/model/objects.js';
 import type { ServiceSpec } from '../../../src/model/service-spec.js';
+import { nextRun } from '../../../src/model/service-laws.js';
 import type { TaskState } from '../../../src/model/task-state.js';
 import { compareStates, isTerminal } from '../../../src/model/task-state.js';
 import { FakeTime, seededBytes, storeOf } from '../../support/cluster-objects.js';
@@ -112,9 +113,7 @@ export class Stage {
         specVersion: tx.revision,
         previousSpec: service.spec,
         previousSpecVersion: service.specVersion,
-        ...(service.jobStatus && {
-          jobStatus: { iteration: service.jobStatus.iteration + 1, lastExecutionMs: this.time.ms },
-        }),
+        ...nextRun(service.spec, service, tx.nowMs),
       });
     });
     await this.settle();
