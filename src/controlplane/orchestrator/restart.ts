@@ -4,11 +4,12 @@
  * read from the tasks themselves (succession), so nothing is forgotten when the leader changes.
  */
 import type { Service, Task } from '../../model/objects.js';
+import { instanceOf } from '../../model/objects.js';
 import { defaultRestartPolicy, nsToMs } from '../../model/service-laws.js';
 import { atMost, compareStates, isTerminal } from '../../model/task-state.js';
 import { earlyEndsWith, replacementDelayMs } from './back-off.js';
 import type { Context } from './context.js';
-import { goalOf, isLive, newest, nodeOf, setDesired } from './context.js';
+import { goalOf, groupTasks, isLive, newest, nodeOf, setDesired } from './context.js';
 import { createTask, placeOf } from './task-factory.js';
 
 /** Longest wait for an old task to stop before its replacement starts (swarmkit's old task timeout). */
@@ -79,20 +80,24 @@ export function occupants(service: Service, slotTasks: readonly Task[]): readonl
   return last && !mayRestart(last, slotTasks) ? [last] : [];
 }
 
-/** Lets tasks that are desired `ready` start when their delay is over and the task before them has stopped. */
+/** Lets tasks that are desired `ready` start when their delay is over and those before them in their place have stopped. */
 export function startWaitingTasks(context: Context, tasks: readonly Task[]): void {
   const { draft } = context;
-  for (const task of tasks) {
-    if (task.desiredState !== 'ready') continue;
-    const waitMs = startTime(context, task) - task.createdAtMs;
+  const waiting = tasks.filter(({ desiredState }) => desiredState === 'ready');
+  if (waiting.length === 0) return;
+  const places = groupTasks(tasks, instanceOf);
+  for (const task of waiting) {
+    const waitMs = startTime(context, task, places.get(instanceOf(task)) ?? []) - task.createdAtMs;
     if (draft.hasPassed(task.createdAtMs, waitMs) && draft.fits(1)) setDesired(context, task, goalOf(task));
   }
 }
 
-function startTime(context: Context, { succession }: Task): number {
+function startTime(context: Context, { succession }: Task, inPlace: readonly Task[]): number {
   if (!succession) return 0;
+  // The one it replaces may never have run, while one before that still stops.
+  const isFree = inPlace.every((other) => isLive(other) || hasStopped(context, other));
   const old = context.draft.get('task', succession.of);
-  if (hasStopped(context, old)) return succession.startNotBeforeMs;
+  if (isFree && hasStopped(context, old)) return succession.startNotBeforeMs;
   // Woken by the old task's change before this, or by the delay running out after it.
   return succession.startAnywayMs;
 }

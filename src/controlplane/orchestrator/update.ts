@@ -170,7 +170,8 @@ function reactToFailure(
   if (config.failureAction === 'continue') return false;
   const failed = tasks
     .filter(({ status: { state, runningAtMs, appliedAtMs } }) => {
-      if (!isTerminal(state)) return false;
+      // `shutdown` is what it was told to: its node was drained, or it was overtaken.
+      if (!isTerminal(state) || state === 'shutdown') return false;
       return runningAtMs === undefined || appliedAtMs - runningAtMs <= monitorMs(config);
     })
     .sort((a, b) => a.status.appliedAtMs - b.status.appliedAtMs);
@@ -197,7 +198,7 @@ function reactToFailure(
   return true;
 }
 
-/** In the single precision that the ratio is sent and Swarm computes in: 29 of 100 are not beyond 0.29. */
+/** In the single precision that the ratio is sent and Swarm computes in: 29 of 50 are not beyond 0.58. */
 const isBeyond = ({ maxFailureRatio }: UpdateConfig, failed: number, total: number): boolean =>
   Math.fround(failed / total) > Math.fround(maxFailureRatio);
 

@@ -245,7 +245,7 @@ describe('tasks bound to a node', () => {
   });
 });
 
-test('a task that is to stop before it had a node has stopped', async () => {
-  const store = await schedule(nodes(['a']), [task('t', web, 'pending', { desiredState: 'shutdown' })]);
+test.each(['new', 'pending'] as const)('a task that is to stop while it is %s has stopped', async (state) => {
+  const store = await schedule(nodes(['a']), [task('t', web, state, { desiredState: 'shutdown' })]);
   expect(get(store, 't').status).toMatchObject({ state: 'shutdown', message: 'shutdown' });
 });
