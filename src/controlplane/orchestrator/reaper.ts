@@ -61,10 +61,13 @@ const isOfUpdate = ({ updateStatus }: Service, { succession }: Task): boolean =>
 function surplus(view: View, service: Service, tasks: readonly Task[], keep: number): readonly Task[] {
   const count = tasks.length - Math.max(1, keep);
   if (count <= 0) return [];
+  // The scheduler is to know where a task has failed while it looks for a node for the next one.
+  const unplaced = tasks.filter((task) => isLive(task) && compareStates(task.status.state, 'assigned') < 0);
+  const looked = new Set(unplaced.map(({ succession }) => succession?.of));
   return [...tasks]
     .sort(byCreation)
     .slice(0, -1)
-    .filter((task) => isHistory(service, task) && isDone(view, task))
+    .filter((task) => isHistory(service, task) && isDone(view, task) && !looked.has(task.id))
     .slice(0, count);
 }
 
