@@ -15,6 +15,7 @@ import { planReaping } from './orchestrator/reaper.js';
 import { planSchedules } from './orchestrator/schedules.js';
 import type { Planner } from './plan.js';
 import { applyPlanner } from './plan.js';
+import { planRebalancing } from './rebalancer/rebalancer.js';
 import { planScheduling } from './scheduler/scheduler.js';
 import type { Store } from './store/store.js';
 
@@ -51,6 +52,12 @@ export const controlLoops = (random: RandomSource): readonly ControlLoop[] => [
   // Swarm's: 50 ms after the last commit, at latest after 1 s.
   { name: 'scheduler', plan: planScheduling, quietMs: 50, quietMsMax: 1000 },
   { name: 'constraint enforcer', plan: planEnforcement, quietMs: 50, quietMsMax: 500 },
+  {
+    name: 'rebalancer',
+    plan: (view, nowMs) => planRebalancing(view, nowMs, random),
+    quietMs: 500,
+    quietMsMax: 2000,
+  },
   { name: 'keys', plan: (view, nowMs) => planKeys(view, nowMs, random), quietMs: 10, quietMsMax: 100 },
   {
     name: 'root rotation',

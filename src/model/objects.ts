@@ -271,6 +271,8 @@ export interface Service extends Meta {
     readonly completedAtMs?: number;
     readonly message: string;
   };
+  /** The rebalancer's alone to write; absent: it has moved nothing yet. */
+  readonly rebalancing?: Rebalancing;
   /** Present exactly in jobs. */
   readonly jobStatus?: JobStatus;
 }
@@ -283,6 +285,16 @@ export interface JobStatus {
   readonly lastExecutionMs: number;
   /** Firings of the job's schedule up to here have been seen to. Absent: those up to when the run began, which no firing did. */
   readonly scheduledForMs?: number;
+}
+
+/** Of a service whose tasks are moved to emptier nodes (ADR 32). */
+export interface Rebalancing {
+  /** When moves began, the last one's at the end; before it only those that counted against the budget then. */
+  readonly movesAtMs: readonly number[];
+  /** The task that the last move was to replace. */
+  readonly of: TaskId;
+  /** Moves in a row before the last one that came to nothing. */
+  readonly failures: number;
 }
 
 export interface TaskStatus {
@@ -347,7 +359,7 @@ export interface Task extends Meta {
 export interface Succession {
   /** The task it replaces. */
   readonly of: TaskId;
-  readonly cause: 'restart' | 'update';
+  readonly cause: 'restart' | 'update' | 'rebalance';
   /** Desired `ready` becomes `running` at this time, once the old task has stopped… */
   readonly startNotBeforeMs: number;
   /** …or at this time whether it has or not. */

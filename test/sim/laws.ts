@@ -6,6 +6,7 @@ import type { Cidr, Ip } from '../../src/model/addresses.js';
 import { cidrContains, cidrsOverlap, hostPart, parseCidr } from '../../src/model/addresses.js';
 import { isAttachment } from '../../src/model/attachments.js';
 import type { NetworkId, TaskId } from '../../src/model/ids.js';
+import { rebalanceBudget } from '../../src/model/rebalancing.js';
 import { isTerminal, taskStates } from '../../src/model/task-state.js';
 import { instanceOf } from '../../src/model/objects.js';
 import type { JobStatus, Service } from '../../src/model/objects.js';
@@ -123,6 +124,7 @@ function checkTasks(view: View): void {
     live.set(instance, (live.get(instance) ?? 0) + 1);
   }
   for (const service of view.list('service')) checkConcurrency(view, service);
+  checkMoves(view);
   // Two while a start-first update hands over.
   for (const [instance, count] of live) assert(count <= 2, `${instance} has ${count} tasks that are to run`);
 }
@@ -141,6 +143,18 @@ function checkConcurrency(view: View, { id, spec: { mode }, jobStatus }: Service
   assert(slots.size <= mode.maxConcurrent, `${slots.size} slots of ${id} are under way at a time`);
   for (const { slot } of run)
     assert(slot !== undefined && slot < mode.totalCompletions, `${id} has a task in slot ${slot}`);
+}
+
+/** Of each service one task at a time is on its way to another node. */
+function checkMoves(view: View): void {
+  const moving = new Set<string>();
+  for (const to of view.list('task')) {
+    if (to.succession?.cause !== 'rebalance') continue;
+    const from = view.get('task', to.succession.of);
+    if (!from || [from, to].some((task) => taskStates[task.desiredState] > taskStates.running)) continue;
+    assert(!moving.has(to.serviceId), `two tasks of ${to.serviceId} are moved at once`);
+    moving.add(to.serviceId);
+  }
 }
 
 /** How long a node may still be told of what it has just lost the right to. */
@@ -238,6 +252,7 @@ export interface Machine {
 /** What a cluster at rest looks like, in the store and on its machines. */
 export function checkConverged(view: View, machines: readonly Machine[]): void {
   checkServices(view);
+  checkBalance(view);
   checkRecords(view);
   checkNodes(view);
   checkMachines(view, machines);
@@ -278,6 +293,21 @@ function checkJob(view: View, { id, spec: { mode } }: Service, { iteration }: Jo
       ? Array.from({ length: mode.totalCompletions }, (_, slot) => String(slot))
       : view.list('node').map((node) => node.id as string);
   assert.deepEqual([...completed].sort(), wanted.sort(), `what of ${id} has completed`);
+}
+
+/** Services that are rebalanced lie evenly: nothing in the simulation keeps their tasks from a node but that they failed there. */
+function checkBalance(view: View): void {
+  for (const { id, spec, updateStatus } of view.list('service')) {
+    if (!rebalanceBudget(spec.labels) || (updateStatus && !updateStatus.state.endsWith('completed')))
+      continue;
+    const tasks = view.tasksOfService(id);
+    if (tasks.some(({ status }) => status.state === 'failed' || status.state === 'rejected')) continue;
+    const counts = new Map<string, number>(view.list('node').map((node) => [node.id, 0]));
+    for (const { nodeId = '', desiredState } of tasks)
+      if (desiredState === 'running') counts.set(nodeId, (counts.get(nodeId) ?? 0) + 1);
+    const uneven = Math.max(...counts.values()) - Math.min(...counts.values());
+    assert(uneven <= 1, `${id} lies unevenly: ${JSON.stringify([...counts])}`);
+  }
 }
 
 function checkRecords(view: View): void {

@@ -6,6 +6,7 @@ import { mayDemote } from '../../src/controlplane/managers/members-plan.js';
 import { SkepError } from '../../src/model/errors.js';
 import type { NodeId, ServiceId } from '../../src/model/ids.js';
 import type { Service } from '../../src/model/objects.js';
+import { rebalanceLabel } from '../../src/model/rebalancing.js';
 import { scheduleLabel } from '../../src/model/schedule.js';
 import { isJob, nextRun } from '../../src/model/service-laws.js';
 import type { ServiceMode, ServiceSpec, TaskSpec } from '../../src/model/service-spec.js';
@@ -94,11 +95,15 @@ export class Users {
       : chance.is(0.3)
         ? ports([80])
         : undefined;
+    const mode: ServiceMode = chance.is(0.2)
+      ? { kind: 'global' }
+      : { kind: 'replicated', replicas: chance.int(8) };
     const spec = serviceSpec(name, {
       ...(chance.is(0.3)
         ? this.#job(name)
         : {
-            mode: chance.is(0.2) ? { kind: 'global' } : { kind: 'replicated', replicas: chance.int(8) },
+            mode,
+            labels: mode.kind === 'replicated' && chance.is(0.25) ? { [rebalanceLabel]: '60/minute' } : {},
             taskTemplate: this.#template(name, 'image:1'),
             updateConfig: update,
             rollbackConfig: { ...update, failureAction: 'continue' },

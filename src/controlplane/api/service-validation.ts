@@ -8,6 +8,7 @@ import { parseConstraint } from '../../model/constraint.js';
 import { faultOfAliases } from '../../model/dns-names.js';
 import { faultOfPublishLabels } from '../../model/publishing.js';
 import { faultOfSchedule } from '../../model/schedule.js';
+import { faultOfRebalanceLabel } from '../../model/rebalancing.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import type { ErrorKind } from '../../model/errors.js';
 import type { NetworkId } from '../../model/ids.js';
@@ -51,6 +52,7 @@ export function validateServiceSpec(spec: ServiceSpec): void {
     faultOfServiceLabels(spec.labels) ??
     faultOfPublishLabels(spec.labels) ??
     faultOfSchedule(spec) ??
+    faultOfRebalanceLabel(spec) ??
     faultOfContainerLabels(spec.taskTemplate.container.labels);
   if (fault !== undefined) refuse(fault);
   validateTaskSpec(spec);

@@ -4,6 +4,7 @@ import type { Service, Task } from '../../model/objects.js';
 import { isTerminal } from '../../model/task-state.js';
 import type { Context } from './context.js';
 import { groupTasks, isInvalidNode, nodeOf, presentTasks, setDesired } from './context.js';
+import { advanceMove } from './moves.js';
 import { occupants, restartTask, startWaitingTasks } from './restart.js';
 import { createTask } from './task-factory.js';
 import { planUpdate } from './update.js';
@@ -52,7 +53,7 @@ const slotOf = ({ slot }: Task): number => {
 function restartStoppedTasks(context: Context, service: Service): void {
   const slots = groupTasks(presentTasks(context, service), slotOf);
   for (const tasks of slots.values())
-    for (const task of tasks) {
+    for (const task of advanceMove(context, service, tasks)) {
       // One that failed while it waits for its start is replaced after that wait, not before.
       if (task.desiredState !== 'running') continue;
       const lostNode = task.nodeId !== undefined && isInvalidNode(nodeOf(context, task));

@@ -7,8 +7,8 @@ import type { TaskState } from '../../model/task-state.js';
 import type { New } from '../plan.js';
 import { goalOf } from './context.js';
 
-/** A slot, whose task the scheduler places, or the node whose task it is. */
-export type TaskPlace = { readonly slot: number } | { readonly nodeId: NodeId };
+/** A slot, whose task the scheduler places; the node whose task it is; or both: the node that a slot's task is moved to. */
+export type TaskPlace = { readonly slot: number; readonly nodeId?: NodeId } | { readonly nodeId: NodeId };
 
 /** Where the task's replacement goes. */
 export function placeOf({ slot, nodeId }: Task): TaskPlace {

@@ -14,6 +14,7 @@ import { defaultUpdateConfig, isTaskDirty, nsToMs } from '../../model/service-la
 import { atLeast, isTerminal } from '../../model/task-state.js';
 import type { Context } from './context.js';
 import { byCreation, isLive, nodeOf, presentTasks, setDesired } from './context.js';
+import { moveIn } from './moves.js';
 import { oldTaskTimeoutMs } from './restart.js';
 import { createTask, placeOf } from './task-factory.js';
 
@@ -29,8 +30,9 @@ export function planUpdate(context: Context, service: Service, slots: readonly (
     defaultUpdateConfig;
   const mine = updatedTasks(context, service);
   const treated = new Set(mine.map(instanceOf));
+  // Two tasks in a slot are none of the update's business while one is about to take the other's place elsewhere.
   const dirty = slots.filter(
-    (tasks) => tasks.length > 1 || tasks.some((task) => isDirty(context, service, task)),
+    (tasks) => (tasks.length > 1 && !moveIn(tasks)) || tasks.some((task) => isDirty(context, service, task)),
   );
 
   if (dirty.length > 0 && !status) {

@@ -13,11 +13,15 @@ interface Filter {
   readonly explain: (nodes: number) => string;
 }
 
+/** Whether the node takes new tasks. */
+export const isAvailable = ({ status, spec }: Node): boolean =>
+  status.state === 'ready' && spec.availability === 'active';
+
 const onNodes = (count: number): string => (count === 1 ? '1 node' : `${count} nodes`);
 
 export const filters: readonly Filter[] = [
   {
-    passes: (_, { node }) => node.status.state === 'ready' && node.spec.availability === 'active',
+    passes: (_, { node }) => isAvailable(node),
     explain: (count) => `${onNodes(count)} not available for new tasks`,
   },
   {

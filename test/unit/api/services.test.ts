@@ -101,6 +101,11 @@ describe('create refuses', () => {
       `${invalid}TaskSpec: restart-delay cannot be negative`,
     ],
     [
+      { Name: 'a', ...template(), Labels: { 'skep.rebalance': 'true' } },
+      400,
+      `${invalid}invalid label skep.rebalance="true": must be on, off or a number of tasks from 1 to 100 per minute or hour, such as 2/minute`,
+    ],
+    [
       { Name: 'a', ...template({}, { Placement: { Constraints: ['a'] } }) },
       500,
       'rpc error: code = Unknown desc = constraint expected one operator from ==, !=',

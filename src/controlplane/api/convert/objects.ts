@@ -348,6 +348,7 @@ export const service = struct<ServiceView>('Service', {
   ),
   specVersion: hidden(0),
   previousSpecVersion: hidden(undefined),
+  rebalancing: hidden(undefined),
 });
 
 // --- networks --------------------------------------------------------------------------------------------------
