@@ -6,6 +6,7 @@ import type { ServiceId } from '../../model/ids.js';
 import { instanceOf } from '../../model/objects.js';
 import type { Service, Task } from '../../model/objects.js';
 import { isJob, nextRun } from '../../model/service-laws.js';
+import { atMost } from '../../model/task-state.js';
 import type { NetworkAttachmentConfig, ServiceMode, ServiceSpec } from '../../model/service-spec.js';
 import type { Transaction, View } from '../store/store.js';
 import type { ApiContext, Handler } from './context.js';
@@ -61,7 +62,8 @@ function desiredTasks(mode: ServiceMode, count: (wanted: (task: Task) => boolean
     case 'replicated':
       return mode.replicas;
     case 'global':
-      return count(({ desiredState }) => desiredState === 'running');
+      // With those that wait out their back-off, which may be long: Swarm leaves them out, and shows 0/0 of what only fails.
+      return count(({ desiredState }) => atMost(desiredState, 'running'));
     case 'replicated-job':
       return mode.maxConcurrent;
     case 'global-job':

@@ -620,6 +620,17 @@ describe('list, inspect and remove', () => {
     expect((await api.call('GET', '/services')).text).not.toContain('ServiceStatus');
   });
 
+  test('a task of a global service that waits to be started again is one of those desired', async () => {
+    const id = await api.createService({ Name: 'everywhere', Mode: { Global: {} } });
+    await api.store.update((tx) => {
+      tx.create('task', taskOf(service(id), 'runs'));
+      tx.create('task', taskOf(service(id), 'failed', { desiredState: 'shutdown' }));
+      tx.create('task', taskOf(service(id), 'waits', { desiredState: 'ready' }));
+    });
+    const [shown] = (await api.call('GET', '/services?status=true')).json as { ServiceStatus: unknown }[];
+    expect(shown?.ServiceStatus).toMatchObject({ DesiredTasks: 2 });
+  });
+
   test('delete answers 200 with nothing, by prefix too', async () => {
     const id = await api.createService({ Name: 'web' });
     const reply = await api.call('DELETE', `/services/${id.slice(0, 10)}`);
