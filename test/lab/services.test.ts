@@ -55,6 +55,10 @@ const expectOn = (service: string, where: readonly string[]): Promise<string[]> 
     expect(found.map((line) => line.split(' ')[0])).toEqual(where),
   ); // prettier-ignore
 
+/** What `docker service ls` tells of how far the service is. */
+const listed = (service: string): Promise<string> =>
+  old(`docker service ls --filter name=${service} --format '{{.Mode}} {{.Replicas}}'`);
+
 /** What `docker service ps` tells of tasks but their identifiers and ages, the latest of each slot first. */
 const history = async (service: string, options = ''): Promise<string[]> => {
   const format = '{{.Name}}|{{.Image}}|{{.Node}}|{{.DesiredState}}|{{.CurrentState}}|{{.Error}}';
@@ -168,6 +172,34 @@ describe.concurrent('a new user', () => {
     expect(await old("docker service ls --filter name=logspout --format '{{.Mode}} {{.Replicas}}'")).toBe(
       'global 3/3',
     );
+  });
+
+  test('runs jobs: so many completions at so many a time, or one on every node, also on one that joins later', async () => {
+    const create = 'docker service create --restart-condition none --mode';
+    expect(await newest(`${create} global-job --name prepare ${image} true`)).toMatch(/job complete$/);
+    const migrated = await newest(
+      `${create} replicated-job --replicas 5 --max-concurrent 2 --name migrate ${image} true`,
+    );
+    expect(migrated).toMatch(/\nactive tasks: [12] out of [12] tasks\n[^]*job complete$/);
+    expect(await listed('migrate')).toBe('replicated job 0/2 (5/5 completed)');
+    expect((await history('migrate')).map((row) => row.replace(/^[^|]*/, ''))).toEqual(
+      Array.from({ length: 5 }, () => like(/^\|skep\/whoami:lab\|node\d\|Complete\|Complete\|$/)),
+    );
+    expect(await newest('docker service scale migrate=3')).toMatch(/^migrate scaled to 3\n[^]*job complete$/);
+    expect(await listed('migrate')).toBe('replicated job 0/2 (3/3 completed)');
+    expect(await newest('docker service update --force migrate')).toMatch(/^migrate\n[^]*job complete$/);
+    expect(await newest("docker service inspect migrate -f '{{.JobStatus.JobIteration.Index}}'")).toBe('2');
+
+    const label = "--label 'skep.schedule=0 3 * *'";
+    expect(await refused(`${create} global-job --name nightly ${label} ${image} true`)).toContain(
+      'invalid label skep.schedule="0 3 * *": must be five fields',
+    );
+    await newest(`${create} replicated-job --detach --name breaks ${image} sh -c 'exit 3'`);
+    await expectHistory('breaks', [like(/\|node\d\|Shutdown\|Failed\|task: non-zero exit \(3\)$/)]);
+    await eventually('prepare on node3', soonMs, () => listed('prepare'), (said) =>
+      expect(said).toBe('global job 0/0 (3/3 completed)'),
+    ); // prettier-ignore
+    expect((await newest('docker service rm prepare migrate breaks')).split('\n')).toHaveLength(3);
   });
 
   test('labels nodes, and has tasks where the labels say', async () => {
