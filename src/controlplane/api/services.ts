@@ -67,7 +67,10 @@ function desiredTasks(mode: ServiceMode, count: (wanted: (task: Task) => boolean
     case 'replicated-job':
       return mode.maxConcurrent;
     case 'global-job':
-      return count(({ status, desiredState }) => desiredState === 'complete' && status.state !== 'complete');
+      // With those that wait to be tried again: clients count them and the completed ones as all there are.
+      return count(
+        ({ status, desiredState }) => atMost(desiredState, 'complete') && status.state !== 'complete',
+      );
   }
 }
 

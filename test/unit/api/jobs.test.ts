@@ -164,8 +164,10 @@ describe('what is counted of a job', () => {
       ['n2', 0, 'complete', 'running'],
       ['n3', 0, 'complete', 'preparing'],
       ['n4', 0, 'shutdown', 'failed'],
+      ['n4', 0, 'ready', 'ready'],
+      ['n5', 0, 'shutdown', 'failed'],
     ]);
-    expect(await withStatus()).toEqual({ RunningTasks: 1, DesiredTasks: 2, CompletedTasks: 1 });
+    expect(await withStatus()).toEqual({ RunningTasks: 1, DesiredTasks: 3, CompletedTasks: 1 });
   });
 });
 
