@@ -116,6 +116,7 @@ await_driver() {
 (
   unset DOCKER_HOST
   if [ -n "${SKEP_LAB_BALANCER:-}" ]; then export SKEP_BALANCER=$SKEP_LAB_BALANCER; fi
+  if [ -n "${SKEP_LAB_ALLOW:-}" ]; then export SKEP_ALLOW=$SKEP_LAB_ALLOW; fi
   supervise containerd process containerd --config /run/lab/containerd.toml &
   supervise skep-dataplane group skep-dataplane &
   { await_driver; supervise dockerd process dockerd --config-file /run/lab/disk/daemon.json; } &

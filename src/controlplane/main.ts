@@ -6,6 +6,8 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { DataplaneClient } from '../dataplane/rpc/client.js';
 import { SkepError } from '../model/errors.js';
+import { nothingAllowed, parseAllowance } from '../model/host-access.js';
+import type { HostAllowance } from '../model/host-access.js';
 import { systemClock } from '../runtime/clock.js';
 import { runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
@@ -20,6 +22,16 @@ import { SwarmNode } from './node/swarm-node.js';
 
 const { env } = process;
 const log = createLog('skepd');
+
+/** What services may have of this host (docs/adr/0033). A setting that means nothing allows nothing. */
+function allowanceFrom(setting: string): HostAllowance {
+  try {
+    return parseAllowance(setting);
+  } catch (err) {
+    log.error({ err, SKEP_ALLOW: setting }, 'services are allowed nothing of this host');
+    return nothingAllowed;
+  }
+}
 
 async function main(stop: AbortSignal): Promise<void> {
   const runDir = env['SKEP_RUN_DIR'] ?? '/run/skep';
@@ -36,6 +48,7 @@ async function main(stop: AbortSignal): Promise<void> {
     engine: new Engine(engineAddress),
     dataplane,
     facts: lastKnown(facts.now),
+    allowance: allowanceFrom(env['SKEP_ALLOW'] ?? ''),
     clock: systemClock,
     random,
     log,

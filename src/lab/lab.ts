@@ -43,6 +43,8 @@ export interface UpOptions {
   readonly kernel?: Kernel;
   /** The balancer engine that skep-dataplane must use (`ipvs`, `ebpf`, `auto`); without it, what it chooses. */
   readonly balancer?: string;
+  /** What services may have of the nodes' host, as SKEP_ALLOW says it; without it, nothing. */
+  readonly allow?: string;
   /** Called with one line for a human, now and then. */
   readonly progress: (line: string) => void;
 }
@@ -53,6 +55,7 @@ interface LabState {
   readonly engineOnly: boolean;
   readonly kernel: Kernel;
   readonly balancer?: string;
+  readonly allow?: string;
 }
 
 /** One row of `skep lab status`. */
@@ -91,7 +94,7 @@ export class Lab {
 
   /** Builds the lab and waits until every node's engine and API answer. Undone as a whole when a step fails. */
   static async up({ name, progress, ...options }: UpOptions): Promise<Lab> {
-    const { nodes: count, engineOnly = false, kernel = 'host', balancer } = options;
+    const { nodes: count, engineOnly = false, kernel = 'host', balancer, allow } = options;
     if (!Number.isInteger(count) || count < 1 || count > nodesMax)
       throw new SkepError('invalidArgument', `a lab has 1 to ${nodesMax} nodes, not ${count}`);
     const machine = kernels[kernel];
@@ -109,7 +112,11 @@ export class Lab {
     }
     await using undo = new CleanupStack();
     undo.defer(() => Lab.down(name));
-    const state = { nodes: count, engineOnly, kernel, ...(balancer === undefined ? {} : { balancer }) };
+    const state = {
+      ...{ nodes: count, engineOnly, kernel },
+      ...(balancer === undefined ? {} : { balancer }),
+      ...(allow === undefined ? {} : { allow }),
+    };
     writeState(paths, state);
     const lab = new Lab(name, state);
     mkdirSync(paths.disks, { recursive: true });
@@ -275,7 +282,8 @@ export class Lab {
 
   async #boot(node: NodeLayout): Promise<void> {
     const { paths, state } = this;
-    await this.#machine.start({ paths, node, checkout, balancer: state.balancer });
+    const { balancer, allow } = state;
+    await this.#machine.start({ paths, node, checkout, balancer, allow });
   }
 
   async #awaitDaemon(node: NodeLayout, daemon: string, socket: string, deadlineMs: number): Promise<void> {

@@ -20,6 +20,8 @@ export interface Boot {
   readonly checkout: string;
   /** What SKEP_BALANCER says to skep-dataplane; undefined leaves the choice to it. */
   readonly balancer: string | undefined;
+  /** What SKEP_ALLOW says to skepd; undefined: nothing. */
+  readonly allow: string | undefined;
 }
 
 /** One way to have a kernel below a node. */
@@ -52,13 +54,14 @@ export function createNodeDirs({ logs, root, agentSocketDir }: NodeLayout): void
 }
 
 /** What scripts/lab-node-init.sh wants to know of any node. */
-export const nodeEnvironment = ({ node, checkout, balancer }: Boot): Record<string, string> => ({
+export const nodeEnvironment = ({ node, checkout, balancer, allow }: Boot): Record<string, string> => ({
   SKEP_LAB_NODE: node.name,
   SKEP_LAB_ADDRESS: `${node.address}/24`,
   SKEP_LAB_CHECKOUT: checkout,
   SKEP_LAB_LOG: node.logs,
   SKEP_LAB_NODEJS: process.execPath,
   ...(balancer === undefined ? {} : { SKEP_LAB_BALANCER: balancer }),
+  ...(allow === undefined ? {} : { SKEP_LAB_ALLOW: allow }),
 });
 
 /** A process in a session of its own with nothing of ours but its output file; returns its pid. */

@@ -17,6 +17,7 @@ const usage = `Usage: skep lab COMMAND [--name NAME]
                                            user-mode Linux, which has IPVS whatever this machine has;
                                            or Debian 12's stock kernel in QEMU, which is slow
   up --balancer ipvs|ebpf ...              the balancer engine; without it, the one that the kernel suggests
+  up --allow WHAT ...                      what services may have of the nodes' host: as SKEP_ALLOW, see README.md
   up --engine-only ...                     do not wait for Skep's daemons, only for the engines
   down                                     end the lab and leave nothing of it
   status                                   the nodes and the cuts between them
@@ -52,6 +53,7 @@ export async function main(argv: readonly string[]): Promise<number> {
         'engine-only': { type: 'boolean', default: false },
         kernel: { type: 'string', default: 'host' },
         balancer: { type: 'string' },
+        allow: { type: 'string' },
       },
     });
     return await run(verb, positionals, command, values);
@@ -82,6 +84,7 @@ interface Options {
   readonly 'engine-only': boolean;
   readonly kernel: string;
   readonly balancer?: string;
+  readonly allow?: string;
 }
 
 async function run(
@@ -147,7 +150,7 @@ async function run(
 const balancers = ['ipvs', 'ebpf', 'auto'];
 
 async function up(options: Options): Promise<number> {
-  const { name, nodes, managers, init, 'engine-only': engineOnly, kernel, balancer } = options;
+  const { name, nodes, managers, init, 'engine-only': engineOnly, kernel, balancer, allow } = options;
   if (!isKernel(kernel))
     throw new UsageError(`--kernel must be ${Object.keys(kernels).join(' or ')}, not "${kernel}"`);
   if (balancer !== undefined && !balancers.includes(balancer))
@@ -165,6 +168,7 @@ async function up(options: Options): Promise<number> {
     engineOnly,
     kernel,
     ...(balancer === undefined ? {} : { balancer }),
+    ...(allow === undefined ? {} : { allow }),
     progress,
   });
   if (init) await initSwarm(lab, managerCount, progress);

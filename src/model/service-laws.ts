@@ -4,6 +4,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { satisfiesConstraints } from './constraint.js';
+import { sameHostAccess } from './host-access.js';
 import type { Node, Service, Task } from './objects.js';
 import type {
   NetworkAttachmentConfig,
@@ -68,6 +69,8 @@ export function isTaskDirty(service: Service, task: Task, node: Node | undefined
   // An earlier run of a job may have been of the same spec: it says nothing of this one.
   if (task.jobIteration !== service.jobStatus?.iteration) return true;
   if (task.specVersion === service.specVersion) return false;
+  // Of a service's own labels only these are of its containers.
+  if (!sameHostAccess(service.spec.labels, task.serviceLabels)) return true;
   const wanted = service.spec.taskTemplate;
   const endpointDiffers = !isDeepStrictEqual(service.spec.endpointSpec, task.endpointSpec);
   const constraints = wanted.placement?.constraints ?? [];

@@ -8,6 +8,7 @@ import type { TaskReport } from '../../src/controlplane/agent/task-runner.js';
 import { TaskWorker } from '../../src/controlplane/agent/worker.js';
 import type { Engine } from '../../src/controlplane/dockerd/client.js';
 import { ContainerEvents } from '../../src/controlplane/dockerd/events.js';
+import { nothingAllowed } from '../../src/model/host-access.js';
 import type { NodeId, TaskId } from '../../src/model/ids.js';
 import type { Task } from '../../src/model/objects.js';
 import type { ContainerSpec } from '../../src/model/service-spec.js';
@@ -37,7 +38,7 @@ export class RunningWorker {
   readonly #watching: Promise<unknown>;
   readonly #waiters = new Set<() => void>();
 
-  constructor(engine: Engine, network: TaskNetwork = noNetwork) {
+  constructor(engine: Engine, network: TaskNetwork = noNetwork, allowance = nothingAllowed) {
     const common = { clock: systemClock, log };
     const events = new ContainerEvents(engine, common);
     const legWatch = new LegWatch({ nodeId, engine, ...common });
@@ -55,7 +56,7 @@ export class RunningWorker {
       controllerFor: (task, calls) =>
         new ContainerController(
           task,
-          { engine, events, legWatch, network, localNetworks, node, ...common },
+          { engine, events, legWatch, network, localNetworks, node, allowance, ...common },
           calls,
         ),
       report: (taskId, report) => {

@@ -12,6 +12,7 @@ import type { Backup } from '../../src/controlplane/backup/backup-content.js';
 import { HostParts } from '../../src/controlplane/node/parts.js';
 import type { NodeAddresses } from '../../src/controlplane/node/node-addresses.js';
 import type { Store } from '../../src/controlplane/store/store.js';
+import { nothingAllowed } from '../../src/model/host-access.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { initRequest } from '../unit/node/init-request.js';
 import { service } from '../unit/store/objects.js';
@@ -54,6 +55,7 @@ function host(name: string): HostParts {
     engine: { info: async () => engineInfo } as never,
     dataplane: { clearState: async () => undefined } as never,
     facts: async () => undefined,
+    allowance: nothingAllowed,
     clock: systemClock,
     random: (size) => randomBytes(size),
     log,

@@ -210,7 +210,7 @@ export const task = (
     id: id as TaskId,
     serviceId: of.id,
     serviceName: of.spec.name,
-    serviceLabels: {},
+    serviceLabels: of.spec.labels,
     ...(bound ? {} : { slot: 1 }),
     spec: of.spec.taskTemplate,
     specVersion: of.specVersion,

@@ -3,6 +3,8 @@ import type { ChannelCredentials, ChannelOptions } from '@grpc/grpc-js';
 import { espLabel } from '../../model/encryption.js';
 import type { NodeId, RandomSource } from '../../model/ids.js';
 import type { TlsInfo } from '../../model/objects.js';
+import { nothingAllowed } from '../../model/host-access.js';
+import type { HostAllowance } from '../../model/host-access.js';
 import type { HostRoute } from '../../model/host-routes.js';
 import { atLeast } from '../../model/task-state.js';
 import type { Clock } from '../../runtime/clock.js';
@@ -36,6 +38,8 @@ export interface AgentOptions {
   readonly dataplane: Dataplane;
   /** What the dataplane says of this host; undefined: not known (yet). */
   readonly facts: () => Promise<DataplaneFacts | undefined>;
+  /** What of this host services may be given; absent: nothing. */
+  readonly allowance?: HostAllowance;
   /** Asked for before each session. */
   readonly credentials: () => ChannelCredentials;
   /** What the node says of its certificate, and when that is another one. Absent: it has none. */
@@ -84,7 +88,7 @@ export interface Agent {
 }
 
 export function startAgent(options: AgentOptions): Agent {
-  const { nodeId, engine, dataplane, facts, clock, host = {} } = options;
+  const { nodeId, engine, dataplane, facts, clock, allowance = nothingAllowed, host = {} } = options;
   const routes = host.routes ?? readHostRoutes;
   const log = options.log.child({ part: 'agent' });
   const common = { clock, log };
@@ -104,7 +108,7 @@ export function startAgent(options: AgentOptions): Agent {
   const reporter = new StatusReporter(common);
   const describe = async (): Promise<WireNodeDescription> =>
     (description = {
-      ...describeNode(await engine.info(), await routes(), await facts()),
+      ...describeNode(await engine.info(), await routes(), await facts(), allowance),
       tlsInfo: options.certificate?.tlsInfo() ?? null,
     });
   const node = () => ({
@@ -119,7 +123,7 @@ export function startAgent(options: AgentOptions): Agent {
     controllerFor: (task, calls) =>
       new ContainerController(
         task,
-        { engine, events, legWatch, network, localNetworks, node, ...common },
+        { engine, events, legWatch, network, localNetworks, node, allowance, ...common },
         calls,
       ),
     report: (taskId, report) => {

@@ -8,6 +8,8 @@ import type Docker from 'dockerode';
 import { ipamConfigOf } from '../dockerd/ipam-config.js';
 import { SkepError } from '../../model/errors.js';
 import { resourceEnvironment } from '../../model/generic-resources.js';
+import { hostAccess } from '../../model/host-access.js';
+import type { HostAccess } from '../../model/host-access.js';
 import type { NetworkAttachment, Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
 import type { ContainerSpec, Mount, PortConfig, Privileges } from '../../model/service-spec.js';
@@ -59,6 +61,7 @@ export function planContainer(task: Task, spec: ContainerSpec, legs: readonly Le
   const { healthcheck } = spec;
   const hostPorts = task.endpointSpec?.ports.filter(({ publishMode }) => publishMode === 'host') ?? [];
   const nameservers = dnsServers(legs, spec);
+  const access = hostAccess(task.serviceLabels);
   const create: Docker.ContainerCreateOptions = {
     name: taskName(task),
     Image: withTag(spec.image),
@@ -100,6 +103,7 @@ export function planContainer(task: Task, spec: ContainerSpec, legs: readonly Le
       DnsSearch: [...(spec.dnsConfig?.search ?? [])],
       DnsOptions: [...(spec.dnsConfig?.options ?? [])],
       ExtraHosts: spec.hosts.flatMap(extraHost),
+      ...(access && hostAccessSettings(access)),
       // Limits only: reservations are the scheduler's business.
       ...(limits && limits.memoryBytes > 0 && { Memory: limits.memoryBytes }),
       ...(limits && limits.nanoCpus > 0 && { NanoCpus: limits.nanoCpus }),
@@ -119,6 +123,19 @@ export function planContainer(task: Task, spec: ContainerSpec, legs: readonly Le
     volumes: spec.mounts.flatMap(toVolume),
   };
 }
+
+/** What no field of a service says. */
+const hostAccessSettings = ({ devices, privileged, shmSizeBytes }: HostAccess): Docker.HostConfig => ({
+  ...(devices.length > 0 && {
+    Devices: devices.map(({ pathOnHost, pathInContainer, permissions }) => ({
+      PathOnHost: pathOnHost,
+      PathInContainer: pathInContainer,
+      CgroupPermissions: permissions,
+    })),
+  }),
+  ...(privileged && { Privileged: true }),
+  ...(shmSizeBytes !== undefined && { ShmSize: shmSizeBytes }),
+});
 
 /** A target port may be published more than once. Without a number the engine chooses one. */
 function portBindings(ports: readonly PortConfig[]): Record<string, { readonly HostPort: string }[]> {

@@ -3,6 +3,8 @@ import { withBalancer, withEngineLabel } from '../../model/balancing.js';
 import { espLabel } from '../../model/encryption.js';
 import { genericResourcesMax } from '../../model/generic-resources.js';
 import type { GenericResource } from '../../model/generic-resources.js';
+import { allowLabel, formatAllowance, nothingAllowed } from '../../model/host-access.js';
+import type { HostAllowance } from '../../model/host-access.js';
 import type { HostRoute } from '../../model/host-routes.js';
 import type { EngineInfo, EngineResource } from '../dockerd/client.js';
 import type { WireNodeDescription } from '../rpc/messages.js';
@@ -21,13 +23,21 @@ export interface DataplaneFacts {
  * From the engine's `/info`. Labels and plugins are ordered, so that equal hosts give equal values.
  * @param routes see host-routes.ts
  * @param facts of the dataplane, which the engine's labels then tell; undefined: not known
+ * @param allowance told in the same way, where it is any
  */
 export function describeNode(
   info: EngineInfo,
   routes: readonly HostRoute[],
   facts?: DataplaneFacts,
+  allowance: HostAllowance = nothingAllowed,
 ): Omit<WireNodeDescription, 'tlsInfo'> {
-  const labels = withBalancer(info.Labels ?? [], facts?.balancer);
+  const allowed = formatAllowance(allowance);
+  const own = (info.Labels ?? []).filter((label) => splitLabel(label)[0] !== allowLabel);
+  const labels = withEngineLabel(
+    withBalancer(own, facts?.balancer),
+    allowLabel,
+    allowed === '' ? undefined : allowed,
+  );
   const plugins = (['Authorization', 'Log', 'Network', 'Volume'] as const).flatMap((type) => {
     const names = new Set(info.Plugins?.[type] ?? []);
     // Swarm's too: overlays are every node's own, whatever its engine has.

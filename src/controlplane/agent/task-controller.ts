@@ -4,6 +4,8 @@
  * where it is, without touching its process.
  */
 import { OutsideError, SkepError } from '../../model/errors.js';
+import { faultOfAccess, hostAccess } from '../../model/host-access.js';
+import type { HostAllowance } from '../../model/host-access.js';
 import type { Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
 import { isTerminal } from '../../model/task-state.js';
@@ -59,6 +61,8 @@ export interface ControllerParts extends LegParts {
   readonly legWatch: Pick<LegWatch, 'watch'>;
   readonly network: TaskNetwork;
   readonly localNetworks: LocalNetworks;
+  /** What of this host containers may be given. */
+  readonly allowance: HostAllowance;
   /** This node as templates name it. */
   readonly node: () => TemplateNode;
 }
@@ -91,6 +95,7 @@ export class ContainerController implements TaskController {
     const legs = await this.#legs.all(signal);
     const plan = this.#plan(legs);
     if (await this.#isPrepared()) return;
+    this.#refuseAccess();
     for (const { overlay } of legs) await localNetworks.ensure(overlay);
     for (const volume of plan.volumes) await engine.createVolume(volume);
     await this.#ensureImage(signal);
@@ -164,6 +169,12 @@ export class ContainerController implements TaskController {
       expandContainer(task.spec.container, templateContext(task, parts.node())),
       legs,
     );
+  }
+
+  /** Whatever a manager says: what a node gives of its host, its administrator alone decides. */
+  #refuseAccess(): void {
+    const fault = faultOfAccess(hostAccess(this.task.serviceLabels), this.parts.allowance);
+    if (fault !== undefined) throw new SkepError('permissionDenied', fault);
   }
 
   /** As before its first start: the engine would connect these first, and number the interfaces otherwise. */

@@ -6,6 +6,7 @@ import { cidrsOverlap } from '../../model/addresses.js';
 import { faultOfContainerLabels, faultOfServiceLabels } from '../../model/balancing.js';
 import { parseConstraint } from '../../model/constraint.js';
 import { faultOfAliases } from '../../model/dns-names.js';
+import { faultOfHostAccessLabels } from '../../model/host-access.js';
 import { faultOfPublishLabels } from '../../model/publishing.js';
 import { faultOfSchedule } from '../../model/schedule.js';
 import { faultOfRebalanceLabel } from '../../model/rebalancing.js';
@@ -53,6 +54,7 @@ export function validateServiceSpec(spec: ServiceSpec): void {
     faultOfPublishLabels(spec.labels) ??
     faultOfSchedule(spec) ??
     faultOfRebalanceLabel(spec) ??
+    faultOfHostAccessLabels(spec.labels) ??
     faultOfContainerLabels(spec.taskTemplate.container.labels);
   if (fault !== undefined) refuse(fault);
   validateTaskSpec(spec);

@@ -9,6 +9,7 @@ import { OutsideError } from '../../model/errors.js';
 import { newId } from '../../model/ids.js';
 import type { NodeId, RandomSource } from '../../model/ids.js';
 import { someResources } from '../../model/generic-resources.js';
+import type { HostAllowance } from '../../model/host-access.js';
 import type { HostRoute } from '../../model/host-routes.js';
 import type { NodeDescription } from '../../model/objects.js';
 import { CleanupStack } from '../../runtime/cleanup-stack.js';
@@ -59,6 +60,8 @@ export interface PartsOptions {
   readonly dataplane: DataplaneClient;
   /** What the dataplane says of this host; undefined: not known (yet). */
   readonly facts: () => Promise<DataplaneFacts | undefined>;
+  /** What of this host its administrator lets services have. */
+  readonly allowance: HostAllowance;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly log: Log;
@@ -101,11 +104,12 @@ export class HostParts implements NodeParts {
   }
 
   async describe(): Promise<NodeDescription> {
-    const { engine, facts } = this.options;
+    const { engine, facts, allowance } = this.options;
     const { hostname, architecture, os, ...rest } = describeNode(
       await engine.info(),
       await readHostRoutes(),
       await facts(),
+      allowance,
     );
     const { identity } = this.#keys;
     return {
@@ -324,7 +328,7 @@ export class HostParts implements NodeParts {
   }
 
   async startAgent(membership: MembershipFile, onTold: (told: Told) => void): Promise<RunningAgent> {
-    const { engine, dataplane, facts, clock, random, log } = this.options;
+    const { engine, dataplane, facts, allowance, clock, random, log } = this.options;
     const certificate = this.#certificate;
     const { advertiseHost } = membership.addresses;
     const renew = (): Promise<NodeIdentity> => certificate.renew(agent.managers(), advertiseHost);
@@ -334,6 +338,7 @@ export class HostParts implements NodeParts {
       engine,
       dataplane,
       facts,
+      allowance,
       // Sessions that are open go on with the old one; the next takes the new.
       credentials: () => certificate.clientSecurity().credentials,
       channelOptions: certificate.clientSecurity().options,

@@ -4,6 +4,7 @@
  */
 import { satisfiesConstraints } from '../../model/constraint.js';
 import { claimResources } from '../../model/generic-resources.js';
+import { allowanceOf, faultOfAccess, hostAccess } from '../../model/host-access.js';
 import type { Node, Task } from '../../model/objects.js';
 import { fixedHostPorts } from './node-load.js';
 import type { NodeLoad } from './node-load.js';
@@ -48,6 +49,12 @@ export const filters: readonly Filter[] = [
   {
     passes: ({ spec }, { node }) => suitsPlatforms(node, spec.placement?.platforms ?? []),
     explain: (count) => `unsupported platform on ${onNodes(count)}`,
+  },
+  {
+    // Swarm has no such thing (docs/adr/0033).
+    passes: ({ serviceLabels }, { node }) =>
+      faultOfAccess(hostAccess(serviceLabels), allowanceOf(node)) === undefined,
+    explain: (count) => `host access not allowed on ${onNodes(count)}`,
   },
   {
     passes: (task, load) => fixedHostPorts(task).every((port) => !load.holdsHostPort(port)),

@@ -145,6 +145,22 @@ test.each<[Partial<Privileges>, string[]]>([
   expect(plan({ container }).create.HostConfig?.SecurityOpt).toEqual(options);
 });
 
+test('host access is asked of the engine as the labels of the service say', () => {
+  const labels = {
+    'skep.devices': '/dev/fuse:/dev/f:rw',
+    'skep.privileged': 'true',
+    'skep.shm-size': '1m',
+  };
+  const of = { ...task('t1', web, 'assigned', { node: 'n1' }), serviceLabels: labels };
+  expect(planContainer(of, of.spec.container, []).create.HostConfig).toMatchObject({
+    Devices: [{ PathOnHost: '/dev/fuse', PathInContainer: '/dev/f', CgroupPermissions: 'rw' }],
+    Privileged: true,
+    ShmSize: 1048576,
+  });
+  for (const key of ['Devices', 'Privileged', 'ShmSize'])
+    expect(plan().create.HostConfig).not.toHaveProperty(key);
+});
+
 test('hosts: the first name of each, and nothing of what is none', () => {
   const container = {
     ...taskSpec().container,

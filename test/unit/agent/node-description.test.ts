@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { parseAllowance } from '../../../src/model/host-access.js';
 import { describeNode } from '../../../src/controlplane/agent/node-description.js';
 import type { EngineInfo } from '../../../src/controlplane/dockerd/client.js';
 
@@ -45,4 +46,11 @@ test('a host tells what its engine has', () => {
 test('overlays are every node’s own, and told once', () => {
   const said = { ...info, Plugins: { Network: ['overlay', 'overlay'] } };
   expect(describeNode(said, []).plugins).toEqual([{ type: 'Network', name: 'overlay' }]);
+});
+
+test('what is allowed is told as a label of the engine, which nobody else can set', () => {
+  const allowing = (text: string) => describeNode(said, [], undefined, parseAllowance(text)).engineLabels;
+  const said = { ...info, Labels: ['skep.allow=privileged', 'a=b'] };
+  expect(allowing('')).toEqual({ a: 'b' });
+  expect(allowing('shm-size,devices=/dev/f*')).toEqual({ a: 'b', 'skep.allow': 'devices=/dev/f*,shm-size' });
 });

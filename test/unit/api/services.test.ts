@@ -48,6 +48,11 @@ describe('create refuses', () => {
       `${invalid}ContainerSpec: "FOO:" is not a valid repository/tag`,
     ],
     [
+      { Name: 'a', ...template(), Labels: { 'skep.privileged': 'yes' } },
+      400,
+      `${invalid}invalid label skep.privileged="yes": must be true or false`,
+    ],
+    [
       { Name: 'a', ...template({ Mounts: [{ Target: '/x' }, { Target: '/x' }] }) },
       400,
       `${invalid}ContainerSpec: duplicate mount point: /x`,

@@ -21,7 +21,8 @@ const withAuth = (registryAuth: string): Partial<Service['spec']> => {
 
 test.each<[string, Partial<Service['spec']>, boolean]>([
   ['nothing', {}, false],
-  ['service labels', { labels: { a: 'b' } }, false],
+  ['service labels', { labels: { a: 'b', 'skep.lb.scheduler': 'lc', 'skep.privileged': 'false' } }, false],
+  ['labels of host access', { labels: { 'skep.devices': '/dev/fuse' } }, true],
   ['replicas', { mode: { kind: 'replicated', replicas: 9 } }, false],
   ['image', { taskTemplate: taskSpec({}, 'image:2') }, true],
   ['force update', { taskTemplate: taskSpec({ forceUpdate: 1 }) }, true],

@@ -42,6 +42,14 @@ const withPlugins = (...plugins: { type: string; name: string }[]): Node => {
     },
   };
 };
+const allowing = (what: string): Node => {
+  const plain = withPlugins();
+  const description = plain.description as NonNullable<Node['description']>;
+  return {
+    ...plain,
+    description: { ...description, engine: { ...description.engine, labels: { 'skep.allow': what } } },
+  };
+};
 const withoutDescription = ({ description: _, ...rest }: Node): Node => rest;
 const web = service('web');
 const hostPort = service('web', { endpointSpec: ports([80, 8080, 'tcp', 'host']) });
@@ -53,6 +61,20 @@ const made = (spec: Partial<TaskSpec>): Service => service('web', { taskTemplate
 describe('failingFilter', () => {
   test.each<[string, Service, Node, readonly Task[], string | undefined]>([
     ['all is well', web, node('n1'), [], undefined],
+    [
+      'host access that the node does not allow',
+      service('web', { labels: { 'skep.privileged': 'true' } }),
+      allowing('shm-size'),
+      [],
+      'host access not allowed on 1 node',
+    ],
+    [
+      'host access that it allows',
+      service('web', { labels: { 'skep.privileged': 'true', 'skep.devices': '/dev/fuse' } }),
+      allowing('privileged,devices=/dev/f*'),
+      [],
+      undefined,
+    ],
     ['node down', web, node('n1', { state: 'down' }), [], '1 node not available for new tasks'],
     ['node drained', web, node('n1', { availability: 'drain' }), [], '1 node not available for new tasks'],
     ['node unknown', web, node('n1', { state: 'unknown' }), [], '1 node not available for new tasks'],
