@@ -2,13 +2,18 @@
  * The agent's worker against a real Docker Engine: what becomes of tasks without networks. Each test looks at what was
  * reported to the manager and at the engine itself.
  */
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { engineTaskLogs } from '../../src/controlplane/agent/log-publisher.js';
+import { parseAllowance } from '../../src/model/host-access.js';
 import type { Task } from '../../src/model/objects.js';
 import { taskName } from '../../src/model/objects.js';
 import type { ContainerSpec } from '../../src/model/service-spec.js';
 import { startDockerd } from './agent-dockerd.js';
 import type { TestDockerd } from './agent-dockerd.js';
+import { askingForMuch, toldBy } from './container-fields.js';
 import { makeTask, nodeId, RunningWorker } from './agent-worker.js';
 
 let dockerd: TestDockerd;
@@ -24,8 +29,9 @@ afterAll(async () => {
   await dockerd[Symbol.asyncDispose]();
 });
 
-const startWorker = (): RunningWorker => {
-  const agent = new RunningWorker(dockerd.engine);
+/** @param allowed as SKEP_ALLOW */
+const startWorker = (allowed = ''): RunningWorker => {
+  const agent = new RunningWorker(dockerd.engine, undefined, parseAllowance(allowed));
   agents.push(agent);
   return agent;
 };
@@ -229,6 +235,66 @@ test('labels, placeholders and output are those of the task', async () => {
     lines.push(`${line.stream} ${line.data.toString().trim()}`);
   }
   expect(lines.sort()).toEqual(['1 host-1 front', `1 web-${task.slot}`, '2 oops']);
+});
+
+test('a process sees what its service asks for', async () => {
+  const bound = mkdtempSync(join(tmpdir(), 'skep-bound-'));
+  try {
+    chmodSync(bound, 0o755);
+    writeFileSync(join(bound, 'greeting'), 'hello');
+    const agent = startWorker('devices=/dev/n*,shm-size');
+    const task = makeTask(askingForMuch(bound), {
+      serviceLabels: { 'skep.devices': '/dev/null:/dev/mapped:r', 'skep.shm-size': '1m' },
+    });
+    agent.worker.assign([task], true);
+    await agent.until(task.id, 'complete');
+    const told = toldBy(await dockerd.docker('logs', taskName(task)));
+    const { CapBnd = '', ...others } = told;
+    // CAP_CHOWN is bit 0, CAP_NET_ADMIN bit 12.
+    expect(BigInt(`0x${CapBnd}`) & 0x1001n).toBe(0x1000n);
+    expect(others).toEqual({
+      env: 'host-1,',
+      hostname: 'web-host',
+      directory: '/etc',
+      identity: '1000 1001 1001 2000',
+      terminal: 'yes',
+      root: 'read-only',
+      bound: 'hello, read-only',
+      limits: '512 1024',
+      sysctl: '1',
+      oom: '321',
+      NoNewPrivs: '1',
+      Seccomp: '0',
+      '/scratch': expect.stringMatching(/^tmpfs,rw.*size=1024k.*mode=700/) as string,
+      '/data': expect.stringMatching(/^tmpfs,rw.*size=2048k/) as string,
+      '/dev/shm': expect.stringMatching(/^tmpfs,rw.*size=1024k/) as string,
+      host: 'one',
+      'dns nameserver': '10.9.8.7',
+      'dns search': 'example.org',
+      'dns options': 'ndots:3',
+      device: '1:3 0',
+    });
+    const volume = await dockerd.docker('volume', 'inspect', '-f', '{{json .Labels}}', `data-${task.slot}`);
+    expect(JSON.parse(volume)).toEqual({ of: 'web' });
+  } finally {
+    rmSync(bound, { recursive: true });
+  }
+});
+
+test('all privileges are asked of the engine where they are allowed, and the task is rejected where they are not', async () => {
+  const asked = { serviceLabels: { 'skep.privileged': 'true' }, desiredState: 'ready' } as const;
+  const [given, refused] = [makeTask({}, asked), makeTask({}, asked)];
+  const generous = startWorker('privileged');
+  generous.worker.assign([given], true);
+  await generous.until(given.id, 'ready');
+  // Not started: a machine that has not all capabilities itself could not.
+  expect(await dockerd.docker('inspect', '-f', '{{.HostConfig.Privileged}}', taskName(given))).toBe('true');
+  await generous.stop();
+  const strict = startWorker();
+  strict.worker.assign([refused], true);
+  const { report } = await strict.until(refused.id, 'rejected');
+  expect(report).toMatchObject({ err: 'skep.privileged is not allowed on this node' });
+  expect(await dockerd.engine.container(taskName(refused))).toBeUndefined();
 });
 
 test('following a task gives its lines as they come', async () => {
