@@ -1,5 +1,5 @@
 /**
- * No request is lost whatever happens to tasks: rolling updates, scale-downs, drains of nodes, a removal, all under a mixed load
+ * No request is lost whatever happens to tasks: rolling updates, scale-downs, drains of nodes, moves to nodes that return, a removal, all under a mixed load
  * through every node, with and without tasks. Each thing has services of its own, so that they can happen side by side; what a
  * user may not do (stop the last task of a service without another) does not happen.
  */
@@ -30,6 +30,8 @@ interface Wanted {
   readonly constraint?: string;
   /** Its tasks are only stopped under load, so nobody has to know when a new one is ready; checks cost what many requests do. */
   readonly unchecked?: true;
+  /** It asks for its tasks to be moved to nodes that return. */
+  readonly rebalanced?: true;
 }
 const updated = Array.from({ length: 10 }, (_, i): Wanted => ({
   name: `updated${i}`,
@@ -39,7 +41,7 @@ const updated = Array.from({ length: 10 }, (_, i): Wanted => ({
 const solos = ['solo', 'alone'].map((name): Wanted => ({ name, replicas: 1, constraint: settled }));
 const shrinking: Wanted = { name: 'shrinking', replicas: 11, constraint: settled, unchecked: true };
 const everywhere: Wanted = { name: 'everywhere', replicas: 'global' };
-const moving: Wanted = { name: 'moving', replicas: 3 };
+const moving: Wanted = { name: 'moving', replicas: 5, rebalanced: true };
 const removed: Wanted = { name: 'removed', replicas: 2, constraint: settled, unchecked: true };
 const services = [...updated, ...solos, shrinking, everywhere, moving, removed];
 const serviceAt = (url: string): string => services[Number(new URL(url).port) - 8000]?.name ?? '';
@@ -54,7 +56,7 @@ const note = (what: string): unknown =>
 const docker = (words: string, deadlineMs?: number): Promise<string> =>
   lab.docker(manager, words, deadlineMs);
 
-async function create({ name, replicas, constraint, unchecked }: Wanted): Promise<void> {
+async function create({ name, replicas, constraint, unchecked, rebalanced }: Wanted): Promise<void> {
   const healthy = 'wget -q -O /dev/null http://127.0.0.1/';
   const checks = [
     '--health-cmd',
@@ -65,6 +67,7 @@ async function create({ name, replicas, constraint, unchecked }: Wanted): Promis
     ...'docker service create --detach --no-resolve-image --name'.split(' '),
     name,
     ...(replicas === 'global' ? ['--mode', 'global'] : ['--replicas', String(replicas)]),
+    ...(rebalanced ? ['--label', 'skep.rebalance=60/minute'] : []),
     ...(constraint === undefined ? [] : ['--constraint', constraint]),
     ...['--publish', `${portOf(name)}:80`],
     ...(unchecked ? [] : checks),
@@ -119,6 +122,12 @@ const everywhereStates = async (): Promise<string[]> =>
     await docker(`service ps --filter desired-state=running --format {{.CurrentState}} ${everywhere.name}`)
   ).split('\n');
 
+/** How many tasks of `moving` each node has. */
+const spread = async (): Promise<number[]> => {
+  const rows = await docker(`service ps --filter desired-state=running --format {{.Node}} ${moving.name}`);
+  return nodes.map((node) => rows.split('\n').filter((row) => row === node).length);
+};
+
 /** Five drains: each takes a serving task of `everywhere` from its node, and those of `moving` that are there to another. */
 async function drainNodes(): Promise<void> {
   for (const node of ['node2', 'node3', 'node2', 'node3', 'node2']) {
@@ -131,6 +140,11 @@ async function drainNodes(): Promise<void> {
     await docker(`node update --availability active ${node}`);
     note(`${node} is active again`);
   }
+  await eventually('the tasks are spread again', 90_000, spread, (counts) => {
+    expect(counts.reduce((sum, count) => sum + count)).toBe(moving.replicas);
+    expect(Math.max(...counts) - Math.min(...counts), counts.join()).toBeLessThanOrEqual(1);
+  });
+  note(`${moving.name} is spread: ${(await spread()).join()}`);
 }
 
 /** What the tasks of these services went through, as the manager has it. */
