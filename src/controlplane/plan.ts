@@ -1,7 +1,6 @@
 /**
- * What control loops write: a draft over a view collects writes, and a plan is those writes as a value. A loop plans on
- * the view, and if there is anything to do plans again inside the store's transaction, so a lost race costs a second
- * plan and nothing else. A draft holds at most one transaction; units that belong together are never split, because
+ * What control loops write: a draft over a view collects writes, and a plan is those writes as a value. A loop plans
+ * inside the store's transaction, so a lost race costs a second plan and nothing else, and having nothing to do no commit. A draft holds at most one transaction; units that belong together are never split, because
  * planners ask {@link Draft.fits} before each unit.
  */
 import assert from 'node:assert';
@@ -36,6 +35,8 @@ const clockDifferenceMsMax = 5_000;
 
 export class Draft {
   readonly #writes = new Map<string, Write>();
+  /** The tasks of each service that was written to, since they were last asked for; the others' are the view's. */
+  readonly #tasksOfServices = new Map<ServiceId, readonly Task[] | undefined>();
   #more = false;
   #wakeAtMs: number | undefined;
 
@@ -74,17 +75,24 @@ export class Draft {
   }
 
   get<K extends Kind>(kind: K, id: Ids[K]): Objects[K] | undefined {
-    const write = this.#writes.get(key(kind, id));
+    const write = this.#writes.size === 0 ? undefined : this.#writes.get(key(kind, id));
     if (!write) return this.view.get(kind, id);
     return write.op === 'delete' ? undefined : (write.object as Objects[K]);
   }
 
   /** The service's tasks with the draft's writes applied. */
   tasksOfService(id: ServiceId): readonly Task[] {
-    const known = this.view.tasksOfService(id).flatMap((task): readonly Task[] => {
+    if (!this.#tasksOfServices.has(id)) return this.view.tasksOfService(id);
+    const tasks = this.#tasksOfServices.get(id) ?? this.#applied(id);
+    this.#tasksOfServices.set(id, tasks);
+    return tasks;
+  }
+
+  #applied(id: ServiceId): readonly Task[] {
+    const known = this.view.tasksOfService(id).flatMap((task): Task | readonly Task[] => {
       const write = this.#writes.get(key('task', task.id));
-      if (!write) return [task];
-      return write.op === 'delete' ? [] : [write.object as Task];
+      if (!write) return task;
+      return write.op === 'delete' ? [] : (write.object as Task);
     });
     const created = [...this.#writes.values()].flatMap((write) =>
       write.op === 'create' && write.kind === 'task' && write.object.serviceId === id ? [write.object] : [],
@@ -95,20 +103,22 @@ export class Draft {
   create<K extends Kind>(kind: K, object: New<K>): Objects[K] {
     const created = { ...object, version: 0, createdAtMs: this.nowMs, updatedAtMs: this.nowMs } as Objects[K];
     assert(!this.get(kind, created.id as Ids[K]), `${kind} ${created.id} exists`);
-    this.#set({ op: 'create', kind, object: created } as Write);
+    this.#set({ op: 'create', kind, object: created } as never);
     return created;
   }
 
   update<K extends Kind>(kind: K, object: Objects[K]): Objects[K] {
     const before = this.#writes.get(key(kind, object.id));
     assert(before?.op !== 'delete', `${kind} ${object.id} was deleted`);
-    this.#set({ op: before?.op ?? 'update', kind, object } as Write);
+    this.#set({ op: before?.op ?? 'update', kind, object } as never);
     return object;
   }
 
   delete<K extends Kind>(kind: K, id: Ids[K]): void {
+    this.#touch(kind, this.get(kind, id));
     if (this.#writes.get(key(kind, id))?.op === 'create') this.#writes.delete(key(kind, id));
-    else this.#set({ op: 'delete', kind, id } as Write);
+    else this.#writes.set(key(kind, id), { op: 'delete', kind, id } as Write);
+    this.#checkSize();
   }
 
   plan(): Plan {
@@ -120,8 +130,17 @@ export class Draft {
     };
   }
 
-  #set(write: Write): void {
-    this.#writes.set(key(write.kind, write.op === 'delete' ? write.id : write.object.id), write);
+  #set(write: Exclude<Write, { op: 'delete' }>): void {
+    this.#touch(write.kind, write.object);
+    this.#writes.set(key(write.kind, write.object.id), write);
+    this.#checkSize();
+  }
+
+  #touch(kind: Kind, object: Objects[Kind] | undefined): void {
+    if (kind === 'task' && object) this.#tasksOfServices.set((object as Task).serviceId, undefined);
+  }
+
+  #checkSize(): void {
     assert(this.#writes.size <= this.limit, 'the draft is full: ask fits() first');
   }
 }
@@ -154,16 +173,15 @@ export async function applyPlanner(
   onCommit: (plan: Plan) => void = () => undefined,
 ): Promise<number | undefined> {
   for (let round = 0; round < transactionsMax; round++) {
-    const idle = planner(store.view(), nowMs());
-    if (idle.writes.length === 0) return idle.wakeAtMs;
+    // Without writes nothing is committed, and nobody waited for.
     const done = await store.update((tx) => {
       // One time for all: what is written is compared with when it was written.
       const plan = planner(tx, tx.nowMs);
       writePlan(tx, plan.writes);
       return plan;
     });
-    onCommit(done);
-    if (!done.more) return done.wakeAtMs;
+    if (done.writes.length > 0) onCommit(done);
+    if (!done.more || done.writes.length === 0) return done.wakeAtMs;
   }
   return nowMs();
 }

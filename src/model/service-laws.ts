@@ -72,19 +72,48 @@ export function isTaskDirty(service: Service, task: Task, node: Node | undefined
   // Of a service's own labels only these are of its containers.
   if (!sameHostAccess(service.spec.labels, task.serviceLabels)) return true;
   const wanted = service.spec.taskTemplate;
-  const endpointDiffers = !isDeepStrictEqual(service.spec.endpointSpec, task.endpointSpec);
+  const endpointDiffers = !equals(service.spec.endpointSpec, task.endpointSpec);
   const constraints = wanted.placement?.constraints ?? [];
-  const sameButPlacement = isDeepStrictEqual(withoutPlacement(wanted), withoutPlacement(task.spec));
+  const sameButPlacement = equals(withoutPlacement(wanted), withoutPlacement(task.spec));
   if (!endpointDiffers && sameButPlacement && node && satisfiesConstraints(node, constraints)) return false;
   // Once the image is on the node, other credentials to pull it are no reason to replace the task.
   const pulled = atLeast(task.status.state, 'ready') && atMost(task.status.state, 'running');
   const comparable = pulled ? withoutRegistryAuth : (spec: TaskSpec): TaskSpec => spec;
-  return endpointDiffers || !isDeepStrictEqual(comparable(wanted), comparable(task.spec));
+  return endpointDiffers || !equals(comparable(wanted), comparable(task.spec));
 }
 
-const withoutPlacement = ({ placement: _, ...spec }: TaskSpec): Omit<TaskSpec, 'placement'> => spec;
+/**
+ * Makes a thing of a value once for as long as the value lives. An update looks at every task of its service in each pass, and
+ * tasks are frozen: only one that was written since needs another look.
+ */
+function remembered<T extends object, R>(make: (value: T) => R): (value: T) => R {
+  const made = new WeakMap<T, R>();
+  return (value) => {
+    if (made.has(value)) return made.get(value) as R;
+    const result = make(value);
+    made.set(value, result);
+    return result;
+  };
+}
 
-function withoutRegistryAuth(spec: TaskSpec): TaskSpec {
+/** By what a value was last found equal to or not. */
+const compared = new WeakMap<object, { readonly wanted: object; readonly equal: boolean }>();
+
+/** Deep equality of frozen values; comparing a value again with the same one is a look-up. */
+function equals(wanted: object | undefined, value: object | undefined): boolean {
+  if (wanted === value || wanted === undefined || value === undefined) return wanted === value;
+  const known = compared.get(value);
+  if (known?.wanted === wanted) return known.equal;
+  const equal = isDeepStrictEqual(wanted, value);
+  compared.set(value, { wanted, equal });
+  return equal;
+}
+
+const withoutPlacement = remembered(
+  ({ placement: _, ...spec }: TaskSpec): Omit<TaskSpec, 'placement'> => spec,
+);
+
+const withoutRegistryAuth = remembered((spec: TaskSpec): TaskSpec => {
   const { registryAuth: _, ...container } = spec.container;
   return { ...spec, container };
-}
+});

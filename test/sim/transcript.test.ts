@@ -118,20 +118,20 @@ test('create', async () => {
     [
       "0.0 web.1#1 running/new",
       "0.0 web.2#1 running/new",
-      "0.0 web.1#1 running/pending",
       "0.0 web.2#1 running/pending",
+      "0.0 web.1#1 running/pending",
       "0.0 web.1#1 running/assigned on n1",
       "0.0 web.2#1 running/assigned on n2",
-      "0.0 web.1#1 running/accepted on n1",
       "0.0 web.2#1 running/accepted on n2",
-      "0.1 web.1#1 running/preparing on n1",
+      "0.0 web.1#1 running/accepted on n1",
       "0.1 web.2#1 running/preparing on n2",
-      "0.2 web.1#1 running/ready on n1",
+      "0.1 web.1#1 running/preparing on n1",
       "0.2 web.2#1 running/ready on n2",
-      "0.3 web.1#1 running/starting on n1",
+      "0.2 web.1#1 running/ready on n1",
       "0.3 web.2#1 running/starting on n2",
-      "0.4 web.1#1 running/running on n1",
+      "0.3 web.1#1 running/starting on n1",
       "0.4 web.2#1 running/running on n2",
+      "0.4 web.1#1 running/running on n1",
     ]
   `);
 });
@@ -151,12 +151,12 @@ test('scale up, then down', async () => {
       "0.2 web.3#1 running/ready on n1",
       "0.3 web.3#1 running/starting on n1",
       "0.4 web.3#1 running/running on n1",
-      "1.0 web.2#1 remove/running on n2",
       "1.0 web.3#1 remove/running on n1",
-      "1.0 web.2#1 remove/shutdown on n2",
+      "1.0 web.2#1 remove/running on n2",
       "1.0 web.3#1 remove/shutdown on n1",
-      "1.1 web.2#1 deleted",
+      "1.0 web.2#1 remove/shutdown on n2",
       "1.1 web.3#1 deleted",
+      "1.1 web.2#1 deleted",
     ]
   `);
 });
@@ -194,8 +194,8 @@ test('a rolling update', async () => {
       "0.0 web.1#2 ready/new",
       "0.0 web.1#2 ready/pending",
       "0.0 web.1#2 ready/assigned on n1",
-      "0.0 web.1#2 ready/accepted on n1",
       "0.0 web.1#1 shutdown/shutdown on n1",
+      "0.0 web.1#2 ready/accepted on n1",
       "0.1 web.1#2 running/accepted on n1",
       "0.1 web.1#2 running/preparing on n1",
       "0.2 web.1#2 running/ready on n1",
