@@ -8,7 +8,7 @@ import { OutsideError } from '../../model/errors.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
-import type { EtcdClient } from '../etcd/client.js';
+import type { EtcdClient, WriteOp } from '../etcd/client.js';
 import type { EtcdLeases, Lease } from '../etcd/lease.js';
 import { objectKey } from './keys.js';
 import type { Sealer } from './seal.js';
@@ -68,5 +68,12 @@ async function write(
   };
   const key = objectKey('manager', nodeId);
   const value = sealer.seal(key, Buffer.from(JSON.stringify(stored)));
-  await client.txn([], [{ op: 'put', key, value, lease: lease.id }]);
+  const put: WriteOp = { op: 'put', key, value, lease: lease.id };
+  // A put that was given up may be made yet. After this one it would tie the object to a lease that nobody holds any more, and so
+  // take it away: hence none that does not know what it replaces.
+  for (let modRevision = 0; ;) {
+    const { succeeded, read } = await client.txn([{ key, modRevision }], [put], { readOnFailure: key });
+    if (succeeded) return;
+    modRevision = read?.modRevision ?? 0;
+  }
 }
