@@ -1,6 +1,8 @@
 /**
  * Starts the control loops of the leading manager. Each is a planner over the store; they meet only there. Changes wake
  * a loop, which then waits for a short silence, so that a burst becomes one pass; times that planners ask for wake it too.
+ * A pass costs what has changed (docs/adr/0034): a change that a loop has no use for does not wake it, and one whose units
+ * are services looks only at those that were touched. Everything is looked at at first, after a failure and at each resync.
  */
 import type { RandomSource } from '../model/ids.js';
 import type { Clock } from '../runtime/clock.js';
@@ -13,11 +15,12 @@ import { planEnforcement } from './orchestrator/constraint-enforcer.js';
 import { planServices } from './orchestrator/orchestrator.js';
 import { planReaping } from './orchestrator/reaper.js';
 import { planSchedules } from './orchestrator/schedules.js';
-import type { Planner } from './plan.js';
+import type { Plan, Planner } from './plan.js';
 import { applyPlanner } from './plan.js';
 import { planRebalancing } from './rebalancer/rebalancer.js';
 import { planScheduling } from './scheduler/scheduler.js';
-import type { Store } from './store/store.js';
+import type { Change, Store } from './store/store.js';
+import { Touched, isMoreThanProgress, isNoTask } from './touched.js';
 
 export interface ControlLoopOptions {
   readonly store: Store;
@@ -29,6 +32,10 @@ export interface ControlLoopOptions {
 interface ControlLoop {
   readonly name: string;
   readonly plan: Planner;
+  /** Whether its plan can be another after the change. */
+  readonly concerns: (change: Change) => boolean;
+  /** Whether it takes a scope. */
+  readonly byService: boolean;
   /** Silence to wait for after a change, and how long a burst can put the pass off. */
   readonly quietMs: number;
   readonly quietMsMax: number;
@@ -38,35 +45,60 @@ interface ControlLoop {
 export const controlLoops = (random: RandomSource): readonly ControlLoop[] => [
   {
     name: 'orchestrator',
-    plan: (view, nowMs) => planServices(view, nowMs, random),
-    quietMs: 10,
-    quietMsMax: 100,
+    plan: (view, nowMs, scope) => planServices(view, nowMs, random, scope),
+    ...{ concerns: () => true, byService: true },
+    ...{ quietMs: 10, quietMsMax: 100 },
   },
   {
     name: 'schedules',
     plan: (view, nowMs) => planSchedules(view, nowMs, random),
-    quietMs: 50,
-    quietMsMax: 500,
+    ...{ concerns: () => true, byService: false },
+    ...{ quietMs: 50, quietMsMax: 500 },
   },
-  { name: 'allocator', plan: planAllocations, quietMs: 10, quietMsMax: 100 },
-  // Swarm's: 50 ms after the last commit, at latest after 1 s.
-  { name: 'scheduler', plan: planScheduling, quietMs: 50, quietMsMax: 1000 },
-  { name: 'constraint enforcer', plan: planEnforcement, quietMs: 50, quietMsMax: 500 },
+  {
+    name: 'allocator',
+    plan: planAllocations,
+    ...{ concerns: isMoreThanProgress, byService: false },
+    ...{ quietMs: 10, quietMsMax: 100 },
+  },
+  {
+    name: 'scheduler',
+    plan: planScheduling,
+    ...{ concerns: isMoreThanProgress, byService: false },
+    // Swarm's: 50 ms after the last commit, at latest after 1 s.
+    ...{ quietMs: 50, quietMsMax: 1000 },
+  },
+  {
+    name: 'constraint enforcer',
+    plan: planEnforcement,
+    ...{ concerns: isMoreThanProgress, byService: false },
+    ...{ quietMs: 50, quietMsMax: 500 },
+  },
   {
     name: 'rebalancer',
     plan: (view, nowMs) => planRebalancing(view, nowMs, random),
-    quietMs: 500,
-    quietMsMax: 2000,
+    ...{ concerns: () => true, byService: false },
+    ...{ quietMs: 500, quietMsMax: 2000 },
   },
-  { name: 'keys', plan: (view, nowMs) => planKeys(view, nowMs, random), quietMs: 10, quietMsMax: 100 },
+  {
+    name: 'keys',
+    plan: (view, nowMs) => planKeys(view, nowMs, random),
+    ...{ concerns: isNoTask, byService: false },
+    ...{ quietMs: 10, quietMsMax: 100 },
+  },
   {
     name: 'root rotation',
     plan: (view, nowMs) => planRootRotation(view, nowMs, random),
-    quietMs: 50,
-    quietMsMax: 500,
+    ...{ concerns: isNoTask, byService: false },
+    ...{ quietMs: 50, quietMsMax: 500 },
   },
-  // Swarm's task reaper batches for 250 ms.
-  { name: 'reaper', plan: planReaping, quietMs: 250, quietMsMax: 250 },
+  {
+    name: 'reaper',
+    plan: planReaping,
+    ...{ concerns: isMoreThanProgress, byService: true },
+    // Swarm's task reaper batches for 250 ms.
+    ...{ quietMs: 250, quietMsMax: 250 },
+  },
 ];
 
 /** Resync: plans look at whole states, so this only mends what no event told of. */
@@ -96,8 +128,13 @@ async function runControlLoop(
   signal: AbortSignal,
 ): Promise<void> {
   const trigger = new Trigger();
+  const touched = loop.byService ? new Touched() : undefined;
   let changedAtMs = -Infinity;
-  const unsubscribe = store.subscribe(() => {
+  let everythingAtMs = clock.steadyMs();
+  const unsubscribe = store.subscribe(({ changes }) => {
+    const concerning = changes.filter(loop.concerns);
+    if (concerning.length === 0) return;
+    for (const change of concerning) touched?.note(change);
     changedAtMs = clock.steadyMs();
     trigger.fire();
   });
@@ -107,10 +144,14 @@ async function runControlLoop(
       async () => {
         await settle(loop, () => changedAtMs, clock, signal);
         if (signal.aborted) return undefined;
+        if (clock.steadyMs() - everythingAtMs >= resyncMs) {
+          everythingAtMs = clock.steadyMs();
+          touched?.everything();
+        }
         const nowMs = (): number => clock.nowMs();
-        const wakeAtMs = await applyPlanner(store, loop.plan, nowMs, ({ writes }) =>
-          log.info({ loop: loop.name, writes: writes.length }, 'committed'),
-        );
+        const onCommit = ({ writes }: Plan): void =>
+          log.info({ loop: loop.name, writes: writes.length }, 'committed');
+        const wakeAtMs = await applyPlanner(store, loop.plan, nowMs, onCommit, touched);
         return wakeAtMs === undefined ? undefined : wakeAtMs - clock.nowMs();
       },
       signal,

@@ -8,6 +8,7 @@ import { maxWrites } from './store/store.js';
 import type { Ids, Kind, Objects, Store, Transaction, View } from './store/store.js';
 import type { ServiceId } from '../model/ids.js';
 import type { Meta, Task } from '../model/objects.js';
+import type { Looked, Scope, Touched } from './touched.js';
 
 /** An object as its creator gives it. */
 export type New<K extends Kind> = Omit<Objects[K], keyof Meta>;
@@ -19,7 +20,7 @@ export type Write = {
     | { readonly op: 'delete'; readonly kind: K; readonly id: Ids[K] };
 }[Kind];
 
-export interface Plan {
+export interface Plan extends Looked {
   /** At most {@link maxWrites}, to be committed together. */
   readonly writes: readonly Write[];
   /** True when there is more to do than fits one transaction. */
@@ -28,7 +29,7 @@ export interface Plan {
   readonly wakeAtMs?: number;
 }
 
-export type Planner = (view: View, nowMs: number) => Plan;
+export type Planner = (view: View, nowMs: number, scope?: Scope) => Plan;
 
 /** Of managers whose clocks are kept right. */
 const clockDifferenceMsMax = 5_000;
@@ -39,12 +40,21 @@ export class Draft {
   readonly #tasksOfServices = new Map<ServiceId, readonly Task[] | undefined>();
   #more = false;
   #wakeAtMs: number | undefined;
+  #unit: ServiceId | undefined;
+  readonly #unfinished = new Set<ServiceId>();
+  readonly #wakes = new Map<ServiceId, number>();
 
   constructor(
     readonly view: View,
     readonly nowMs: number,
     private readonly limit = maxWrites,
   ) {}
+
+  /** What follows is about this unit. False when there is no room for any write: it is to be left for the next plan. */
+  begin(unit: ServiceId): boolean {
+    this.#unit = unit;
+    return this.fits(1);
+  }
 
   /**
    * True when `count` more writes fit; false marks the plan as unfinished, and the caller leaves its unit out. A unit
@@ -54,12 +64,15 @@ export class Draft {
     if (count > this.limit) return false;
     if (this.#writes.size + count <= this.limit) return true;
     this.#more = true;
+    if (this.#unit !== undefined) this.#unfinished.add(this.#unit);
     return false;
   }
 
   /** Asks for a pass at this time even if nothing changes; the earliest wins. */
   wakeAt(timeMs: number): void {
     this.#wakeAtMs = Math.min(timeMs, this.#wakeAtMs ?? timeMs);
+    if (this.#unit === undefined) return;
+    this.#wakes.set(this.#unit, Math.min(timeMs, this.#wakes.get(this.#unit) ?? timeMs));
   }
 
   /**
@@ -127,6 +140,7 @@ export class Draft {
       writes,
       more: this.#more,
       ...(this.#wakeAtMs === undefined ? {} : { wakeAtMs: this.#wakeAtMs }),
+      ...{ wakes: this.#wakes, unfinished: this.#unfinished },
     };
   }
 
@@ -144,6 +158,13 @@ export class Draft {
     assert(this.#writes.size <= this.limit, 'the draft is full: ask fits() first');
   }
 }
+
+/** All there is, by the units of a {@link Scope}: services, then those that are gone but for their tasks. */
+export const servicesAndTheirTasks = (view: View): Scope =>
+  new Set([
+    ...view.list('service').map(({ id }) => id),
+    ...view.list('task').map(({ serviceId }) => serviceId),
+  ]);
 
 const key = (kind: Kind, id: string): string => `${kind}/${id}`;
 
@@ -165,23 +186,32 @@ const transactionsMax = 100;
 /**
  * Plans and commits until nothing is left, telling `onCommit` of each transaction. Returns when the planner next wants to run, in ms since the epoch.
  * Throws what {@link Store.update} throws.
+ * @param touched what has to be looked at; absent: everything, each time
  */
 export async function applyPlanner(
   store: Store,
   planner: Planner,
   nowMs: () => number,
   onCommit: (plan: Plan) => void = () => undefined,
+  touched?: Touched,
 ): Promise<number | undefined> {
   for (let round = 0; round < transactionsMax; round++) {
+    const scope = touched?.take(nowMs());
     // Without writes nothing is committed, and nobody waited for.
-    const done = await store.update((tx) => {
-      // One time for all: what is written is compared with when it was written.
-      const plan = planner(tx, tx.nowMs);
-      writePlan(tx, plan.writes);
-      return plan;
-    });
+    const done = await store
+      .update((tx) => {
+        // One time for all: what is written is compared with when it was written.
+        const plan = planner(tx, tx.nowMs, scope);
+        writePlan(tx, plan.writes);
+        return plan;
+      })
+      .catch((err: unknown) => {
+        touched?.everything();
+        throw err;
+      });
+    touched?.planned(scope, done);
     if (done.writes.length > 0) onCommit(done);
-    if (!done.more || done.writes.length === 0) return done.wakeAtMs;
+    if (!done.more || done.writes.length === 0) return touched ? touched.wakeAtMs() : done.wakeAtMs;
   }
   return nowMs();
 }

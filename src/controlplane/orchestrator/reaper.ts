@@ -6,23 +6,25 @@ import { isAttachment } from '../../model/attachments.js';
 import { instanceOf } from '../../model/objects.js';
 import type { Cluster, Service, Task } from '../../model/objects.js';
 import { compareStates, hasEnded, isTerminal } from '../../model/task-state.js';
-import { Draft } from '../plan.js';
+import { Draft, servicesAndTheirTasks } from '../plan.js';
 import type { Plan } from '../plan.js';
 import type { View } from '../store/store.js';
+import type { Scope } from '../touched.js';
 import { byCreation, groupTasks, isLive } from './context.js';
 import { isComplete } from './jobs.js';
 
-/** One pass over all tasks. */
-export function planReaping(view: View, nowMs: number): Plan {
+/** One pass over the tasks of the services in scope; attachments are those of the service without a name. */
+export function planReaping(view: View, nowMs: number, scope?: Scope): Plan {
   const draft = new Draft(view, nowMs);
   const cluster = view.cluster();
-  for (const task of view.list('task'))
-    if (isRemovable(view, task) && draft.fits(1)) draft.delete('task', task.id);
-  for (const service of view.list('service')) {
-    const keep = historyLimit(cluster, service);
-    if (keep === undefined) continue;
-    const kept = draft.tasksOfService(service.id);
-    for (const tasks of groupTasks(kept, instanceOf).values())
+  for (const id of scope ?? servicesAndTheirTasks(view)) {
+    if (!draft.begin(id)) continue;
+    for (const task of view.tasksOfService(id))
+      if (isRemovable(view, task) && draft.fits(1)) draft.delete('task', task.id);
+    const service = view.get('service', id);
+    const keep = service && historyLimit(cluster, service);
+    if (!service || keep === undefined) continue;
+    for (const tasks of groupTasks(draft.tasksOfService(id), instanceOf).values())
       for (const task of surplus(view, service, tasks, keep))
         if (!isOfUpdate(service, task) && draft.fits(1)) draft.delete('task', task.id);
   }

@@ -1,0 +1,104 @@
+/**
+ * What has changed for a loop whose units are services, since it last planned for them: a pass looks at these only, and at those
+ * that asked for this time. Everything at first, after a failure, when {@link Touched.everything} is called, and whenever a node or the cluster
+ * has changed, which any service may depend on. To mark too much costs a look; what is marked too little, the resync finds.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { ServiceId } from '../model/ids.js';
+import type { Node, Task } from '../model/objects.js';
+import { mayRun } from '../model/task-state.js';
+import type { Change } from './store/store.js';
+
+/**
+ * What a pass has to look at: these services, or what is left of them, each a unit whose plan depends on nothing of the others.
+ * Undefined: everything.
+ */
+export type Scope = ReadonlySet<ServiceId>;
+
+/** What a plan says of the units that it looked at. */
+export interface Looked {
+  /** When the plan for a unit may change by time alone, in ms since the epoch. */
+  readonly wakes: ReadonlyMap<ServiceId, number>;
+  /** The units that there is more to do for. */
+  readonly unfinished: ReadonlySet<ServiceId>;
+}
+
+export class Touched {
+  #everything = true;
+  #services = new Set<ServiceId>();
+  /** When the plan for a service may change by time alone, in ms since the epoch. */
+  #wakes = new Map<ServiceId, number>();
+
+  note(change: Change): void {
+    switch (change.kind) {
+      case 'service':
+        this.#services.add(change.id);
+        break;
+      case 'task':
+        if (change.previous) this.#services.add(change.previous.serviceId);
+        if (change.current) this.#services.add(change.current.serviceId);
+        break;
+      case 'node':
+        if (!isDeepStrictEqual(withoutLegs(change.previous), withoutLegs(change.current))) this.everything();
+        break;
+      case 'cluster':
+        this.everything();
+        break;
+      case 'network':
+      case 'manager':
+      case 'leader':
+        break;
+    }
+  }
+
+  everything(): void {
+    this.#everything = true;
+  }
+
+  /** What the next plan is to look at. From now on only later changes count, until {@link planned} says what was left. */
+  take(nowMs: number): Scope | undefined {
+    const everything = this.#everything;
+    const scope = this.#services;
+    for (const [id, wakeAtMs] of this.#wakes) if (wakeAtMs <= nowMs) scope.add(id);
+    this.#everything = false;
+    this.#services = new Set();
+    return everything ? undefined : scope;
+  }
+
+  /** A plan for this scope was committed. */
+  planned(scope: Scope | undefined, { wakes, unfinished }: Looked): void {
+    if (scope === undefined) this.#wakes.clear();
+    else for (const id of scope) this.#wakes.delete(id);
+    for (const [id, wakeAtMs] of wakes) this.#wakes.set(id, wakeAtMs);
+    for (const id of unfinished) this.#services.add(id);
+  }
+
+  /** When the next look is due though nothing changes. */
+  wakeAtMs(): number | undefined {
+    let earliest: number | undefined;
+    for (const wakeAtMs of this.#wakes.values()) earliest = Math.min(wakeAtMs, earliest ?? wakeAtMs);
+    return earliest;
+  }
+}
+
+/** No service's tasks depend on a node's own addresses, which come and go with tasks. */
+const withoutLegs = (node: Node | undefined): unknown =>
+  node && { ...node, version: 0, updatedAtMs: 0, attachments: [] };
+
+export const isNoTask = ({ kind }: Change): boolean => kind !== 'task';
+
+/**
+ * False for a step of a task between its assignment and its end, which is most of what is ever written: it holds on its node what
+ * it held before, and can be neither placed nor removed.
+ */
+export function isMoreThanProgress(change: Change): boolean {
+  if (change.kind !== 'task') return true;
+  const { previous, current } = change;
+  if (!previous || !current || !mayRun(previous.status.state) || !mayRun(current.status.state)) return true;
+  return !isDeepStrictEqual(withoutProgress(previous), withoutProgress(current));
+}
+
+function withoutProgress(task: Task): unknown {
+  const { version: _v, updatedAtMs: _u, status: _s, succession: _p, ...rest } = task;
+  return rest;
+}
