@@ -54,8 +54,11 @@ export class TaskStatusWriter {
     if ((this.#open?.reports.size ?? 0) + known.length > pendingMax)
       throw new SkepError('unavailable', 'too many task status updates are waiting');
     this.#open ??= this.#startBatch();
-    for (const update of known) this.#open.reports.set(update.taskId as TaskId, update);
-    await this.#open.done;
+    const { reports, done } = this.#open;
+    for (const update of known)
+      if (!isOvertaken(update, reports.get(update.taskId as TaskId)))
+        reports.set(update.taskId as TaskId, update);
+    await done;
   }
 
   #startBatch(): Batch {
@@ -80,6 +83,10 @@ export class TaskStatusWriter {
     return { reports, done };
   }
 }
+
+/** A call that arrives twice can come after the next one of its node: the later state waits already, and is the one to be written. */
+const isOvertaken = (update: TaskStatusUpdate, waiting: TaskStatusUpdate | undefined): boolean =>
+  waiting !== undefined && compareStates(update.state as TaskState, waiting.state as TaskState) < 0;
 
 /** The status to store, or undefined for a report that is old or says nothing new. */
 export function nextStatus(

@@ -70,6 +70,16 @@ test('reports are written together, the latest of a task wins, and acknowledged 
   expect([state('a'), state('b')]).toEqual(['preparing', 'accepted']);
 });
 
+test('an end is not lost to the report before it that arrives again in the same batch', async () => {
+  const store = await storeOf({ service: [web], task: [task('a', web, 'running', { node: 'n1' })] });
+  const writer = new TaskStatusWriter({ store, clock: systemClock, log: createLog('test') });
+  await Promise.all([
+    writer.report('n1' as NodeId, [update('a', 'complete')]),
+    writer.report('n1' as NodeId, [update('a', 'running')]),
+  ]);
+  expect(store.view().get('task', 'a' as TaskId)?.status.state).toBe('complete');
+});
+
 test("a report on another node's task is refused whole", async () => {
   const store = await storeOf({
     service: [web],
