@@ -34,6 +34,9 @@ const pollMs = 100;
 const commandDeadlineMs = 60_000;
 const wellDeadlineMs = 120_000;
 
+const text = (words: string | readonly string[]): string =>
+  typeof words === 'string' ? words : words.join(' ');
+
 export class ManagedLab implements AsyncDisposable {
   readonly #management: Management;
 
@@ -45,10 +48,10 @@ export class ManagedLab implements AsyncDisposable {
   }
 
   /** Up; no node is in a swarm yet. */
-  static async create(by: ManagedBy, name: string): Promise<ManagedLab> {
+  static async create(by: ManagedBy, name: string, nodes = 3): Promise<ManagedLab> {
     await Lab.down(name);
     const { engineOnly } = managements[by];
-    const lab = await Lab.up({ name, nodes: 3, engineOnly, progress: () => undefined });
+    const lab = await Lab.up({ name, nodes, engineOnly, progress: () => undefined });
     const managed = new ManagedLab(by, lab);
     try {
       if (by === 'swarm') await managed.#allowSwarmMode();
@@ -73,23 +76,24 @@ export class ManagedLab implements AsyncDisposable {
     return this.lab.nodes.map(({ name }) => name);
   }
 
-  /** One command of the docker CLI, words split at spaces. */
-  docker(node: string, words: string): Promise<CommandResult> {
-    const argv = ['docker', '-H', this.#management.dockerHost, ...words.split(' ')];
+  /** One command of the docker CLI, words split at spaces; those that hold spaces are given as a list. */
+  docker(node: string, words: string | readonly string[]): Promise<CommandResult> {
+    const list = typeof words === 'string' ? words.split(' ') : words;
+    const argv = ['docker', '-H', this.#management.dockerHost, ...list];
     return this.lab.exec(node, argv, { deadlineMs: commandDeadlineMs });
   }
 
   /** As `docker`; what it printed, and a failure is an error. */
-  async must(node: string, words: string): Promise<string> {
+  async must(node: string, words: string | readonly string[]): Promise<string> {
     const { exitCode, stdout, stderr } = await this.docker(node, words);
-    if (exitCode !== 0) throw new Error(`${this.by}, ${node}: docker ${words}: ${stderr.trim()}`);
+    if (exitCode !== 0) throw new Error(`${this.by}, ${node}: docker ${text(words)}: ${stderr.trim()}`);
     return stdout.trimEnd();
   }
 
   /** Asks until `check` holds, for at most `deadlineMs`; a command that fails is asked again. */
   async until(
     node: string,
-    words: string,
+    words: string | readonly string[],
     check: (output: string) => boolean,
     deadlineMs: number,
   ): Promise<void> {
@@ -102,7 +106,7 @@ export class ManagedLab implements AsyncDisposable {
       await delay(pollMs);
     }
     throw new Error(
-      `${this.by}, ${node}: docker ${words}: not as expected after ${deadlineMs} ms: ${last.trim()}`,
+      `${this.by}, ${node}: docker ${text(words)}: not as expected after ${deadlineMs} ms: ${last.trim()}`,
     );
   }
 

@@ -31,10 +31,10 @@ export class Session {
   }
 
   /** Runs a command of the CLI, which may fail. @returns what it wrote to standard output */
-  async docker(node: string, words: string): Promise<string> {
+  async docker(node: string, words: string | readonly string[]): Promise<string> {
     const { exitCode, stdout, stderr } = await this.lab.docker(node, words);
     this.#said.push({
-      asked: normalise(`${node}: docker ${words}`),
+      asked: normalise(`${node}: docker ${typeof words === 'string' ? words : words.join(' ')}`),
       exitCode,
       output: normalise(`${stdout}\n${stderr}`),
     });
@@ -42,9 +42,18 @@ export class Session {
   }
 
   /** Asks until `check` holds and notes the last answer. */
-  async until(node: string, words: string, check: (output: string) => boolean): Promise<void> {
+  async until(
+    node: string,
+    words: string | readonly string[],
+    check: (output: string) => boolean,
+  ): Promise<void> {
     await this.lab.until(node, words, check, deadlineMs);
     await this.docker(node, words);
+  }
+
+  /** What was seen otherwise than word by word: parts in no order. */
+  note(asked: string, seen: readonly string[]): void {
+    this.#said.push({ asked, exitCode: 0, output: seen.map(normalise).sort().join('\n--\n') });
   }
 
   /** Waits until the service has as many tasks as it is to have, and notes how many of them each node runs. */
