@@ -9,7 +9,8 @@ import type { NetworkId, TaskId } from '../../src/model/ids.js';
 import { rebalanceBudget } from '../../src/model/rebalancing.js';
 import { isTerminal, taskStates } from '../../src/model/task-state.js';
 import { instanceOf } from '../../src/model/objects.js';
-import type { JobStatus, Service } from '../../src/model/objects.js';
+import type { JobStatus, Service, Task } from '../../src/model/objects.js';
+import { byCreation } from '../../src/controlplane/orchestrator/context.js';
 import type { Change, View } from '../../src/controlplane/store/store.js';
 
 /**
@@ -171,6 +172,8 @@ export class Histories {
   /** By node and network, until when it had a part in it; Infinity: it has. */
   readonly #parts = new Map<string, number>();
   readonly #encrypted = new Set<string>();
+  /** Of each task, how many restarts of one spec in a row have led to it. */
+  readonly #restarts = new Map<string, { readonly count: number; readonly specVersion: number }>();
   #nowMs = 0;
 
   note({ kind, previous, current }: Change, nowMs: number): void {
@@ -179,6 +182,7 @@ export class Histories {
       const nodes = this.#nodesOf.get(current.serviceId) ?? new Set();
       this.#nodesOf.set(current.serviceId, nodes.add(current.nodeId));
     }
+    if (kind === 'task' && current && !previous) this.#countRestarts(current);
     if (kind === 'network' && current && isEncrypted(current.spec)) this.#encrypted.add(current.id);
     if (kind === 'node') {
       for (const { networkId } of previous?.attachments ?? [])
@@ -186,6 +190,16 @@ export class Histories {
       for (const { networkId } of current?.attachments ?? [])
         this.#parts.set(`${current?.id} ${networkId}`, Infinity);
     }
+  }
+
+  /** A restart policy's attempts are as many as it says. */
+  #countRestarts({ id, specVersion, succession, spec }: Task): void {
+    const before = succession?.cause === 'restart' ? this.#restarts.get(succession.of) : undefined;
+    const count = before?.specVersion === specVersion ? before.count + 1 : 0;
+    this.#restarts.set(id, { count, specVersion });
+    const { maxAttempts = 0, windowNs = 0 } = spec.restartPolicy ?? {};
+    if (maxAttempts > 0 && windowNs === 0)
+      assert(count <= maxAttempts, `${id} is restart ${count} of a policy with ${maxAttempts}`);
   }
 
   /** A task's process runs on the node that the task has, and on no other, ever. */
@@ -269,17 +283,32 @@ function checkServices(view: View): void {
     const wanted = mode.kind === 'replicated' ? mode.replicas : view.list('node').length;
     for (const task of tasks)
       assert.equal(task.status.state, 'running', `${task.id} of ${service.id} is ${task.status.state}`);
-    const instances = new Set(tasks.map(instanceOf)).size;
+    const instances = new Set([...tasks, ...gaveUp(view, service)].map(instanceOf)).size;
     assert.equal(instances, wanted, `${service.id} has ${instances} of ${wanted} instances`);
     const state = service.updateStatus?.state;
     assert(state !== 'updating' && state !== 'rollback_started', `${service.id} is still ${state}`);
     // A paused update is left as it stands: mixed, and with start-first both tasks in the slot that failed.
     if (state === 'paused' || state === 'rollback_paused') continue;
-    assert.equal(tasks.length, wanted, `${service.id} has two tasks in one slot`);
+    assert.equal(
+      new Set(tasks.map(instanceOf)).size,
+      tasks.length,
+      `${service.id} has two tasks in one slot`,
+    );
     const images = new Set(tasks.map((task) => task.spec.container.image));
     assert(images.size <= 1, `${service.id} runs ${[...images].join(' and ')}`);
     assert(service.endpoint, `${service.id} was never allocated`);
   }
+}
+
+/** The last tasks of slots whose policy has no attempts left for them. */
+function gaveUp(view: View, { id }: Service): readonly Task[] {
+  const last = new Map<string, Task>();
+  for (const task of [...view.tasksOfService(id)].sort(byCreation))
+    if (task.desiredState !== 'remove') last.set(instanceOf(task), task);
+  return [...last.values()].filter(
+    ({ spec, status, desiredState }) =>
+      (spec.restartPolicy?.maxAttempts ?? 0) > 0 && isTerminal(status.state) && desiredState === 'shutdown',
+  );
 }
 
 /** Every instance of its present run has completed. */

@@ -1,6 +1,7 @@
 /** What users ask for, by chance, as the API writes it: services, networks, nodes, and containers of their own. */
 import assert from 'node:assert';
 import { deleteNode } from '../../src/controlplane/api/nodes.js';
+import { rolledBack } from '../../src/controlplane/api/services.js';
 import { userOfNetwork } from '../../src/controlplane/api/network-use.js';
 import { mayDemote } from '../../src/controlplane/managers/members-plan.js';
 import { SkepError } from '../../src/model/errors.js';
@@ -21,9 +22,11 @@ const servicesMax = 6;
 const hostsMax = 7;
 const usersMax = 6;
 
-const asJob = (template: TaskSpec): TaskSpec => ({
+/** A job that may give up would never be complete. */
+const asJob = (template: TaskSpec, version = 2): TaskSpec => ({
   ...template,
-  container: { ...template.container, image: `${jobImage}2` },
+  container: { ...template.container, image: `${jobImage}${version}` },
+  restartPolicy: { condition: 'any', windowNs: 0, ...template.restartPolicy, maxAttempts: 0 },
 });
 
 export class Users {
@@ -66,7 +69,8 @@ export class Users {
     else if (dice < 0.3) {
       const { id } = chance.pick(services);
       world.write(`remove service ${id}`, (tx) => tx.delete('service', id));
-    } else if (dice < 0.62) this.#updateService(chance.pick(services).id);
+    } else if (dice < 0.58) this.#updateService(chance.pick(services).id);
+    else if (dice < 0.62) this.#rollBack(chance.pick(services).id);
     else if (dice < 0.72) this.#changeNode();
     else if (dice < 0.78) this.#changeRole();
     else if (dice < 0.81) this.#removeNode();
@@ -122,7 +126,7 @@ export class Users {
     const { chance } = this;
     return {
       mode: chance.is(0.4) ? { kind: 'global-job' } : this.#replicatedJob(),
-      taskTemplate: this.#template(name, `${jobImage}1`),
+      taskTemplate: asJob(this.#template(name, ''), 1),
       labels: chance.is(0.5) ? { [scheduleLabel]: '* * * * *' } : {},
     };
   }
@@ -138,7 +142,12 @@ export class Users {
     return taskSpec({
       container: { ...emptyContainer, image, env: [`SECRET=${plantedOf(service)}`] },
       networks: target === '' ? [] : [{ target, aliases: [] }],
-      restartPolicy: { condition: 'any', delayNs: chance.int(3) * 1e9, maxAttempts: 0, windowNs: 0 },
+      restartPolicy: {
+        condition: 'any',
+        delayNs: chance.int(3) * 1e9,
+        maxAttempts: chance.is(0.2) ? 1 + chance.int(2) : 0,
+        windowNs: 0,
+      },
     });
   }
 
@@ -171,6 +180,15 @@ export class Users {
         ...nextRun(next, service, tx.nowMs),
       };
       tx.update('service', updated);
+    });
+  }
+
+  /** As `docker service rollback`, now and then in the middle of an update or of another rollback. */
+  #rollBack(id: ServiceId): void {
+    this.world.write(`roll ${id} back`, (tx) => {
+      const service = tx.get('service', id);
+      if (!service?.previousSpec) return;
+      tx.update('service', rolledBack(tx, service));
     });
   }
 

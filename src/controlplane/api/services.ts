@@ -158,7 +158,7 @@ function updated(tx: Transaction, current: Service, spec: ServiceSpec): Service 
 }
 
 /** Spec and previous spec change places, each with its version: a second rollback toggles back. */
-function rolledBack(tx: Transaction, current: Service): Service {
+export function rolledBack(tx: Transaction, current: Service): Service {
   const { previousSpec, previousSpecVersion, spec, specVersion } = current;
   if (!previousSpec) return current;
   const swapped = {
