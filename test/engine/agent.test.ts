@@ -197,6 +197,37 @@ test('a task with a health check runs once healthy, and fails when it turns unhe
   expect(report.err).toBe('task: non-zero exit (5): dockerexec: unhealthy container');
 });
 
+const checked = (test: readonly string[], startPeriodNs = 0) => ({
+  ...{ test, intervalNs: 2e8, timeoutNs: 1e9, startPeriodNs, startIntervalNs: 2e8, retries: 1 },
+});
+
+test('a task that never becomes healthy fails without having run, whatever its process ends with', async () => {
+  const agent = startWorker();
+  const process = sh('trap "exit 0" TERM; while :; do sleep 0.1; done');
+  const task = makeTask({ ...process, healthcheck: checked(['CMD', 'false']) });
+  agent.worker.assign([task], true);
+  const { report } = await agent.until(task.id, 'failed');
+  expect(report).toMatchObject({
+    message: 'starting',
+    err: 'task: non-zero exit (0): dockerexec: unhealthy container',
+  });
+});
+
+test.each<[string, string, ReturnType<typeof checked>]>([
+  [
+    'fails within its start period',
+    'sleep 1; > /tmp/ok; sleep 600',
+    checked(['CMD-SHELL', 'test -e /tmp/ok'], 30e9),
+  ],
+  ['is none', 'sleep 600', checked(['NONE'])],
+])('a task runs although its health check %s', async (_, script, healthcheck) => {
+  const agent = startWorker();
+  const task = makeTask({ ...sh(script), healthcheck });
+  agent.worker.assign([task], true);
+  const { report } = await agent.until(task.id, 'running');
+  expect(report.err).toBeUndefined();
+});
+
 test('labels, placeholders and output are those of the task', async () => {
   const agent = startWorker();
   const task = makeTask({
