@@ -93,6 +93,8 @@ export function planContainer(task: Task, spec: ContainerSpec, legs: readonly Le
       GroupAdd: [...spec.groups],
       ReadonlyRootfs: spec.readOnly,
       ...(spec.init !== undefined && { Init: spec.init }),
+      // The only one that Linux has; Swarm says so, too.
+      Isolation: 'default',
       Sysctls: { ...spec.sysctls },
       SecurityOpt: securityOptions(spec.privileges),
       CapAdd: [...spec.capabilityAdd],

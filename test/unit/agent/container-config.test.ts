@@ -1,9 +1,10 @@
+import type Docker from 'dockerode';
 import { expect, test } from 'vitest';
 import { localNetwork, planContainer, withTag } from '../../../src/controlplane/agent/container-config.js';
 import type { Leg } from '../../../src/controlplane/agent/container-config.js';
 import type { Ip, Mac } from '../../../src/model/addresses.js';
 import type { NetworkId } from '../../../src/model/ids.js';
-import type { Privileges } from '../../../src/model/service-spec.js';
+import type { ContainerSpec, Privileges } from '../../../src/model/service-spec.js';
 import { ports, service, task, taskSpec } from '../../support/cluster-objects.js';
 
 const leg = (name: string, address: string, ownAddress: string, ingress = false): Leg => ({
@@ -125,6 +126,70 @@ test('what the task was given of its node is in its environment, after its own',
 });
 
 const context = { disable: false, user: '', role: '', type: '', level: '' };
+
+const noMount = { source: '', readOnly: false };
+
+// As Docker's own Swarm mode was seen to ask of the engine (test/swarm/container-fields.test.ts).
+test.each<[Partial<ContainerSpec>, Docker.ContainerCreateOptions]>([
+  [
+    { user: '1000:1001', dir: '/etc', tty: true, openStdin: true, stopSignal: 'SIGUSR1', env: ['A=b'] },
+    {
+      User: '1000:1001',
+      WorkingDir: '/etc',
+      Tty: true,
+      OpenStdin: true,
+      StopSignal: 'SIGUSR1',
+      Env: ['A=b'],
+    },
+  ],
+  [
+    { groups: ['2000'], readOnly: true, init: true, oomScoreAdj: 5, sysctls: { a: '1' } },
+    {
+      HostConfig: {
+        ...{ GroupAdd: ['2000'], ReadonlyRootfs: true, Init: true, OomScoreAdj: 5, Sysctls: { a: '1' } },
+        Isolation: 'default',
+      },
+    },
+  ],
+  [
+    {
+      capabilityAdd: ['CAP_NET_ADMIN'],
+      capabilityDrop: ['CAP_CHOWN'],
+      ulimits: [{ name: 'nofile', soft: 512, hard: 1024 }],
+    },
+    {
+      HostConfig: {
+        CapAdd: ['CAP_NET_ADMIN'],
+        CapDrop: ['CAP_CHOWN'],
+        Ulimits: [{ Name: 'nofile', Soft: 512, Hard: 1024 }],
+      },
+    },
+  ],
+  [
+    { dnsConfig: { nameservers: ['10.9.8.7'], search: ['example.org'], options: ['ndots:3'] } },
+    { HostConfig: { Dns: ['10.9.8.7'], DnsSearch: ['example.org'], DnsOptions: ['ndots:3'] } },
+  ],
+  [
+    {
+      mounts: [
+        { ...noMount, type: 'bind', source: '/etc', target: '/b', bindOptions: { propagation: 'rprivate' } },
+        { ...noMount, type: 'tmpfs', target: '/t', tmpfsOptions: { sizeBytes: 1048576, mode: 0o700 } },
+        { ...noMount, type: 'volume', target: '/v', volumeOptions: { noCopy: true, labels: { a: 'b' } } },
+      ],
+    },
+    {
+      HostConfig: {
+        Mounts: [
+          { Type: 'bind', Source: '/etc', Target: '/b', BindOptions: { Propagation: 'rprivate' } },
+          { Type: 'tmpfs', Target: '/t', TmpfsOptions: { SizeBytes: 1048576, Mode: 448 } },
+          { Type: 'volume', Target: '/v', VolumeOptions: { NoCopy: true, Labels: { a: 'b' } } },
+        ] as Docker.MountConfig,
+      },
+    },
+  ],
+])('of the engine is asked as Swarm does: %j', (over, create) => {
+  expect(plan({ container: { ...taskSpec().container, ...over } }).create).toMatchObject(create);
+});
 
 // As Docker's own Swarm mode was seen to ask of the engine.
 test.each<[Partial<Privileges>, string[]]>([
