@@ -46,7 +46,7 @@ test.each<[string, (world: World) => void, RegExp]>([
   ],
 ])('%s is caught within a few seeds', async (_, sabotage, law) => {
   const failures: string[] = [];
-  for (let seed = 1; seed <= 8 && !law.test(failures.join()); seed++)
+  for (let seed = 1; seed <= 20 && !law.test(failures.join()); seed++)
     await runSeed(seed, { sabotage }).catch((err: unknown) => failures.push((err as Error).message));
   expect(failures.join('\n')).toMatch(law);
 });
