@@ -30,9 +30,9 @@ export function earlyEndsWith(service: Service, task: Task, nowMs: number): numb
 /** Milliseconds from a task's end to the start of its replacement, which is the `earlyEnds`-th in a row; 0: it has lasted. */
 export function replacementDelayMs({ spec, status }: Task, earlyEnds: number): number {
   const delayMs = restartDelayMs(spec);
-  // Attempts end by themselves, and are counted within a window: they come as often as the policy says.
-  const { maxAttempts } = spec.restartPolicy ?? defaultRestartPolicy;
-  if (maxAttempts > 0 || earlyEnds === 0) return delayMs;
+  const { maxAttempts, windowNs } = spec.restartPolicy ?? defaultRestartPolicy;
+  // Attempts end by themselves and come as often as the policy says; not so where a short window forgets them.
+  if ((maxAttempts > 0 && windowNs === 0) || earlyEnds === 0) return delayMs;
   const most = status.state === 'complete' ? completedDelayMsMax : delayMsMax;
   return Math.max(delayMs, Math.min(most, firstDelayMs * 2 ** (earlyEnds - 1)));
 }

@@ -64,6 +64,12 @@ describe('what ends early again and again', () => {
     ],
     ['is to wait for longer', { delayNs: 90e9 }, 'failed', Array<number>(12).fill(90_000)],
     ['has attempts', { delayNs: 0, maxAttempts: 9 }, 'failed', Array<number>(8).fill(0)],
+    [
+      'has attempts that are forgotten before they are spent',
+      { delayNs: 0, maxAttempts: 1, windowNs: 50e6 },
+      'failed',
+      [100, 200, 400, 800],
+    ],
   ])('%s', async (_, policy, end, expected) => {
     const stage = await failing(policy);
     expect(await delays(stage, times(expected.length, end))).toEqual(expected);
