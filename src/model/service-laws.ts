@@ -4,6 +4,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { satisfiesConstraints } from './constraint.js';
+import { isEngineNetwork } from './engine-networks.js';
 import { sameHostAccess } from './host-access.js';
 import type { Node, Service, Task } from './objects.js';
 import type {
@@ -53,9 +54,11 @@ export const nsToMs = (ns: number): number => ns / 1_000_000;
 export const restartDelayMs = (spec: TaskSpec): number =>
   nsToMs(spec.restartPolicy?.delayNs ?? defaultRestartPolicy.delayNs);
 
-/** The networks a service's tasks attach to; the task template's list wins over the deprecated one. */
-export const serviceNetworks = (spec: ServiceSpec): readonly NetworkAttachmentConfig[] =>
-  spec.taskTemplate.networks?.length ? spec.taskTemplate.networks : (spec.networks ?? []);
+/** The networks of the swarm that a service's tasks attach to; the task template's list wins over the deprecated one. */
+export const overlaysOf = (spec: ServiceSpec): readonly NetworkAttachmentConfig[] =>
+  (spec.taskTemplate.networks?.length ? spec.taskTemplate.networks : (spec.networks ?? [])).filter(
+    ({ target }) => !isEngineNetwork(target),
+  );
 
 /** True when the service is reached through the routing mesh. */
 export const publishesOnIngress = (spec: ServiceSpec): boolean =>

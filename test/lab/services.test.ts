@@ -160,9 +160,14 @@ describe.concurrent('a new user', () => {
 
     const mount = 'type=bind,source=/etc/hostname,destination=/host/hostname';
     await old(`docker service create --mode global --name logspout --mount ${mount} ${image}`);
+    await old(`docker service create --mode global --network host --name exporter ${image}`);
     await expectOn('logspout', ['node1', 'node2']);
     await cluster.run('node3', await joinCommand(cluster.lab, manager, 'worker'));
     await expectOn('logspout', nodes);
+    await expectOn('exporter', nodes);
+    // A container on a node's own network has the node's addresses, and its name.
+    expect(await Promise.all(nodes.map((node) => call(node, 80)))).toEqual(nodes);
+    expect(await newest('docker service inspect --pretty exporter')).toMatch(/^Networks: host *$/m);
     await old('docker service scale --detach a=3');
     await expectOn('a', nodes);
     for (const line of await containers('logspout', '{{.ID}}')) {

@@ -6,6 +6,7 @@
  */
 import type Docker from 'dockerode';
 import { ipamConfigOf } from '../dockerd/ipam-config.js';
+import { engineNetworkOf } from '../../model/engine-networks.js';
 import { SkepError } from '../../model/errors.js';
 import { resourceEnvironment } from '../../model/generic-resources.js';
 import { hostAccess } from '../../model/host-access.js';
@@ -61,6 +62,7 @@ export function planContainer(task: Task, spec: ContainerSpec, legs: readonly Le
   const { healthcheck } = spec;
   const hostPorts = task.endpointSpec?.ports.filter(({ publishMode }) => publishMode === 'host') ?? [];
   const nameservers = dnsServers(legs, spec);
+  const networkMode = engineNetworkOf(task.spec.networks) ?? first?.overlay.name;
   const access = hostAccess(task.serviceLabels);
   const create: Docker.ContainerCreateOptions = {
     name: taskName(task),
@@ -87,7 +89,7 @@ export function planContainer(task: Task, spec: ContainerSpec, legs: readonly Le
     }),
     ExposedPorts: Object.fromEntries(hostPorts.map((port) => [`${port.targetPort}/${port.protocol}`, {}])),
     HostConfig: {
-      ...(first && { NetworkMode: first.overlay.name }),
+      ...(networkMode !== undefined && { NetworkMode: networkMode }),
       PortBindings: portBindings(hostPorts),
       Mounts: spec.mounts.map(toMount),
       GroupAdd: [...spec.groups],

@@ -4,7 +4,7 @@
  */
 import type { NetworkId } from '../../model/ids.js';
 import type { NetworkAttachment, Node, NodeAttachment, Service, Task } from '../../model/objects.js';
-import { serviceNetworks } from '../../model/service-laws.js';
+import { overlaysOf } from '../../model/service-laws.js';
 import type { Draft } from '../plan.js';
 import { networksOfService, prefixLengthOf } from './endpoints.js';
 import type { Holdings } from './holdings.js';
@@ -26,7 +26,7 @@ export function allocateTask(
   if (networks === undefined || !draft.fits(1 + networks.length)) return;
   const addresses = holdings.takeAddresses(networks);
   if (!addresses) return;
-  const aliases = new Map(serviceNetworks(service.spec).map((config) => [config.target, config.aliases]));
+  const aliases = new Map(overlaysOf(service.spec).map((config) => [config.target, config.aliases]));
   const attachments = networks.map((networkId, index): NetworkAttachment => ({
     networkId,
     address: addresses[index] as NetworkAttachment['address'],

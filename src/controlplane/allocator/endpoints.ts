@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { NetworkId } from '../../model/ids.js';
 import type { Network, Service, ServiceEndpoint } from '../../model/objects.js';
 import type { EndpointSpec } from '../../model/service-spec.js';
-import { publishesOnIngress, serviceNetworks } from '../../model/service-laws.js';
+import { publishesOnIngress, overlaysOf } from '../../model/service-laws.js';
 import { parseCidr } from '../../model/addresses.js';
 import type { Draft } from '../plan.js';
 import type { Holdings } from './holdings.js';
@@ -18,7 +18,7 @@ export function networksOfService(
   service: Service,
   ingress: NetworkId | undefined,
 ): readonly NetworkId[] | undefined {
-  const attached = serviceNetworks(service.spec).map(({ target }) => target as NetworkId);
+  const attached = overlaysOf(service.spec).map(({ target }) => target as NetworkId);
   if (!publishesOnIngress(service.spec)) return [...new Set(attached)];
   return ingress === undefined ? undefined : [...new Set([ingress, ...attached])];
 }

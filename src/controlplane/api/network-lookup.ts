@@ -1,6 +1,6 @@
 /** Finding networks by what users type: among the swarm's own and, through the engine, the node's. */
+import { isEngineNetwork } from '../../model/engine-networks.js';
 import { SkepError } from '../../model/errors.js';
-import type { NetworkId } from '../../model/ids.js';
 import type { Network } from '../../model/objects.js';
 import type { View } from '../store/store.js';
 import type { ApiContext } from './context.js';
@@ -46,25 +46,16 @@ export function findSwarmNetworks(view: View, argument: string): readonly Networ
   return [];
 }
 
-/** Swarm has these as networks of its own, for services. */
-export function refusePredefined(target: string): void {
-  if (target === 'host' || target === 'bridge' || target === 'none')
-    throw new SkepError(
-      'unimplemented',
-      `services on the predefined network ${target} are not supported yet`,
-    );
-}
-
 /**
- * A service's network by id or name, as its id. What exists only on this node is refused with 403, what exists
+ * A service's network by id or name, as its id, or as its name if it is the engine's. What exists only on this node is refused with 403, what exists
  * nowhere with 500 (the daemon of 20.10 hands a plain Go error through).
  */
-export async function findNetworkId(context: ApiContext, view: View, target: string): Promise<NetworkId> {
+export async function findNetworkId(context: ApiContext, view: View, target: string): Promise<string> {
   const found = findSwarmNetworks(view, target);
   if (found.length > 1)
     throw new SkepError('invalidArgument', `network ${target} is ambiguous (${found.length} matches found)`);
   if (found[0]) return found[0].id;
-  refusePredefined(target);
+  if (isEngineNetwork(target)) return target;
   const local = await context.engine
     .get<EngineNetwork>(`/networks/${encodeURIComponent(target)}`)
     .catch(() => undefined);

@@ -3,13 +3,15 @@
  * the engine as a node-local network of driver `skep`; such an instance is never shown as what it is. On a manager
  * the swarm's own object stands for it, on a worker it is shown as the overlay it belongs to.
  */
+import { isEngineNetwork } from '../../model/engine-networks.js';
+import type { EngineNetworkName } from '../../model/engine-networks.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import type { Network } from '../../model/objects.js';
 import type { View } from '../store/store.js';
 import type { ApiContext, Handler } from './context.js';
 import { networkResource } from './convert/objects.js';
 import { Filters, parseFilters } from './filters.js';
-import { findSwarmNetworks, isInstance, overlayIdOption, refusePredefined } from './network-lookup.js';
+import { findSwarmNetworks, isInstance, overlayIdOption } from './network-lookup.js';
 import type { EngineNetwork } from './network-lookup.js';
 import { untilReleased, userOfNetwork } from './network-use.js';
 import { passThrough } from './passthrough.js';
@@ -145,6 +147,8 @@ export async function findNetwork(
       const { network } = found;
       return { kind: 'instance', id: overlayIdOf(network) ?? '', name: network.Name, instance: network };
     }
+    case 'engine':
+      return { kind: 'local' };
     case 'local':
       return found.known ? { kind: 'local' } : { kind: 'unknown' };
   }
@@ -153,6 +157,8 @@ export async function findNetwork(
 type Found =
   | { readonly kind: 'swarm'; readonly network: Network }
   | { readonly kind: 'instance'; readonly network: EngineNetwork }
+  /** Every engine's, asked for as a network of the swarm's. */
+  | { readonly kind: 'engine'; readonly name: EngineNetworkName }
   /** `known`: the engine has it. */
   | { readonly kind: 'local'; readonly known: boolean };
 
@@ -195,7 +201,7 @@ async function find(context: ApiContext, request: ApiRequest, argument: string):
     if (exact && !local) return { kind: 'instance', network: exact };
   }
   // What `docker service create --network host` asks first.
-  if (scope === 'swarm' && store) refusePredefined(argument);
+  if (scope === 'swarm' && store && isEngineNetwork(argument)) return { kind: 'engine', name: argument };
   if (scope === 'swarm' || (engineAnswer && !local)) throw missing(argument);
   return { kind: 'local', known: local !== undefined };
 }
@@ -213,6 +219,13 @@ export const inspectNetwork: Handler = async (context, request) => {
     const full = await context.engine.get<EngineNetwork>(`/networks/${found.network.Id}`, request.signal);
     return request.json(200, asOverlay(full ?? found.network));
   }
+  if (found.kind === 'engine') {
+    const own = await context.engine.get<EngineNetwork>(`/networks/${found.name}`, request.signal);
+    if (!own) throw missing(found.name);
+    // By its name on all nodes alike: what is this node's alone would mean nothing to a service.
+    const { Containers: _, ...shown } = own;
+    return request.json(200, { ...shown, Id: found.name, Scope: 'swarm' });
+  }
   // Containers of this node, when it has any on the network.
   const local = await instanceOf(context, request, found.network.id).catch(() => undefined);
   const full = local && (await context.engine.get<EngineNetwork>(`/networks/${local.Id}`, request.signal));
@@ -229,7 +242,8 @@ const instanceOf = async (
 
 export const removeNetwork: Handler = async (context, request) => {
   const found = await find(context, request, request.param(0));
-  if (found.kind === 'local') return passThrough(context.engine.socketPath, request.http, request.reply);
+  if (found.kind === 'local' || found.kind === 'engine')
+    return passThrough(context.engine.socketPath, request.http, request.reply);
   const { store } = context.control.membership();
   // The instance goes when the last task of the network has left this node; it is not the user's to remove.
   if (found.kind === 'instance' || !store)

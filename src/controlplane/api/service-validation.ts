@@ -6,6 +6,7 @@ import { cidrsOverlap } from '../../model/addresses.js';
 import { faultOfContainerLabels, faultOfServiceLabels } from '../../model/balancing.js';
 import { parseConstraint } from '../../model/constraint.js';
 import { faultOfAliases } from '../../model/dns-names.js';
+import { faultOfEngineNetworks } from '../../model/engine-networks.js';
 import { faultOfHostAccessLabels } from '../../model/host-access.js';
 import { faultOfPublishLabels } from '../../model/publishing.js';
 import { faultOfSchedule } from '../../model/schedule.js';
@@ -14,7 +15,7 @@ import { SkepError, controlApiError } from '../../model/errors.js';
 import type { ErrorKind } from '../../model/errors.js';
 import type { NetworkId } from '../../model/ids.js';
 import type { Network, Service } from '../../model/objects.js';
-import { serviceNetworks } from '../../model/service-laws.js';
+import { overlaysOf } from '../../model/service-laws.js';
 import { swarmPorts } from '../../model/swarm-ports.js';
 import type {
   ContainerSpec,
@@ -55,6 +56,7 @@ export function validateServiceSpec(spec: ServiceSpec): void {
     faultOfSchedule(spec) ??
     faultOfRebalanceLabel(spec) ??
     faultOfHostAccessLabels(spec.labels) ??
+    faultOfEngineNetworks(spec) ??
     faultOfContainerLabels(spec.taskTemplate.container.labels);
   if (fault !== undefined) refuse(fault);
   validateTaskSpec(spec);
@@ -156,9 +158,9 @@ export const needsIngress = ({ endpointSpec }: ServiceSpec): boolean =>
 export const findIngress = (view: View): Network | undefined =>
   view.list('network').find(({ spec }) => spec.ingress);
 
-/** Networks the service's tasks join. */
+/** Networks of the swarm that the service's tasks join. */
 export const attachedNetworks = (spec: ServiceSpec): readonly string[] =>
-  serviceNetworks(spec).map(({ target }) => target);
+  overlaysOf(spec).map(({ target }) => target);
 
 /** Checks that need the store: network kinds and port conflicts with every other service. */
 export function validateAgainst(view: View, spec: ServiceSpec, current?: Service): void {

@@ -63,6 +63,8 @@ test("a task on ingress alone is created there; a task without networks takes th
   });
   expect(plan().create).not.toHaveProperty('NetworkingConfig');
   expect(plan().create.HostConfig).not.toHaveProperty('NetworkMode');
+  const networks = [{ target: 'host', aliases: ['web'] }];
+  expect(plan({ networks })).toMatchObject({ create: { HostConfig: { NetworkMode: 'host' } }, connect: [] });
 });
 
 test('limits reach the engine, reservations do not', () => {

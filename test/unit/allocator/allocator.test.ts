@@ -85,8 +85,13 @@ describe('planAllocations', () => {
     expect(networks[0]?.mac).not.toBe(networks[1]?.mac);
   });
 
-  test('a service without networks holds nothing and its tasks go on', async () => {
-    const web = service('web');
+  test.each<[string, Service]>([
+    ['without networks', service('web')],
+    [
+      "on an engine's own network",
+      service('web', { taskTemplate: taskSpec({ networks: [{ target: 'host', aliases: [] }] }) }),
+    ],
+  ])('a service %s holds nothing and its tasks go on', async (_, web) => {
     const store = await allocate(
       await storeOf({ network: [ingress], service: [web], task: [task('t1', web, 'new')] }),
     );

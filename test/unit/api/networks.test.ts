@@ -36,7 +36,7 @@ const instance = (id: string, more: object = {}) => ({
 });
 
 /** An engine that has these networks. */
-const withNetworks = (...networks: { Name: string; Id: string; Driver: string }[]) => {
+const withNetworks = (...networks: { Name: string; Id: string; Driver: string; Containers?: object }[]) => {
   api.behaviour = (received, reply) => {
     const url = new URL(received.url ?? '', 'http://x');
     const path = url.pathname.replace(/^\/v[\d.]+/, '');
@@ -452,14 +452,12 @@ describe('on a manager', () => {
     expect((await api.call('GET', `/networks/${id}`)).json).toMatchObject({ Id: id });
   });
 
-  test('a predefined network as a service’s, as the CLI looks it up: refused with the reason', async () => {
-    withNetworks(bridge);
-    for (const name of ['host', 'bridge', 'none'])
-      expect(await api.call('GET', `/networks/${name}?scope=swarm`)).toMatchObject({
-        status: 501,
-        json: { message: `services on the predefined network ${name} are not supported yet` },
-      });
-    expect((await api.call('GET', '/networks/zz?scope=swarm')).status).toBe(404);
+  test("an engine's own network as a service's, as the CLI looks it up: by its name, the same on every node", async () => {
+    withNetworks({ ...bridge, Containers: { c1: { Name: 'mine' } } });
+    const { status, json } = await api.call('GET', '/networks/bridge?scope=swarm');
+    expect([status, json]).toEqual([200, { ...bridge, Id: 'bridge', Scope: 'swarm', Containers: undefined }]);
+    for (const name of ['none', 'zz'])
+      expect((await api.call('GET', `/networks/${name}?scope=swarm`)).status).toBe(404);
   });
 
   const refusal = (text: string): unknown[] => [

@@ -218,6 +218,25 @@ describe('create refuses', () => {
       'The network localnet cannot be used with services. Only networks scoped to the swarm can be used, such as those created with the overlay driver.',
     ],
     [
+      { Name: 'a', ...template({}, { Networks: [{ Target: 'host' }, { Target: 'bridge' }] }) },
+      400,
+      `${invalid}network host cannot be used together with other networks`,
+    ],
+    [
+      {
+        Name: 'a',
+        ...template({}, { Networks: [{ Target: 'host' }] }),
+        EndpointSpec: { Ports: [{ TargetPort: 80 }] },
+      },
+      400,
+      `${invalid}ports of a service on network host cannot be published in ingress mode; use mode=host`,
+    ],
+    [
+      { Name: 'a', ...template(), Networks: [{ Target: 'host' }] },
+      400,
+      `${invalid}network host must be given in TaskTemplate.Networks`,
+    ],
+    [
       { Name: 'a', ...template({ Secrets: [{ SecretID: 'q', SecretName: 'q', File: { Name: 'q' } }] }) },
       400,
       `${invalid}secret not found: q`,
@@ -389,6 +408,18 @@ describe('create', () => {
     const shown = await api.call('GET', '/services/web');
     expect(shown.text).not.toContain('hush');
     expect(shown.json).toMatchObject({ ID, Version: { Index: versionOf(ID) }, Endpoint: { Spec: {} } });
+  });
+
+  test("an engine's own network stays a name, whatever the engine says of it", async () => {
+    const id = await api.createService({
+      Name: 'web',
+      ...template({}, { Networks: [{ Target: 'host' }] }),
+      EndpointSpec: { Ports: [{ TargetPort: 80, PublishedPort: 80, PublishMode: 'host' }] },
+    });
+    expect((await api.call('GET', '/services/web')).json).toMatchObject({
+      ID: id,
+      Spec: { TaskTemplate: { Networks: [{ Target: 'host' }] } },
+    });
   });
 
   test('invents a name', async () => {
