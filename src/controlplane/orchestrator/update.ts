@@ -94,15 +94,17 @@ function countBusy({ draft }: Context, config: UpdateConfig, tasks: readonly Tas
  * Slots that an update before this one has left under way, and that are up to date: a change of labels or of the number of replicas
  * while nothing new comes up takes down no further slot (Swarm forgets them, and does).
  */
-const countOvertaken = (context: Context, service: Service, mine: readonly Task[]): number =>
-  presentTasks(context, service).filter(
+function countOvertaken(context: Context, service: Service, mine: readonly Task[]): number {
+  const own = new Set(mine);
+  return presentTasks(context, service).filter(
     (task) =>
       task.succession?.cause === 'update' &&
       isLive(task) &&
       reachedAtMs(task) === undefined &&
-      !mine.includes(task) &&
+      !own.has(task) &&
       !isDirty(context, service, task),
   ).length;
+}
 
 /** The up-to-date task of a slot, one that runs before others. */
 function cleanTask(context: Context, service: Service, tasks: readonly Task[]): Task | undefined {
