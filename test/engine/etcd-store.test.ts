@@ -1,10 +1,8 @@
 /** The store's contract on a real etcd, and what only etcd adds: sealed values, restarts, compaction, lost answers. */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { EtcdError } from '../../src/controlplane/etcd/channel.js';
@@ -23,7 +21,6 @@ import { storeConformance } from '../unit/store/conformance.js';
 import { node, service, task } from '../unit/store/objects.js';
 
 const log = pino({ enabled: false });
-const run = promisify(execFile);
 let port = 24380;
 
 /** An etcd of its own in a temporary directory. */
@@ -233,13 +230,7 @@ describe('EtcdStore on etcd', () => {
     await writer.update((tx) =>
       tx.update('service', tx.get('service', 'sealed1' as ServiceId) ?? assert.fail()),
     );
-    await run(
-      'etcdctl',
-      ['--endpoints', etcd.supervisor.address, 'compact', String(writer.view().revision)],
-      {
-        env: { ...process.env, ETCDCTL_API: '3' },
-      },
-    );
+    await client.compact(writer.view().revision);
     allow();
     const after = await held.update((tx) => {
       tx.create('node', node('last'));
