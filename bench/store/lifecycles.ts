@@ -157,7 +157,9 @@ async function moveTasks(store: Store): Promise<{ readonly moved: number; readon
     await store.update((tx) => {
       for (const [task, state] of steps.slice(i, i + maxWrites)) {
         const timestampMs = tx.nowMs;
-        const status = { state, message: state, timestampMs, appliedAtMs: timestampMs };
+        // As if each had run for long: what ends early is not started again at full speed.
+        const runningAtMs = timestampMs - 60_000;
+        const status = { state, message: state, timestampMs, appliedAtMs: timestampMs, runningAtMs };
         tx.update('task', { ...task, status });
       }
     });
