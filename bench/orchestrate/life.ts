@@ -2,8 +2,6 @@
  * The life of a number of tasks: their services created, updated in rolling fashion and removed; how long each took, and what
  * the manager spent on it.
  */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { maxWrites } from '../../src/controlplane/store/store.js';
 import type { Change, Store, Transaction } from '../../src/controlplane/store/store.js';
 import type { ServiceId } from '../../src/model/ids.js';
@@ -12,6 +10,7 @@ import { atLeast, isTerminal } from '../../src/model/task-state.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { Waiters } from '../../src/runtime/waiters.js';
 import { service, taskSpec } from '../../test/support/cluster-objects.js';
+import { heapBytes } from '../heap.js';
 import type { Manager } from './manager.js';
 
 /** How tasks are spread over services: all in one, or 20 in each. */
@@ -150,15 +149,4 @@ class ResidentMax implements Disposable {
 function managerSeconds(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1_000_000;
-}
-
-let gc: (() => void) | undefined;
-
-function heapBytes(): number {
-  if (!gc) {
-    setFlagsFromString('--expose-gc');
-    gc = runInNewContext('gc') as () => void;
-  }
-  gc();
-  return process.memoryUsage().heapUsed;
 }

@@ -2,11 +2,9 @@
 import assert from 'node:assert';
 import { randomBytes } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
-import { readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { pino } from 'pino';
 import { EtcdClient } from '../../src/controlplane/etcd/client.js';
-import { EtcdSupervisor } from '../../src/controlplane/etcd/supervisor.js';
 import { runControlLoops } from '../../src/controlplane/loops.js';
 import { EtcdStore } from '../../src/controlplane/store/etcd.js';
 import { Sealer, newDataKey } from '../../src/controlplane/store/seal.js';
@@ -15,18 +13,19 @@ import type { NodeId } from '../../src/model/ids.js';
 import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { cluster, network, node } from '../../test/support/cluster-objects.js';
+import { startEtcd } from '../etcd.js';
 import { runAgents } from './agents.js';
 
 export interface Manager extends AsyncDisposable {
   readonly store: Store;
-  /** User and system time of etcd so far; 0 where there is none. */
+  /** User and system time of etcd so far. */
   etcdSeconds(): Promise<number>;
 }
 
 const parts = { clock: systemClock, log: pino({ enabled: false }) };
 
 /** Leads over a store that is empty so far, with so many nodes. */
-export async function lead(store: Store, nodes: number): Promise<AsyncDisposable> {
+async function lead(store: Store, nodes: number): Promise<AsyncDisposable> {
   const ids = Array.from({ length: nodes }, (_, i) => `node${String(i).padStart(3, '0')}` as NodeId);
   await store.update((tx) => {
     tx.create('cluster', cluster());
@@ -60,18 +59,7 @@ export interface ManagerOptions {
 export async function startManager({ nodes, directory, peerPort }: ManagerOptions): Promise<Manager> {
   const { log } = parts;
   await using undo = new CleanupStack();
-  undo.defer(() => rm(directory, { recursive: true, force: true }));
-  const etcd = new EtcdSupervisor({
-    config: {
-      ...{ dataDir: join(directory, 'data'), name: 'm1', clusterToken: 'c1' },
-      socketDir: join(directory, 'run'),
-      peerUrl: `http://127.0.0.1:${peerPort}`,
-    },
-    logFile: join(directory, 'etcd.log'),
-    log,
-  });
-  await etcd.start('new');
-  undo.defer(() => etcd.stop());
+  const { etcd } = await startEtcd({ directory, peerPort, log }, undo);
   const client = new EtcdClient(etcd.address);
   undo.defer(() => client.close());
   const store = await EtcdStore.open({ client, sealer: new Sealer(newDataKey()), log });

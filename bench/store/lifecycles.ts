@@ -4,16 +4,12 @@
  * say what the manager holds after so many of them.
  */
 import assert from 'node:assert';
-import { readFile, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
-import { join } from 'node:path';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { pino } from 'pino';
 import { EtcdClient } from '../../src/controlplane/etcd/client.js';
 import { EtcdLeases } from '../../src/controlplane/etcd/lease.js';
 import { EtcdMembers } from '../../src/controlplane/etcd/members.js';
-import { EtcdSupervisor } from '../../src/controlplane/etcd/supervisor.js';
 import { quotaBytesDefault } from '../../src/controlplane/etcd/arguments.js';
 import { controlLoops } from '../../src/controlplane/loops.js';
 import { applyPlanner } from '../../src/controlplane/plan.js';
@@ -30,6 +26,8 @@ import type { TaskState } from '../../src/model/task-state.js';
 import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { cluster, network, node, service, taskSpec } from '../../test/support/cluster-objects.js';
+import { startEtcd } from '../etcd.js';
+import { heapBytes } from '../heap.js';
 
 export interface LifecyclesOptions {
   /** Lives to go through. */
@@ -64,19 +62,7 @@ export async function runLifecycles(options: LifecyclesOptions): Promise<readonl
   const log = pino({ enabled: false });
   const clock = systemClock;
   await using undo = new CleanupStack();
-  undo.defer(() => rm(directory, { recursive: true, force: true }));
-  const dataDir = join(directory, 'data');
-  const etcd = new EtcdSupervisor({
-    config: {
-      ...{ dataDir, name: nodeId, clusterToken: 'c1' },
-      socketDir: join(directory, 'run'),
-      peerUrl: `http://127.0.0.1:${peerPort}`,
-    },
-    logFile: join(directory, 'etcd.log'),
-    log,
-  });
-  await etcd.start('new');
-  undo.defer(() => etcd.stop());
+  const { etcd, dataDir } = await startEtcd({ directory, peerPort, log }, undo);
   const client = new EtcdClient(etcd.address);
   const [leases, members] = [new EtcdLeases(etcd.address), new EtcdMembers(etcd.address)];
   for (const one of [client, leases, members]) undo.defer(() => one.close());
@@ -129,14 +115,14 @@ export async function runLifecycles(options: LifecyclesOptions): Promise<readonl
   return samples;
 
   async function look(count: number): Promise<Sample> {
-    collectGarbage();
+    const heap = heapBytes();
     const { databaseBytes, usedBytes, revision } = await client.status();
     assert(etcd.pid !== undefined);
     const status = await readFile(`/proc/${etcd.pid}/status`, 'utf8');
     return {
       lifecycles: count,
       seconds: Math.round((clock.steadyMs() - startedMs) / 1_000),
-      heapBytes: process.memoryUsage().heapUsed,
+      heapBytes: heap,
       etcdBytes: Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) * 1_024,
       ...{ databaseBytes, usedBytes, revision },
       tasks: store.view().list('task').length,
@@ -172,15 +158,6 @@ function nextState({ status: { state }, desiredState }: Task): TaskState | undef
   if (atLeast(desiredState, 'shutdown')) return 'shutdown';
   if (desiredState === 'running') return 'running';
   return state === 'ready' ? undefined : 'ready';
-}
-
-let gc: (() => void) | undefined;
-function collectGarbage(): void {
-  if (!gc) {
-    setFlagsFromString('--expose-gc');
-    gc = runInNewContext('gc') as () => void;
-  }
-  gc();
 }
 
 /** The largest of the last quarter as a share of the largest of the second one: 1 where nothing grows. */
