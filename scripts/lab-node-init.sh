@@ -120,6 +120,8 @@ await_driver() {
   supervise containerd process containerd --config /run/lab/containerd.toml &
   supervise skep-dataplane group skep-dataplane &
   { await_driver; supervise dockerd process dockerd --config-file /run/lab/disk/daemon.json; } &
+  # Nothing here reaches the registries that an image's name may mean.
+  export DOCKER_SERVICE_PREFER_OFFLINE_IMAGE=1
   supervise skepd process skepd & # etcd outlives it, as with KillMode=process, and is adopted
 )
 agent=("$SKEP_LAB_NODEJS" "$SKEP_LAB_CHECKOUT/dist/lab/guest-agent.js" "$SKEP_LAB_AGENT")

@@ -25,6 +25,10 @@ util-linux          | /usr/bin/nsenter                    | enters network names
 procps              | /usr/bin/pgrep                      | finds processes in tests
 busybox-static      | /bin/busybox                        | the busybox image
 nginx-light         | /usr/sbin/nginx                     | the nginx image
+docker-registry     | /usr/bin/docker-registry            | a registry of images for tests, on its own and as an image
+mariadb-server-core | /usr/sbin/mariadbd                  | the database image of the stacks in tests
+php8.2-cli          | /usr/bin/php8.2                     | the web application image of the stacks in tests
+php8.2-mysql        | /usr/lib/php/20220829/mysqli.so     | that application talks to the database with it
 curl                | /usr/bin/curl                       | the client of the lab
 wrk                 | /usr/bin/wrk                        | the load generator of the benchmarks
 g++                 | /usr/bin/g++                        | compiles the native addon
@@ -69,6 +73,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
         docker.io) units='docker.service docker.socket' ;;
         containerd) units=containerd.service ;;
         nginx-light) units=nginx.service ;;
+        docker-registry) units=docker-registry.service ;;
         etcd-server) units=etcd.service ;;
         *) units= ;;
       esac

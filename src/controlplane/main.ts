@@ -49,6 +49,8 @@ async function main(stop: AbortSignal): Promise<void> {
     dataplane,
     facts: lastKnown(facts.now),
     allowance: allowanceFrom(env['SKEP_ALLOW'] ?? ''),
+    // The engine's own switch, by its own name.
+    preferOfflineImages: env['DOCKER_SERVICE_PREFER_OFFLINE_IMAGE'] === '1',
     clock: systemClock,
     random,
     log,

@@ -5,6 +5,7 @@ import { LegWatch } from '../../src/controlplane/agent/leg-watch.js';
 import { LocalNetworks } from '../../src/controlplane/agent/local-networks.js';
 import type { TaskNetwork } from '../../src/controlplane/agent/node-network.js';
 import type { TaskReport } from '../../src/controlplane/agent/task-runner.js';
+import { TaskImages } from '../../src/controlplane/agent/task-images.js';
 import { TaskWorker } from '../../src/controlplane/agent/worker.js';
 import type { Engine } from '../../src/controlplane/dockerd/client.js';
 import { ContainerEvents } from '../../src/controlplane/dockerd/events.js';
@@ -44,6 +45,7 @@ export class RunningWorker {
     const legWatch = new LegWatch({ nodeId, engine, ...common });
     this.#watching = Promise.all([events, legWatch].map((one) => one.run(this.#stop.signal)));
     const localNetworks = new LocalNetworks(engine, log);
+    const images = new TaskImages({ engine, preferOffline: false, log });
     const node = () => ({
       id: nodeId,
       hostname: 'host-1',
@@ -56,7 +58,7 @@ export class RunningWorker {
       controllerFor: (task, calls) =>
         new ContainerController(
           task,
-          { engine, events, legWatch, network, localNetworks, node, allowance, ...common },
+          { engine, events, legWatch, network, localNetworks, images, node, allowance, ...common },
           calls,
         ),
       report: (taskId, report) => {

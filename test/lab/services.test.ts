@@ -290,7 +290,7 @@ describe.concurrent('a new user', () => {
         'suitable',
       ),
     ]);
-    expect(absent).toMatch(/^1\/1: No such image: skep\/absent:1 *$/);
+    expect(absent).toMatch(/^1\/1: No such image: skep\/absent:1: /);
     expect(misplaced).toMatch(
       /^1\/1: no suitable node \(scheduling constraints not satisfied on \d nodes?\) *$/,
     );
@@ -300,7 +300,7 @@ describe.concurrent('a new user', () => {
         expect(rows).toContainEqual(like(pattern)),
       ); // prettier-ignore
     await Promise.all([
-      expectError('absent', /\|skep\/absent:1\|node\d\|Shutdown\|Rejected\|No such image: skep\/absent:1$/),
+      expectError('absent', /\|skep\/absent:1\|node\d\|Shutdown\|Rejected\|No such image: skep\/absent:1: .*registry-1\.docker\.io/),
       expectError('failing', /\|node\d\|Shutdown\|Failed\|task: non-zero exit \(3\)$/),
       expectError('unknown', /\|Failed\|starting container failed: .*"no-such-command": executable file not found/),
       expectError('unmounted', /\|Rejected\|invalid mount config for type "bind": bind source path does not exist: \/nothing$/),

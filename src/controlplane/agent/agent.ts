@@ -30,6 +30,7 @@ import type { RecordSealer } from './task-records.js';
 import { outlivesReboot, TaskRecords } from './task-records.js';
 import type { RecordFiles } from './task-records.js';
 import { ContainerController } from './task-controller.js';
+import { TaskImages } from './task-images.js';
 import { TaskWorker, removeTaskContainers } from './worker.js';
 
 export interface AgentOptions {
@@ -40,6 +41,8 @@ export interface AgentOptions {
   readonly facts: () => Promise<DataplaneFacts | undefined>;
   /** What of this host services may be given; absent: nothing. */
   readonly allowance?: HostAllowance;
+  /** See {@link TaskImages}; absent: no. */
+  readonly preferOfflineImages?: boolean;
   /** Asked for before each session. */
   readonly credentials: () => ChannelCredentials;
   /** What the node says of its certificate, and when that is another one. Absent: it has none. */
@@ -105,6 +108,7 @@ export function startAgent(options: AgentOptions): Agent {
   });
   const network: NodeNetwork = new NodeNetwork({ dataplane, barrier, hasEsp, ...common });
   const localNetworks = new LocalNetworks(engine, log);
+  const images = new TaskImages({ engine, preferOffline: options.preferOfflineImages ?? false, log });
   const reporter = new StatusReporter(common);
   const describe = async (): Promise<WireNodeDescription> =>
     (description = {
@@ -123,7 +127,7 @@ export function startAgent(options: AgentOptions): Agent {
     controllerFor: (task, calls) =>
       new ContainerController(
         task,
-        { engine, events, legWatch, network, localNetworks, node, allowance, ...common },
+        { engine, events, legWatch, network, localNetworks, images, node, allowance, ...common },
         calls,
       ),
     report: (taskId, report) => {

@@ -14,11 +14,13 @@ import type { ContainerView, Engine } from '../dockerd/client.js';
 import { EngineError } from '../dockerd/client.js';
 import type { ContainerEvents } from '../dockerd/events.js';
 import type { ContainerPlan, Leg } from './container-config.js';
-import { planContainer, stopGraceSeconds, taskLabels, withTag } from './container-config.js';
+import { planContainer, stopGraceSeconds, taskLabels } from './container-config.js';
 import type { LegWatch } from './leg-watch.js';
 import type { LocalNetworks } from './local-networks.js';
 import type { TaskNetwork } from './node-network.js';
 import { atMostMs } from './node-network.js';
+import type { PullFailure, TaskImages } from './task-images.js';
+import { withPullFailure } from './task-images.js';
 import type { LegParts } from './task-legs.js';
 import { TaskLegs } from './task-legs.js';
 import { ExitError } from './task-machine.js';
@@ -61,6 +63,7 @@ export interface ControllerParts extends LegParts {
   readonly legWatch: Pick<LegWatch, 'watch'>;
   readonly network: TaskNetwork;
   readonly localNetworks: LocalNetworks;
+  readonly images: Pick<TaskImages, 'provide'>;
   /** What of this host containers may be given. */
   readonly allowance: HostAllowance;
   /** This node as templates name it. */
@@ -91,16 +94,16 @@ export class ContainerController implements TaskController {
   }
 
   async prepare(signal: AbortSignal): Promise<void> {
-    const { engine, localNetworks } = this.parts;
+    const { engine, localNetworks, images } = this.parts;
     const legs = await this.#legs.all(signal);
     const plan = this.#plan(legs);
     if (await this.#isPrepared()) return;
     this.#refuseAccess();
     for (const { overlay } of legs) await localNetworks.ensure(overlay);
     for (const volume of plan.volumes) await engine.createVolume(volume);
-    await this.#ensureImage(signal);
+    const failure = await images.provide(this.task.spec.container, signal);
     signal.throwIfAborted();
-    await this.#create(plan);
+    await this.#create(plan, failure);
   }
 
   async start(signal: AbortSignal, again = false): Promise<void> {
@@ -195,23 +198,11 @@ export class ContainerController implements TaskController {
     return false;
   }
 
-  async #ensureImage(signal: AbortSignal): Promise<void> {
-    const { engine, log } = this.parts;
-    const { registryAuth, image } = this.task.spec.container;
-    const reference = withTag(image);
-    if (await engine.hasImage(reference)) return;
-    try {
-      await engine.pull(reference, registryAuth, signal);
-    } catch (err) {
-      signal.throwIfAborted();
-      // As Swarm does: creating the container then says that there is no such image.
-      log.warn({ task: this.task.id, image: reference, err }, 'pulling the image failed');
-    }
-  }
-
-  async #create(plan: ContainerPlan): Promise<void> {
+  async #create(plan: ContainerPlan, failure: PullFailure): Promise<void> {
     const { engine } = this.parts;
-    const id = await engine.createContainer(plan.create);
+    const id = await engine.createContainer(plan.create).catch((err: unknown) => {
+      throw withPullFailure(err, failure);
+    });
     for (const { network, endpoint } of plan.connect) await engine.connectNetwork(network, id, endpoint);
   }
 

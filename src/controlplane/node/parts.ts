@@ -62,6 +62,8 @@ export interface PartsOptions {
   readonly facts: () => Promise<DataplaneFacts | undefined>;
   /** What of this host its administrator lets services have. */
   readonly allowance: HostAllowance;
+  /** Images that this host has are taken as they are, whatever their tags name by now. */
+  readonly preferOfflineImages?: boolean;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly log: Log;
@@ -328,7 +330,7 @@ export class HostParts implements NodeParts {
   }
 
   async startAgent(membership: MembershipFile, onTold: (told: Told) => void): Promise<RunningAgent> {
-    const { engine, dataplane, facts, allowance, clock, random, log } = this.options;
+    const { engine, dataplane, facts, allowance, preferOfflineImages, clock, random, log } = this.options;
     const certificate = this.#certificate;
     const { advertiseHost } = membership.addresses;
     const renew = (): Promise<NodeIdentity> => certificate.renew(agent.managers(), advertiseHost);
@@ -339,6 +341,7 @@ export class HostParts implements NodeParts {
       dataplane,
       facts,
       allowance,
+      ...(preferOfflineImages === undefined ? {} : { preferOfflineImages }),
       // Sessions that are open go on with the old one; the next takes the new.
       credentials: () => certificate.clientSecurity().credentials,
       channelOptions: certificate.clientSecurity().options,
