@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Engine } from '../../src/controlplane/dockerd/client.js';
+import { writeEngineConfig } from '../support/engine-config.js';
 
 const run = promisify(execFile);
 const startMsMax = 60_000;
@@ -43,6 +44,7 @@ export async function startDockerd(
     `--data-root=${dir}/data`,
     `--exec-root=${dir}/exec`,
     `--pidfile=${dir}/pid`,
+    `--config-file=${writeEngineConfig(dir)}`,
     `--host=${address}`,
     ...extra,
   ];

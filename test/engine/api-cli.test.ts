@@ -20,6 +20,7 @@ import type { Cidr, Ip } from '../../src/model/addresses.js';
 import type { TaskId, Vni } from '../../src/model/ids.js';
 import { parseUnlockKey } from '../../src/model/unlock-key.js';
 import { systemClock } from '../../src/runtime/clock.js';
+import { writeEngineConfig } from '../support/engine-config.js';
 import { FakeControl, description, nodeId, seed, taskOf } from '../unit/api/harness.js';
 
 const clis = ['/usr/bin/docker', '/usr/local/bin/docker'].filter((path) => existsSync(path));
@@ -49,6 +50,7 @@ beforeAll(async () => {
     'unshare',
     ['-n', 'dockerd', '-H', `unix://${socket}`, '--data-root', at('data'), '--exec-root', at('exec')].concat([
       ...['--pidfile', at('pid'), '--iptables=false', '--ip-masq=false'],
+      ...['--config-file', writeEngineConfig(directory)],
     ]),
     { stdio: 'ignore' },
   );

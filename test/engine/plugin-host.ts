@@ -7,13 +7,14 @@ import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { access, mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import type { EngineChoice } from '../../src/dataplane/balancer/choose.js';
 import { DataplaneClient } from '../../src/dataplane/rpc/client.js';
 import { systemClock } from '../../src/runtime/clock.js';
+import { writeEngineConfig } from '../support/engine-config.js';
 
 const run = promisify(execFile);
 const root = resolve(import.meta.dirname, '../..');
@@ -94,10 +95,10 @@ export class PluginHost {
 
   async startEngine(): Promise<void> {
     const path = (name: string): string => join(this.directory, name);
-    await writeFile(path('daemon.json'), '{}');
+    const config = writeEngineConfig(this.directory);
     this.#engine = await this.#spawn('engine', [
       ...['dockerd', '-H', this.engineSocket, '--data-root', path('data'), '--exec-root', path('exec')],
-      ...['--pidfile', path('engine.pid'), '--bridge', 'none', '--config-file', path('daemon.json')],
+      ...['--pidfile', path('engine.pid'), '--bridge', 'none', '--config-file', config],
       ...['--userland-proxy=false'],
     ]);
     await eventually('the engine answers', async () => {
