@@ -12,6 +12,7 @@ import { systemClock } from '../runtime/clock.js';
 import { runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
 import { createApiServer } from './api/server.js';
+import { SwarmEvents } from './api/swarm-events.js';
 import type { ReadLogs } from './task-logs.js';
 import { clusterTlsInfo } from './ca/certificates.js';
 import { rotateJoinToken } from './ca/join-token.js';
@@ -42,6 +43,7 @@ async function main(stop: AbortSignal): Promise<void> {
   const dataplane = new DataplaneClient(join(runDir, 'dataplane.sock'));
   const facts = new FactsOfDataplane({ status: (signal) => dataplane.status(signal), clock: systemClock });
 
+  const swarmEvents = new SwarmEvents(systemClock);
   const parts = new HostParts({
     swarmDir: join(env['SKEP_STATE_DIR'] ?? '/var/lib/skep', 'swarm'),
     runDir,
@@ -51,6 +53,7 @@ async function main(stop: AbortSignal): Promise<void> {
     allowance: allowanceFrom(env['SKEP_ALLOW'] ?? ''),
     // The engine's own switch, by its own name.
     preferOfflineImages: env['DOCKER_SERVICE_PREFER_OFFLINE_IMAGE'] === '1',
+    swarmEvents,
     clock: systemClock,
     random,
     log,
@@ -64,6 +67,7 @@ async function main(stop: AbortSignal): Promise<void> {
     control: node,
     engineSocket,
     readLogs,
+    swarmEvents,
     balancer: facts.balancer,
     log,
     clock: systemClock,

@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { SwarmEvents } from '../../src/controlplane/api/swarm-events.js';
 import { ClusterCa } from '../../src/controlplane/ca/cluster-ca.js';
 import { createApiServer } from '../../src/controlplane/api/server.js';
 import type { ApiServer } from '../../src/controlplane/api/server.js';
@@ -62,6 +63,7 @@ beforeAll(async () => {
   await seed(store);
   api = createApiServer({
     balancer: async () => undefined,
+    swarmEvents: new SwarmEvents(systemClock),
     control,
     engineSocket: socket,
     readLogs: async function* (tasks) {

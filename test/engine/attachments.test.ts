@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { SwarmEvents } from '../../src/controlplane/api/swarm-events.js';
 import { removeFromEngine } from '../../src/controlplane/agent/agent.js';
 import type { Agent } from '../../src/controlplane/agent/agent.js';
 import { ClusterCa } from '../../src/controlplane/ca/cluster-ca.js';
@@ -69,6 +70,7 @@ beforeAll(async () => {
     engineSocket: dockerd.address.slice('unix://'.length),
     readLogs: () => expect.fail('no logs here'),
     balancer: async () => undefined,
+    swarmEvents: new SwarmEvents(systemClock),
     log,
     clock: systemClock,
     random,

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { SwarmEvents } from '../../src/controlplane/api/swarm-events.js';
 import { backupHead, backupLines, parseBackup } from '../../src/controlplane/backup/backup-content.js';
 import type { Backup } from '../../src/controlplane/backup/backup-content.js';
 import { HostParts } from '../../src/controlplane/node/parts.js';
@@ -56,6 +57,7 @@ function host(name: string): HostParts {
     dataplane: { clearState: async () => undefined } as never,
     facts: async () => undefined,
     allowance: nothingAllowed,
+    swarmEvents: new SwarmEvents(systemClock),
     clock: systemClock,
     random: (size) => randomBytes(size),
     log,

@@ -12,12 +12,15 @@ import type { EngineClient } from './engine-client.js';
 import type { ApiRequest } from './request.js';
 import { certificatesExpired, swarmLocked, workerNode } from './swarm-control.js';
 import type { SwarmControl } from './swarm-control.js';
+import type { SwarmEvents } from './swarm-events.js';
 import type { ReadLogs } from '../task-logs.js';
 
 export interface ApiContext {
   readonly control: SwarmControl;
   readonly engine: EngineClient;
   readonly readLogs: ReadLogs;
+  /** What happened in the swarms that this daemon has been a manager of. */
+  readonly swarmEvents: SwarmEvents;
   /** Name of the balancer engine; undefined: it cannot be asked. */
   readonly balancer: () => Promise<string | undefined>;
   readonly log: Log;

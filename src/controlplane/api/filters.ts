@@ -50,7 +50,8 @@ export class Filters {
 }
 
 export interface FilterRules {
-  readonly keys: readonly string[];
+  /** Those that may be there; absent: any. */
+  readonly keys?: readonly string[];
   /** What 20.10 makes of text that is no JSON: 400 for services, 500 for the rest. */
   readonly malformed?: ErrorKind;
 }
@@ -82,7 +83,7 @@ export function parseFilters(request: ApiRequest, { keys, malformed = 'unknown' 
     else return bad('json: cannot unmarshal value into Go value of type map[string]bool');
   }
   for (const key of byKey.keys())
-    if (!keys.includes(key))
+    if (keys && !keys.includes(key))
       throw new SkepError(
         'invalidArgument',
         request.modern ? `invalid filter '${key}'` : `Invalid filter '${key}'`,

@@ -4,6 +4,7 @@ import { SkepError } from '../../model/errors.js';
 import type { Network } from '../../model/objects.js';
 import type { View } from '../store/store.js';
 import type { ApiContext } from './context.js';
+import type { ApiRequest } from './request.js';
 
 /** The driver of a node's own instance of an overlay, and the option that names the overlay. */
 export const instanceDriver = 'skep';
@@ -31,6 +32,18 @@ export interface EngineNetwork {
 }
 
 export const isInstance = ({ Driver }: EngineNetwork): boolean => Driver === instanceDriver;
+
+/** The overlay that an instance stands for. */
+export const overlayIdOf = ({ Options }: EngineNetwork): string | undefined => Options?.[overlayIdOption];
+
+/** This node's instances of overlays. */
+export async function instances(
+  { engine }: Pick<ApiContext, 'engine'>,
+  { signal }: Pick<ApiRequest, 'signal'>,
+): Promise<readonly EngineNetwork[]> {
+  const filters = encodeURIComponent(JSON.stringify({ driver: [instanceDriver] }));
+  return (await engine.get<EngineNetwork[]>(`/networks?filters=${filters}`, signal)) ?? [];
+}
 
 /** Exact id, exact name, id prefix: the first step with a result decides. */
 export function findSwarmNetworks(view: View, argument: string): readonly Network[] {

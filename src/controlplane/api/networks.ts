@@ -11,7 +11,7 @@ import type { View } from '../store/store.js';
 import type { ApiContext, Handler } from './context.js';
 import { networkResource } from './convert/objects.js';
 import { Filters, parseFilters } from './filters.js';
-import { findSwarmNetworks, isInstance, overlayIdOption } from './network-lookup.js';
+import { findSwarmNetworks, instances, isInstance, overlayIdOf, overlayIdOption } from './network-lookup.js';
 import type { EngineNetwork } from './network-lookup.js';
 import { untilReleased, userOfNetwork } from './network-use.js';
 import { passThrough } from './passthrough.js';
@@ -70,14 +70,6 @@ function asOverlay(instance: EngineNetwork): EngineNetwork {
   const { [overlayIdOption]: id, ...options } = instance.Options ?? {};
   const shown = Object.fromEntries(Object.entries(options).filter(([key]) => !key.startsWith('skep.')));
   return { ...instance, Id: id ?? instance.Id, Driver: 'overlay', Scope: 'swarm', Options: shown };
-}
-
-const overlayIdOf = ({ Options }: EngineNetwork): string | undefined => Options?.[overlayIdOption];
-
-/** This node's instances of overlays. */
-async function instances({ engine }: ApiContext, request: ApiRequest): Promise<readonly EngineNetwork[]> {
-  const filters = encodeURIComponent('{"driver":["skep"]}');
-  return (await engine.get<EngineNetwork[]>(`/networks?filters=${filters}`, request.signal)) ?? [];
 }
 
 export const listNetworks: Handler = async (context, request) => {

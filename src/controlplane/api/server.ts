@@ -26,6 +26,7 @@ import { passThrough, passUpgrade } from './passthrough.js';
 import { ApiRequest } from './request.js';
 import { findRoute } from './routes.js';
 import type { SwarmControl } from './swarm-control.js';
+import type { SwarmEvents } from './swarm-events.js';
 import type { ReadLogs } from '../task-logs.js';
 import type { EngineIdentity } from './versions.js';
 import { splitVersion } from './versions.js';
@@ -35,6 +36,7 @@ export interface ApiServerOptions {
   /** Path of the local engine's unix socket. */
   readonly engineSocket: string;
   readonly readLogs: ReadLogs;
+  readonly swarmEvents: SwarmEvents;
   /** Name of the balancer engine; undefined: it cannot be asked. */
   readonly balancer: () => Promise<string | undefined>;
   readonly log: Log;
@@ -91,6 +93,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     control,
     engine,
     readLogs,
+    swarmEvents: options.swarmEvents,
     balancer,
     log,
     clock,

@@ -14,6 +14,7 @@ import { allOrNone } from '../../runtime/all-or-none.js';
 import { CleanupStack } from '../../runtime/cleanup-stack.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
+import type { SwarmEvents } from '../api/swarm-events.js';
 import type { ReadLogs } from '../task-logs.js';
 import type { ManagerSecurity } from '../dispatcher/manager-services.js';
 import type { ClientSecurity } from '../ca/credentials.js';
@@ -71,6 +72,8 @@ export interface ManagerOptions {
   readonly onEtcd?: (client: EtcdClient, sealer: Sealer) => Promise<void>;
   /** Writes the first objects of a new cluster, before anything reads them. */
   readonly onStore: (store: Store) => Promise<void>;
+  /** Is told of what changes in the store. */
+  readonly swarmEvents: SwarmEvents;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly log: Log;
@@ -123,6 +126,7 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
   });
   undo.defer(() => store.close());
   await options.onStore(store);
+  undo.defer(options.swarmEvents.follow(store));
   undo.defer(keepCaCopy(swarmDir, store, sealer, log));
 
   const addr = addressAndPort(addresses.advertiseHost, addresses.advertisePort);

@@ -25,6 +25,7 @@ import { ClusterCa } from '../ca/cluster-ca.js';
 import type { NodeIdentity } from '../ca/node-identity.js';
 import { certificatesExpired } from '../api/swarm-control.js';
 import type { InitRequest, JoinRequest } from '../api/swarm-control.js';
+import type { SwarmEvents } from '../api/swarm-events.js';
 import type { Backup } from '../backup/backup-content.js';
 import { planRestore } from '../backup/restore-plan.js';
 import type { Engine } from '../dockerd/client.js';
@@ -64,6 +65,7 @@ export interface PartsOptions {
   readonly allowance: HostAllowance;
   /** Images that this host has are taken as they are, whatever their tags name by now. */
   readonly preferOfflineImages?: boolean;
+  readonly swarmEvents: SwarmEvents;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly log: Log;
@@ -307,7 +309,7 @@ export class HostParts implements NodeParts {
     initialCluster?: string,
     fresh: Pick<ManagerOptions, 'clusterToken' | 'onEtcd'> = {},
   ): Promise<ServingManager> {
-    const { swarmDir, runDir, clock, random, log } = this.options;
+    const { swarmDir, runDir, swarmEvents, clock, random, log } = this.options;
     this.#manager = await startManager({
       membership,
       mode,
@@ -322,6 +324,7 @@ export class HostParts implements NodeParts {
       clientSecurity: () => this.#certificate.clientSecurity(),
       security: this.ca,
       onStore,
+      swarmEvents,
       clock,
       random,
       log,

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
 import { ClusterCa } from '../../../src/controlplane/ca/cluster-ca.js';
+import { SwarmEvents } from '../../../src/controlplane/api/swarm-events.js';
 import { createApiServer } from '../../../src/controlplane/api/server.js';
 import type {
   InitRequest,
@@ -218,6 +219,8 @@ export class Harness implements AsyncDisposable {
     const harness = new Harness();
     prepare(harness);
     await seed(harness.store);
+    const swarmEvents = new SwarmEvents(systemClock);
+    swarmEvents.follow(harness.store);
     harness.#directory = await mkdtemp(join(tmpdir(), 'skep-api-'));
     harness.socketPath = join(harness.#directory, 'api.sock');
     harness.engineSocket = join(harness.#directory, 'engine.sock');
@@ -226,6 +229,7 @@ export class Harness implements AsyncDisposable {
       control: harness.control,
       engineSocket: harness.engineSocket,
       readLogs: (...all) => harness.lines(...all),
+      swarmEvents,
       balancer: async () => harness.balancer,
       log: pino({ enabled: false }),
       clock: { ...systemClock, sleep: (...all) => harness.sleep(...all) },
