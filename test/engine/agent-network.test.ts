@@ -49,6 +49,7 @@ const overlay = (id: string): Assignment => ({
     ownMac: mac,
     attachable: false,
     driverOptions: {},
+    labels: {},
   },
 });
 const endpoint = (overlayId: string, task: Task, serving: boolean): Assignment => ({

@@ -234,7 +234,7 @@ describe('containers of docker run and docker network connect', () => {
     );
     expect(await refusal(worker, 'docker network connect closed bravo')).toContain(text);
     expect(await refusal(worker, 'docker network connect open bravo')).toContain(
-      'already exists in network open',
+      'is already attached to network open',
     );
     // Of the same addresses: no place, and the container is none the worse for it.
     await docker(manager, 'network create -d overlay --attachable --subnet 172.30.0.64/26 same');

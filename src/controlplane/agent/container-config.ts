@@ -11,6 +11,7 @@ import { SkepError } from '../../model/errors.js';
 import { resourceEnvironment } from '../../model/generic-resources.js';
 import { hostAccess } from '../../model/host-access.js';
 import type { HostAccess } from '../../model/host-access.js';
+import { vniOptionName } from '../../model/network-options.js';
 import type { NetworkAttachment, Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
 import type { ContainerSpec, Mount, PortConfig, Privileges } from '../../model/service-spec.js';
@@ -304,8 +305,8 @@ export const localNetwork = (overlay: AssignmentItems['overlay']): Docker.Networ
   // Containers that users run may not join what was not made attachable; the agent's own connect by the same call,
   // so the engine cannot tell them apart and the API front refuses.
   Attachable: overlay.attachable,
-  Labels: { [overlayIdOption]: overlay.id },
-  Options: { ...overlay.driverOptions, [overlayIdOption]: overlay.id },
+  Labels: { ...overlay.labels, [overlayIdOption]: overlay.id },
+  Options: { ...overlay.driverOptions, [vniOptionName]: String(overlay.vni), [overlayIdOption]: overlay.id },
   IPAM: {
     Driver: 'skep',
     Config: [{ Subnet: overlay.subnet, Gateway: overlay.gateway }],

@@ -271,7 +271,7 @@ async function attachOrRefuse(
 
 const isMissing = (err: unknown): boolean => err instanceof SkepError && err.kind === 'notFound';
 
-/** The engine refuses it too, but only when the place has been taken. */
+/** Swarm's words. The engine refuses it too, but only when the place has been taken. */
 function refuseSecondEndpoint(
   { State, NetworkSettings }: EngineContainer,
   containerName: string,
@@ -280,10 +280,7 @@ function refuseSecondEndpoint(
   const name =
     found.kind === 'swarm' ? found.network.spec.name : found.kind === 'instance' ? found.name : undefined;
   if (name === undefined || !State.Running || !Object.hasOwn(NetworkSettings.Networks ?? {}, name)) return;
-  throw new SkepError(
-    'permissionDenied',
-    `endpoint with name ${containerName} already exists in network ${name}`,
-  );
+  throw new SkepError('alreadyExists', `${containerName} is already attached to network ${name}`);
 }
 
 const withNetwork = ({ http }: ApiRequest, engineNetworkId: string): string =>

@@ -24,6 +24,15 @@ export class Filters {
     return !this.has(key) || this.get(key).some((value) => text.startsWith(value));
   }
 
+  /**
+   * True without the filter, or when one of its values is the text or a regular expression that matches somewhere in it, as
+   * `docker network ls --filter name=` takes them. What is no expression matches nothing; one that could take for ever
+   * to match is refused.
+   */
+  pattern(key: string, text: string): boolean {
+    return !this.has(key) || this.get(key).some((value) => value === text || compiled(value)?.test(text));
+  }
+
   /** True without the filter, or when one of its values is the text. */
   exact(key: string, text: string): boolean {
     return !this.has(key) || this.get(key).includes(text);
@@ -46,6 +55,21 @@ export class Filters {
   /** Back into the query parameter's form. */
   toString(): string {
     return JSON.stringify(Object.fromEntries(this.byKey));
+  }
+}
+
+/** Node's expressions backtrack, Go's do not: repetitions of repetitions would take for ever. */
+const repeatsMax = 4;
+
+function compiled(pattern: string): RegExp | undefined {
+  const plain = pattern.replace(/\\./g, '');
+  const repeats = plain.match(/[*+?{]/g)?.length ?? 0;
+  if (repeats > repeatsMax || /\)[*+?{]/.test(plain) || pattern.length > 256)
+    throw new SkepError('invalidArgument', `invalid filter: the expression '${pattern}' is too complex`);
+  try {
+    return new RegExp(pattern);
+  } catch {
+    return undefined;
   }
 }
 

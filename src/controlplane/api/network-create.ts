@@ -12,6 +12,7 @@ import {
   parseIp,
 } from '../../model/addresses.js';
 import type { Cidr, Ip } from '../../model/addresses.js';
+import { isEngineNetwork } from '../../model/engine-networks.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import { newId } from '../../model/ids.js';
 import type { NetworkId } from '../../model/ids.js';
@@ -23,7 +24,8 @@ import type { ApiContext, Handler } from './context.js';
 import { notManager } from './context.js';
 import { always, bool, field, labels, list, ptr, struct, text } from './convert/codec.js';
 import { refuseConflicts } from './network-conflicts.js';
-import { predefinedNetworks } from './network-lookup.js';
+import { isInstance, predefinedNetworks } from './network-lookup.js';
+import type { EngineNetwork } from './network-lookup.js';
 import { passThrough } from './passthrough.js';
 import type { ApiRequest } from './request.js';
 import { findIngress, validateName } from './service-validation.js';
@@ -42,6 +44,7 @@ interface SentIpam {
 
 interface SentNetwork {
   readonly name: string;
+  readonly checkDuplicate: boolean;
   readonly driver: string;
   readonly scope: string;
   readonly ipv6?: boolean;
@@ -59,6 +62,7 @@ const sentNetwork = struct<SentNetwork>(
   'NetworkCreateRequest',
   {
     name: always('Name', text),
+    checkDuplicate: always('CheckDuplicate', bool),
     driver: always('Driver', text),
     scope: always('Scope', text),
     ipv6: always('EnableIPv6', ptr(bool)),
@@ -109,15 +113,11 @@ export const createNetwork: Handler = async (context, request) => {
   if (sent.driver === 'overlay' && sent.scope === 'local')
     throw new SkepError('permissionDenied', 'cannot downgrade network scope for overlay networks');
   const duplicate = store?.view().byName('network', sent.name);
-  const reserved = sent.driver === 'overlay' && store && predefinedNetworks.has(sent.name);
-  if (duplicate?.spec.name === sent.name || reserved)
-    throw new SkepError('alreadyExists', `network with name ${sent.name} already exists`);
-  if (sent.driver !== 'overlay') {
-    if (sent.scope === 'swarm')
-      throw new SkepError(
-        'unimplemented',
-        `networks of driver ${sent.driver || 'bridge'} in swarm scope are not supported`,
-      );
+  const ofSwarm = sent.driver === 'overlay' && !sent.configOnly;
+  const reserved = store && (ofSwarm ? predefinedNetworks.has(sent.name) : isEngineNetwork(sent.name));
+  if (duplicate?.spec.name === sent.name || reserved) throw exists(sent);
+  if (!ofSwarm) {
+    if (sent.scope === 'swarm') throw await refusalInSwarmScope(context, request, sent);
     if (sent.ingress)
       throw new SkepError('permissionDenied', 'Ingress network can only be global scope network');
     return passThrough(context.engine.socketPath, request.http, request.reply, { body });
@@ -126,6 +126,9 @@ export const createNetwork: Handler = async (context, request) => {
   requireRoom(context.control.membership().storeState);
   const spec = toSpec(request, sent);
   validate(spec);
+  const namesake = await engineNetworkNamed(context, request, sent.name);
+  // Newer engines have no two of one name.
+  if (namesake && (sent.checkDuplicate || request.modern)) throw exists(sent);
   const id = newId<NetworkId>(context.random);
   await store.update((tx) => {
     const ingress = findIngress(tx);
@@ -136,8 +139,44 @@ export const createNetwork: Handler = async (context, request) => {
     refuseConflicts(tx, spec);
     tx.create('network', { id, spec, addressCursor: 0 });
   });
-  request.json(201, { Id: id, Warning: '' });
+  const warning = namesake ? `Network with name ${sent.name} (id : ${namesake.Id}) already exists` : '';
+  request.json(201, { Id: id, Warning: warning });
 };
+
+const exists = ({ name }: SentNetwork): SkepError =>
+  new SkepError('alreadyExists', `network with name ${name} already exists`);
+
+/** The engine's own network of exactly this name; undefined also while the engine is away, whom the swarm's do not need. */
+async function engineNetworkNamed(
+  { engine }: ApiContext,
+  { signal }: ApiRequest,
+  name: string,
+): Promise<EngineNetwork | undefined> {
+  const found = await engine
+    .get<EngineNetwork>(`/networks/${encodeURIComponent(name)}`, signal)
+    .catch(() => undefined);
+  return found?.Name === name && !isInstance(found) ? found : undefined;
+}
+
+/** Drivers that every engine on Linux has; the networks that they make are of one node. */
+const nodeDrivers = ['', 'bridge', 'host', 'ipvlan', 'macvlan', 'null'];
+
+/** A network of each node's own under one name for all: services are on overlays, and on `host` and `bridge`. */
+async function refusalInSwarmScope(
+  { engine }: ApiContext,
+  { signal }: ApiRequest,
+  { driver }: SentNetwork,
+): Promise<SkepError> {
+  const info = nodeDrivers.includes(driver)
+    ? undefined
+    : await engine.get<{ Plugins?: { Network?: readonly string[] | null } }>('/info', signal);
+  if (info && !info.Plugins?.Network?.includes(driver))
+    return new SkepError('notFound', `plugin ${JSON.stringify(driver)} not found`);
+  return new SkepError(
+    'unimplemented',
+    `networks of driver ${driver || 'bridge'} in swarm scope are not supported`,
+  );
+}
 
 /** dockerd's check, which it makes on this route and not on those of the swarm. */
 function requireJson({ http }: ApiRequest): void {
@@ -228,8 +267,7 @@ function validateIpam(sent: SentNetwork, configs: readonly IpamConfig[]): void {
   };
   if (configs.some(({ subnet }) => parseCidr(subnet).family === 6)) notYet('IPv6 subnets');
   if (configs.length > 1) notYet('several subnets');
-  if (sent.configOnly || sent.configFrom !== '')
-    notYet('network configurations (--config-only, --config-from)');
+  if (sent.configFrom !== '') notYet('configurations of a node (--config-from)');
 }
 
 /**

@@ -11,8 +11,9 @@ import type { View } from '../store/store.js';
 import type { ApiContext, Handler } from './context.js';
 import { networkResource } from './convert/objects.js';
 import { Filters, parseFilters } from './filters.js';
-import { findSwarmNetworks, instances, isInstance, overlayIdOf, overlayIdOption } from './network-lookup.js';
+import { findSwarmNetworks, instances, isInstance, overlayIdOf } from './network-lookup.js';
 import type { EngineNetwork } from './network-lookup.js';
+import { peersOf, servicesOf } from './network-members.js';
 import { untilReleased, userOfNetwork } from './network-use.js';
 import { passThrough } from './passthrough.js';
 import type { ApiRequest } from './request.js';
@@ -34,7 +35,7 @@ function matches(filters: Filters, subject: Subject): boolean {
   const dangling = filters.get('dangling').map(parseBool);
   return (
     filters.prefix('id', subject.id) &&
-    (!filters.has('name') || filters.get('name').some((name) => subject.name.includes(name))) &&
+    filters.pattern('name', subject.name) &&
     filters.exact('driver', subject.driver) &&
     filters.exact('scope', subject.scope) &&
     filters.labels('label', subject.labels) &&
@@ -67,10 +68,20 @@ const swarmSubject = (view: View, network: Network): Subject => ({
 
 /** An instance as the overlay it stands for; the engine's own id would mean nothing elsewhere. */
 function asOverlay(instance: EngineNetwork): EngineNetwork {
-  const { [overlayIdOption]: id, ...options } = instance.Options ?? {};
-  const shown = Object.fromEntries(Object.entries(options).filter(([key]) => !key.startsWith('skep.')));
-  return { ...instance, Id: id ?? instance.Id, Driver: 'overlay', Scope: 'swarm', Options: shown };
+  const { Options, Labels, IPAM } = instance;
+  return {
+    ...instance,
+    Id: overlayIdOf(instance) ?? instance.Id,
+    Driver: 'overlay',
+    Scope: 'swarm',
+    IPAM: { ...(IPAM as object | undefined), Driver: 'default' },
+    Options: withoutOurs(Options),
+    Labels: withoutOurs(Labels),
+  };
 }
+
+const withoutOurs = (labels: EngineNetwork['Labels']): Readonly<Record<string, string>> =>
+  Object.fromEntries(Object.entries(labels ?? {}).filter(([key]) => !key.startsWith('skep.')));
 
 export const listNetworks: Handler = async (context, request) => {
   const filters = parseFilters(request, { keys: filterKeys });
@@ -204,7 +215,7 @@ const ambiguous = (argument: string, count: number, by: string): SkepError =>
 const missing = (argument: string): SkepError => new SkepError('notFound', `network ${argument} not found`);
 
 export const inspectNetwork: Handler = async (context, request) => {
-  request.strictFlag('verbose');
+  const verbose = request.strictFlag('verbose');
   const found = await find(context, request, request.param(0));
   if (found.kind === 'local') return passThrough(context.engine.socketPath, request.http, request.reply);
   if (found.kind === 'instance') {
@@ -221,8 +232,15 @@ export const inspectNetwork: Handler = async (context, request) => {
   // Containers of this node, when it has any on the network.
   const local = await instanceOf(context, request, found.network.id).catch(() => undefined);
   const full = local && (await context.engine.get<EngineNetwork>(`/networks/${local.Id}`, request.signal));
-  const shown = encodeNetwork(found.network, request);
-  request.json(200, full?.Containers ? { ...shown, Containers: full.Containers } : shown);
+  const view = context.control.membership().store?.view();
+  const peers = view ? peersOf(view, found.network) : [];
+  const services = view && verbose ? servicesOf(view, found.network, full) : {};
+  request.json(200, {
+    ...encodeNetwork(found.network, request),
+    ...(full?.Containers && { Containers: full.Containers }),
+    ...(peers.length > 0 && { Peers: peers }),
+    ...(Object.keys(services).length > 0 && { Services: services }),
+  });
 };
 
 const instanceOf = async (

@@ -110,6 +110,7 @@ const overlayAssignment = (
     ownMac: own.mac,
     attachable: spec.attachable,
     driverOptions: spec.driverOptions,
+    labels: spec.labels,
   },
 });
 

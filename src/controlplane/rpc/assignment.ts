@@ -21,6 +21,7 @@ export interface AssignmentItems {
     readonly ownMac: string;
     readonly attachable: boolean;
     readonly driverOptions: Labels;
+    readonly labels: Labels;
   };
   peer: {
     readonly overlayId: string;

@@ -27,6 +27,7 @@ const leg = (name: string, address: string, ownAddress: string, ingress = false)
     ownMac: '02:00:00:00:00:02',
     attachable: false,
     driverOptions: {},
+    labels: {},
   },
 });
 

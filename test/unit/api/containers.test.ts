@@ -258,8 +258,8 @@ describe('connect', () => {
       );
     };
     expect(await connect(id)).toMatchObject({
-      status: 403,
-      json: { message: 'endpoint with name box already exists in network second' },
+      status: 409,
+      json: { message: 'box is already attached to network second' },
     });
     expect(done).toEqual([]);
   });

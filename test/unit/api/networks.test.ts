@@ -255,9 +255,71 @@ test.each([
   expect((json as { Options: Record<string, string> }).Options).toMatchObject({ encrypted: '' });
 });
 
-test('what is not the swarm’s is created by the engine', async () => {
+describe('beside a network of the engine’s own', () => {
+  const overlay = { Name: 'taken', Driver: 'overlay' };
+  const message = 'network with name taken already exists';
+  test.each<[body: object, modern: boolean, status: number]>([
+    [{ ...overlay, CheckDuplicate: true }, false, 409],
+    [overlay, true, 409],
+    [{ ...overlay, Name: 'bbbb', CheckDuplicate: true }, false, 201],
+  ])('of the same name: %j, on a new engine %s', async (body, modern, status) => {
+    if (modern) {
+      await api[Symbol.asyncDispose]();
+      api = await Harness.start((harness) => {
+        harness.engineVersion = { ...harness.engineVersion, Version: '28.2.2', ApiVersion: '1.50' };
+      });
+    }
+    withNetworks({ ...bridge, Name: 'taken' });
+    const reply = await api.call('POST', '/networks/create', body);
+    expect([reply.status, reply.json]).toEqual([status, status === 409 ? { message } : expect.anything()]);
+  });
+
+  test('an old engine’s client that does not mind is warned', async () => {
+    withNetworks({ ...bridge, Name: 'taken' });
+    expect((await api.call('POST', '/networks/create', overlay)).json).toMatchObject({
+      Warning: `Network with name taken (id : ${bridge.Id}) already exists`,
+    });
+  });
+
+  test('one may be made while the engine is away', async () => {
+    await api.stopEngine();
+    expect((await api.call('POST', '/networks/create', overlay)).status).toBe(201);
+  });
+});
+
+test.each<[body: object, status: number, message: string]>([
+  [{ Name: 'bridge' }, 409, 'network with name bridge already exists'],
+  [{ Name: 'host', Driver: 'bridge' }, 409, 'network with name host already exists'],
+  [{ Name: 'x', Driver: 'zz', Scope: 'swarm' }, 404, 'plugin "zz" not found'],
+  [
+    { Name: 'x', Driver: 'macvlan', Scope: 'swarm' },
+    501,
+    'networks of driver macvlan in swarm scope are not supported',
+  ],
+  [{ Name: 'x', Scope: 'swarm' }, 501, 'networks of driver bridge in swarm scope are not supported'],
+  [
+    { Name: 'x', Driver: 'weave', Scope: 'swarm' },
+    501,
+    'networks of driver weave in swarm scope are not supported',
+  ],
+  [
+    { Name: 'x', Driver: 'overlay', ConfigFrom: { Network: 'cfg' } },
+    501,
+    'configurations of a node (--config-from) are not supported on overlay networks yet',
+  ],
+])('a network for each node alike: %j', async (body, status, message) => {
+  api.behaviour = (_, reply) => reply.end(JSON.stringify({ Plugins: { Network: ['bridge', 'weave'] } }));
+  const reply = await api.call('POST', '/networks/create', body);
+  expect([reply.status, reply.json]).toEqual([status, { message }]);
+});
+
+test.each([
+  { Name: 'x', Driver: 'bridge' },
+  { Name: 'x', ConfigOnly: true },
+  { Name: 'x', Driver: 'overlay', ConfigOnly: true },
+])('what is not the swarm’s is created by the engine: %j', async (body) => {
   withNetworks();
-  expect((await api.call('POST', '/networks/create', { Name: 'x', Driver: 'bridge' })).json).toEqual({
+  expect((await api.call('POST', '/networks/create', body)).json).toEqual({
     Id: 'made by the engine',
   });
 });
@@ -415,7 +477,14 @@ describe('on a manager', () => {
     expect(await names()).toEqual(['bridge', 'ingress', 'mynet']);
     expect(await names({ scope: ['local'] })).toContain('bridge');
     expect(await names({ scope: ['local'] })).not.toContain('mynet');
-    expect(await names({ name: ['yne'] })).toContain('mynet');
+    for (const name of ['yne', '^my', 'my.et', '^mynet$', 'mynet'])
+      expect(await names({ name: [name] }), name).toContain('mynet');
+    for (const name of ['^yne', '^my$', '(', ''.padEnd(64, 'x')])
+      expect(await names({ name: [name] }), name).not.toContain('mynet');
+    expect(await names({ name: ['^in', '^my'] })).toContain('ingress');
+    // As expressions, for the engine shall be asked nothing that it cannot answer.
+    for (const name of ['(a+)+$', '(.*){9}', '.*.*.*.*.*'])
+      expect((await api.call('GET', `/networks?${filters({ name: [name] })}`)).status, name).toBe(400);
     const text = (await api.call('GET', '/networks')).text;
     expect(text).not.toContain('skep');
   });
@@ -590,8 +659,14 @@ describe('on a manager', () => {
 test('on a worker an instance is shown as the overlay it belongs to', async () => {
   const id = 'overlayaaaaaaaaaaaaaaaaaa';
   api.leaveSwarm({ localNodeState: 'active' });
-  withNetworks(bridge, instance(id));
-  const shown = { Name: 'mynet', Id: id, Driver: 'overlay', Scope: 'swarm', Options: { mine: 'x' } };
+  withNetworks(
+    bridge,
+    instance(id, { Labels: { 'skep.network.id': id, a: 'b' }, IPAM: { Driver: 'skep', Options: null } }),
+  );
+  const shown = {
+    ...{ Name: 'mynet', Id: id, Driver: 'overlay', Scope: 'swarm', Options: { mine: 'x' } },
+    ...{ Labels: { a: 'b' }, IPAM: { Driver: 'default', Options: null } },
+  };
   expect((await api.call('GET', '/networks')).json).toMatchObject([shown, { Name: 'bridge' }]);
   expect((await api.call('GET', `/networks/${id}`)).json).toMatchObject(shown);
   expect((await api.call('GET', '/networks/mynet')).json).toMatchObject(shown);
