@@ -14,6 +14,7 @@ import { createLog } from '../runtime/log.js';
 import { createApiServer } from './api/server.js';
 import { SwarmEvents } from './api/swarm-events.js';
 import type { ReadLogs } from './task-logs.js';
+import type { OpenTunnel } from './tunnels.js';
 import { clusterTlsInfo } from './ca/certificates.js';
 import { rotateJoinToken } from './ca/join-token.js';
 import { Engine } from './dockerd/client.js';
@@ -63,11 +64,16 @@ async function main(stop: AbortSignal): Promise<void> {
     if (!parts.manager) throw new SkepError('unavailable', 'This node is not a swarm manager.');
     return parts.manager.readLogs(...request);
   };
+  const openTunnel: OpenTunnel = async (...request) => {
+    if (!parts.manager) throw new SkepError('unavailable', 'This node is not a swarm manager.');
+    return parts.manager.openTunnel(...request);
+  };
   const api = createApiServer({
     control: node,
     engineSocket,
     readLogs,
     swarmEvents,
+    openTunnel,
     balancer: facts.balancer,
     log,
     clock: systemClock,

@@ -66,6 +66,7 @@ beforeAll(async () => {
     swarmEvents: new SwarmEvents(systemClock),
     control,
     engineSocket: socket,
+    openTunnel: () => expect.fail('no other node here'),
     readLogs: async function* (tasks) {
       for (const taskId of tasks)
         yield {

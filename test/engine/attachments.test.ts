@@ -69,6 +69,7 @@ beforeAll(async () => {
     control,
     engineSocket: dockerd.address.slice('unix://'.length),
     readLogs: () => expect.fail('no logs here'),
+    openTunnel: () => expect.fail('no other node here'),
     balancer: async () => undefined,
     swarmEvents: new SwarmEvents(systemClock),
     log,

@@ -177,6 +177,10 @@ export class SimEngine {
       hasImage: (reference: string) => call(() => this.#images.has(reference)),
       pull: (reference: string) => call(() => void this.#images.add(reference)),
       containerEvents: (signal: AbortSignal) => call(() => this.#follow(process, signal)),
+      socketPath: undefined,
+      containerOfExec: () => {
+        throw new Error('nobody asks for containers here');
+      },
       logs: () => {
         throw new Error('nobody asks for logs here');
       },

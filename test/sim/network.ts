@@ -429,6 +429,17 @@ export function sessionClient(connection: Connection, service: ServiceDefinition
     publishLogs: () => {
       throw new Error('nobody asks for logs here');
     },
+    // Nobody asks for containers either: agents hear of nothing, for as long as their session lasts.
+    listenTunnels: (_, signal) => until(signal) as never,
+    tunnel: () => {
+      throw new Error('nobody asks for containers here');
+    },
     close: () => connection.close(),
   };
+}
+
+// eslint-disable-next-line require-yield
+async function* until(signal: AbortSignal): AsyncGenerator<never> {
+  if (!signal.aborted)
+    await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
 }

@@ -15,6 +15,7 @@ import type { AttachControl } from '../attach-control.js';
 import type { ManagerAddress, SessionMessage, WireNodeDescription } from '../rpc/messages.js';
 import { readHostRoutes } from './host-routes.js';
 import { NetworkAttachments, disconnectUsersContainers } from './attachments.js';
+import { ContainerTunnels } from './container-tunnels.js';
 import { LegWatch } from './leg-watch.js';
 import { LocalNetworks } from './local-networks.js';
 import { engineTaskLogs, LogPublisher } from './log-publisher.js';
@@ -142,6 +143,10 @@ export function startAgent(options: AgentOptions): Agent {
     ...{ engine, events, network, localNetworks, random, ...common },
     ...(host.nameservers && { hostNameservers: host.nameservers }),
   });
+  const tunnels = new ContainerTunnels({
+    ...{ nodeId, engine, allowance, log },
+    hasTask: (id) => worker.runner(id) !== undefined,
+  });
   const taskLogs = engineTaskLogs(engine, nodeId, (id, signal) => worker.untilStarted(id, signal));
   const session = new AgentSession({
     ...options,
@@ -160,6 +165,7 @@ export function startAgent(options: AgentOptions): Agent {
     attachments,
     reporter,
     logs: new LogPublisher({ taskLogs, log }),
+    tunnels,
   });
 
   /** Aborts when a manager has said what this node is to run. */
@@ -194,6 +200,7 @@ export function startAgent(options: AgentOptions): Agent {
     );
   const close = async (): Promise<void> => {
     stop.abort(new Error('the agent is closing'));
+    tunnels.close();
     await Promise.allSettled(running);
     await worker.close();
     await records.flush();

@@ -28,6 +28,7 @@ import type { ManagerAddress, SessionMessage, WireNodeDescription } from '../rpc
 import { NotLeaderError } from '../rpc/not-leader.js';
 import { fromServiceError } from '../rpc/status.js';
 import type { AttachmentCalls } from './attachments.js';
+import type { ContainerTunnels } from './container-tunnels.js';
 import type { LogPublisher } from './log-publisher.js';
 import type { StatusReporter } from './status-reporter.js';
 import type { TaskBarrier } from './task-barrier.js';
@@ -70,6 +71,8 @@ export interface SessionOptions {
   };
   readonly reporter: StatusReporter;
   readonly logs: LogPublisher;
+  /** What managers' users ask of this node's containers. */
+  readonly tunnels: Pick<ContainerTunnels, 'run'>;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly log: Log;
@@ -161,7 +164,7 @@ export class AgentSession {
 
   /** One session, until anything of it fails. */
   async #hold({ addr }: ManagerAddress, signal: AbortSignal): Promise<void> {
-    const { credentials, channelOptions, barrier, reporter, logs, clock, log } = this.options;
+    const { credentials, channelOptions, barrier, reporter, logs, tunnels, clock, log } = this.options;
     const connect = this.options.connect ?? ((to) => new DispatcherClient(to, credentials(), channelOptions));
     const end = new AbortController();
     const over = AbortSignal.any([signal, end.signal]);
@@ -183,6 +186,7 @@ export class AgentSession {
         reporter.run((updates) => client.updateTaskStatus({ sessionId, updates }), over),
         barrier.run(client, sessionId, over),
         logs.run(client, sessionId, over),
+        tunnels.run(client, () => connect(addr), sessionId, over),
         this.options.attachments.run(
           {
             attachNetwork: (request) => client.attachNetwork({ ...request, sessionId }),

@@ -24,7 +24,7 @@ import type { Json } from './convert/json.js';
 import { httpStatus } from './http-status.js';
 import { findNetwork } from './networks.js';
 import type { ApiRequest } from './request.js';
-import { passThrough } from './passthrough.js';
+import { passThrough } from '../dockerd/passthrough.js';
 
 /** A container as the engine's inspection has it. */
 interface EngineContainer {

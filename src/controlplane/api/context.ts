@@ -14,6 +14,7 @@ import { certificatesExpired, swarmLocked, workerNode } from './swarm-control.js
 import type { SwarmControl } from './swarm-control.js';
 import type { SwarmEvents } from './swarm-events.js';
 import type { ReadLogs } from '../task-logs.js';
+import type { OpenTunnel } from '../tunnels.js';
 
 export interface ApiContext {
   readonly control: SwarmControl;
@@ -21,6 +22,7 @@ export interface ApiContext {
   readonly readLogs: ReadLogs;
   /** What happened in the swarms that this daemon has been a manager of. */
   readonly swarmEvents: SwarmEvents;
+  readonly openTunnel: OpenTunnel;
   /** Name of the balancer engine; undefined: it cannot be asked. */
   readonly balancer: () => Promise<string | undefined>;
   readonly log: Log;

@@ -3,7 +3,7 @@
  * connection each (a pooled one could be half dead after an engine restart).
  */
 import { request } from 'node:http';
-import { OutsideError } from '../../model/errors.js';
+import { engineDown } from '../dockerd/passthrough.js';
 import { assumedEngine } from './versions.js';
 import type { EngineIdentity } from './versions.js';
 
@@ -18,14 +18,6 @@ export interface EngineAnswer {
   readonly headers: NodeJS.Dict<string | string[]>;
   readonly body: Buffer;
 }
-
-/** The refusal for an engine that cannot be reached; clients show the text. */
-export const engineDown = (cause: unknown): OutsideError =>
-  new OutsideError(
-    `the Docker Engine behind Skep cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}`,
-    true,
-    { cause },
-  );
 
 export class EngineClient {
   #identity = assumedEngine;

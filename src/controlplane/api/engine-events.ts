@@ -5,7 +5,7 @@
 import { request as httpRequest } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import type { ApiContext } from './context.js';
-import { engineDown } from './engine-client.js';
+import { engineDown } from '../dockerd/passthrough.js';
 import { instanceDriver, instances, overlayIdOf } from './network-lookup.js';
 import type { ApiRequest } from './request.js';
 import type { DockerEvent } from './swarm-events.js';

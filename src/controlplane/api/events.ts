@@ -11,7 +11,7 @@ import type { EngineEvent } from './engine-events.js';
 import { eventFilters, eventRange, formatUnixNano, isWithin, wantsEvent } from './event-query.js';
 import type { EventRange } from './event-query.js';
 import type { Filters } from './filters.js';
-import { passThrough } from './passthrough.js';
+import { passThrough } from '../dockerd/passthrough.js';
 import type { ApiRequest } from './request.js';
 import type { SwarmEvent } from './swarm-events.js';
 

@@ -26,7 +26,7 @@ import { always, bool, field, labels, list, ptr, struct, text } from './convert/
 import { refuseConflicts } from './network-conflicts.js';
 import { isInstance, predefinedNetworks } from './network-lookup.js';
 import type { EngineNetwork } from './network-lookup.js';
-import { passThrough } from './passthrough.js';
+import { passThrough } from '../dockerd/passthrough.js';
 import type { ApiRequest } from './request.js';
 import { findIngress, validateName } from './service-validation.js';
 import { requireRoom } from '../upkeep/store-state.js';

@@ -15,7 +15,7 @@ import { findSwarmNetworks, instances, isInstance, overlayIdOf } from './network
 import type { EngineNetwork } from './network-lookup.js';
 import { peersOf, servicesOf } from './network-members.js';
 import { untilReleased, userOfNetwork } from './network-use.js';
-import { passThrough } from './passthrough.js';
+import { passThrough } from '../dockerd/passthrough.js';
 import type { ApiRequest } from './request.js';
 import { parseBool } from './request.js';
 

@@ -8,7 +8,7 @@
  */
 import { AssertionError } from 'node:assert';
 import { chmod, chown, mkdir, readFile, unlink } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { createServer, STATUS_CODES } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
@@ -22,12 +22,14 @@ import type { Log } from '../../runtime/log.js';
 import type { ApiContext } from './context.js';
 import { EngineClient } from './engine-client.js';
 import { errorReply } from './http-status.js';
-import { passThrough, passUpgrade } from './passthrough.js';
+import { passThrough, passUpgrade, refusalOfUpgrade } from '../dockerd/passthrough.js';
 import { ApiRequest } from './request.js';
 import { findRoute } from './routes.js';
+import { findRemote, passToNode, upgradeAtNode } from './remote-containers.js';
 import type { SwarmControl } from './swarm-control.js';
 import type { SwarmEvents } from './swarm-events.js';
 import type { ReadLogs } from '../task-logs.js';
+import type { OpenTunnel } from '../tunnels.js';
 import type { EngineIdentity } from './versions.js';
 import { splitVersion } from './versions.js';
 
@@ -37,6 +39,7 @@ export interface ApiServerOptions {
   readonly engineSocket: string;
   readonly readLogs: ReadLogs;
   readonly swarmEvents: SwarmEvents;
+  readonly openTunnel: OpenTunnel;
   /** Name of the balancer engine; undefined: it cannot be asked. */
   readonly balancer: () => Promise<string | undefined>;
   readonly log: Log;
@@ -81,19 +84,16 @@ function malformed(code: string | undefined): string {
   return `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
 }
 
-/** The answer to an upgrade of something that is not the engine's, which must not reach it by this way either. */
-const noUpgrade =
-  'HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n' +
-  'Content-Length: 48\r\n\r\n{"message":"this request cannot be an upgrade"}\n';
-
 export function createApiServer(options: ApiServerOptions): ApiServer {
-  const { control, readLogs, balancer, log, clock, random, tlsInfoOf, changeRoots, rotateToken } = options;
+  const { control, readLogs, openTunnel, balancer, log, clock, random, tlsInfoOf, changeRoots, rotateToken } =
+    options;
   const engine = new EngineClient(options.engineSocket, () => clock.nowMs());
   const context: ApiContext = {
     control,
     engine,
     readLogs,
     swarmEvents: options.swarmEvents,
+    openTunnel,
     balancer,
     log,
     clock,
@@ -135,16 +135,12 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     // What Node could not emit on the socket any more must not end the daemon.
     socket.on('error', (err) => log.debug({ err }, 'upgraded connection failed'));
-    void engine
-      .identity()
-      .then(async (identity) => {
-        if (mayUpgrade(request, identity)) await passUpgrade(engine.socketPath, request, socket, head);
-        else socket.end(noUpgrade);
-      })
-      .catch((err: unknown) => {
-        log.warn({ err, url: request.url }, 'upgrade failed');
-        socket.destroy();
-      });
+    upgrade(context, request, socket, head).catch((err: unknown) => {
+      if (err instanceof AssertionError) throw err;
+      const { status, message } = errorReply(err);
+      log.info({ err, url: request.url }, 'upgrade refused');
+      if (!socket.destroyed) socket.end(refusalOfUpgrade(status, STATUS_CODES[status] ?? '', message));
+    });
   });
 
   return {
@@ -184,6 +180,8 @@ async function handle(context: ApiContext, http: IncomingMessage, reply: ServerR
   const identity = await context.engine.identity(isPing);
   try {
     const { minor, path } = splitVersion(pathname, identity);
+    const remote = await findRemote(context, http.method ?? 'GET', path, identity, gone.signal);
+    if (remote) return await passToNode(context, remote, http, reply, gone.signal);
     const route = findRoute(http.method ?? 'GET', path);
     if (route.kind === 'engine') return await passThrough(context.engine.socketPath, http, reply);
     if (route.kind === 'unknown') {
@@ -219,14 +217,26 @@ function splitTarget(target = '/'): { readonly pathname: string; readonly query:
   return { pathname: target.slice(0, mark), query: new URLSearchParams(target.slice(mark + 1)) };
 }
 
-/** Whether a connection may change protocol here: only what is the engine's can. */
-function mayUpgrade({ method, url }: IncomingMessage, engine: EngineIdentity): boolean {
-  try {
-    const { path } = splitVersion(splitTarget(url).pathname, engine);
-    return findRoute(method ?? 'GET', path).kind === 'engine';
-  } catch {
-    return false;
-  }
+/** A connection that wants to change protocol: only what is an engine's can, here or on another node. */
+async function upgrade(
+  context: ApiContext,
+  http: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+): Promise<void> {
+  const { engine } = context;
+  const identity = await engine.identity();
+  const { path } = splitVersion(splitTarget(http.url).pathname, identity);
+  const method = http.method ?? 'GET';
+  if (findRoute(method, path).kind !== 'engine')
+    throw new SkepError('invalidArgument', 'this request cannot be an upgrade');
+  const gone = new AbortController();
+  const leave = (): void => gone.abort();
+  socket.once('close', leave);
+  const remote = await findRemote(context, method, path, identity, gone.signal);
+  socket.off('close', leave);
+  if (remote) await upgradeAtNode(context, remote, http, socket, head);
+  else await passUpgrade(engine.socketPath, http, socket, head);
 }
 
 function setVersionHeaders(

@@ -19,7 +19,7 @@ import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { ReadLogs } from '../task-logs.js';
 import type { WireAssignmentsMessage } from '../rpc/assignment.js';
-import { answersHandler, requestsHandler, unaryHandler } from '../rpc/handlers.js';
+import { answersHandler, bothWaysHandler, requestsHandler, unaryHandler } from '../rpc/handlers.js';
 import type {
   AttachNetworkReply,
   AttachNetworkRequest,
@@ -40,9 +40,11 @@ import type {
   SessionMessage,
   SessionRequest,
   SubscriptionMessage,
+  TunnelMessage,
+  TunnelOffer,
   UpdateTaskStatusRequest,
 } from '../rpc/messages.js';
-import { serveLogs } from '../managers/managers-service.js';
+import { serveLogs, serveTunnel } from '../managers/managers-service.js';
 import type { ManagersService } from '../managers/managers-service.js';
 import { NotLeaderError } from '../rpc/not-leader.js';
 import { dispatcherDefinition, managersDefinition, nodeCaDefinition } from '../rpc/proto.js';
@@ -59,8 +61,11 @@ import type { IssueCertificate, NodeCaOptions } from './node-ca.js';
 import { NodeCa } from './node-ca.js';
 import type { Session } from './sessions.js';
 import { Sessions } from './sessions.js';
+import { firstTunnelMessage } from '../rpc/tunnel-stream.js';
+import type { OpenTunnel } from '../tunnels.js';
 import { TaskBarrier } from './task-barrier.js';
 import { TaskStatusWriter } from './task-status.js';
+import { TunnelBroker } from './tunnel-broker.js';
 
 /** Any call that a server can receive. */
 export type ServerCall =
@@ -95,12 +100,17 @@ export interface ManagerServices {
   }[];
   /** Reads logs of the nodes that are here; undefined while this manager does not lead. */
   readonly readLogs: () => ReadLogs | undefined;
+  /** Opens connections to the nodes that are here; undefined while this manager does not lead. */
+  readonly openTunnel: () => OpenTunnel | undefined;
   /**
    * Takes nodes' sessions until the signal aborts; resolves when nothing of the dispatcher runs any more. Rejects with a bug.
    * @param inOffice the store of this term
    */
   lead(inOffice: Store, signal: AbortSignal): Promise<void>;
 }
+
+/** Whoever opens a connection says at once what for. */
+const firstMsMax = 10_000;
 
 type Parts = Omit<ManagerServicesOptions, 'store'> & { readonly store: Store };
 
@@ -128,6 +138,8 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
   const log = options.log.child({ part: 'dispatcher' });
   const parts = { ...options, log };
   const nodeCa = new NodeCa(parts);
+  // Connections outlast terms of office.
+  const tunnels = new TunnelBroker(parts);
   let current: ReturnType<typeof startDispatcher> | undefined;
   const now = () => {
     if (current) return current;
@@ -167,6 +179,11 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
     readLogs: answersHandler<ReadLogsRequest, ReadLogsReply>(log, (request, { write, signal }, call) => {
       managerOf(call);
       return serveLogs(now().broker.read, request, write, signal);
+    }),
+    openTunnel: bothWaysHandler<TunnelMessage, TunnelMessage>(log, async (call) => {
+      managerOf(call);
+      now();
+      await serveTunnel(tunnels.open, await firstTunnelMessage(call, AbortSignal.timeout(firstMsMax)), call);
     }),
   };
   const dispatcherService = {
@@ -212,6 +229,13 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
       await now().broker.publish(nodeOf(call).id, messages);
       return {};
     }),
+    listenTunnels: answersHandler<InSession, TunnelOffer>(log, (request, answers, call) =>
+      tunnels.listen(sessionOf(call, request), answers),
+    ),
+    tunnel: bothWaysHandler<TunnelMessage, TunnelMessage>(log, async (call) => {
+      const { id } = nodeOf(call);
+      tunnels.bring(id, await firstTunnelMessage(call, AbortSignal.timeout(firstMsMax)), call);
+    }),
   };
 
   return {
@@ -221,6 +245,7 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
       { definition: managersDefinition, implementation: managersService },
     ],
     readLogs: () => current?.broker.read,
+    openTunnel: () => current && tunnels.open,
     async lead(inOffice, signal) {
       assert(!current, 'one term ends before the next begins');
       const term = startDispatcher({ ...parts, store: inOffice });

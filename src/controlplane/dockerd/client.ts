@@ -102,10 +102,13 @@ export interface EngineInfo {
 
 export class Engine {
   readonly #docker: Docker;
+  /** Of its unix socket; undefined when it is reached by TCP. */
+  readonly socketPath: string | undefined;
 
   /** `address` is `unix:///path` or `tcp://host:port`. */
   constructor(address: string) {
     const url = new URL(address);
+    this.socketPath = url.protocol === 'unix:' ? url.pathname : undefined;
     this.#docker =
       url.protocol === 'unix:'
         ? new Docker({ socketPath: url.pathname })
@@ -120,6 +123,11 @@ export class Engine {
   async container(id: string): Promise<ContainerView | undefined> {
     const inspected = await orAbsent(this.#docker.getContainer(id).inspect());
     return inspected && toView(inspected);
+  }
+
+  /** The id of the container that an exec instance is of; undefined if there is no such instance. */
+  async containerOfExec(execId: string): Promise<string | undefined> {
+    return (await orAbsent(this.#docker.getExec(execId).inspect()))?.ContainerID;
   }
 
   /** Containers with all of these labels, stopped ones included. */

@@ -4,6 +4,7 @@ import type { NodeId, TaskId } from '../../model/ids.js';
 import { SkepError } from '../../model/errors.js';
 import type { Node } from '../../model/objects.js';
 import { status } from '@grpc/grpc-js';
+import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type { Log } from '../../runtime/log.js';
 import { EtcdError } from '../etcd/channel.js';
 import type { EtcdMember, EtcdMembers } from '../etcd/members.js';
@@ -12,10 +13,13 @@ import type {
   JoinManagersRequest,
   ReadLogsReply,
   ReadLogsRequest,
+  TunnelMessage,
 } from '../rpc/messages.js';
 import type { DataKey } from '../store/seal.js';
 import type { Store } from '../store/store.js';
 import type { ReadLogs } from '../task-logs.js';
+import { tunnelMessage, TunnelStream } from '../rpc/tunnel-stream.js';
+import type { OpenTunnel } from '../tunnels.js';
 import { keepsQuorum } from './members-plan.js';
 
 export interface ManagersServiceOptions {
@@ -99,4 +103,27 @@ export async function* readLogReplies(replies: AsyncIterable<ReadLogsReply>): Re
         nodeId: nodeId as NodeId,
         stream: line.stream === 2 ? 2 : 1,
       };
+}
+
+/** A connection to a node, served by the leader: the two halves are one once it is open. @param first names the node */
+export async function serveTunnel(
+  open: OpenTunnel,
+  { nodeId }: TunnelMessage,
+  call: ServerDuplexStream<TunnelMessage, TunnelMessage>,
+): Promise<void> {
+  const gone = new AbortController();
+  const leave = (): void => gone.abort(new SkepError('aborted', 'the other manager is gone'));
+  call.on('cancelled', leave);
+  if (call.cancelled) leave();
+  const toNode = await open(nodeId as NodeId, gone.signal);
+  call.write(tunnelMessage({}));
+  const asked = new TunnelStream(call, () => new Error('the other manager is gone'));
+  for (const [from, to] of [
+    [toNode, asked],
+    [asked, toNode],
+  ] as const) {
+    from.on('error', () => undefined);
+    from.once('close', () => (from.readableEnded ? to.end(() => to.destroy()) : to.destroy()));
+    from.pipe(to);
+  }
 }

@@ -16,6 +16,8 @@ import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { SwarmEvents } from '../api/swarm-events.js';
 import type { ReadLogs } from '../task-logs.js';
+import { nodeLost } from '../tunnels.js';
+import type { OpenTunnel } from '../tunnels.js';
 import type { ManagerSecurity } from '../dispatcher/manager-services.js';
 import type { ClientSecurity } from '../ca/credentials.js';
 import { quotaBytesDefault } from '../etcd/arguments.js';
@@ -28,8 +30,10 @@ import { readEtcdSettings, writeEtcdSettings } from '../etcd/settings.js';
 import { EtcdSupervisor } from '../etcd/supervisor.js';
 import { noLeaderError } from '../leadership/office.js';
 import { readLogReplies } from '../managers/managers-service.js';
-import { ManagersClient } from '../rpc/clients.js';
+import { ManagersClient, rpcTimeoutMs } from '../rpc/clients.js';
 import { createRpcServer, listen } from '../rpc/server.js';
+import { fromServiceError } from '../rpc/status.js';
+import { firstTunnelMessage, tunnelMessage, TunnelStream } from '../rpc/tunnel-stream.js';
 import { EtcdStore } from '../store/etcd.js';
 import { Sealer } from '../store/seal.js';
 import type { Store } from '../store/store.js';
@@ -47,6 +51,7 @@ import { StoreDirectory } from './store-directory.js';
 export interface ServingManager extends RunningManager {
   /** Wherever the tasks' nodes have their sessions. */
   readonly readLogs: ReadLogs;
+  readonly openTunnel: OpenTunnel;
 }
 
 export interface ManagerOptions {
@@ -78,6 +83,9 @@ export interface ManagerOptions {
   readonly random: RandomSource;
   readonly log: Log;
 }
+
+/** The leader waits for the node as long, and is waited for. */
+const openMsMax = 10_000 + rpcTimeoutMs;
 
 /** Where this manager's etcd is reached by others'. */
 export const peerUrlOf = ({ addresses }: Pick<MembershipFile, 'addresses'>): string =>
@@ -169,22 +177,43 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
 
   const readLogs: ReadLogs = (...request) => core.services.readLogs()?.(...request) ?? askLeader(request);
   async function* askLeader([taskIds, rest, signal]: Parameters<ReadLogs>): ReturnType<ReadLogs> {
-    const leader = store.view().get('leader', leaderId);
-    const found = leader && store.view().get('manager', leader.nodeId);
-    if (!found) throw noLeaderError();
-    const { credentials, options: channelOptions } = options.clientSecurity();
-    const asked = new ManagersClient(found.addr, credentials, channelOptions);
+    const asked = leaderClient();
     try {
       yield* readLogReplies(asked.readLogs({ taskIds, ...rest }, signal));
     } finally {
       asked.close();
     }
   }
+  const openTunnel: OpenTunnel = (...request) =>
+    core.services.openTunnel()?.(...request) ?? openByLeader(...request);
+  async function openByLeader(...[nodeId, signal]: Parameters<OpenTunnel>): ReturnType<OpenTunnel> {
+    const asked = leaderClient();
+    const call = asked.openTunnel(stop.signal);
+    call.once('close', () => asked.close());
+    try {
+      call.write(tunnelMessage({ nodeId }));
+      await firstTunnelMessage(call, AbortSignal.any([signal, AbortSignal.timeout(openMsMax)]));
+    } catch (err) {
+      call.cancel();
+      signal.throwIfAborted();
+      throw fromServiceError(err);
+    }
+    const node = store.view().get('node', nodeId) ?? { id: nodeId };
+    return new TunnelStream(call, () => nodeLost(node));
+  }
+  function leaderClient(): ManagersClient {
+    const leader = store.view().get('leader', leaderId);
+    const found = leader && store.view().get('manager', leader.nodeId);
+    if (!found) throw noLeaderError();
+    const { credentials, options: channelOptions } = options.clientSecurity();
+    return new ManagersClient(found.addr, credentials, channelOptions);
+  }
 
   const steps = undo.move();
   return {
     store,
     readLogs,
+    openTunnel,
     leaderlessMs: () => core.leaderlessMs(),
     storeState: () => upkeep.state,
     error: () => etcd.error,

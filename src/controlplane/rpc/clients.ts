@@ -6,6 +6,7 @@ import type {
   ChannelCredentials,
   ChannelOptions,
   Client,
+  ClientDuplexStream,
   ClientReadableStream,
   ClientWritableStream,
   ServiceError,
@@ -32,6 +33,8 @@ import type {
   SessionMessage,
   SessionRequest,
   SubscriptionMessage,
+  TunnelMessage,
+  TunnelOffer,
   UpdateTaskStatusRequest,
 } from './messages.js';
 import { DispatcherConstructor, ManagersConstructor, messageBytesMax, NodeCaConstructor } from './proto.js';
@@ -53,6 +56,8 @@ interface RawDispatcher extends Client {
   publishLogs(callback: Callback<object>): ClientWritableStream<PublishLogsMessage>;
   attachNetwork: Unary<AttachNetworkRequest, AttachNetworkReply>;
   detachNetworks: Unary<DetachNetworksRequest, object>;
+  listenTunnels(request: InSession): ClientReadableStream<TunnelOffer>;
+  tunnel(): ClientDuplexStream<TunnelMessage, TunnelMessage>;
 }
 interface RawNodeCa extends Client {
   getRootCaCertificate: Unary<object, RootCaReply>;
@@ -62,6 +67,7 @@ interface RawNodeCa extends Client {
 interface RawManagers extends Client {
   join: Unary<JoinManagersRequest, JoinManagersReply>;
   readLogs(request: ReadLogsRequest): ClientReadableStream<ReadLogsReply>;
+  openTunnel(): ClientDuplexStream<TunnelMessage, TunnelMessage>;
 }
 
 const channelOptions: ChannelOptions = {
@@ -133,6 +139,14 @@ export class DispatcherClient {
     return abortable(this.#raw.listenSubscriptions(request), signal);
   }
 
+  listenTunnels(request: InSession, signal: AbortSignal): ClientReadableStream<TunnelOffer> {
+    return abortable(this.#raw.listenTunnels(request), signal);
+  }
+
+  tunnel(signal: AbortSignal): ClientDuplexStream<TunnelMessage, TunnelMessage> {
+    return abortable(this.#raw.tunnel(), signal);
+  }
+
   /** `done` settles with the manager's answer, once. */
   publishLogs(signal: AbortSignal): {
     stream: ClientWritableStream<PublishLogsMessage>;
@@ -193,6 +207,10 @@ export class ManagersClient {
 
   readLogs(request: ReadLogsRequest, signal: AbortSignal): ClientReadableStream<ReadLogsReply> {
     return abortable(this.#raw.readLogs(request), signal);
+  }
+
+  openTunnel(signal: AbortSignal): ClientDuplexStream<TunnelMessage, TunnelMessage> {
+    return abortable(this.#raw.openTunnel(), signal);
   }
 
   close(): void {

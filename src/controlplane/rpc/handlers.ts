@@ -6,6 +6,7 @@ import { AssertionError } from 'node:assert';
 import { once } from 'node:events';
 import type {
   sendUnaryData,
+  ServerDuplexStream,
   ServerReadableStream,
   ServerUnaryCall,
   ServerWritableStream,
@@ -80,6 +81,16 @@ export const requestsHandler =
       // The caller hung up: nobody is left to answer, and nothing is wrong here.
       (err: unknown) => (call.cancelled || isServiceError(err) ? undefined : done(refusal(err, log, call))),
     );
+  };
+
+/** Both ways at once. What `handle` has taken over when it resolves, ends by itself. */
+export const bothWaysHandler =
+  <Q, R>(log: Log, handle: (call: ServerDuplexStream<Q, R>) => Promise<void>) =>
+  (call: ServerDuplexStream<Q, R>): void => {
+    void (async () => handle(call))().catch((err: unknown) => {
+      const status = refusal(err, log, call);
+      if (!call.cancelled && !call.writableEnded) call.emit('error', status);
+    });
   };
 
 /** A signal that aborts with `reason` when told to, or with the other signal's reason. */

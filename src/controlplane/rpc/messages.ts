@@ -151,6 +151,20 @@ export interface LogMessage {
   readonly data: Buffer;
 }
 
+/** A connection that is wanted to the node's engine. */
+export interface TunnelOffer {
+  readonly id: string;
+}
+/** A piece of a connection. */
+export interface TunnelMessage {
+  /** Empty but in the first message of a node. */
+  readonly offerId: string;
+  /** Empty but in the first message of another manager. */
+  readonly nodeId: string;
+  readonly data: Buffer;
+  readonly end: boolean;
+}
+
 /** Between managers. */
 export interface JoinManagersRequest {
   readonly peerUrl: string;

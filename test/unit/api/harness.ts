@@ -21,6 +21,7 @@ import type {
 } from '../../../src/controlplane/api/swarm-control.js';
 import type { Backup } from '../../../src/controlplane/backup/backup-content.js';
 import type { AttachControl } from '../../../src/controlplane/attach-control.js';
+import type { OpenTunnel } from '../../../src/controlplane/tunnels.js';
 import type { LogLine, LogOptions } from '../../../src/controlplane/task-logs.js';
 import { MemoryStore } from '../../../src/controlplane/store/memory.js';
 import type { Cidr, Ip } from '../../../src/model/addresses.js';
@@ -209,6 +210,7 @@ export class Harness implements AsyncDisposable {
     async function* () {
       /* no output */
     };
+  openTunnel: OpenTunnel = () => Promise.reject(new SkepError('unavailable', 'no node is available'));
   engine!: Server;
   server!: ReturnType<typeof createApiServer>;
   socketPath = '';
@@ -230,6 +232,7 @@ export class Harness implements AsyncDisposable {
       engineSocket: harness.engineSocket,
       readLogs: (...all) => harness.lines(...all),
       swarmEvents,
+      openTunnel: (...all) => harness.openTunnel(...all),
       balancer: async () => harness.balancer,
       log: pino({ enabled: false }),
       clock: { ...systemClock, sleep: (...all) => harness.sleep(...all) },

@@ -189,6 +189,10 @@ async function startAgentSession(
     },
     reporter,
     logs: new LogPublisher({ taskLogs, log }),
+    tunnels: {
+      run: (_client, _connect, _id, over) =>
+        new Promise((resolve) => over.addEventListener('abort', () => resolve())),
+    },
     clock: systemClock,
     random,
     log,

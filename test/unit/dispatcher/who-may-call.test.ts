@@ -47,8 +47,11 @@ const mayCall: Readonly<Record<string, 'anyone' | 'token' | 'node' | 'manager'>>
   '/skep.dispatcher.v1.Dispatcher/PublishLogs': 'node',
   '/skep.dispatcher.v1.Dispatcher/AttachNetwork': 'node',
   '/skep.dispatcher.v1.Dispatcher/DetachNetworks': 'node',
+  '/skep.dispatcher.v1.Dispatcher/ListenTunnels': 'node',
+  '/skep.dispatcher.v1.Dispatcher/Tunnel': 'node',
   '/skep.dispatcher.v1.Managers/Join': 'manager',
   '/skep.dispatcher.v1.Managers/ReadLogs': 'manager',
+  '/skep.dispatcher.v1.Managers/OpenTunnel': 'manager',
 };
 
 const allMethods: readonly Method[] = services.flatMap((service) => Object.values(service));
@@ -103,7 +106,11 @@ function refusalOf(method: Method, { credentials, options }: ClientSecurity): Pr
   return new Promise<ServiceError>((resolve, reject) => {
     const done = (err: ServiceError | null): void =>
       err ? resolve(err) : reject(new Error(`${path} was served`));
-    if (requestStream)
+    if (requestStream && responseStream) {
+      const call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, deadline);
+      call.on('error', (err: ServiceError) => done(err));
+      call.on('data', () => done(null));
+    } else if (requestStream)
       client.makeClientStreamRequest(path, requestSerialize, responseDeserialize, deadline, done);
     else if (responseStream) {
       const answers = client.makeServerStreamRequest(
@@ -242,7 +249,7 @@ describe.each(strangers)(
 );
 
 test('a node without a session', async () => {
-  for (const method of refusing('node').filter(({ path }) => !/\/(Session|PublishLogs)$/.test(path)))
+  for (const method of refusing('node').filter(({ path }) => !/\/(Session|PublishLogs|Tunnel)$/.test(path)))
     expect((await refusalOf(method, await as({}))).details).toBe('node not registered');
 });
 

@@ -9,10 +9,25 @@
 import { request } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { connect } from 'node:net';
-import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { engineDown } from './engine-client.js';
+import { finished, pipeline } from 'node:stream/promises';
+import { OutsideError } from '../../model/errors.js';
+import type { OutputWatch } from './output-watch.js';
+
+/** The refusal for an engine that cannot be reached; clients show the text. */
+export const engineDown = (cause: unknown): OutsideError =>
+  new OutsideError(
+    `the Docker Engine behind Skep cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}`,
+    true,
+    { cause },
+  );
+
+/** The refusal for a connection that ended before an engine had answered on it. */
+const connectionLost = (cause: unknown): OutsideError =>
+  new OutsideError(cause instanceof Error ? cause.message : String(cause), true, { cause });
+
+/** The way to an engine: the path of its unix socket, or a connection to it that is open already, for one request. */
+export type EngineWay = string | Duplex;
 
 /** Headers that belong to one connection and not to the message (RFC 9110, 7.6.1). */
 const hopByHop = new Set([
@@ -23,6 +38,9 @@ const hopByHop = new Set([
   'transfer-encoding',
   'upgrade',
 ]);
+
+/** An inspection with thousands of mounts. */
+const rewriteBytesMax = 4 * 1024 * 1024;
 
 /** The header block of an answer to an upgrade is refused beyond this. */
 const headLimitBytes = 64 * 1024;
@@ -37,13 +55,20 @@ const withoutHopByHop = (raw: readonly string[], keep: readonly string[] = []): 
   return kept;
 };
 
-export interface PassOptions {
-  /** Replaces the request target. */
-  readonly url?: string;
+export interface PassOptions extends WatchOptions {
   /** A body that was read already. */
   readonly body?: Buffer;
+  /** Makes the client's answer of the engine's whole one, where that is a success: a small one. */
+  readonly rewrite?: (body: Buffer) => Buffer;
   /** Called with the engine's status before the client hears of it. Must not reject. */
   readonly beforeReply?: (status: number) => Promise<void>;
+}
+
+export interface WatchOptions {
+  /** Replaces the request target. */
+  readonly url?: string;
+  /** Sees the answer's bytes and has its last words, should the connection to the engine be lost within them. */
+  readonly watch?: OutputWatch;
 }
 
 /**
@@ -51,7 +76,7 @@ export interface PassOptions {
  * OutsideError while nothing was answered yet; after that a failure of either side cuts the other.
  */
 export async function passThrough(
-  socketPath: string,
+  engine: EngineWay,
   client: IncomingMessage,
   reply: ServerResponse,
   options: PassOptions = {},
@@ -70,11 +95,12 @@ export async function passThrough(
   headers.push('Connection', 'keep-alive');
 
   const call = request({
-    socketPath,
+    ...(typeof engine === 'string'
+      ? { socketPath: engine, agent: false }
+      : { createConnection: () => engine }),
     method: client.method,
     path: options.url ?? client.url,
     headers,
-    agent: false,
     maxHeaderSize: 1024 * 1024,
   });
   const gone = (): void => void call.destroy();
@@ -93,14 +119,17 @@ export async function passThrough(
     try {
       answer = await answered;
     } catch (cause) {
-      throw engineDown(cause);
+      throw typeof engine === 'string' ? engineDown(cause) : connectionLost(cause);
     }
     call.on('error', () => undefined);
     await options.beforeReply?.(answer.statusCode ?? 502);
+    if (options.rewrite && answer.statusCode !== undefined && answer.statusCode < 300)
+      return await passRewritten(answer, reply, options.rewrite);
     reply.writeHead(answer.statusCode ?? 502, answer.statusMessage, withoutHopByHop(answer.rawHeaders));
     reply.flushHeaders();
     // A failure here means one side is gone; pipeline has destroyed the other.
-    await pipeline(answer, reply).catch(() => undefined);
+    if (options.watch) await passWatched(answer, reply, options.watch);
+    else await pipeline(answer, reply).catch(() => undefined);
   } finally {
     reply.off('close', gone);
     client.unpipe(call);
@@ -108,18 +137,61 @@ export async function passThrough(
   }
 }
 
+async function passRewritten(
+  answer: IncomingMessage,
+  reply: ServerResponse,
+  rewrite: (body: Buffer) => Buffer,
+): Promise<void> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of answer as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > rewriteBytesMax) throw new Error('the answer is too large');
+      chunks.push(chunk);
+    }
+  } catch (cause) {
+    throw connectionLost(cause);
+  }
+  const body = rewrite(Buffer.concat(chunks));
+  const headers = withoutHopByHop(answer.rawHeaders).filter(
+    (_, i, all) => all[i - (i % 2)]?.toLowerCase() !== 'content-length',
+  );
+  reply.writeHead(answer.statusCode!, answer.statusMessage, [
+    ...headers,
+    'Content-Length',
+    String(body.length),
+  ]);
+  reply.end(body);
+}
+
+/** The same as a pipeline, but an answer that is lost ends with words instead of a cut. */
+async function passWatched(
+  answer: IncomingMessage,
+  reply: ServerResponse,
+  watch: OutputWatch,
+): Promise<void> {
+  answer.on('data', (chunk: Buffer) => watch.see(chunk));
+  answer.pipe(reply);
+  await finished(answer).catch(() => !reply.destroyed && reply.end(watch.lastWords()));
+  if (!reply.destroyed) await finished(reply).catch(() => undefined);
+}
+
 /**
- * Hands an upgrade to the engine. Once the engine has switched protocols the two sockets are one pipe; if it answers
+ * Hands an upgrade to the engine. Once the engine has switched protocols the two connections are one pipe; if it answers
  * anything else the client gets that answer and the connection closes, because what the client sends next would
- * otherwise reach the engine unseen.
+ * otherwise reach the engine unseen. An engine that closes while it is still being sent to has said its last word all the
+ * same: that reaches the client.
  */
 export async function passUpgrade(
-  socketPath: string,
+  way: EngineWay,
   client: IncomingMessage,
   socket: Duplex,
   head: Buffer,
+  { url = client.url, watch }: WatchOptions = {},
 ): Promise<void> {
-  const engine = connect({ path: socketPath, allowHalfOpen: true });
+  const engine: Duplex = typeof way === 'string' ? connect({ path: way, allowHalfOpen: true }) : way;
+  let switched = false;
   const cut = (): void => {
     engine.destroy();
     socket.destroy();
@@ -127,19 +199,22 @@ export async function passUpgrade(
   socket.on('error', cut);
   socket.on('close', () => engine.destroy());
   try {
-    await connected(engine);
+    if (typeof way === 'string') await connected(engine);
   } catch (cause) {
-    const message = JSON.stringify({ message: engineDown(cause).message });
     if (!socket.destroyed)
-      socket.end(
-        `HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n` +
-          `Content-Length: ${Buffer.byteLength(message) + 1}\r\n\r\n${message}\n`,
-      );
+      socket.end(refusalOfUpgrade(503, 'Service Unavailable', engineDown(cause).message));
     return;
   }
-  engine.on('error', cut);
-  engine.on('close', () => socket.destroy());
-  const lines = [`${client.method} ${client.url} HTTP/1.1`];
+  engine.on('error', () => {
+    if (!switched) return cut();
+    engine.destroy();
+    if (!socket.writableEnded) socket.end(watch?.lastWords() ?? Buffer.alloc(0));
+  });
+  engine.on('close', () => {
+    if (socket.writableFinished || !switched) socket.destroy();
+    else socket.end(() => socket.destroy());
+  });
+  const lines = [`${client.method} ${url} HTTP/1.1`];
   for (let i = 0; i + 1 < client.rawHeaders.length; i += 2)
     lines.push(`${client.rawHeaders[i]}: ${client.rawHeaders[i + 1]}`);
   engine.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
@@ -150,7 +225,7 @@ export async function passUpgrade(
   const answer = await readHead(engine);
   if (!answer || socket.destroyed) return cut();
   const [block, rest] = answer;
-  const switched = /^HTTP\/1\.1 101 /.test(block);
+  switched = /^HTTP\/1\.1 101 /.test(block);
   if (switched) socket.write(block, 'latin1');
   else {
     socket.unpipe(engine);
@@ -158,11 +233,24 @@ export async function passUpgrade(
     engine.end();
     socket.write(block.replace('\r\n', '\r\nConnection: close\r\n'), 'latin1');
   }
-  if (rest.length > 0) socket.write(rest);
+  if (rest.length > 0) {
+    socket.write(rest);
+    watch?.see(rest);
+  }
+  if (watch && switched) engine.on('data', (chunk: Buffer) => watch.see(chunk));
   engine.pipe(socket);
 }
 
-function connected(engine: Socket): Promise<void> {
+/** A refusal in Docker's form, written to a connection that wanted to change protocol. */
+export function refusalOfUpgrade(status: number, reason: string, message: string): string {
+  const body = `${JSON.stringify({ message })}\n`;
+  return (
+    `HTTP/1.1 ${status} ${reason}\r\nContent-Type: application/json\r\nConnection: close\r\n` +
+    `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
+  );
+}
+
+function connected(engine: Duplex): Promise<void> {
   return new Promise((resolve, reject) => {
     engine.once('connect', resolve);
     engine.once('error', reject);
@@ -170,7 +258,7 @@ function connected(engine: Socket): Promise<void> {
 }
 
 /** The header block of the engine's answer with its last empty line, and what came behind it. */
-async function readHead(engine: Socket): Promise<readonly [string, Buffer] | undefined> {
+async function readHead(engine: Duplex): Promise<readonly [string, Buffer] | undefined> {
   let seen: Buffer = Buffer.alloc(0);
   return new Promise((resolve) => {
     const done = (result: readonly [string, Buffer] | undefined): void => {
