@@ -1,13 +1,14 @@
 /** What reading tasks' output means, between the API that asks, the broker and the agents. */
-import type { NodeId, TaskId } from '../model/ids.js';
+import type { NodeId, ServiceId, TaskId } from '../model/ids.js';
 
 /** One line of a task's output. */
 export interface LogLine {
   readonly taskId: TaskId;
   readonly nodeId: NodeId;
   readonly stream: 1 | 2;
-  /** RFC 3339 with nine fractional digits. */
+  /** RFC 3339 with nine fractional digits: lines of several tasks are ordered by it. */
   readonly timestamp: string;
+  /** What the log driver notes of each line. */
   readonly attrs: Readonly<Record<string, string>>;
   /** Ends with a newline unless the task has a terminal. */
   readonly data: Buffer;
@@ -17,15 +18,21 @@ export interface LogOptions {
   readonly stdout: boolean;
   readonly stderr: boolean;
   readonly follow: boolean;
-  /** -1: all. */
+  /** Of each task; -1: all. */
   readonly tail: number;
   /** Docker's form, empty for all. */
   readonly since: string;
 }
 
-/** Reads tasks' output wherever they run. The iterable ends by itself without `follow`; aborting closes all. */
+/** Whose output: of one task, or of a service's tasks, which when following are also those to come. */
+export type LogSubject = { readonly taskId: TaskId } | { readonly serviceId: ServiceId };
+
+/**
+ * Reads tasks' output wherever they run, some lines at a time, no faster than it is read. Without `follow` the iterable ends by
+ * itself, with an error that lists what could not be read, after all that could; aborting closes it.
+ */
 export type ReadLogs = (
-  tasks: readonly TaskId[],
+  subject: LogSubject,
   options: LogOptions,
   signal: AbortSignal,
-) => AsyncIterable<LogLine>;
+) => AsyncIterable<readonly LogLine[]>;

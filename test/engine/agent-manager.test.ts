@@ -56,8 +56,8 @@ test('a task runs, speaks, is adopted by the next agent, is told to stop, and le
 
   const said: string[] = [];
   const options = { stdout: true, stderr: true, follow: false, tail: -1, since: '' };
-  for await (const line of manager.readLogs([task.id], options, new AbortController().signal))
-    said.push(line.data.toString());
+  for await (const lines of manager.readLogs({ taskId: task.id }, options, new AbortController().signal))
+    said.push(...lines.map(({ data }) => data.toString()));
   expect(said).toEqual(['hello\n']);
 
   await agent.close();

@@ -67,16 +67,25 @@ beforeAll(async () => {
     control,
     engineSocket: socket,
     openTunnel: () => expect.fail('no other node here'),
-    readLogs: async function* (tasks) {
+    readLogs: async function* (subject) {
+      const tasks =
+        'taskId' in subject
+          ? [subject.taskId]
+          : store
+              .view()
+              .tasksOfService(subject.serviceId)
+              .map(({ id }) => id);
       for (const taskId of tasks)
-        yield {
-          taskId,
-          nodeId,
-          stream: 1,
-          timestamp: '2026-11-21T03:07:14.127641534Z',
-          attrs: {},
-          data: Buffer.from('hello\n'),
-        };
+        yield [
+          {
+            taskId,
+            nodeId,
+            stream: 1,
+            timestamp: '2026-11-21T03:07:14.127641534Z',
+            attrs: {},
+            data: Buffer.from('hello\n'),
+          },
+        ];
     },
     log: pino({ enabled: false }),
     clock: systemClock,

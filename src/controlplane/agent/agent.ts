@@ -147,7 +147,7 @@ export function startAgent(options: AgentOptions): Agent {
     ...{ nodeId, engine, allowance, log },
     hasTask: (id) => worker.runner(id) !== undefined,
   });
-  const taskLogs = engineTaskLogs(engine, nodeId, (id, signal) => worker.untilStarted(id, signal));
+  const taskLogs = engineTaskLogs(engine, (id, signal) => worker.untilStarted(id, signal));
   const session = new AgentSession({
     ...options,
     ...(host.connect && { connect: host.connect }),
@@ -164,7 +164,7 @@ export function startAgent(options: AgentOptions): Agent {
     },
     attachments,
     reporter,
-    logs: new LogPublisher({ taskLogs, log }),
+    logs: new LogPublisher({ taskLogs, clock, log }),
     tunnels,
   });
 

@@ -3,45 +3,51 @@
  * reader at the other end takes them and no faster.
  */
 import { once } from 'node:events';
-import type { NodeId, TaskId } from '../../model/ids.js';
+import type { TaskId } from '../../model/ids.js';
+import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
+import { EngineError } from '../dockerd/client.js';
 import type { Engine } from '../dockerd/client.js';
 import type { SessionClient } from '../rpc/clients.js';
-import type { LogMessage, SubscriptionMessage } from '../rpc/messages.js';
+import type { LogMessage, PublishLogsMessage, SubscriptionMessage } from '../rpc/messages.js';
 import { taskLabels } from './container-config.js';
 
-/** Gives a task's output; ends with the log, or never when following a running one. */
+/** A line before it is told whose it is. */
+export type TaskLine = Omit<LogMessage, 'taskId' | 'nodeId'>;
+
+/**
+ * Gives a task's output, some lines at a time; ends with the log, or never when following a running one. Throws an EngineError
+ * when the engine cannot read it.
+ */
 export type TaskLogs = (
   taskId: TaskId,
   selection: SubscriptionMessage,
   signal: AbortSignal,
-) => AsyncIterable<LogMessage>;
+) => AsyncIterable<readonly TaskLine[]>;
 
 /** Tasks' output from the engine. `untilStarted` is waited for when following. */
 export function engineTaskLogs(
   engine: Engine,
-  nodeId: NodeId,
   untilStarted: (taskId: TaskId, signal: AbortSignal) => Promise<void>,
 ): TaskLogs {
   return async function* (taskId, selection, signal) {
     if (selection.follow) await untilStarted(taskId, signal);
     const [listed] = await engine.listContainers({ [taskLabels.taskId]: taskId });
     const container = listed && (await engine.container(listed.id));
-    if (!container) return;
-    const attrs = {
-      [taskLabels.nodeId]: nodeId,
-      [taskLabels.serviceId]: container.labels[taskLabels.serviceId] ?? '',
-      [taskLabels.taskId]: taskId,
-    };
-    for await (const { stream, timestamp, data } of engine.logs(container, selection, signal))
-      yield { taskId, stream, timestamp, attrs, data };
+    if (container) yield* engine.logs(container, selection, signal);
   };
 }
 
 export interface LogPublisherOptions {
   readonly taskLogs: TaskLogs;
+  readonly clock: Clock;
   readonly log: Log;
 }
+
+/** Tasks of one subscription take turns of about so much, so that no one's lines wait for all of another's. */
+const turnBytesMax = 16 * 1024;
+/** How often a manager is told that there is nothing to say. */
+const presenceMs = 1_000;
 
 export class LogPublisher {
   constructor(private readonly options: LogPublisherOptions) {}
@@ -87,23 +93,73 @@ export class LogPublisher {
     // The manager answers early when nobody reads any more.
     const settled = done.finally(() => answered.abort(new Error('subscription ended')));
     settled.catch(() => undefined);
-    const { id: subscriptionId } = subscription;
-    const send = async (messages: readonly LogMessage[], close: boolean): Promise<void> => {
-      if (!stream.write({ subscriptionId, messages, close })) await once(stream, 'drain', { signal: over });
+    const said = { subscriptionId: subscription.id, messages: [], ends: [], close: false };
+    /** The last write: the next one begins when the manager has room again. */
+    let turn: Promise<unknown> = Promise.resolve();
+    const send = (message: Partial<PublishLogsMessage>): Promise<unknown> => {
+      turn = turn.then(async () => {
+        over.throwIfAborted();
+        if (!stream.write({ ...said, ...message })) await once(stream, 'drain', { signal: over });
+      });
+      return turn;
     };
+    const finished = new AbortController();
+    const present = this.#sayPresent(send, AbortSignal.any([over, finished.signal]));
     try {
       await Promise.all(
-        subscription.taskIds.map(async (taskId) => {
-          for await (const line of this.options.taskLogs(taskId as TaskId, subscription, over))
-            await send([line], false);
-        }),
+        subscription.taskIds.map((id) => this.#publishTask(id as TaskId, subscription, send, over)),
       );
-      await send([], true);
+      await send({ close: true });
     } catch (err) {
       if (!over.aborted) throw err;
     } finally {
+      finished.abort();
+      await present;
       stream.end();
     }
     await settled;
   }
+
+  async #publishTask(
+    taskId: TaskId,
+    subscription: SubscriptionMessage,
+    send: (message: Partial<PublishLogsMessage>) => Promise<unknown>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    let error = '';
+    try {
+      for await (const lines of this.options.taskLogs(taskId, subscription, signal))
+        for (const messages of turns(taskId, lines)) await send({ messages });
+    } catch (err) {
+      signal.throwIfAborted();
+      if (!(err instanceof EngineError)) throw err;
+      error = err.message;
+    }
+    await send({ ends: [{ taskId, error }] });
+  }
+
+  /** Lets the manager tell a node that has nothing to say from one that is gone. */
+  async #sayPresent(
+    send: (message: Partial<PublishLogsMessage>) => Promise<unknown>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    while (!signal.aborted) {
+      await send({}).catch(() => undefined);
+      await this.options.clock.sleep(presenceMs, signal).catch(() => undefined);
+    }
+  }
+}
+
+function* turns(taskId: TaskId, lines: readonly TaskLine[]): Generator<readonly LogMessage[], void> {
+  let turn: LogMessage[] = [];
+  let bytes = 0;
+  for (const line of lines) {
+    turn.push({ ...line, taskId, nodeId: '' });
+    bytes += line.data.length;
+    if (bytes < turnBytesMax) continue;
+    yield turn;
+    turn = [];
+    bytes = 0;
+  }
+  if (turn.length > 0) yield turn;
 }

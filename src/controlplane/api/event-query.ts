@@ -2,6 +2,7 @@
 import { Filters, parseFilters } from './filters.js';
 import type { ApiRequest } from './request.js';
 import type { DockerEvent } from './swarm-events.js';
+import { unixNano } from './unix-time.js';
 
 /** Keys that nobody knows and keys without values filter nothing here, unlike in lists. Throws for what is no JSON. */
 export const eventFilters = (request: ApiRequest): Filters =>
@@ -23,20 +24,6 @@ export function eventRange(query: URLSearchParams): EventRange | undefined {
     ...(until !== 'none' && { untilNano: until }),
   };
 }
-
-/** Go's ParseTimestamps: `seconds[.fraction]`. Without text, and for -1, which stands for that in dockerd, there is none. */
-function unixNano(text: string): bigint | 'none' | undefined {
-  if (text === '') return 'none';
-  const found = /^([+-]?\d{1,12})(?:\.(\d{1,9}))?$/.exec(text);
-  if (!found) return undefined;
-  const [, seconds = '', fraction = ''] = found;
-  if (Number(seconds) === -1) return 'none';
-  return BigInt(seconds) * 1_000_000_000n + BigInt(fraction.padEnd(9, '0'));
-}
-
-/** The same time as the engine reads it. */
-export const formatUnixNano = (nano: bigint): string =>
-  `${nano / 1_000_000_000n}.${String(nano % 1_000_000_000n).padStart(9, '0')}`;
 
 export const isWithin = ({ sinceNano, untilNano }: EventRange, nano: bigint): boolean =>
   (sinceNano === undefined || nano >= sinceNano) && (untilNano === undefined || nano <= untilNano);

@@ -8,12 +8,13 @@ import { SkepError } from '../../model/errors.js';
 import type { ApiContext, Handler } from './context.js';
 import { askEngineEvents, EngineEvents } from './engine-events.js';
 import type { EngineEvent } from './engine-events.js';
-import { eventFilters, eventRange, formatUnixNano, isWithin, wantsEvent } from './event-query.js';
+import { eventFilters, eventRange, isWithin, wantsEvent } from './event-query.js';
 import type { EventRange } from './event-query.js';
 import type { Filters } from './filters.js';
 import { passThrough } from '../dockerd/passthrough.js';
 import type { ApiRequest } from './request.js';
 import type { SwarmEvent } from './swarm-events.js';
+import { formatUnixNano } from './unix-time.js';
 
 /** What a client may be behind; beyond it the client is cut off rather than memory filled or events left out. */
 const behindBytesMax = 4 * 1024 * 1024;

@@ -4,24 +4,26 @@
  */
 import { once } from 'node:events';
 import { SkepError } from '../../model/errors.js';
+import type { TaskId } from '../../model/ids.js';
 import type { Service, Task } from '../../model/objects.js';
 import type { ApiContext, Handler } from './context.js';
 import { requireStore } from './context.js';
 import { findService, findTask } from './lookup.js';
 import type { ApiRequest } from './request.js';
-import type { LogLine, LogOptions } from '../task-logs.js';
+import { isUnixTime } from './unix-time.js';
+import type { LogLine, LogOptions, LogSubject } from '../task-logs.js';
 
 /** stdcopy's stream for what the daemon itself has to say. */
 const systemError = 3;
 
 const detailPrefix = 'com.docker.swarm';
 
-/** One stdcopy frame: stream, three zero bytes, length big-endian, payload. */
-export function frame(stream: number, payload: Buffer): Buffer {
-  const header = Buffer.alloc(8);
-  header[0] = stream;
-  header.writeUInt32BE(payload.length, 4);
-  return Buffer.concat([header, payload]);
+/** What a stdcopy frame begins with: stream, three zero bytes, length of the payload big-endian. */
+function frameHeader(stream: number, size: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes[0] = stream;
+  bytes.writeUInt32BE(size, 4);
+  return bytes;
 }
 
 /** Go's url.QueryEscape: space as `+`, everything but letters, digits and `-_.~` as %XX. */
@@ -30,29 +32,53 @@ const queryEscape = (text: string): string =>
     .replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
     .replace(/%20/g, '+');
 
-export interface LineFormat {
-  readonly timestamps: boolean;
-  readonly details: boolean;
-}
+/** How lines are written: `[timestamp SP][details SP]message`; details are sorted and always name node, service and task. */
+export class LineFormat {
+  /** Details of lines that the log driver says nothing of: the same for all of a task. */
+  readonly #ofTask = new Map<TaskId, string>();
 
-/** `[timestamp SP][details SP]message`; details are sorted and always name node, service and task. */
-export function formatLine(line: LogLine, serviceId: string, { timestamps, details }: LineFormat): Buffer {
-  const parts: Buffer[] = [];
-  if (timestamps) parts.push(Buffer.from(`${line.timestamp} `));
-  if (details) {
+  constructor(
+    private readonly options: {
+      readonly serviceId: string;
+      readonly timestamps: boolean;
+      readonly details: boolean;
+      /** Raw, as a terminal's output; otherwise in stdcopy frames. */
+      readonly tty: boolean;
+    },
+  ) {}
+
+  /** The line as it goes to the client, in parts. */
+  bytes(line: LogLine): readonly Buffer[] {
+    const { timestamps, details, tty } = this.options;
+    const before = `${timestamps ? `${line.timestamp} ` : ''}${details ? `${this.#details(line)} ` : ''}`;
+    const prefix = Buffer.from(before, 'latin1');
+    if (tty) return [prefix, line.data];
+    return [frameHeader(line.stream, prefix.length + line.data.length), prefix, line.data];
+  }
+
+  /** What the manager itself has to say. */
+  error(message: string): Buffer {
+    const payload = Buffer.from(`Error grabbing logs: ${message}\n`);
+    return this.options.tty ? payload : Buffer.concat([frameHeader(systemError, payload.length), payload]);
+  }
+
+  #details({ taskId, nodeId, attrs }: LogLine): string {
+    const own = Object.entries(attrs);
+    const known = own.length === 0 ? this.#ofTask.get(taskId) : undefined;
+    if (known !== undefined) return known;
     const attributes: [string, string][] = [
-      ...Object.entries(line.attrs),
-      [`${detailPrefix}.node.id`, line.nodeId],
-      [`${detailPrefix}.service.id`, serviceId],
-      [`${detailPrefix}.task.id`, line.taskId],
+      ...own,
+      [`${detailPrefix}.node.id`, nodeId],
+      [`${detailPrefix}.service.id`, this.options.serviceId],
+      [`${detailPrefix}.task.id`, taskId],
     ];
     const text = attributes
       .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
       .map(([key, value]) => `${queryEscape(key)}=${queryEscape(value)}`)
       .join(',');
-    parts.push(Buffer.from(`${text} `));
+    if (own.length === 0) this.#ofTask.set(taskId, text);
+    return text;
   }
-  return Buffer.concat([...parts, line.data]);
 }
 
 /** What the query asks for; throws with Docker's texts. */
@@ -80,33 +106,41 @@ function tailOf(request: ApiRequest): number {
   return Number(tail);
 }
 
+const unreadableSince = (since: string): SkepError => {
+  const parsing = `strconv.ParseInt: parsing ${JSON.stringify(since)}: invalid syntax`;
+  return new SkepError('unknown', `could not parse since timestamp: ${parsing}`);
+};
+
 export const serviceLogs: Handler = async (context, request) => {
   const options = logOptions(request);
-  const view = requireStore(context).view();
-  const service = findService(view, request.param(0));
-  await stream(context, request, service, view.tasksOfService(service.id), options);
+  const service = findService(requireStore(context).view(), request.param(0));
+  await stream(context, request, service, { serviceId: service.id }, options);
 };
 
 export const taskLogs: Handler = async (context, request) => {
   const options = logOptions(request);
-  const view = requireStore(context).view();
-  const task = findTask(view, request.param(0));
-  await stream(context, request, task, [task], options);
+  const task = findTask(requireStore(context).view(), request.param(0));
+  await stream(context, request, task, { taskId: task.id }, options);
 };
 
 async function stream(
   { readLogs, log }: ApiContext,
   request: ApiRequest,
-  subject: Service | Task,
-  tasks: readonly Task[],
+  object: Service | Task,
+  subject: LogSubject,
   options: LogOptions,
 ): Promise<void> {
   const wanted = { ...options, tail: tailOf(request) };
+  if (!isUnixTime(options.since)) throw unreadableSince(options.since);
   const container =
-    'taskTemplate' in subject.spec ? subject.spec.taskTemplate.container : subject.spec.container;
+    'taskTemplate' in object.spec ? object.spec.taskTemplate.container : object.spec.container;
   const { tty } = container;
-  const serviceOf = new Map(tasks.map(({ id, serviceId }) => [id, serviceId]));
-  const format = { timestamps: request.flag('timestamps'), details: request.flag('details') };
+  const format = new LineFormat({
+    serviceId: 'serviceId' in object ? object.serviceId : object.id,
+    timestamps: request.flag('timestamps'),
+    details: request.flag('details'),
+    tty,
+  });
   const { reply, signal } = request;
   if (request.modern)
     reply.setHeader(
@@ -121,19 +155,13 @@ async function stream(
     if (!reply.write(chunk)) await once(reply, 'drain', { signal });
   };
   try {
-    for await (const line of readLogs(
-      tasks.map(({ id }) => id),
-      wanted,
-      signal,
-    )) {
-      const payload = formatLine(line, serviceOf.get(line.taskId) ?? '', format);
-      await write(tty ? payload : frame(line.stream, payload));
+    for await (const lines of readLogs(subject, wanted, signal)) {
+      await write(Buffer.concat(lines.flatMap((line) => format.bytes(line))));
     }
   } catch (err) {
     if (signal.aborted) return void reply.destroy();
-    log.info({ err, subject: subject.id }, 'log stream failed');
-    const message = Buffer.from(`Error grabbing logs: ${err instanceof Error ? err.message : String(err)}\n`);
-    if (!reply.destroyed) reply.write(tty ? message : frame(systemError, message));
+    log.info({ err, object: object.id }, 'log stream failed');
+    if (!reply.destroyed) reply.write(format.error(err instanceof Error ? err.message : String(err)));
   }
   reply.end();
 }

@@ -1,42 +1,24 @@
 /**
- * Brings tasks' output from the nodes they run on to whoever reads it. A reader opens a subscription; every node that
- * has one of its tasks is told and answers with a stream of lines; the subscription is complete when all of them have
- * said their last word. Bounded: a reader that is slow fills its buffer, then the nodes' streams stop being read,
- * and flow control reaches back to the container's log.
+ * Brings tasks' output from the nodes they run on to whoever reads it. A reader opens a subscription; each node that has some of
+ * its tasks is told, and answers with a stream of their lines: a leg. Who follows a service gets legs of tasks that are started
+ * later, too, and of nodes that come back, from where they were interrupted. A node that is gone is named, and never waited for.
  */
 import type { NodeId, RandomSource, TaskId } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
 import { SkepError } from '../../model/errors.js';
+import type { Task } from '../../model/objects.js';
+import { atLeast } from '../../model/task-state.js';
 import type { Clock } from '../../runtime/clock.js';
 import { Trigger } from '../../runtime/loop.js';
-import type { LogLine, LogOptions, ReadLogs } from '../task-logs.js';
+import type { LogOptions, LogSubject, LogLine, ReadLogs } from '../task-logs.js';
 import type { Answers } from '../rpc/handlers.js';
 import type { LogMessage, PublishLogsMessage, SubscriptionMessage } from '../rpc/messages.js';
 import type { Store } from '../store/store.js';
+import { Subscription } from './log-subscription.js';
+import type { Leg } from './log-subscription.js';
 import type { Session } from './sessions.js';
 
-/** Bytes a reader may be behind. */
-const bufferBytesMax = 1024 * 1024;
 const waitMsMax = 60_000;
-
-type SubscriptionId = string;
-
-/** One reader. */
-interface Subscription {
-  readonly id: SubscriptionId;
-  readonly options: LogOptions;
-  readonly tasks: ReadonlyMap<NodeId, readonly TaskId[]>;
-  /** Nodes that have not said their last word. */
-  readonly waiting: Set<NodeId>;
-  readonly warnings: string[];
-  readonly lines: LogLine[];
-  bytes: number;
-  /** Wakes the reader: a line, or an end. */
-  readonly arrived: Trigger;
-  /** Wakes publishers: there is room, or nobody reads any more. */
-  readonly publishers: Set<Trigger>;
-  closed: boolean;
-}
 
 export interface LogBrokerOptions {
   readonly store: Store;
@@ -45,82 +27,140 @@ export interface LogBrokerOptions {
 }
 
 export class LogBroker {
-  readonly #subscriptions = new Map<SubscriptionId, Subscription>();
+  readonly #subscriptions = new Set<Subscription>();
+  readonly #legs = new Map<string, Leg>();
   /** What is to be told to each listening node, oldest first. */
   readonly #listeners = new Map<NodeId, { readonly outbox: SubscriptionMessage[]; readonly wake: Trigger }>();
 
   constructor(private readonly options: LogBrokerOptions) {}
 
-  /** See {@link ReadLogs}. Ends with an error that lists what could not be read, after all that could. */
-  readonly read: ReadLogs = (tasks, options, signal) => this.#read(tasks, options, signal);
+  /** See {@link ReadLogs}. */
+  readonly read: ReadLogs = (subject, options, signal) => this.#read(subject, options, signal);
+
+  /** Nodes are somebody else's to ask from now on: readers are told so. */
+  stop(): void {
+    for (const subscription of this.#subscriptions)
+      subscription.fail(
+        new SkepError('unavailable', 'the manager that read the logs does not lead any more'),
+      );
+  }
 
   async *#read(
-    taskIds: readonly TaskId[],
+    subject: LogSubject,
     options: LogOptions,
     signal: AbortSignal,
-  ): AsyncGenerator<LogLine, void> {
-    const subscription = this.#subscribe(taskIds, options);
-    const never = new AbortController().signal;
-    const onAbort = subscription.arrived.fire;
-    signal.addEventListener('abort', onAbort, { once: true });
+  ): AsyncGenerator<readonly LogLine[], void> {
+    const { store, clock } = this.options;
+    const subscription = new Subscription(options, clock);
+    this.#subscriptions.add(subscription);
+    const unsubscribe = this.#openAll(subscription, subject, store);
     try {
-      while (!signal.aborted) {
-        for (let line = subscription.lines.shift(); line; line = subscription.lines.shift()) {
-          subscription.bytes -= line.data.length;
-          for (const publisher of subscription.publishers) publisher.fire();
-          yield line;
-          if (signal.aborted) return;
-        }
-        if (subscription.waiting.size === 0) break;
-        await subscription.arrived.wait(waitMsMax, this.options.clock, never);
-      }
+      yield* subscription.lines(signal, (leg) => this.#miss(leg));
     } finally {
-      signal.removeEventListener('abort', onAbort);
-      this.#close(subscription);
+      unsubscribe();
+      subscription.close();
+      this.#subscriptions.delete(subscription);
+      for (const leg of subscription.legs.values()) this.#forget(leg);
+      subscription.legs.clear();
     }
-    if (subscription.warnings.length > 0 && !signal.aborted) {
-      const reasons = subscription.warnings.join(', ');
+    if (subscription.reasons.length > 0 && !signal.aborted)
       throw new SkepError(
         'unknown',
-        `warning: incomplete log stream. some logs could not be retrieved for the following reasons: ${reasons}`,
+        'warning: incomplete log stream. some logs could not be retrieved for the following reasons: ' +
+          subscription.reasons.join(', '),
       );
-    }
   }
 
-  #subscribe(taskIds: readonly TaskId[], options: LogOptions): Subscription {
-    const view = this.options.store.view();
-    const tasks = new Map<NodeId, TaskId[]>();
-    const warnings: string[] = [];
-    for (const id of taskIds) {
-      const nodeId = view.get('task', id)?.nodeId;
-      if (nodeId) tasks.set(nodeId, [...(tasks.get(nodeId) ?? []), id]);
-      else warnings.push(`task ${id} has not been scheduled`);
-    }
-    const subscription: Subscription = {
-      id: newId(this.options.random),
-      options,
-      tasks,
-      waiting: new Set(),
-      warnings,
-      lines: [],
-      bytes: 0,
-      arrived: new Trigger(),
-      publishers: new Set(),
-      closed: false,
+  /** Opens legs of the tasks that there are and, for who follows, of those that are started until the result is called. */
+  #openAll(subscription: Subscription, subject: LogSubject, store: Store): () => void {
+    const { follow, tail } = subscription.options;
+    const isService = 'serviceId' in subject;
+    const opened = new Set<TaskId>();
+    const open = (tasks: readonly Task[], ofEach: number): void => {
+      const byNode = new Map<NodeId, TaskId[]>();
+      for (const { id, nodeId, status } of tasks) {
+        // A node may not have heard of a task before it says itself that it runs.
+        if (opened.has(id) || (follow && !atLeast(status.state, 'running'))) continue;
+        opened.add(id);
+        if (nodeId) byNode.set(nodeId, [...(byNode.get(nodeId) ?? []), id]);
+        else subscription.warn(`task ${id} has not been scheduled`);
+      }
+      for (const [nodeId, ids] of byNode)
+        this.#open(subscription, nodeId, ids, { tail: ofEach, since: subscription.options.since });
     };
-    for (const nodeId of tasks.keys()) {
-      if (this.#tell(nodeId, openMessage(subscription, nodeId))) subscription.waiting.add(nodeId);
-      else warnings.push(`node ${nodeId} is not available`);
-    }
-    this.#subscriptions.set(subscription.id, subscription);
-    return subscription;
+    const view = store.view();
+    const task = isService ? undefined : view.get('task', subject.taskId);
+    open(isService ? view.tasksOfService(subject.serviceId) : task ? [task] : [], tail);
+    subscription.mayGrow = follow && (isService || (task !== undefined && !opened.has(task.id)));
+    if (!subscription.mayGrow) return () => undefined;
+
+    return store.subscribe(({ changes }) => {
+      for (const change of changes) {
+        if (change.kind === 'task' && change.current) {
+          const isOf = isService
+            ? change.current.serviceId === subject.serviceId
+            : change.id === subject.taskId;
+          if (isOf) open([change.current], -1);
+        }
+        const isGone = change.id === (isService ? subject.serviceId : subject.taskId) && !change.current;
+        if (isGone || (!isService && opened.size > 0)) subscription.endGrowth();
+      }
+    });
   }
 
-  #close(subscription: Subscription): void {
-    subscription.closed = true;
-    this.#subscriptions.delete(subscription.id);
-    for (const publisher of subscription.publishers) publisher.fire();
-    for (const nodeId of subscription.waiting) this.#tell(nodeId, closeMessage(subscription.id));
+  #open(
+    subscription: Subscription,
+    nodeId: NodeId,
+    tasks: readonly TaskId[],
+    from: Pick<SubscriptionMessage, 'tail' | 'since'>,
+  ): void {
+    const { clock, random } = this.options;
+    const leg: Leg = {
+      ...{ id: newId(random), subscription, nodeId, tasks: new Set(tasks) },
+      ...{ heardMs: clock.steadyMs(), isBlocked: false, isMissed: false },
+    };
+    const { stdout, stderr, follow } = subscription.options;
+    const message = { id: leg.id, close: false, taskIds: tasks, stdout, stderr, follow, ...from };
+    if (this.#tell(nodeId, message)) {
+      this.#legs.set(leg.id, leg);
+      subscription.open(leg);
+    } else this.#interrupt(leg, `node ${nodeId} is not available`);
+  }
+
+  /** Nothing comes of these tasks any more, or for now. */
+  #interrupt(leg: Leg, reason: string): void {
+    const { subscription, nodeId, tasks } = leg;
+    subscription.warn(reason);
+    if (!subscription.options.follow) return;
+    for (const task of tasks) subscription.interrupted.set(task, { nodeId, reason });
+    if (!leg.isMissed) this.#note(leg, reason);
+  }
+
+  /** Who follows reads at once what another is told at the end. */
+  #note({ subscription, nodeId, tasks }: Leg, reason: string): void {
+    for (const task of tasks) subscription.note(task, nodeId, `warning: incomplete log stream: ${reason}`);
+  }
+
+  /** A node has said nothing for long. One that is followed may come to itself again, and then has more to say. */
+  #miss(leg: Leg): void {
+    if (!leg.subscription.options.follow) return this.#lose(leg);
+    leg.heardMs = this.options.clock.steadyMs();
+    if (!leg.isMissed) this.#note(leg, `node ${leg.nodeId} does not answer`);
+    leg.isMissed = true;
+  }
+
+  #lose(leg: Leg): void {
+    if (!leg.subscription.legs.has(leg.id)) return;
+    this.#forget(leg);
+    leg.subscription.endLeg(leg);
+    this.#interrupt(leg, `node ${leg.nodeId} disconnected unexpectedly`);
+  }
+
+  /** Nobody wants to hear more of it. */
+  #forget(leg: Leg): void {
+    this.#legs.delete(leg.id);
+    const nothing = { stdout: false, stderr: false, follow: false, tail: 0, since: '' };
+    this.#tell(leg.nodeId, { id: leg.id, close: true, taskIds: [], ...nothing });
   }
 
   #tell(nodeId: NodeId, message: SubscriptionMessage): boolean {
@@ -139,7 +179,10 @@ export class LogBroker {
     const { nodeId } = session;
     const over = AbortSignal.any([signal, session.signal]);
     const listener = { outbox: [] as SubscriptionMessage[], wake: new Trigger() };
+    // Those of the stream before, which this one replaces.
+    for (const leg of [...this.#legs.values()]) if (leg.nodeId === nodeId) this.#lose(leg);
     this.#listeners.set(nodeId, listener);
+    for (const subscription of this.#subscriptions) this.#resume(subscription, nodeId);
     try {
       while (!over.aborted) {
         for (let next = listener.outbox.shift(); next; next = listener.outbox.shift()) await write(next);
@@ -148,66 +191,62 @@ export class LogBroker {
       session.signal.throwIfAborted();
     } finally {
       // A newer session's stream may have taken over already.
-      if (this.#listeners.get(nodeId) === listener) this.#listeners.delete(nodeId);
-      for (const subscription of this.#subscriptions.values()) this.#lose(subscription, nodeId);
+      if (this.#listeners.get(nodeId) === listener) {
+        this.#listeners.delete(nodeId);
+        for (const leg of [...this.#legs.values()]) if (leg.nodeId === nodeId) this.#lose(leg);
+      }
     }
   }
 
-  #lose(subscription: Subscription, nodeId: NodeId): void {
-    if (!subscription.waiting.delete(nodeId)) return;
-    subscription.warnings.push(`node ${nodeId} disconnected unexpectedly`);
-    subscription.arrived.fire();
+  /** Goes on with a node that was away where it was interrupted. */
+  #resume(subscription: Subscription, nodeId: NodeId): void {
+    for (const [task, interruption] of [...subscription.interrupted]) {
+      if (interruption.nodeId !== nodeId) continue;
+      subscription.interrupted.delete(task);
+      subscription.unwarn(interruption.reason);
+      const tail = subscription.hasReached(task) ? -1 : subscription.options.tail;
+      this.#open(subscription, nodeId, [task], { tail, since: subscription.since(task) });
+    }
   }
 
-  /** Takes a node's lines for one subscription; reads no faster than the reader does. */
+  /** Takes a node's lines for one leg; reads no faster than the reader does. */
   async publish(nodeId: NodeId, messages: AsyncIterable<PublishLogsMessage>): Promise<void> {
-    const room = new Trigger();
-    const never = new AbortController().signal;
-    let subscription: Subscription | undefined;
+    let leg: Leg | undefined;
     try {
       for await (const message of messages) {
-        subscription ??= this.#subscriptions.get(message.subscriptionId);
-        if (!subscription || subscription.closed) return; // nobody reads any more
-        if (message.subscriptionId !== subscription.id)
+        leg ??= this.#legs.get(message.subscriptionId);
+        if (!leg || leg.subscription.isClosed) return; // nobody reads any more
+        if (message.subscriptionId !== leg.id)
           throw new SkepError('invalidArgument', 'one stream carries one subscription');
-        subscription.publishers.add(room);
-        while (subscription.bytes > bufferBytesMax && !subscription.closed)
-          await room.wait(waitMsMax, this.options.clock, never);
-        for (const line of message.messages) this.#take(subscription, nodeId, line);
-        if (message.close) subscription.waiting.delete(nodeId);
-        subscription.arrived.fire();
-        if (message.close) return;
+        if (leg.nodeId !== nodeId) throw notYours();
+        const { subscription } = leg;
+        leg.heardMs = this.options.clock.steadyMs();
+        leg.isMissed = false;
+        for (const line of message.messages) subscription.take(leg, lineOf(leg, line));
+        for (const { taskId, error } of message.ends) {
+          if (leg.tasks.has(taskId as TaskId) && error !== '') subscription.warn(`task ${taskId}: ${error}`);
+          subscription.endTask(leg, taskId as TaskId);
+        }
+        if (message.close) {
+          this.#legs.delete(leg.id);
+          subscription.endLeg(leg);
+          return;
+        }
+        await subscription.untilRoom(leg);
       }
     } finally {
-      subscription?.publishers.delete(room);
-      if (subscription) this.#lose(subscription, nodeId);
+      if (leg && leg.nodeId === nodeId) this.#lose(leg);
     }
   }
-
-  #take(subscription: Subscription, nodeId: NodeId, line: LogMessage): void {
-    const taskId = line.taskId as TaskId;
-    if (!subscription.tasks.get(nodeId)?.includes(taskId))
-      throw new SkepError('permissionDenied', 'cannot publish logs of a task not assigned this node');
-    if (line.stream !== 1 && line.stream !== 2)
-      throw new SkepError('invalidArgument', `unknown log stream: ${line.stream}`);
-    const { stream, timestamp, attrs, data } = line;
-    subscription.bytes += data.length;
-    subscription.lines.push({ taskId, nodeId, stream, timestamp, attrs, data });
-  }
 }
 
-function openMessage({ id, options, tasks }: Subscription, nodeId: NodeId): SubscriptionMessage {
-  const { stdout, stderr, follow, tail, since } = options;
-  return { id, close: false, taskIds: tasks.get(nodeId) ?? [], stdout, stderr, follow, tail, since };
-}
+const notYours = (): SkepError =>
+  new SkepError('permissionDenied', 'cannot publish logs of a task not assigned this node');
 
-const closeMessage = (id: SubscriptionId): SubscriptionMessage => ({
-  id,
-  close: true,
-  taskIds: [],
-  stdout: false,
-  stderr: false,
-  follow: false,
-  tail: 0,
-  since: '',
-});
+function lineOf({ nodeId, tasks }: Leg, line: LogMessage): LogLine {
+  const { stream, timestamp, attrs, data } = line;
+  const taskId = line.taskId as TaskId;
+  if (!tasks.has(taskId)) throw notYours();
+  if (stream !== 1 && stream !== 2) throw new SkepError('invalidArgument', `unknown log stream: ${stream}`);
+  return { taskId, nodeId, stream, timestamp, attrs, data };
+}

@@ -254,6 +254,7 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
         await term.heartbeats.run(signal);
       } finally {
         current = undefined;
+        term.broker.stop();
         term.sessions.stop();
         term.assignments[Symbol.dispose]();
       }

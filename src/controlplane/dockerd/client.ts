@@ -250,17 +250,18 @@ export class Engine {
     });
   }
 
-  /** The container's log from the engine, line by line; `signal` ends it. */
+  /** The container's log from the engine, some lines at a time; `signal` ends it. Throws EngineError if its driver cannot be read. */
   async *logs(
     container: Pick<ContainerView, 'id' | 'tty'>,
     selection: LogSelection,
     signal: AbortSignal,
-  ): AsyncGenerator<LogFrame, void> {
+  ): AsyncGenerator<readonly LogFrame[], void> {
     const query = {
       stdout: selection.stdout,
       stderr: selection.stderr,
       follow: selection.follow,
       timestamps: true,
+      details: true,
       tail: selection.tail < 0 ? 'all' : String(selection.tail),
       ...(selection.since === '' ? {} : { since: selection.since }),
     };

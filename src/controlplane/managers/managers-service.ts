@@ -1,6 +1,6 @@
 /** What managers ask each other: to be taken in, and for what only the leader can read. */
 import { isIP } from 'node:net';
-import type { NodeId, TaskId } from '../../model/ids.js';
+import type { NodeId, ServiceId, TaskId } from '../../model/ids.js';
 import { SkepError } from '../../model/errors.js';
 import type { Node } from '../../model/objects.js';
 import { status } from '@grpc/grpc-js';
@@ -17,7 +17,7 @@ import type {
 } from '../rpc/messages.js';
 import type { DataKey } from '../store/seal.js';
 import type { Store } from '../store/store.js';
-import type { ReadLogs } from '../task-logs.js';
+import type { LogOptions, LogSubject, ReadLogs } from '../task-logs.js';
 import { tunnelMessage, TunnelStream } from '../rpc/tunnel-stream.js';
 import type { OpenTunnel } from '../tunnels.js';
 import { keepsQuorum } from './members-plan.js';
@@ -85,24 +85,30 @@ function checkPeerUrl(peerUrl: string): void {
 /** A request for logs, served by the leader. */
 export async function serveLogs(
   read: ReadLogs,
-  { taskIds, ...options }: ReadLogsRequest,
+  { taskIds, serviceId, ...options }: ReadLogsRequest,
   write: (reply: ReadLogsReply) => Promise<void>,
   signal: AbortSignal,
 ): Promise<void> {
-  for await (const { nodeId, ...line } of read(taskIds as readonly TaskId[], options, signal))
-    await write({ nodeId, line });
+  const subject: LogSubject =
+    serviceId === '' ? { taskId: (taskIds[0] ?? '') as TaskId } : { serviceId: serviceId as ServiceId };
+  for await (const lines of read(subject, options, signal)) await write({ lines });
 }
+
+/** What to ask another manager. */
+export const logsRequest = (subject: LogSubject, options: LogOptions): ReadLogsRequest =>
+  'taskId' in subject
+    ? { ...options, taskIds: [subject.taskId], serviceId: '' }
+    : { ...options, taskIds: [], serviceId: subject.serviceId };
 
 /** The same, asked by another manager. */
 export async function* readLogReplies(replies: AsyncIterable<ReadLogsReply>): ReturnType<ReadLogs> {
-  for await (const { nodeId, line } of replies)
-    if (line)
-      yield {
-        ...line,
-        taskId: line.taskId as TaskId,
-        nodeId: nodeId as NodeId,
-        stream: line.stream === 2 ? 2 : 1,
-      };
+  for await (const { lines } of replies)
+    yield lines.map((line) => ({
+      ...line,
+      taskId: line.taskId as TaskId,
+      nodeId: line.nodeId as NodeId,
+      stream: line.stream === 2 ? 2 : 1,
+    }));
 }
 
 /** A connection to a node, served by the leader: the two halves are one once it is open. @param first names the node */

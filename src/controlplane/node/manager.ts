@@ -29,7 +29,7 @@ import { DamagedStoreError } from '../etcd/ended.js';
 import { readEtcdSettings, writeEtcdSettings } from '../etcd/settings.js';
 import { EtcdSupervisor } from '../etcd/supervisor.js';
 import { noLeaderError } from '../leadership/office.js';
-import { readLogReplies } from '../managers/managers-service.js';
+import { logsRequest, readLogReplies } from '../managers/managers-service.js';
 import { ManagersClient, rpcTimeoutMs } from '../rpc/clients.js';
 import { createRpcServer, listen } from '../rpc/server.js';
 import { fromServiceError } from '../rpc/status.js';
@@ -176,10 +176,10 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
   });
 
   const readLogs: ReadLogs = (...request) => core.services.readLogs()?.(...request) ?? askLeader(request);
-  async function* askLeader([taskIds, rest, signal]: Parameters<ReadLogs>): ReturnType<ReadLogs> {
+  async function* askLeader([subject, wanted, signal]: Parameters<ReadLogs>): ReturnType<ReadLogs> {
     const asked = leaderClient();
     try {
-      yield* readLogReplies(asked.readLogs({ taskIds, ...rest }, signal));
+      yield* readLogReplies(asked.readLogs(logsRequest(subject, wanted), signal));
     } finally {
       asked.close();
     }

@@ -141,7 +141,12 @@ export interface SubscriptionMessage {
 export interface PublishLogsMessage {
   readonly subscriptionId: string;
   readonly messages: readonly LogMessage[];
+  readonly ends: readonly LogEnd[];
   readonly close: boolean;
+}
+export interface LogEnd {
+  readonly taskId: string;
+  readonly error: string;
 }
 export interface LogMessage {
   readonly taskId: string;
@@ -149,6 +154,7 @@ export interface LogMessage {
   readonly timestamp: string;
   readonly attrs: Readonly<Record<string, string>>;
   readonly data: Buffer;
+  readonly nodeId: string;
 }
 
 /** A connection that is wanted to the node's engine. */
@@ -175,6 +181,7 @@ export interface JoinManagersReply {
 }
 export interface ReadLogsRequest {
   readonly taskIds: readonly string[];
+  readonly serviceId: string;
   readonly stdout: boolean;
   readonly stderr: boolean;
   readonly follow: boolean;
@@ -182,6 +189,5 @@ export interface ReadLogsRequest {
   readonly since: string;
 }
 export interface ReadLogsReply {
-  readonly line: LogMessage | null;
-  readonly nodeId: string;
+  readonly lines: readonly LogMessage[];
 }

@@ -1,7 +1,8 @@
 /** Which events a query lets through; as dockerd 20.10.24 answers the same queries. */
 import { expect, test } from 'vitest';
-import { eventRange, formatUnixNano, wantsEvent } from '../../../src/controlplane/api/event-query.js';
+import { eventRange, wantsEvent } from '../../../src/controlplane/api/event-query.js';
 import { Filters } from '../../../src/controlplane/api/filters.js';
+import { formatUnixNano } from '../../../src/controlplane/api/unix-time.js';
 
 const events = {
   'service web': {

@@ -22,7 +22,7 @@ import type {
 import type { Backup } from '../../../src/controlplane/backup/backup-content.js';
 import type { AttachControl } from '../../../src/controlplane/attach-control.js';
 import type { OpenTunnel } from '../../../src/controlplane/tunnels.js';
-import type { LogLine, LogOptions } from '../../../src/controlplane/task-logs.js';
+import type { ReadLogs } from '../../../src/controlplane/task-logs.js';
 import { MemoryStore } from '../../../src/controlplane/store/memory.js';
 import type { Cidr, Ip } from '../../../src/model/addresses.js';
 import { SkepError } from '../../../src/model/errors.js';
@@ -206,10 +206,9 @@ export class Harness implements AsyncDisposable {
     reply.writeHead(404, { 'Content-Type': 'application/json' });
     reply.end('{"message":"page not found"}\n');
   };
-  lines: (tasks: readonly TaskId[], options: LogOptions, signal: AbortSignal) => AsyncIterable<LogLine> =
-    async function* () {
-      /* no output */
-    };
+  lines: ReadLogs = async function* () {
+    /* no output */
+  };
   openTunnel: OpenTunnel = () => Promise.reject(new SkepError('unavailable', 'no node is available'));
   engine!: Server;
   server!: ReturnType<typeof createApiServer>;

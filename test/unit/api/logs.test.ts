@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { ServiceId } from '../../../src/model/ids.js';
+import type { ServiceId, TaskId } from '../../../src/model/ids.js';
+import type { LogLine } from '../../../src/controlplane/task-logs.js';
 import { Harness, nodeId, taskOf } from './harness.js';
 
 let api: Harness;
@@ -16,17 +17,18 @@ afterEach(async () => {
 
 describe('logs', () => {
   const timestamp = '2026-11-21T03:07:14.127641534Z';
+  const line = (stream: 1 | 2, text: string, attrs: Readonly<Record<string, string>> = {}): LogLine => ({
+    ...{ taskId: 'task1' as TaskId, nodeId, stream, timestamp, attrs },
+    data: Buffer.from(text),
+  });
   const ready = async (container: object = {}): Promise<string> => {
     const id = await api.createService({
       Name: 'web',
       TaskTemplate: { ContainerSpec: { Image: 'b', ...container } },
     });
     await api.store.update((tx) => tx.create('task', taskOf(tx.get('service', id as ServiceId)!, 'task1')));
-    api.lines = async function* (tasks) {
-      for (const taskId of tasks) {
-        yield { taskId, nodeId, stream: 1, timestamp, attrs: { 'b c': 'x=y' }, data: Buffer.from('out1\n') };
-        yield { taskId, nodeId, stream: 2, timestamp, attrs: {}, data: Buffer.from('err1\n') };
-      }
+    api.lines = async function* () {
+      yield [line(1, 'out1\n', { 'b c': 'x=y' }), line(2, 'err1\n')];
     };
     return id;
   };
@@ -64,8 +66,8 @@ describe('logs', () => {
 
   test('that break off say why', async () => {
     await ready();
-    api.lines = async function* (tasks) {
-      yield { taskId: tasks[0]!, nodeId, stream: 1, timestamp, attrs: {}, data: Buffer.from('x\n') };
+    api.lines = async function* () {
+      yield [line(1, 'x\n')];
       throw new Error('node gone');
     };
     expect(frames((await api.call('GET', '/services/web/logs?stdout=1')).bytes)).toEqual([
@@ -78,8 +80,8 @@ describe('logs', () => {
     await ready();
     let ended!: () => void;
     const aborted = new Promise<void>((resolve) => (ended = resolve));
-    api.lines = async function* (tasks, _, signal) {
-      yield { taskId: tasks[0]!, nodeId, stream: 1, timestamp, attrs: {}, data: Buffer.from('x\n') };
+    api.lines = async function* (_, __, signal) {
+      yield [line(1, 'x\n')];
       await once(signal, 'abort');
       ended();
     };
@@ -98,6 +100,11 @@ describe('logs', () => {
     ['/services/web/logs', 500, 'Bad parameters: you must choose at least one stream'],
     ['/services/web/logs?stdout=1&tail=x', 500, 'tail value must be a positive integer or "all"'],
     ['/services/web/logs?stdout=1&tail=-3', 500, 'negative tail values not supported'],
+    [
+      '/services/web/logs?stdout=1&since=x',
+      500,
+      'could not parse since timestamp: strconv.ParseInt: parsing "x": invalid syntax',
+    ],
     ['/services/zz/logs?stdout=1&tail=x', 404, 'service zz not found'],
     ['/tasks/zz/logs?stdout=1', 404, 'task zz not found'],
   ])('%s', async (path, status, message) => {

@@ -1,0 +1,208 @@
+/**
+ * One reader of tasks' output: which tasks it reads, what of each has come, what it is still to be told of. Bounded: a node whose
+ * lines are not taken is not read either, and flow control reaches back to the container's log.
+ */
+import type { NodeId, TaskId } from '../../model/ids.js';
+import type { Clock } from '../../runtime/clock.js';
+import { Trigger } from '../../runtime/loop.js';
+import type { LogLine, LogOptions } from '../task-logs.js';
+import { LogMerge } from './log-merge.js';
+
+/** What a reader may be behind, in bytes: in all, and at least of each node. */
+const behindBytesMax = 16 * 1024 * 1024;
+const behindNodeBytesMin = 256 * 1024;
+/** What a line weighs besides its text: empty ones are not free. */
+const lineBytes = 300;
+/** How long a task's lines wait for those of tasks that may have older ones: a history is worth more order than the present. */
+const patienceMs = { history: 1_500, following: 250 };
+/** Lines handed to the reader at once. */
+const linesMax = 1_000;
+/** How long a node may say nothing at all, not even that it is there. */
+export const silenceMsMax = 4_000;
+const waitMsMax = 60_000;
+
+/** One node's answer: a stream of lines of some of its tasks. */
+export interface Leg {
+  readonly id: string;
+  readonly subscription: Subscription;
+  readonly nodeId: NodeId;
+  /** Those that it has not said the last word of. */
+  readonly tasks: Set<TaskId>;
+  /** When the node last said anything, by the steady clock. */
+  heardMs: number;
+  /** Its lines wait for the reader, who must not hold that against it. */
+  isBlocked: boolean;
+  /** The reader has been told that the node is silent. */
+  isMissed: boolean;
+}
+
+export class Subscription {
+  readonly legs = new Map<string, Leg>();
+  readonly #merge: LogMerge;
+  /** Bytes that are here, by node. */
+  readonly #bytes = new Map<NodeId, number>();
+  /** Newest line of each task: where to go on after an interruption. */
+  readonly #reached = new Map<TaskId, string>();
+  readonly #reasons = new Set<string>();
+  /** Lines of the manager's own. */
+  readonly #notes: LogLine[] = [];
+  /** Of who follows: tasks that nothing can be read of now, on which node and why. */
+  readonly interrupted = new Map<TaskId, { readonly nodeId: NodeId; readonly reason: string }>();
+  /** Wakes the reader: a line, or an end. */
+  readonly #arrived = new Trigger();
+  /** Wakes nodes' streams: there is room, or nobody reads any more. */
+  readonly #blocked = new Set<Trigger>();
+  #failure: Error | undefined;
+  #isClosed = false;
+  /** Tasks may come that are not there yet. */
+  mayGrow = false;
+
+  constructor(
+    readonly options: LogOptions,
+    private readonly clock: Clock,
+  ) {
+    this.#merge = new LogMerge(options.follow ? patienceMs.following : patienceMs.history, options.follow);
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  open(leg: Leg): void {
+    this.legs.set(leg.id, leg);
+    for (const task of leg.tasks) this.#merge.open(task, this.clock.steadyMs());
+  }
+
+  /** Where a task's output is to be read from: behind what has come of it. */
+  since(task: TaskId): string {
+    const reached = this.#reached.get(task);
+    return reached === undefined ? this.options.since : behind(reached);
+  }
+
+  /** Whether anything of the task has come. */
+  hasReached(task: TaskId): boolean {
+    return this.#reached.has(task);
+  }
+
+  take(leg: Leg, line: LogLine): void {
+    this.#bytes.set(leg.nodeId, (this.#bytes.get(leg.nodeId) ?? 0) + line.data.length + lineBytes);
+    this.#reached.set(line.taskId, line.timestamp);
+    this.#merge.push(line.taskId, line, this.clock.steadyMs());
+    this.#arrived.fire();
+  }
+
+  endTask(leg: Leg, task: TaskId): void {
+    if (!leg.tasks.delete(task)) return;
+    this.#reached.delete(task);
+    this.#merge.end(task);
+    this.#arrived.fire();
+  }
+
+  /** The node has said its last word, or will not come to that. */
+  endLeg(leg: Leg): void {
+    if (!this.legs.delete(leg.id)) return;
+    for (const task of leg.tasks) this.#merge.end(task);
+    this.#arrived.fire();
+  }
+
+  /** Says at the end that something is missing, and why. */
+  warn(reason: string): void {
+    this.#reasons.add(reason);
+    this.#arrived.fire();
+  }
+
+  unwarn(reason: string): void {
+    this.#reasons.delete(reason);
+  }
+
+  get reasons(): readonly string[] {
+    return [...this.#reasons];
+  }
+
+  /** Puts a line of the manager's own into the task's standard error: the stream has no other place for what is missing now. */
+  note(task: TaskId, nodeId: NodeId, text: string): void {
+    if (!this.options.stderr) return;
+    const timestamp = new Date(this.clock.nowMs()).toISOString().replace('Z', '000000Z');
+    const data = Buffer.from(`${text}\n`);
+    this.#notes.push({ taskId: task, nodeId, stream: 2, timestamp, attrs: {}, data });
+    this.#arrived.fire();
+  }
+
+  endGrowth(): void {
+    this.mayGrow = false;
+    this.#arrived.fire();
+  }
+
+  /** Ends it for its reader, at once. */
+  fail(err: Error): void {
+    this.#failure = err;
+    this.#arrived.fire();
+  }
+
+  /** Resolves when the node's stream may be read further. */
+  async untilRoom(leg: Leg): Promise<void> {
+    const bytesMax = Math.max(behindNodeBytesMin, behindBytesMax / (this.#bytes.size || 1));
+    const isFull = (): boolean => !this.#isClosed && (this.#bytes.get(leg.nodeId) ?? 0) > bytesMax;
+    if (!isFull()) return;
+    const room = new Trigger();
+    const never = new AbortController().signal;
+    this.#blocked.add(room);
+    leg.isBlocked = true;
+    while (isFull()) await room.wait(waitMsMax, this.clock, never);
+    leg.isBlocked = false;
+    leg.heardMs = this.clock.steadyMs();
+    this.#blocked.delete(room);
+  }
+
+  /**
+   * What has come, in order, until all has or the signal aborts.
+   * @param onSilent is told of legs that have said nothing for {@link silenceMsMax}
+   */
+  async *lines(signal: AbortSignal, onSilent: (leg: Leg) => void): AsyncGenerator<readonly LogLine[], void> {
+    const never = new AbortController().signal;
+    signal.addEventListener('abort', this.#arrived.fire, { once: true });
+    try {
+      while (!signal.aborted) {
+        if (this.#failure) throw this.#failure;
+        const { lines, waitMs } = this.#merge.take(this.clock.steadyMs(), linesMax);
+        for (const { nodeId, data } of lines)
+          this.#bytes.set(nodeId, (this.#bytes.get(nodeId) ?? 0) - data.length - lineBytes);
+        if (lines.length > 0) for (const blocked of this.#blocked) blocked.fire();
+        lines.push(...this.#notes.splice(0));
+        if (lines.length > 0) yield lines;
+        if (waitMs === 0) continue;
+        if (waitMs === undefined && this.legs.size === 0 && !this.mayGrow) return;
+        await this.#arrived.wait(
+          Math.min(waitMs ?? waitMsMax, this.#untilSilent(onSilent)),
+          this.clock,
+          never,
+        );
+      }
+    } finally {
+      signal.removeEventListener('abort', this.#arrived.fire);
+    }
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const blocked of this.#blocked) blocked.fire();
+  }
+
+  /** Tells of legs that are silent for too long. @returns after how long to look again */
+  #untilSilent(onSilent: (leg: Leg) => void): number {
+    let nextMs = waitMsMax;
+    for (const leg of [...this.legs.values()]) {
+      const leftMs = leg.heardMs + silenceMsMax - this.clock.steadyMs();
+      if (leg.isBlocked || leftMs > 0) nextMs = Math.min(nextMs, leg.isBlocked ? silenceMsMax : leftMs);
+      else onSilent(leg);
+    }
+    return nextMs;
+  }
+}
+
+/** Docker's `since` for what comes after a line: a nanosecond later. */
+function behind(timestamp: string): string {
+  const [whole = '', fraction = ''] = timestamp.replace('Z', '').split('.');
+  const nano = BigInt(Date.parse(`${whole}Z`) / 1000) * 1_000_000_000n + BigInt(fraction.padEnd(9, '0')) + 1n;
+  return `${nano / 1_000_000_000n}.${String(nano % 1_000_000_000n).padStart(9, '0')}`;
+}
