@@ -5,7 +5,8 @@ import type { NodeId, ServiceId, TaskId } from '../model/ids.js';
 export interface LogLine {
   readonly taskId: TaskId;
   readonly nodeId: NodeId;
-  readonly stream: 1 | 2;
+  /** Standard output, standard error; or a manager's note in place of lines that are missing, shown in standard error. */
+  readonly stream: 1 | 2 | 3;
   /** RFC 3339 with nine fractional digits: lines of several tasks are ordered by it. */
   readonly timestamp: string;
   /** What the log driver notes of each line. */
@@ -22,6 +23,8 @@ export interface LogOptions {
   readonly tail: number;
   /** Docker's form, empty for all. */
   readonly since: string;
+  /** Of tasks that were read before: the timestamp behind which they are to be read on. */
+  readonly reached?: Readonly<Record<string, string>>;
 }
 
 /** Whose output: of one task, or of a service's tasks, which when following are also those to come. */

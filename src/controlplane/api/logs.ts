@@ -53,7 +53,7 @@ export class LineFormat {
     const before = `${timestamps ? `${line.timestamp} ` : ''}${details ? `${this.#details(line)} ` : ''}`;
     const prefix = Buffer.from(before, 'latin1');
     if (tty) return [prefix, line.data];
-    return [frameHeader(line.stream, prefix.length + line.data.length), prefix, line.data];
+    return [frameHeader(line.stream === 1 ? 1 : 2, prefix.length + line.data.length), prefix, line.data];
   }
 
   /** What the manager itself has to say. */

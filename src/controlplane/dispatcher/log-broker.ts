@@ -64,8 +64,9 @@ export class LogBroker {
       subscription.legs.clear();
     }
     if (subscription.reasons.length > 0 && !signal.aborted)
+      // Not of a kind that another manager could be asked for.
       throw new SkepError(
-        'unknown',
+        'failedPrecondition',
         'warning: incomplete log stream. some logs could not be retrieved for the following reasons: ' +
           subscription.reasons.join(', '),
       );
@@ -85,8 +86,13 @@ export class LogBroker {
         if (nodeId) byNode.set(nodeId, [...(byNode.get(nodeId) ?? []), id]);
         else subscription.warn(`task ${id} has not been scheduled`);
       }
-      for (const [nodeId, ids] of byNode)
-        this.#open(subscription, nodeId, ids, { tail: ofEach, since: subscription.options.since });
+      for (const [nodeId, ids] of byNode) {
+        const unread = ids.filter((id) => !subscription.hasReached(id));
+        if (unread.length > 0)
+          this.#open(subscription, nodeId, unread, { tail: ofEach, since: subscription.options.since });
+        for (const id of ids.filter((id) => subscription.hasReached(id)))
+          this.#open(subscription, nodeId, [id], { tail: -1, since: subscription.since(id) });
+      }
     };
     const view = store.view();
     const task = isService ? undefined : view.get('task', subject.taskId);

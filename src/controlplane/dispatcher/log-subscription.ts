@@ -61,6 +61,8 @@ export class Subscription {
     readonly options: LogOptions,
     private readonly clock: Clock,
   ) {
+    for (const [task, timestamp] of Object.entries(options.reached ?? {}))
+      this.#reached.set(task as TaskId, timestamp);
     this.#merge = new LogMerge(options.follow ? patienceMs.following : patienceMs.history, options.follow);
   }
 
@@ -124,7 +126,7 @@ export class Subscription {
     if (!this.options.stderr) return;
     const timestamp = new Date(this.clock.nowMs()).toISOString().replace('Z', '000000Z');
     const data = Buffer.from(`${text}\n`);
-    this.#notes.push({ taskId: task, nodeId, stream: 2, timestamp, attrs: {}, data });
+    this.#notes.push({ taskId: task, nodeId, stream: 3, timestamp, attrs: {}, data });
     this.#arrived.fire();
   }
 

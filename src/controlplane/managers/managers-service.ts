@@ -97,8 +97,8 @@ export async function serveLogs(
 /** What to ask another manager. */
 export const logsRequest = (subject: LogSubject, options: LogOptions): ReadLogsRequest =>
   'taskId' in subject
-    ? { ...options, taskIds: [subject.taskId], serviceId: '' }
-    : { ...options, taskIds: [], serviceId: subject.serviceId };
+    ? { reached: {}, ...options, taskIds: [subject.taskId], serviceId: '' }
+    : { reached: {}, ...options, taskIds: [], serviceId: subject.serviceId };
 
 /** The same, asked by another manager. */
 export async function* readLogReplies(replies: AsyncIterable<ReadLogsReply>): ReturnType<ReadLogs> {
@@ -107,7 +107,7 @@ export async function* readLogReplies(replies: AsyncIterable<ReadLogsReply>): Re
       ...line,
       taskId: line.taskId as TaskId,
       nodeId: line.nodeId as NodeId,
-      stream: line.stream === 2 ? 2 : 1,
+      stream: line.stream === 2 || line.stream === 3 ? line.stream : 1,
     }));
 }
 

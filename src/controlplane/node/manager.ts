@@ -29,6 +29,7 @@ import { DamagedStoreError } from '../etcd/ended.js';
 import { readEtcdSettings, writeEtcdSettings } from '../etcd/settings.js';
 import { EtcdSupervisor } from '../etcd/supervisor.js';
 import { noLeaderError } from '../leadership/office.js';
+import { acrossLeaders } from '../managers/across-leaders.js';
 import { logsRequest, readLogReplies } from '../managers/managers-service.js';
 import { ManagersClient, rpcTimeoutMs } from '../rpc/clients.js';
 import { createRpcServer, listen } from '../rpc/server.js';
@@ -175,7 +176,10 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
     await running.catch(() => undefined);
   });
 
-  const readLogs: ReadLogs = (...request) => core.services.readLogs()?.(...request) ?? askLeader(request);
+  const readLogs = acrossLeaders(
+    (...request) => core.services.readLogs()?.(...request) ?? askLeader(request),
+    clock,
+  );
   async function* askLeader([subject, wanted, signal]: Parameters<ReadLogs>): ReturnType<ReadLogs> {
     const asked = leaderClient();
     try {

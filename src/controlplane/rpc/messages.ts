@@ -182,6 +182,7 @@ export interface JoinManagersReply {
 export interface ReadLogsRequest {
   readonly taskIds: readonly string[];
   readonly serviceId: string;
+  readonly reached: Readonly<Record<string, string>>;
   readonly stdout: boolean;
   readonly stderr: boolean;
   readonly follow: boolean;

@@ -306,7 +306,7 @@ test('who follows is told at once of a node that is lost, and gets the rest when
 
   await n2.disconnect();
   const lost = 'warning: incomplete log stream: node n2 disconnected unexpectedly';
-  expect(reader.lines.splice(0)).toEqual([`b@n2 2 ${lost}`, `c@n2 2 ${lost}`]);
+  expect(reader.lines.splice(0)).toEqual([`b@n2 3 ${lost}`, `c@n2 3 ${lost}`]);
   await n1.say('a', '3:a2');
   expect(reader.lines.splice(0), 'the other is not held up').toEqual(['a@n1 1 a2']);
 
@@ -330,7 +330,7 @@ test('who follows is told of a node that falls silent, once, and goes on when it
   const reader = cluster.reader();
   await settled();
   for (let i = 0; i < 3; i++) await cluster.clock.pass(4_000);
-  const silent = 'a@n1 2 warning: incomplete log stream: node n1 does not answer';
+  const silent = 'a@n1 3 warning: incomplete log stream: node n1 does not answer';
   expect(reader.lines).toEqual([silent]);
   await n1.say('a', '1:x');
   expect(reader.lines).toEqual([silent, 'a@n1 1 x']);
@@ -430,4 +430,12 @@ test('what nobody reads any more is closed on the node', async () => {
     [n1.told[0]!.id, false],
     [n1.told[0]!.id, true],
   ]);
+});
+
+test('who has read before goes on behind that', async () => {
+  const cluster = await Fixture.create(['a', 'n1'], ['b', 'n1']);
+  const n1 = await cluster.node('n1');
+  cluster.reader({ reached: { a: at(1) } });
+  await settled();
+  expect(n1.asked).toEqual(['b tail 7 since ever', `a tail -1 since ${Date.parse(at(1)) / 1000}.000000001`]);
 });
