@@ -19,7 +19,7 @@ const remote: Readonly<Record<Subject, ReadonlySet<string>>> = {
   container: new Set([
     ...['GET json', 'GET logs', 'GET top', 'GET stats', 'GET changes', 'GET export'],
     ...['HEAD archive', 'GET archive', 'PUT archive'],
-    ...['POST attach', 'GET attach/ws', 'POST exec', 'POST resize', 'POST wait'],
+    ...['POST attach', 'GET attach/ws', 'POST exec', 'POST resize', 'POST wait', 'POST kill'],
   ]),
   exec: new Set(['POST start', 'POST resize', 'GET json']),
 };
