@@ -11,6 +11,7 @@ import type { HostAllowance } from '../model/host-access.js';
 import { systemClock } from '../runtime/clock.js';
 import { runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
+import { readListenSettings } from './api/listen-settings.js';
 import { createApiServer } from './api/server.js';
 import { SwarmEvents } from './api/swarm-events.js';
 import type { ReadLogs } from './task-logs.js';
@@ -36,6 +37,7 @@ function allowanceFrom(setting: string): HostAllowance {
 }
 
 async function main(stop: AbortSignal): Promise<void> {
+  const settings = readListenSettings(env);
   const runDir = env['SKEP_RUN_DIR'] ?? '/run/skep';
   const engineAddress = env['SKEP_ENGINE'] ?? 'unix:///var/run/docker.sock';
   const engineSocket = engineAddress.replace(/^unix:\/\//, '');
@@ -82,7 +84,7 @@ async function main(stop: AbortSignal): Promise<void> {
     changeRoots: parts.ca.changeRoots,
     rotateToken: (token) => rotateJoinToken(token, random),
   });
-  await api.listen(join(runDir, 'docker.sock'));
+  await api.listen(join(runDir, 'docker.sock'), settings);
   log.info('ready');
   await node.restore(stop);
   await new Promise<void>((resolve) => {

@@ -114,7 +114,7 @@ export class ContainerTunnels {
 
   async #serveUpgrade(request: IncomingMessage, connection: Duplex, head: Buffer): Promise<void> {
     const asked = await this.#allowed(request);
-    if (asked.operation === 'POST exec') throw notServed();
+    if (!isUpgradable(asked)) throw notServed();
     await passUpgrade(this.#socketPath(), request, connection, head);
   }
 
@@ -163,6 +163,9 @@ export class ContainerTunnels {
     );
   }
 }
+
+const isUpgradable = ({ operation }: ContainerRequest): boolean =>
+  ['POST attach', 'GET attach/ws', 'POST start'].includes(operation);
 
 /** Whether it asks for privileges: Go takes any case of the name. What cannot be judged is refused. */
 function isPrivileged(body: Buffer): boolean {

@@ -86,6 +86,11 @@ const table: readonly (readonly [methods: string, path: string, handler: Handler
   ['DELETE', '/containers/{}', changeContainers],
 ];
 
+/** What is answered here: methods and path of each route. */
+export const servedRoutes: readonly (readonly [method: string, path: string])[] = table.flatMap(
+  ([methods, path]) => methods.split(' ').map((method) => [method, path] as const),
+);
+
 const routes = table.map(([methods, path, handler]) => ({
   methods: methods.split(' '),
   parts: path.split('/').slice(1),

@@ -1,12 +1,12 @@
 /**
- * The Docker Engine API of a node: one HTTP server on a unix socket (0660 root:docker) that answers what is the
- * swarm's and streams the rest to the local engine. Owns the socket file, the version in the path, the headers every
+ * The Docker Engine API of a node: one HTTP server on a unix socket (0660 root:docker), and by setting on TCP for clients with
+ * certificates, that answers what is the swarm's and streams the rest to the local engine. Owns the socket file, the version in the path, the headers every
  * reply carries and the one place where a refusal becomes a reply.
  *
  * Must stay true: a request is answered exactly once; nothing of the swarm's reaches the engine; a client that goes
  * away ends all work done for it.
  */
-import { AssertionError } from 'node:assert';
+import assert, { AssertionError } from 'node:assert';
 import { chmod, chown, mkdir, readFile, unlink } from 'node:fs/promises';
 import { createServer, STATUS_CODES } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -19,13 +19,17 @@ import type { Cluster, TlsInfo } from '../../model/objects.js';
 import type { ClusterCa } from '../ca/cluster-ca.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
+import { authorizeRequest, clientOf } from './access.js';
+import type { Role } from './access.js';
 import type { ApiContext } from './context.js';
 import { EngineClient } from './engine-client.js';
 import { errorReply } from './http-status.js';
 import { passThrough, passUpgrade, refusalOfUpgrade } from '../dockerd/passthrough.js';
 import { ApiRequest } from './request.js';
+import type { ListenSettings } from './listen-settings.js';
 import { findRoute } from './routes.js';
 import { findRemote, passToNode, upgradeAtNode } from './remote-containers.js';
+import { TlsListener } from './tls-listener.js';
 import type { SwarmControl } from './swarm-control.js';
 import type { SwarmEvents } from './swarm-events.js';
 import type { ReadLogs } from '../task-logs.js';
@@ -56,8 +60,13 @@ export interface ApiServerOptions {
 }
 
 export interface ApiServer {
-  /** Makes the socket and answers on it. Rejects when another daemon is listening there. */
-  listen(path: string): Promise<void>;
+  /**
+   * Makes the socket and answers on it, and where the settings say so on TCP for clients with certificates. Rejects when another
+   * daemon is listening there, or a setting cannot be kept.
+   */
+  listen(path: string, settings?: ListenSettings): Promise<void>;
+  /** The ports of TCP in the settings' order, for 0. */
+  ports(): readonly number[];
   /** Stops accepting, cuts every connection and removes the socket. */
   close(): Promise<void>;
 }
@@ -104,6 +113,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     bodyMsMax: options.bodyMsMax ?? bodyMsMaxDefault,
   };
   const sockets = new Set<Duplex>();
+  const listeners: TlsListener[] = [];
   let path: string | undefined;
 
   const server = createServer({
@@ -144,7 +154,8 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   });
 
   return {
-    async listen(at) {
+    async listen(at, settings = { tcp: [] }) {
+      const group = await groupId(settings.group);
       await mkdir(dirname(at), { recursive: true });
       await removeStale(at);
       await new Promise<void>((resolve, reject) => {
@@ -156,11 +167,21 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
       });
       path = at;
       await chmod(at, 0o660);
-      const group = await dockerGroup();
       if (group !== undefined) await chown(at, 0, group);
       await engine.identity();
+      for (const host of settings.tcp) {
+        assert(settings.tls, 'TCP is served with TLS alone');
+        listeners.push(
+          await TlsListener.start({
+            ...{ files: settings.tls, at: host, connectionsMax, clock, log },
+            onConnection: (socket) => server.emit('connection', socket),
+          }),
+        );
+      }
     },
+    ports: () => listeners.map(({ port }) => port),
     async close() {
+      for (const listener of listeners) listener.close();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const socket of sockets) socket.destroy();
       if (path !== undefined) {
@@ -180,6 +201,7 @@ async function handle(context: ApiContext, http: IncomingMessage, reply: ServerR
   const identity = await context.engine.identity(isPing);
   try {
     const { minor, path } = splitVersion(pathname, identity);
+    admit(context, http, path);
     const remote = await findRemote(context, http.method ?? 'GET', path, identity, gone.signal);
     if (remote) return await passToNode(context, remote, http, reply, gone.signal);
     const route = findRoute(http.method ?? 'GET', path);
@@ -211,6 +233,22 @@ async function handle(context: ApiContext, http: IncomingMessage, reply: ServerR
   }
 }
 
+/** Refuses what a client on TCP may not ask, and writes down what it changes. */
+function admit({ clock, log }: ApiContext, http: IncomingMessage, path: string, least?: Role): void {
+  const client = clientOf(http.socket);
+  if (!client) return;
+  const { method = 'GET' } = http;
+  const { name, role } = client;
+  const about = { client: name, role, peer: http.socket.remoteAddress, method, path };
+  try {
+    authorizeRequest(client, method, path, clock.nowMs(), least);
+  } catch (err) {
+    log.warn(about, 'request refused');
+    throw err;
+  }
+  if (method !== 'GET' && method !== 'HEAD') log.info(about, 'request over TCP');
+}
+
 function splitTarget(target = '/'): { readonly pathname: string; readonly query: URLSearchParams } {
   const mark = target.indexOf('?');
   if (mark < 0) return { pathname: target, query: new URLSearchParams() };
@@ -228,6 +266,8 @@ async function upgrade(
   const identity = await engine.identity();
   const { path } = splitVersion(splitTarget(http.url).pathname, identity);
   const method = http.method ?? 'GET';
+  // What follows such a request is read by nobody here.
+  admit(context, http, path, 'admin');
   if (findRoute(method, path).kind !== 'engine')
     throw new SkepError('invalidArgument', 'this request cannot be an upgrade');
   const gone = new AbortController();
@@ -270,9 +310,14 @@ async function removeStale(path: string): Promise<void> {
   await unlink(path).catch(() => undefined);
 }
 
-/** The group `docker` of /etc/group, where there is one. */
-async function dockerGroup(): Promise<number | undefined> {
+/** The id of a group by its name or number; `docker`, where there is one, if none is wanted. Throws for one that is not there. */
+async function groupId(wanted: string | undefined): Promise<number | undefined> {
+  if (wanted !== undefined && /^\d+$/.test(wanted)) return Number(wanted);
   const groups = await readFile('/etc/group', 'utf8').catch(() => '');
-  const id = /^docker:[^:]*:(\d+):/m.exec(groups)?.[1];
-  return id === undefined ? undefined : Number(id);
+  const found = groups.split('\n').find((line) => line.startsWith(`${wanted ?? 'docker'}:`));
+  const id = found?.split(':')[2];
+  if (id !== undefined) return Number(id);
+  // dockerd's flag knows the empty name, too: root's alone.
+  if (wanted === undefined || wanted === '') return undefined;
+  throw new OutsideError(`SKEP_GROUP: this host has no group ${JSON.stringify(wanted)}`, false);
 }

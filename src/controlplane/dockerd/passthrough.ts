@@ -12,6 +12,7 @@ import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import { OutsideError } from '../../model/errors.js';
+import { BodyMeter } from './body-meter.js';
 import type { OutputWatch } from './output-watch.js';
 
 /** The refusal for an engine that cannot be reached; clients show the text. */
@@ -218,17 +219,17 @@ export async function passUpgrade(
   for (let i = 0; i + 1 < client.rawHeaders.length; i += 2)
     lines.push(`${client.rawHeaders[i]}: ${client.rawHeaders[i + 1]}`);
   engine.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
-  if (head.length > 0) engine.write(head);
-  // The body of the request, if any, is still on its way: it must reach the engine before it can answer.
-  socket.pipe(engine);
-
+  if (head.length > 0) socket.unshift(head);
+  const asked = passBody(client, socket, engine);
   const answer = await readHead(engine);
+  asked.end();
   if (!answer || socket.destroyed) return cut();
   const [block, rest] = answer;
   switched = /^HTTP\/1\.1 101 /.test(block);
-  if (switched) socket.write(block, 'latin1');
-  else {
-    socket.unpipe(engine);
+  if (switched) {
+    socket.write(block, 'latin1');
+    socket.pipe(engine);
+  } else {
     socket.resume();
     engine.end();
     socket.write(block.replace('\r\n', '\r\nConnection: close\r\n'), 'latin1');
@@ -248,6 +249,32 @@ export function refusalOfUpgrade(status: number, reason: string, message: string
     `HTTP/1.1 ${status} ${reason}\r\nContent-Type: application/json\r\nConnection: close\r\n` +
     `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
   );
+}
+
+/**
+ * Passes on the body of a request for an upgrade, which the engine wants before it answers, and not a byte more: were the upgrade
+ * refused, the engine would take what comes behind it for a further request, which nobody has judged.
+ */
+function passBody(client: IncomingMessage, socket: Duplex, engine: Duplex): { end: () => void } {
+  const body = new BodyMeter(client.headers);
+  const resume = (): void => void (body.isOver || socket.resume());
+  const end = (): void => {
+    socket.off('data', onData);
+    engine.off('drain', resume);
+    socket.pause();
+  };
+  const onData = (chunk: Buffer): void => {
+    const taken = body.take(chunk);
+    const hasRoom = engine.write(chunk.subarray(0, taken));
+    if (body.isOver) end();
+    else if (!hasRoom) {
+      socket.pause();
+      engine.once('drain', resume);
+    }
+    if (taken < chunk.length) socket.unshift(chunk.subarray(taken));
+  };
+  if (!body.isOver) socket.on('data', onData);
+  return { end };
 }
 
 function connected(engine: Duplex): Promise<void> {

@@ -21,6 +21,7 @@ import type {
 } from '../../../src/controlplane/api/swarm-control.js';
 import type { Backup } from '../../../src/controlplane/backup/backup-content.js';
 import type { AttachControl } from '../../../src/controlplane/attach-control.js';
+import type { ListenSettings } from '../../../src/controlplane/api/listen-settings.js';
 import type { OpenTunnel } from '../../../src/controlplane/tunnels.js';
 import type { ReadLogs } from '../../../src/controlplane/task-logs.js';
 import { MemoryStore } from '../../../src/controlplane/store/memory.js';
@@ -209,6 +210,8 @@ export class Harness implements AsyncDisposable {
   lines: ReadLogs = async function* () {
     /* no output */
   };
+  /** Beside the socket. */
+  listen: ListenSettings = { tcp: [] };
   openTunnel: OpenTunnel = () => Promise.reject(new SkepError('unavailable', 'no node is available'));
   engine!: Server;
   server!: ReturnType<typeof createApiServer>;
@@ -241,7 +244,7 @@ export class Harness implements AsyncDisposable {
       ...harness.limits,
       rotateToken: (token) => `${token.slice(0, token.lastIndexOf('-'))}-rotated`,
     });
-    await harness.server.listen(harness.socketPath);
+    await harness.server.listen(harness.socketPath, harness.listen);
     return harness;
   }
 
