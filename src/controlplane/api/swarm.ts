@@ -86,7 +86,8 @@ export const updateSwarm: Handler = async (context, request) => {
   const rotateManager = request.strictFlag('rotateManagerToken', false);
   const rotateUnlockKey = request.strictFlag('rotateManagerUnlockKey', false);
   const { signingCaCert, signingCaKey, ...given } = await request.decode(clusterSpecRequest);
-  const spec = withNormalRoots(given);
+  // Docker's SDK for Python leaves the one possible name out.
+  const spec = withNormalRoots({ ...given, name: given.name || 'default' });
   const store = requireStore(context);
   if (spec.name !== 'default') throw new SkepError('invalidArgument', 'swarm spec must be named "default"');
   if (spec.nodeCertExpiryNs !== 0 && spec.nodeCertExpiryNs < minCertExpiryNs)

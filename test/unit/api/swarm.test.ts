@@ -194,6 +194,12 @@ describe('/swarm', () => {
     expect(cluster.rootCa.keyPem).toBe('THE-ROOT-KEY');
   });
 
+  test('an update without a name is of the one that there is, as Docker’s SDK for Python asks for it', async () => {
+    const body = { Labels: { a: 'b' } };
+    expect((await api.call('POST', `/swarm/update?version=${version()}`, body)).status).toBe(200);
+    expect(api.store.view().cluster().spec).toMatchObject({ name: 'default', labels: { a: 'b' } });
+  });
+
   test('init, join and leave hand their requests over', async () => {
     const init = await api.call('POST', '/swarm/init', {
       ListenAddr: '0.0.0.0:2377',
