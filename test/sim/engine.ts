@@ -4,7 +4,7 @@
  * that is for the laws to see.
  */
 import { Readable } from 'node:stream';
-import { taskLabels } from '../../src/controlplane/agent/container-config.js';
+import { taskLabels } from '../../src/model/task-labels.js';
 import type {
   ConnectedContainer,
   ContainerView,

@@ -13,6 +13,7 @@ import { SkepError } from '../../model/errors.js';
 import type { RandomSource } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
 import type { Task } from '../../model/objects.js';
+import { taskLabels } from '../../model/task-labels.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import { Deadline } from '../../runtime/deadline.js';
@@ -27,7 +28,7 @@ import type { ContainerEvents } from '../dockerd/events.js';
 import type { AttachNetworkReply, AttachNetworkRequest } from '../rpc/messages.js';
 import type { AttachmentStep, ConnectedLeg, KnownAttachment } from './attachment-plan.js';
 import { nameserversAsked, parseNameservers, planAttachments } from './attachment-plan.js';
-import { overlayIdOption, taskLabels } from './container-config.js';
+import { overlayIdOption } from './container-config.js';
 import type { LocalNetworks } from './local-networks.js';
 import type { NodeNetwork } from './node-network.js';
 

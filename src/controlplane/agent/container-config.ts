@@ -15,17 +15,8 @@ import { vniOptionName } from '../../model/network-options.js';
 import type { NetworkAttachment, Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
 import type { ContainerSpec, Mount, PortConfig, Privileges } from '../../model/service-spec.js';
+import { taskLabels } from '../../model/task-labels.js';
 import type { AssignmentItems } from '../rpc/assignment.js';
-
-/** Labels by which the agent knows its containers; Swarm's. */
-export const taskLabels = {
-  task: 'com.docker.swarm.task',
-  taskId: 'com.docker.swarm.task.id',
-  taskName: 'com.docker.swarm.task.name',
-  nodeId: 'com.docker.swarm.node.id',
-  serviceId: 'com.docker.swarm.service.id',
-  serviceName: 'com.docker.swarm.service.name',
-} as const;
 
 /** Swarm's default of `stopGracePeriod`. */
 const graceNsDefault = 10e9;

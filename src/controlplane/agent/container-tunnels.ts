@@ -24,7 +24,7 @@ import type { SessionClient } from '../rpc/clients.js';
 import type { TunnelOffer } from '../rpc/messages.js';
 import { isServiceError } from '../rpc/status.js';
 import { tunnelMessage, TunnelStream } from '../rpc/tunnel-stream.js';
-import { taskLabels } from './container-config.js';
+import { taskLabels } from '../../model/task-labels.js';
 
 /** As many as one manager asks for (dispatcher/tunnel-broker.ts), and those of its predecessor that still go on. */
 const tunnelsMax = 128;

@@ -3,10 +3,10 @@
  * drops events where they come too fast: this bounds one that was lost. One listing for all containers, never one each.
  */
 import type { NodeId } from '../../model/ids.js';
+import { taskLabels } from '../../model/task-labels.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { Engine } from '../dockerd/client.js';
-import { taskLabels } from './container-config.js';
 
 /** With the repair itself well below the five seconds in which drift is to be repaired. */
 const lookMs = 3_000;

@@ -4,13 +4,13 @@
  */
 import { once } from 'node:events';
 import type { TaskId } from '../../model/ids.js';
+import { taskLabels } from '../../model/task-labels.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { EngineError } from '../dockerd/client.js';
 import type { Engine } from '../dockerd/client.js';
 import type { SessionClient } from '../rpc/clients.js';
 import type { LogMessage, PublishLogsMessage, SubscriptionMessage } from '../rpc/messages.js';
-import { taskLabels } from './container-config.js';
 
 /** A line before it is told whose it is. */
 export type TaskLine = Omit<LogMessage, 'taskId' | 'nodeId'>;

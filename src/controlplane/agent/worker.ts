@@ -5,12 +5,12 @@
 import type { NodeId, TaskId } from '../../model/ids.js';
 import type { Task } from '../../model/objects.js';
 import { atLeast, isTerminal } from '../../model/task-state.js';
+import { taskLabels } from '../../model/task-labels.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { Trigger } from '../../runtime/loop.js';
 import type { Engine } from '../dockerd/client.js';
-import { taskLabels } from './container-config.js';
 import type { LocalNetworks } from './local-networks.js';
 import type { ControllerCalls, TaskController } from './task-controller.js';
 import type { TaskReport } from './task-runner.js';

@@ -5,6 +5,7 @@
  * compares what the engine has with what is held (agent/attachments.ts).
  */
 import { OutsideError, SkepError } from '../../model/errors.js';
+import { taskLabels } from '../../model/task-labels.js';
 import type { AttachControl, AttachedNetwork, AttachRequest } from '../attach-control.js';
 import { aliasesOption } from '../attach-control.js';
 import {
@@ -32,6 +33,7 @@ interface EngineContainer {
   readonly Name: string;
   readonly State: { readonly Running: boolean };
   readonly HostConfig?: { readonly AutoRemove?: boolean };
+  readonly Config?: { readonly Labels?: Readonly<Record<string, string>> | null };
   readonly NetworkSettings: { readonly Networks: Readonly<Record<string, EngineEndpoint | null>> | null };
 }
 
@@ -99,6 +101,7 @@ export const connectNetwork: Handler = async (context, request) => {
   const known = await inspectEngine(context, request, container);
   if (!known) throw new SkepError('notFound', `No such container: ${container}`);
   const containerName = known.Name.replace(/^\//, '');
+  refuseTask(known, containerName);
   refuseSecondEndpoint(known, containerName, await findNetwork(context, request, argument));
   const place = await attachOrRefuse(
     control,
@@ -270,6 +273,18 @@ async function attachOrRefuse(
 }
 
 const isMissing = (err: unknown): boolean => err instanceof SkepError && err.kind === 'notFound';
+
+/**
+ * A task is on the networks of its service: what it had beside them would go with the next update, and belongs to no attachment. Swarm
+ * finds no network for it.
+ */
+function refuseTask({ Config }: EngineContainer, containerName: string): void {
+  if (Config?.Labels?.[taskLabels.taskId] === undefined) return;
+  throw new SkepError(
+    'permissionDenied',
+    `${containerName} is a task's: its networks are those of its service (docker service update --network-add)`,
+  );
+}
 
 /** Swarm's words. The engine refuses it too, but only when the place has been taken. */
 function refuseSecondEndpoint(

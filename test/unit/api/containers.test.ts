@@ -242,25 +242,31 @@ describe('connect', () => {
     });
   });
 
-  test('what is connected already is refused before a place is taken', async () => {
+  test.each([
+    ['is connected already', { second: {} }, undefined, 409, 'box is already attached to network second'],
+    [
+      'is a task',
+      { mynet: {} },
+      { 'com.docker.swarm.task.id': 't' },
+      403,
+      "box is a task's: its networks are those of its service (docker service update --network-add)",
+    ],
+  ])('what %s is refused before a place is taken', async (_, Networks, Labels, status, message) => {
     const id = await api.createNetwork('second', { Attachable: true });
     const before = api.behaviour;
     api.behaviour = (request, reply) => {
       if (request.url !== '/containers/box/json') return before(request, reply);
-      const Networks = { second: {} };
       reply.end(
         JSON.stringify({
           Id: containerId,
           Name: '/box',
           State: { Running: true },
+          Config: { Labels },
           NetworkSettings: { Networks },
         }),
       );
     };
-    expect(await connect(id)).toMatchObject({
-      status: 409,
-      json: { message: 'box is already attached to network second' },
-    });
+    expect(await connect(id)).toMatchObject({ status, json: { message } });
     expect(done).toEqual([]);
   });
 });
