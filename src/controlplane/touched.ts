@@ -45,6 +45,8 @@ export class Touched {
         this.everything();
         break;
       case 'network':
+      case 'secret':
+      case 'config':
       case 'manager':
       case 'leader':
         break;

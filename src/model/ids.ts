@@ -4,6 +4,8 @@ export type NodeId = string & { readonly __brand: 'NodeId' };
 export type ServiceId = string & { readonly __brand: 'ServiceId' };
 export type TaskId = string & { readonly __brand: 'TaskId' };
 export type NetworkId = string & { readonly __brand: 'NetworkId' };
+export type SecretId = string & { readonly __brand: 'SecretId' };
+export type ConfigId = string & { readonly __brand: 'ConfigId' };
 export type SessionId = string & { readonly __brand: 'SessionId' };
 /** There is one leader: see {@link leaderId}. */
 export type LeaderId = string & { readonly __brand: 'LeaderId' };

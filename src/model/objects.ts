@@ -6,7 +6,18 @@
 import type { Cidr, Ip, Mac } from './addresses.js';
 import type { GenericResource } from './generic-resources.js';
 import type { HostRoute } from './host-routes.js';
-import type { ClusterId, LeaderId, NetworkId, NodeId, ServiceId, TaskId, Vni } from './ids.js';
+import type {
+  ClusterId,
+  ConfigId,
+  LeaderId,
+  NetworkId,
+  NodeId,
+  SecretId,
+  ServiceId,
+  TaskId,
+  Vni,
+} from './ids.js';
+import type { PayloadSpec } from './payloads.js';
 import type { EndpointSpec, Labels, LogDriver, PortConfig, ServiceSpec, TaskSpec } from './service-spec.js';
 import type { TaskState } from './task-state.js';
 
@@ -239,6 +250,18 @@ export interface AddressLedger {
   readonly held: string;
   /** Those that rest since their holders went, the longest freed first. */
   readonly freed: readonly { readonly atMs: number; readonly hosts: string }[];
+}
+
+/** Never shown with its data, and told to those nodes only that run a task with it. */
+export interface Secret extends Meta {
+  readonly id: SecretId;
+  readonly spec: PayloadSpec;
+}
+
+/** As a secret, but users may read it. */
+export interface Config extends Meta {
+  readonly id: ConfigId;
+  readonly spec: PayloadSpec;
 }
 
 /** A port as allocated: `publishedPort` is never 0 here. */

@@ -7,6 +7,7 @@ import { satisfiesConstraints } from './constraint.js';
 import { isEngineNetwork } from './engine-networks.js';
 import { sameHostAccess } from './host-access.js';
 import type { Node, Service, Task } from './objects.js';
+import type { PayloadKind, PayloadReference } from './payloads.js';
 import type {
   NetworkAttachmentConfig,
   RestartPolicy,
@@ -59,6 +60,12 @@ export const overlaysOf = (spec: ServiceSpec): readonly NetworkAttachmentConfig[
   (spec.taskTemplate.networks?.length ? spec.taskTemplate.networks : (spec.networks ?? [])).filter(
     ({ target }) => !isEngineNetwork(target),
   );
+
+/** The secrets, or the configs, that a service's tasks are given. */
+export const referencesOf = (
+  { taskTemplate }: Pick<ServiceSpec, 'taskTemplate'>,
+  kind: PayloadKind,
+): readonly PayloadReference[] => taskTemplate.container[`${kind}s`] ?? [];
 
 /** True when the service is reached through the routing mesh. */
 export const publishesOnIngress = (spec: ServiceSpec): boolean =>

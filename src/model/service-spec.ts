@@ -1,5 +1,6 @@
 /** What a user asks of a service, field by field as in Docker's ServiceSpec (camelCase; `Ns` = nanoseconds). */
 import type { DiscreteResource } from './generic-resources.js';
+import type { PayloadReference } from './payloads.js';
 
 export type Labels = Readonly<Record<string, string>>;
 
@@ -133,6 +134,9 @@ export interface ContainerSpec {
   readonly capabilityDrop: readonly string[];
   readonly ulimits: readonly { readonly name: string; readonly soft: number; readonly hard: number }[];
   readonly oomScoreAdj?: number;
+  /** Absent: none. */
+  readonly secrets?: readonly PayloadReference[];
+  readonly configs?: readonly PayloadReference[];
   /** Base64 of the client's X-Registry-Auth; distributed with the task and never returned. */
   readonly registryAuth?: string;
 }

@@ -14,6 +14,7 @@ import type {
   Service,
   Task,
 } from '../../src/model/objects.js';
+import type { PayloadKind, PayloadReference, PayloadSpec } from '../../src/model/payloads.js';
 import type {
   EndpointSpec,
   NetworkAttachmentSpec,
@@ -23,6 +24,7 @@ import type {
 import { emptyContainer } from '../../src/model/service-spec.js';
 import { isJob } from '../../src/model/service-laws.js';
 import type { TaskState } from '../../src/model/task-state.js';
+import { allKinds } from '../../src/controlplane/store/keys.js';
 import { MemoryStore } from '../../src/controlplane/store/memory.js';
 import type { Kind, Objects, View } from '../../src/controlplane/store/store.js';
 
@@ -180,6 +182,25 @@ export const service = (
   ...over,
 });
 
+/** A secret or config of that content. */
+export const payload = <K extends PayloadKind>(
+  id: string,
+  content = 'content',
+  over: Partial<PayloadSpec> = {},
+): Objects[K] =>
+  ({
+    ...meta,
+    id,
+    spec: { name: id, labels: {}, data: Buffer.from(content).toString('base64'), ...over },
+  }) as unknown as Objects[K];
+
+/** As a container is given it. */
+export const reference = (id: string, file: Partial<PayloadReference['file']> = {}): PayloadReference => ({
+  id,
+  name: id,
+  file: { name: id, uid: '0', gid: '0', mode: 0o444, ...file },
+});
+
 export const ports = (
   ...published: readonly (readonly [number, (number | undefined)?, ('tcp' | 'udp')?, ('ingress' | 'host')?])[]
 ): EndpointSpec => ({
@@ -258,7 +279,7 @@ export class FakeTime {
 export async function storeOf(given: Given, time = new FakeTime()): Promise<MemoryStore> {
   const now = time.ms;
   const store = new MemoryStore({ clock: time });
-  for (const kind of ['cluster', 'node', 'network', 'service', 'task', 'manager', 'leader'] as const) {
+  for (const kind of allKinds) {
     const objects = given[kind] ?? (kind === 'cluster' ? [cluster()] : []);
     for (const { version: _v, createdAtMs, updatedAtMs: _u, ...object } of objects) {
       time.ms = createdAtMs;

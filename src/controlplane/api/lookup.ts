@@ -5,7 +5,8 @@
 import { SkepError } from '../../model/errors.js';
 import { taskName } from '../../model/objects.js';
 import type { Node, Service, Task } from '../../model/objects.js';
-import type { View } from '../store/store.js';
+import type { PayloadKind } from '../../model/payloads.js';
+import type { Objects, View } from '../store/store.js';
 
 function find<T extends { readonly id: string }>(
   kind: string,
@@ -39,3 +40,6 @@ export const findNode = (view: View, argument: string): Node =>
 
 export const findTask = (view: View, argument: string): Task =>
   find('task', view.list('task'), argument, (task) => taskName(task));
+
+export const findPayload = <K extends PayloadKind>(view: View, kind: K, argument: string): Objects[K] =>
+  find<Objects[PayloadKind]>(kind, view.list(kind), argument, ({ spec }) => spec.name) as Objects[K];

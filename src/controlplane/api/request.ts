@@ -130,6 +130,15 @@ export class ApiRequest {
     return Number(value);
   }
 
+  /** The same of a secret or config, where Docker does not say what is wrong. */
+  plainVersion(kind: 'secret' | 'config'): number {
+    try {
+      return this.version(kind);
+    } catch (cause) {
+      throw new SkepError('invalidArgument', `invalid ${kind} version`, { cause });
+    }
+  }
+
   json(status: number, value: unknown): void {
     const body = `${JSON.stringify(value)}\n`;
     this.reply.writeHead(status, {

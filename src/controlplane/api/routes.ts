@@ -14,7 +14,7 @@ import { serviceLogs, taskLogs } from './logs.js';
 import { createNetwork } from './network-create.js';
 import { inspectNetwork, listNetworks, pruneNetworks, removeNetwork } from './networks.js';
 import { inspectNode, listNodes, removeNode, updateNode } from './nodes.js';
-import { createData, listData, missingData } from './secrets.js';
+import { configs, secrets } from './payloads.js';
 import { createService, inspectService, listServices, removeService, updateService } from './services.js';
 import {
   initSwarm,
@@ -59,16 +59,16 @@ const table: readonly (readonly [methods: string, path: string, handler: Handler
   ['GET', '/tasks/{}', inspectTask],
   ['GET', '/tasks/{}/logs', taskLogs],
 
-  ['GET', '/secrets', listData('secret')],
-  ['POST', '/secrets/create', createData('secret')],
-  ['GET', '/secrets/{}', missingData('secret')],
-  ['POST', '/secrets/{}/update', missingData('secret')],
-  ['DELETE', '/secrets/{}', missingData('secret')],
-  ['GET', '/configs', listData('config')],
-  ['POST', '/configs/create', createData('config')],
-  ['GET', '/configs/{}', missingData('config')],
-  ['POST', '/configs/{}/update', missingData('config')],
-  ['DELETE', '/configs/{}', missingData('config')],
+  ['GET', '/secrets', secrets.list],
+  ['POST', '/secrets/create', secrets.create],
+  ['GET', '/secrets/{}', secrets.inspect],
+  ['POST', '/secrets/{}/update', secrets.update],
+  ['DELETE', '/secrets/{}', secrets.remove],
+  ['GET', '/configs', configs.list],
+  ['POST', '/configs/create', configs.create],
+  ['GET', '/configs/{}', configs.inspect],
+  ['POST', '/configs/{}/update', configs.update],
+  ['DELETE', '/configs/{}', configs.remove],
 
   ['GET', '/networks', listNetworks],
   ['POST', '/networks/create', createNetwork],

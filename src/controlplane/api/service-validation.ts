@@ -13,9 +13,11 @@ import { faultOfSchedule } from '../../model/schedule.js';
 import { faultOfRebalanceLabel } from '../../model/rebalancing.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import type { ErrorKind } from '../../model/errors.js';
-import type { NetworkId } from '../../model/ids.js';
-import type { Network, Service } from '../../model/objects.js';
-import { overlaysOf } from '../../model/service-laws.js';
+import type { ConfigId, NetworkId, SecretId } from '../../model/ids.js';
+import type { Config, Network, Secret, Service } from '../../model/objects.js';
+import { faultOfReferences, payloadKinds } from '../../model/payloads.js';
+import type { PayloadKind } from '../../model/payloads.js';
+import { overlaysOf, referencesOf } from '../../model/service-laws.js';
 import { swarmPorts } from '../../model/swarm-ports.js';
 import type {
   ContainerSpec,
@@ -84,6 +86,10 @@ function validateTaskSpec(spec: ServiceSpec): void {
   if ((restartPolicy?.delayNs ?? 0) < 0) refuse('TaskSpec: restart-delay cannot be negative');
   if ((restartPolicy?.windowNs ?? 0) < 0) refuse('TaskSpec: restart-window cannot be negative');
   for (const constraint of placement?.constraints ?? []) parseConstraint(constraint);
+  for (const kind of payloadKinds) {
+    const wrong = faultOfReferences(kind, referencesOf(spec, kind));
+    if (wrong !== undefined) refuse(wrong);
+  }
   validateContainer(expandedForNobody(spec));
 }
 
@@ -162,7 +168,22 @@ export const findIngress = (view: View): Network | undefined =>
 export const attachedNetworks = (spec: ServiceSpec): readonly string[] =>
   overlaysOf(spec).map(({ target }) => target);
 
-/** Checks that need the store: network kinds and port conflicts with every other service. */
+/** Refuses references to secrets and configs that are not there, or have another name. */
+function validateReferences(view: View, spec: ServiceSpec): void {
+  for (const kind of payloadKinds) {
+    const missing = referencesOf(spec, kind).filter(
+      ({ id, name }) => payloadOf(view, kind, id)?.spec.name !== name,
+    );
+    if (missing.length === 0) continue;
+    const names = missing.map(({ name }) => name).join(', ');
+    refuse(`${kind}${missing.length === 1 ? '' : 's'} not found: ${names}`);
+  }
+}
+
+const payloadOf = (view: View, kind: PayloadKind, id: string): Secret | Config | undefined =>
+  kind === 'secret' ? view.get('secret', id as SecretId) : view.get('config', id as ConfigId);
+
+/** Checks that need the store: network kinds and port conflicts with every other service, secrets and configs. */
 export function validateAgainst(view: View, spec: ServiceSpec, current?: Service): void {
   for (const target of attachedNetworks(spec)) {
     const network = view.list('network').find(({ id }) => id === target);
@@ -177,6 +198,7 @@ export function validateAgainst(view: View, spec: ServiceSpec, current?: Service
     refuse('service needs ingress network, but no ingress network is present', 'failedPrecondition');
   refuseSwarmPorts(view, spec);
   for (const other of view.list('service')) if (other.id !== current?.id) validatePorts(spec, other);
+  validateReferences(view, spec);
 }
 
 /** Subnets of different networks may overlap, those of one container may not: it could not tell whom to send by which. */

@@ -142,6 +142,8 @@ function concernsAll({ kind, previous, current }: Change, view: View): boolean {
       return [previous, current].some((task) => task !== undefined && !isServedAlike(task, view));
     case 'node':
     case 'cluster':
+    case 'secret':
+    case 'config':
     case 'manager':
     case 'leader':
       return false;

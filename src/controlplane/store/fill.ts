@@ -5,10 +5,15 @@ import { nameEntryKey, objectKey, revisionBaseKey } from './keys.js';
 import type { Sealer } from './seal.js';
 import { isNamed } from './view.js';
 import { maxWrites } from './store.js';
-import type { Kind, Objects, StoredObject } from './store.js';
+import type { Kind, NamedKind, Objects, StoredObject } from './store.js';
+
+type PutOp = Extract<WriteOp, { readonly op: 'put' }>;
+
+/** What one transaction carries; etcd takes 10 MiB (etcd/arguments.ts), and a config may be of 1.3. */
+const batchBytesMax = 4 * 1024 * 1024;
 
 /** What etcd is given for an object. */
-export function objectPut(sealer: Sealer, kind: Kind, object: Objects[Kind]): WriteOp {
+export function objectPut(sealer: Sealer, kind: Kind, object: Objects[Kind]): PutOp {
   const key = objectKey(kind, object.id);
   // The version is the revision etcd gives.
   const { version: _, ...stored } = object;
@@ -32,14 +37,27 @@ export async function fillStore(
   };
   const base = Buffer.from(String(revisionBase));
   await put([{ op: 'put', key: revisionBaseKey, value: sealer.seal(revisionBaseKey, base) }]);
-  for (let i = 0; i < objects.length; i += maxWrites)
-    await put(
-      objects.slice(i, i + maxWrites).flatMap(({ kind, object }): readonly WriteOp[] => {
-        const ops = [objectPut(sealer, kind, object)];
-        if (!isNamed(kind)) return ops;
-        const { name } = (object as Objects['service' | 'network']).spec;
-        const key = nameEntryKey(sealer, kind, name);
-        return [...ops, { op: 'put', key, value: sealer.seal(key, Buffer.from(object.id)) }];
-      }),
-    );
+  let ops: WriteOp[] = [];
+  let bytes = 0;
+  const flush = async (): Promise<void> => {
+    if (ops.length > 0) await put(ops);
+    ops = [];
+    bytes = 0;
+  };
+  for (const { kind, object } of objects) {
+    const puts = objectPuts(sealer, kind, object);
+    const size = puts.reduce((sum, { value }) => sum + value.length, 0);
+    if (ops.length + puts.length > 2 * maxWrites || bytes + size > batchBytesMax) await flush();
+    ops.push(...puts);
+    bytes += size;
+  }
+  await flush();
+}
+
+/** The object, and the entry that holds its name. */
+function objectPuts(sealer: Sealer, kind: Kind, object: Objects[Kind]): readonly PutOp[] {
+  const put = objectPut(sealer, kind, object);
+  if (!isNamed(kind)) return [put];
+  const key = nameEntryKey(sealer, kind, (object as Objects[NamedKind]).spec.name);
+  return [put, { op: 'put', key, value: sealer.seal(key, Buffer.from(object.id)) }];
 }

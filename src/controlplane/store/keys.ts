@@ -1,7 +1,6 @@
 /** Where things are in etcd: `/skep/v1/<kind>/<id>` and `/skep/v1/name/<kind>/<keyed hash of the name>`. */
-import type { Kind } from './store.js';
+import type { Kind, NamedKind } from './store.js';
 import { nameKey } from './view.js';
-import type { NamedKind } from './view.js';
 import type { Sealer } from './seal.js';
 
 /** Everything of ours. */
@@ -22,6 +21,8 @@ const kinds: Readonly<Record<Kind, true>> = {
   service: true,
   task: true,
   network: true,
+  secret: true,
+  config: true,
   manager: true,
   leader: true,
 };

@@ -3,8 +3,27 @@
  * read synchronously; and optimistic transactions that are committed with compare-and-swap. Two implementations:
  * etcd.ts (the product) and memory.ts (unit tests and the simulation); the same conformance test runs on both.
  */
-import type { ClusterId, LeaderId, NetworkId, NodeId, ServiceId, TaskId } from '../../model/ids.js';
-import type { Cluster, Leader, ManagerPresence, Network, Node, Service, Task } from '../../model/objects.js';
+import type {
+  ClusterId,
+  ConfigId,
+  LeaderId,
+  NetworkId,
+  NodeId,
+  SecretId,
+  ServiceId,
+  TaskId,
+} from '../../model/ids.js';
+import type {
+  Cluster,
+  Config,
+  Leader,
+  ManagerPresence,
+  Network,
+  Node,
+  Secret,
+  Service,
+  Task,
+} from '../../model/objects.js';
 
 /** Every kind of object, and its identifier. */
 export interface Objects {
@@ -13,6 +32,8 @@ export interface Objects {
   service: Service;
   task: Task;
   network: Network;
+  secret: Secret;
+  config: Config;
   manager: ManagerPresence;
   leader: Leader;
 }
@@ -22,10 +43,15 @@ export interface Ids {
   service: ServiceId;
   task: TaskId;
   network: NetworkId;
+  secret: SecretId;
+  config: ConfigId;
   manager: NodeId;
   leader: LeaderId;
 }
 export type Kind = keyof Objects;
+
+/** Kinds whose names are unique. */
+export type NamedKind = 'service' | 'network' | 'secret' | 'config';
 
 /** An object and its kind. */
 export type StoredObject = { [K in Kind]: { readonly kind: K; readonly object: Objects[K] } }[Kind];
@@ -39,8 +65,8 @@ export interface View {
   cluster(): Cluster;
   tasksOfService(id: ServiceId): readonly Task[];
   tasksOnNode(id: NodeId): readonly Task[];
-  /** Names are unique case-insensitively within services and within networks. */
-  byName<K extends 'service' | 'network'>(kind: K, name: string): Objects[K] | undefined;
+  /** Names are unique case-insensitively within each of these kinds. */
+  byName<K extends NamedKind>(kind: K, name: string): Objects[K] | undefined;
 }
 
 /**

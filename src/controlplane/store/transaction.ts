@@ -8,9 +8,9 @@ import { SkepError, controlApiError } from '../../model/errors.js';
 import type { NodeId, ServiceId } from '../../model/ids.js';
 import type { Cluster, Meta, Task } from '../../model/objects.js';
 import { maxWrites } from './store.js';
-import type { Change, Ids, Kind, Objects, Transaction } from './store.js';
+import type { Change, Ids, Kind, NamedKind, Objects, Transaction } from './store.js';
 import { isNamed } from './view.js';
-import type { NamedKind, Snapshot } from './view.js';
+import type { Snapshot } from './view.js';
 
 /** Runs of one body before `aborted`. */
 export const attemptsMax = 10;
@@ -167,12 +167,18 @@ class Work implements Transaction {
 
 const idOf = <K extends Kind>(object: Objects[K]): Ids[K] => object.id as Ids[K];
 
-/** Swarm's words: the control API says which service, a network's conflict comes raw from the store. */
+/** Swarm's words: the control API says which service, secret or config; a network's conflict comes raw from the store. */
 function nameConflict(kind: NamedKind, name: string): SkepError {
-  return kind === 'service'
-    ? controlApiError(
+  switch (kind) {
+    case 'service':
+      return controlApiError(
         'alreadyExists',
         `name conflicts with an existing object: service ${name} already exists`,
-      )
-    : controlApiError('unknown', 'name conflicts with an existing object');
+      );
+    case 'secret':
+    case 'config':
+      return controlApiError('alreadyExists', `${kind} ${name} already exists`);
+    case 'network':
+      return controlApiError('unknown', 'name conflicts with an existing object');
+  }
 }

@@ -5,16 +5,15 @@
  */
 import assert from 'node:assert';
 import type { NodeId, ServiceId } from '../../model/ids.js';
-import type { Cluster, Network, Service, Task } from '../../model/objects.js';
+import type { Cluster, Task } from '../../model/objects.js';
 import { SortedMap } from './sorted-map.js';
-import type { Change, Ids, Kind, Objects, View } from './store.js';
+import type { Change, Ids, Kind, NamedKind, Objects, View } from './store.js';
 
 type Tables = { readonly [K in Kind]: SortedMap<Objects[K]> };
 type Index<T> = SortedMap<SortedMap<T>>;
 
-/** Kinds whose names are unique. */
-export type NamedKind = 'service' | 'network';
-export const isNamed = (kind: Kind): kind is NamedKind => kind === 'service' || kind === 'network';
+const named: Readonly<Record<NamedKind, true>> = { service: true, network: true, secret: true, config: true };
+export const isNamed = (kind: Kind): kind is NamedKind => Object.hasOwn(named, kind);
 /** The form in which names are compared. */
 export const nameKey = (name: string): string => name.toLowerCase();
 
@@ -27,12 +26,19 @@ export class Snapshot implements View {
       service: SortedMap.empty(),
       task: SortedMap.empty(),
       network: SortedMap.empty(),
+      secret: SortedMap.empty(),
+      config: SortedMap.empty(),
       manager: SortedMap.empty(),
       leader: SortedMap.empty(),
     },
     SortedMap.empty(),
     SortedMap.empty(),
-    { service: SortedMap.empty(), network: SortedMap.empty() },
+    {
+      service: SortedMap.empty(),
+      network: SortedMap.empty(),
+      secret: SortedMap.empty(),
+      config: SortedMap.empty(),
+    },
   );
 
   private constructor(
@@ -86,10 +92,9 @@ export class Snapshot implements View {
         const { previous, current } = change;
         byService = reindex(byService, previous?.serviceId, current?.serviceId, change);
         byNode = reindex(byNode, previous?.nodeId, current?.nodeId, change);
-      } else if (change.kind === 'service') {
-        names.service = rename(names.service, change.id, change.previous, change.current);
-      } else if (change.kind === 'network') {
-        names.network = rename(names.network, change.id, change.previous, change.current);
+      } else if (isNamed(kind)) {
+        const renamed = rename(names[kind], id, nameOf(change.previous), nameOf(change.current));
+        (names as Record<NamedKind, SortedMap<string>>)[kind] = renamed;
       }
     }
     return new Snapshot(revision, tables, byService, byNode, names);
@@ -112,14 +117,16 @@ function reindex(
   return result;
 }
 
-function rename<Id extends string>(
-  names: SortedMap<Id>,
-  id: Id,
-  previous: Service | Network | undefined,
-  current: Service | Network | undefined,
-): SortedMap<Id> {
-  const from = previous && nameKey(previous.spec.name);
-  const to = current && nameKey(current.spec.name);
+const nameOf = (object: Objects[Kind] | undefined): string | undefined =>
+  object && nameKey((object as Objects[NamedKind]).spec.name);
+
+/** @param from and `to`: name keys */
+function rename(
+  names: SortedMap<string>,
+  id: string,
+  from: string | undefined,
+  to: string | undefined,
+): SortedMap<string> {
   if (from === to) return names;
   // Two objects may swap names in one batch: only the present holder gives a name up.
   const released = from !== undefined && names.get(from) === id ? names.delete(from) : names;

@@ -251,8 +251,8 @@ describe('create refuses', () => {
         Name: 'a',
         ...template({
           Configs: [
-            { ConfigName: 'a', File: {} },
-            { ConfigName: 'b', File: {} },
+            { ConfigID: 'a', ConfigName: 'a', File: { Name: '/a' } },
+            { ConfigID: 'b', ConfigName: 'b', File: { Name: '/b' } },
           ],
         }),
       },

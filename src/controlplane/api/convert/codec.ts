@@ -195,6 +195,26 @@ export const opt = <T>(inner: Codec<T>): Codec<T | undefined> => ({
   isEmpty: (value) => value === undefined || inner.isEmpty(value),
 });
 
+/** Go's []byte: standard base64, in which encoding/base64 passes over line ends. Held without them. */
+export const bytes: Codec<string> = {
+  ...text,
+  decode: (json, at) => {
+    const encoded = text.decode(json, at).replace(/[\r\n]/g, '');
+    const wrong = base64Fault(encoded);
+    if (wrong !== undefined) at.refuse(plain(`illegal base64 data at input byte ${wrong}`));
+    return encoded;
+  },
+};
+
+/** Where encoding/base64 stops: at a letter that is none, or at the group that is not whole. */
+function base64Fault(encoded: string): number | undefined {
+  const length = /^[A-Za-z0-9+/]*/.exec(encoded)?.[0].length ?? 0;
+  const group = length - (length % 4);
+  const rest = encoded.slice(group);
+  if (rest === '' || /^(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)$/.test(rest)) return undefined;
+  return length === encoded.length ? group : length;
+}
+
 export const list = <T>(item: Codec<T>): Codec<readonly T[]> => ({
   go: `[]${item.go}`,
   zero: () => [],

@@ -1,5 +1,5 @@
 /** Docker's ContainerSpec and all below it, as tables (service.ts has the rest of a service). */
-import { SkepError, controlApiError } from '../../../model/errors.js';
+import { SkepError } from '../../../model/errors.js';
 import type {
   ContainerSpec,
   HealthConfig,
@@ -10,6 +10,7 @@ import type {
 import {
   always,
   bool,
+  bytes,
   choice,
   duration,
   field,
@@ -28,6 +29,7 @@ import {
 } from './codec.js';
 import type { Codec } from './codec.js';
 import { JsonObject } from './json.js';
+import { configReference, secretReference } from './payload.js';
 import type { Json } from './json.js';
 
 const refusal = (message: string): SkepError => new SkepError('invalidArgument', message);
@@ -171,17 +173,6 @@ function credentialSpecRefusal(json: NonNullable<Json>): SkepError {
   );
 }
 
-/** Go's []byte: standard base64. Held as such. */
-const bytes: Codec<string> = via(
-  text,
-  (encoded, at) => {
-    if (Buffer.from(encoded, 'base64').toString('base64') !== encoded)
-      at.refuse(refusal('illegal base64 data'));
-    return encoded;
-  },
-  (encoded) => encoded,
-);
-
 const seccomp: Codec<NonNullable<Privileges['seccomp']>> = via(
   struct<NonNullable<Privileges['seccomp']>>('SeccompOpts', {
     // An unknown mode is the default one in Docker; here nobody gets less protection than asked for.
@@ -265,22 +256,6 @@ const member = (value: Json, wanted: string): Json =>
     ? (value.entries.find(([name]) => name.toLowerCase() === wanted.toLowerCase())?.[1] ?? null)
     : null;
 
-/**
- * References to secrets or configs: none can exist yet, so each is one that cannot be found, in swarmkit's words
- * (which sorts nothing and names all).
- */
-const notFound =
-  (kind: 'secret' | 'config', key: string) =>
-  (json: NonNullable<Json>): SkepError | undefined => {
-    if (!Array.isArray(json) || json.length === 0) return undefined;
-    const references = json as readonly Json[];
-    if (references.some((each) => member(each, 'File') === null && member(each, 'Runtime') === null))
-      return controlApiError('invalidArgument', `malformed ${kind} reference, no target provided`);
-    const names = references.map((each) => member(each, key)).filter((name) => typeof name === 'string');
-    const subject = names.length === 1 ? `${kind} not found` : `${kind}s not found`;
-    return controlApiError('invalidArgument', `${subject}: ${names.join(', ')}`);
-  };
-
 export const containerSpec = struct<ContainerSpec>(
   'ContainerSpec',
   {
@@ -328,14 +303,14 @@ export const containerSpec = struct<ContainerSpec>(
       41,
     ),
     oomScoreAdj: field('OomScoreAdj', opt(int64), 46),
+    secrets: field('Secrets', opt(list(secretReference))),
+    configs: field('Configs', opt(list(configReference)), 30),
     registryAuth: hidden(undefined),
   },
   {
     constants: { Isolation: 'default' },
     refused: {
       Isolation: isolationRefusal,
-      Secrets: notFound('secret', 'SecretName'),
-      Configs: notFound('config', 'ConfigName'),
     },
   },
 );

@@ -142,12 +142,16 @@ class Reader {
     let result = '';
     this.#at++;
     for (;;) {
+      // Nearly all of a string at once: contents of configs are of a million characters.
+      plainCharacters.lastIndex = this.#at;
+      const run = plainCharacters.exec(this.text)?.[0] ?? '';
+      result += run;
+      this.#at += run.length;
       const char = this.#peek();
       if (char < ' ') this.#bad('in string literal');
       this.#at++;
       if (char === '"') return result;
-      if (char !== '\\') result += char;
-      else result += this.#escape();
+      result += this.#escape();
     }
   }
 
@@ -218,6 +222,10 @@ class Reader {
     throw new SkepError('invalidArgument', `invalid character ${quote(char)} ${context}`);
   }
 }
+
+/** Up to a quote, an escape or what must not be in a string. */
+// eslint-disable-next-line no-control-regex -- these are what is looked for
+const plainCharacters = /[^"\\\u0000-\u001f]*/y;
 
 const isDigit = (char: string): boolean => char >= '0' && char <= '9';
 
