@@ -2,7 +2,7 @@
  * Secrets and configs, as far as they are alike: content under a name, which tasks are given as files. What may be one, and where
  * it is in a container, in the words and with the limits of Swarm's control API. Pure.
  */
-import type { Labels, LogDriver } from './service-spec.js';
+import type { Labels, LogDriver, PayloadReference } from './service-spec.js';
 
 export type PayloadKind = 'secret' | 'config';
 export const payloadKinds: readonly PayloadKind[] = ['secret', 'config'];
@@ -15,22 +15,6 @@ export interface PayloadSpec {
   readonly data: string;
   /** What expands it for each task; absent: it is given as it is. */
   readonly templating?: LogDriver;
-}
-
-/** A secret or config that a container is given. */
-export interface PayloadReference {
-  readonly id: string;
-  /** As it was when the reference was made. */
-  readonly name: string;
-  readonly file: {
-    /** Absolute, or below {@link directoryOf}. */
-    readonly name: string;
-    /** Decimal; empty is 0. */
-    readonly uid: string;
-    readonly gid: string;
-    /** As in Go's os.FileMode: the low nine bits are Unix's. */
-    readonly mode: number;
-  };
 }
 
 /** The first size in bytes that is too large: 500 and 1000 KiB. */

@@ -7,9 +7,10 @@ import { satisfiesConstraints } from './constraint.js';
 import { isEngineNetwork } from './engine-networks.js';
 import { sameHostAccess } from './host-access.js';
 import type { Node, Service, Task } from './objects.js';
-import type { PayloadKind, PayloadReference } from './payloads.js';
+import type { PayloadKind } from './payloads.js';
 import type {
   NetworkAttachmentConfig,
+  PayloadReference,
   RestartPolicy,
   ServiceMode,
   ServiceSpec,

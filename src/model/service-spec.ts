@@ -1,6 +1,5 @@
 /** What a user asks of a service, field by field as in Docker's ServiceSpec (camelCase; `Ns` = nanoseconds). */
 import type { DiscreteResource } from './generic-resources.js';
-import type { PayloadReference } from './payloads.js';
 
 export type Labels = Readonly<Record<string, string>>;
 
@@ -139,6 +138,22 @@ export interface ContainerSpec {
   readonly configs?: readonly PayloadReference[];
   /** Base64 of the client's X-Registry-Auth; distributed with the task and never returned. */
   readonly registryAuth?: string;
+}
+
+/** A secret or config that a container is given. */
+export interface PayloadReference {
+  readonly id: string;
+  /** As it was when the reference was made. */
+  readonly name: string;
+  readonly file: {
+    /** Absolute, or below /run/secrets for a secret and / for a config. */
+    readonly name: string;
+    /** Decimal; empty is 0. */
+    readonly uid: string;
+    readonly gid: string;
+    /** As in Go's os.FileMode: the low nine bits are Unix's. */
+    readonly mode: number;
+  };
 }
 
 /** One of which nothing is asked, not even an image. */

@@ -26,6 +26,8 @@ export interface TestDockerd {
   readonly address: string;
   /** Its process, for its network namespace. */
   readonly pid: number;
+  /** A tmpfs that it sees, too. */
+  readonly tasksDir: string;
   /** Where it looks for plugins' sockets. */
   readonly pluginDir: string;
   /** The docker CLI against it; gives what it printed. */
@@ -38,6 +40,7 @@ export async function startDockerd(
   extra: readonly string[] = ['--bridge=none', '--iptables=false'],
 ): Promise<TestDockerd> {
   const dir = mkdtempSync(join(tmpdir(), 'skep-agent-'));
+  const tasksDir = mkdtempSync('/dev/shm/skep-tasks-');
   const address = `unix://${dir}/docker.sock`;
   const log = openSync(join(dir, 'log'), 'w');
   const options = [
@@ -61,7 +64,7 @@ export async function startDockerd(
   const stop = async (): Promise<void> => {
     child.kill('SIGTERM');
     await exited;
-    rmSync(dir, { recursive: true, force: true });
+    for (const each of [dir, tasksDir]) rmSync(each, { recursive: true, force: true });
   };
   const deadlineMs = Date.now() + startMsMax;
   for (;;) {
@@ -82,6 +85,7 @@ export async function startDockerd(
     engine,
     address,
     pid: child.pid ?? 0,
+    tasksDir,
     pluginDir: join(dir, 'plugins'),
     docker: async (...args) => (await run('docker', ['-H', address, ...args])).stdout.trim(),
     [Symbol.asyncDispose]: stop,

@@ -124,6 +124,6 @@ test('leaving removes what runs', async () => {
   await store.update((tx) => tx.create('task', task));
   await expect.poll(() => status(task.id)?.state, soon).toBe('running');
   await agent.close();
-  await removeFromEngine({ nodeId, engine: dockerd.engine, log });
+  await removeFromEngine({ nodeId, engine: dockerd.engine, tasksDir: dockerd.tasksDir, log });
   expect(await dockerd.engine.listContainers({})).toEqual([]);
 });

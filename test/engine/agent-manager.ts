@@ -60,7 +60,7 @@ export class TestManager implements AsyncDisposable {
    * The node's agent, as after a start.
    * @param directory for what it keeps
    */
-  startAgent({ engine }: TestDockerd, directory: string): Agent {
+  startAgent({ engine, tasksDir }: TestDockerd, directory: string): Agent {
     return startAgent({
       facts: async () => undefined,
       nodeId,
@@ -71,6 +71,7 @@ export class TestManager implements AsyncDisposable {
       managers: [{ nodeId: '', addr: this.address }],
       dataPathAddr: '192.0.2.1',
       swarmDir: join(directory, 'swarm'),
+      tasksDir,
       bootId: 'boot1',
       clock: systemClock,
       random,

@@ -4,6 +4,8 @@ import { ContainerController } from '../../src/controlplane/agent/task-controlle
 import { LegWatch } from '../../src/controlplane/agent/leg-watch.js';
 import { LocalNetworks } from '../../src/controlplane/agent/local-networks.js';
 import type { TaskNetwork } from '../../src/controlplane/agent/node-network.js';
+import { HostPayloadFiles } from '../../src/controlplane/agent/payload-files.js';
+import { NodePayloads } from '../../src/controlplane/agent/task-payloads.js';
 import type { TaskReport } from '../../src/controlplane/agent/task-runner.js';
 import { TaskImages } from '../../src/controlplane/agent/task-images.js';
 import { TaskWorker } from '../../src/controlplane/agent/worker.js';
@@ -39,13 +41,24 @@ export class RunningWorker {
   readonly #watching: Promise<unknown>;
   readonly #waiters = new Set<() => void>();
 
-  constructor(engine: Engine, network: TaskNetwork = noNetwork, allowance = nothingAllowed) {
+  /** What tasks are given as files. */
+  readonly payloads = new NodePayloads();
+
+  /** @param tasksDir where the files of secrets and configs are; by default nowhere */
+  constructor(
+    engine: Engine,
+    network: TaskNetwork = noNetwork,
+    allowance = nothingAllowed,
+    tasksDir = '/nonexistent',
+  ) {
     const common = { clock: systemClock, log };
     const events = new ContainerEvents(engine, common);
     const legWatch = new LegWatch({ nodeId, engine, ...common });
     this.#watching = Promise.all([events, legWatch].map((one) => one.run(this.#stop.signal)));
     const localNetworks = new LocalNetworks(engine, log);
     const images = new TaskImages({ engine, preferOffline: false, log });
+    const { payloads } = this;
+    const payloadFiles = new HostPayloadFiles(tasksDir);
     const node = () => ({
       id: nodeId,
       hostname: 'host-1',
@@ -55,10 +68,14 @@ export class RunningWorker {
       nodeId,
       engine,
       localNetworks,
+      payloadFiles,
       controllerFor: (task, calls) =>
         new ContainerController(
           task,
-          { engine, events, legWatch, network, localNetworks, images, node, allowance, ...common },
+          {
+            ...{ engine, events, legWatch, network, localNetworks, images, payloads, payloadFiles },
+            ...{ node, allowance, ...common },
+          },
           calls,
         ),
       report: (taskId, report) => {

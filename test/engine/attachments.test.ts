@@ -172,7 +172,7 @@ test('what the engine refuses, and what the managers refuse, leaves nothing', as
 test('leaving the swarm: the container loses its place there and runs on', async () => {
   await docker('run', '-d', '--name', 'stays', '--network', 'open', 'busybox:test', 'sleep', '600');
   await agent.close();
-  await removeFromEngine({ nodeId, engine: dockerd.engine, log });
+  await removeFromEngine({ nodeId, engine: dockerd.engine, tasksDir: dockerd.tasksDir, log });
   expect(await inspect('{{.State.Running}} {{len .NetworkSettings.Networks}}', 'stays')).toBe('true 0');
   expect(await dockerd.engine.listNetworks('skep.network.id')).toEqual([]);
 });

@@ -25,6 +25,7 @@ import { SimEngine } from './engine.js';
 import type { SimEtcd } from './etcd.js';
 import type { ServerCall, SimNetwork } from './network.js';
 import { sessionClient } from './network.js';
+import { SimPayloadFiles } from './payload-files.js';
 import { Process } from './time.js';
 import type { Time } from './time.js';
 
@@ -55,6 +56,8 @@ export class SimHost {
   readonly engine: SimEngine;
   readonly #dataplane: SimDataplane;
   readonly #files = new Map<string, string>();
+  /** Of tasks' secrets and configs. */
+  readonly payloadFiles: SimPayloadFiles;
   readonly #sealer: Sealer;
   process: Process | undefined;
   agent: Agent | undefined;
@@ -81,6 +84,7 @@ export class SimHost {
     this.#sealer = new Sealer(parts.dataKey);
     this.#managers = managers.map((host) => ({ nodeId: host, addr: `${host}:2377` }));
     this.engine = new SimEngine(name, parts.time, parts.chance, parts.events);
+    this.payloadFiles = new SimPayloadFiles(parts.chance);
     this.#dataplane = new SimDataplane(parts.time, parts.chance, this.engine);
   }
 
@@ -113,6 +117,7 @@ export class SimHost {
       log: log.child({ host: this.name }),
       onMessage: (message) => this.#take(message),
       swarmDir: '/',
+      tasksDir: '/',
       bootId: `boot${this.#boots}`,
       host: {
         routes: async () => [],
@@ -128,6 +133,7 @@ export class SimHost {
             this.#files.set(path, text);
           },
         },
+        payloadFiles: this.payloadFiles.of(daemon),
         connect: (addr) =>
           sessionClient(
             network.connect(this.name, daemon, addr, () => ({ nodeId: this.name, role: this.role })),
@@ -154,6 +160,7 @@ export class SimHost {
     this.#boots += 1;
     this.engine.reboot();
     this.#dataplane.reboot();
+    this.payloadFiles.reboot();
     this.parts.etcd.stop(this.name);
   }
 

@@ -14,10 +14,11 @@ import type {
   Service,
   Task,
 } from '../../src/model/objects.js';
-import type { PayloadKind, PayloadReference, PayloadSpec } from '../../src/model/payloads.js';
+import type { PayloadKind, PayloadSpec } from '../../src/model/payloads.js';
 import type {
   EndpointSpec,
   NetworkAttachmentSpec,
+  PayloadReference,
   ServiceSpec,
   TaskSpec,
 } from '../../src/model/service-spec.js';

@@ -23,6 +23,8 @@ import type { DataplaneFacts } from './node-description.js';
 import { describeNode } from './node-description.js';
 import type { Dataplane } from './node-network.js';
 import { NodeNetwork } from './node-network.js';
+import { HostPayloadFiles } from './payload-files.js';
+import type { PayloadFiles } from './payload-files.js';
 import { AgentSession } from './session.js';
 import type { SessionOptions } from './session.js';
 import { StatusReporter } from './status-reporter.js';
@@ -32,7 +34,8 @@ import { outlivesReboot, TaskRecords } from './task-records.js';
 import type { RecordFiles } from './task-records.js';
 import { ContainerController } from './task-controller.js';
 import { TaskImages } from './task-images.js';
-import { TaskWorker, removeTaskContainers } from './worker.js';
+import { NodePayloads } from './task-payloads.js';
+import { TaskWorker, removeTaskContainers, removeTaskFiles } from './worker.js';
 
 export interface AgentOptions {
   readonly nodeId: NodeId;
@@ -64,6 +67,8 @@ export interface AgentOptions {
   readonly sealer: RecordSealer;
   /** The kernel's, by which a restart of the machine is known. */
   readonly bootId: string;
+  /** Where secrets and configs of tasks are while these run: on a tmpfs. */
+  readonly tasksDir: string;
   /** What there is of this machine besides its engine; by default read from the machine. */
   readonly host?: Partial<AgentHost>;
 }
@@ -73,6 +78,7 @@ export interface AgentHost {
   readonly routes: () => Promise<HostRoute[]>;
   readonly nameservers: () => Promise<readonly string[]>;
   readonly files: RecordFiles;
+  readonly payloadFiles: PayloadFiles;
   readonly connect: NonNullable<SessionOptions['connect']>;
 }
 
@@ -110,6 +116,8 @@ export function startAgent(options: AgentOptions): Agent {
   const network: NodeNetwork = new NodeNetwork({ dataplane, barrier, hasEsp, ...common });
   const localNetworks = new LocalNetworks(engine, log);
   const images = new TaskImages({ engine, preferOffline: options.preferOfflineImages ?? false, log });
+  const payloads = new NodePayloads();
+  const payloadFiles = host.payloadFiles ?? new HostPayloadFiles(options.tasksDir);
   const reporter = new StatusReporter(common);
   const describe = async (): Promise<WireNodeDescription> =>
     (description = {
@@ -125,10 +133,14 @@ export function startAgent(options: AgentOptions): Agent {
     nodeId,
     engine,
     localNetworks,
+    payloadFiles,
     controllerFor: (task, calls) =>
       new ContainerController(
         task,
-        { engine, events, legWatch, network, localNetworks, images, node, allowance, ...common },
+        {
+          ...{ engine, events, legWatch, network, localNetworks, images, payloads, payloadFiles },
+          ...{ node, allowance, ...common },
+        },
         calls,
       ),
     report: (taskId, report) => {
@@ -163,6 +175,7 @@ export function startAgent(options: AgentOptions): Agent {
       },
     },
     attachments,
+    payloads,
     reporter,
     logs: new LogPublisher({ taskLogs, clock, log }),
     tunnels,
@@ -213,13 +226,15 @@ export function startAgent(options: AgentOptions): Agent {
   };
 }
 
-/** Removes a node's task containers and local networks, which users' containers leave: it leaves its cluster. Its agent is closed. */
+/** Removes a node's task containers with their files, and local networks, which users' containers leave: it leaves its cluster. Its agent is closed. */
 export async function removeFromEngine(options: {
   readonly nodeId: NodeId;
   readonly engine: Engine;
+  readonly tasksDir: string;
   readonly log: Log;
 }): Promise<void> {
   await disconnectUsersContainers(options);
   await removeTaskContainers(options, () => false);
+  await removeTaskFiles(new HostPayloadFiles(options.tasksDir), () => false);
   await new LocalNetworks(options.engine, options.log).sweep();
 }

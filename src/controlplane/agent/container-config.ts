@@ -17,6 +17,7 @@ import { taskName } from '../../model/objects.js';
 import type { ContainerSpec, Mount, PortConfig, Privileges } from '../../model/service-spec.js';
 import { taskLabels } from '../../model/task-labels.js';
 import type { AssignmentItems } from '../rpc/assignment.js';
+import type { PayloadMount } from './task-payloads.js';
 
 /** Swarm's default of `stopGracePeriod`. */
 const graceNsDefault = 10e9;
@@ -44,10 +45,15 @@ export interface ContainerPlan {
 }
 
 /**
- * `spec` is the task's container spec with its placeholders expanded. Throws `invalidArgument` for what the engine
+ * `spec` is the task's container spec with its placeholders expanded, `payloads` its secrets and configs as files. Throws `invalidArgument` for what the engine
  * would accept and Swarm does not.
  */
-export function planContainer(task: Task, spec: ContainerSpec, legs: readonly Leg[]): ContainerPlan {
+export function planContainer(
+  task: Task,
+  spec: ContainerSpec,
+  legs: readonly Leg[],
+  payloads: readonly PayloadMount[] = [],
+): ContainerPlan {
   const [first, ...others] = orderLegs(legs);
   checkSpec(spec);
   const { limits } = task.spec.resources ?? {};
@@ -83,7 +89,7 @@ export function planContainer(task: Task, spec: ContainerSpec, legs: readonly Le
     HostConfig: {
       ...(networkMode !== undefined && { NetworkMode: networkMode }),
       PortBindings: portBindings(hostPorts),
-      Mounts: spec.mounts.map(toMount),
+      Mounts: [...spec.mounts.map(toMount), ...payloads.map(toReadOnlyBind)],
       GroupAdd: [...spec.groups],
       ReadonlyRootfs: spec.readOnly,
       ...(spec.init !== undefined && { Init: spec.init }),
@@ -271,6 +277,13 @@ function toMount(mount: Mount): Docker.MountSettings {
   };
   return settings as Docker.MountSettings;
 }
+
+const toReadOnlyBind = ({ source, target }: PayloadMount): Docker.MountSettings => ({
+  Type: 'bind',
+  Source: source,
+  Target: target,
+  ReadOnly: true,
+});
 
 function toVolume({ type, source, volumeOptions }: Mount): Docker.VolumeCreateOptions[] {
   if (type !== 'volume' || source === '' || !volumeOptions) return [];

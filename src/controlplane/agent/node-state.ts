@@ -100,7 +100,7 @@ export function changeNodeNetworkState(
   };
   for (const { remove, assignment } of changes) {
     const { kind, item } = assignment;
-    if (kind === 'task') continue;
+    if (kind === 'task' || kind === 'secret' || kind === 'config') continue;
     if (kind === 'publishedPort') {
       if (remove) ports.removedPorts.push(publishedPortKey(toPublishedPort(item)));
       else ports.publishedPorts.push(toPublishedPort(item));

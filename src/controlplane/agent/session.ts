@@ -64,6 +64,8 @@ export interface SessionOptions {
   };
   readonly barrier: Pick<TaskBarrier, 'run'>;
   readonly worker: Worker;
+  /** What tasks are given as files. */
+  readonly payloads: { set(assignments: ReadonlyMap<string, Assignment>): void };
   /** What users' containers hold on the swarm's networks. */
   readonly attachments: {
     set(tasks: readonly Task[], revision: number): void;
@@ -225,7 +227,7 @@ export class AgentSession {
   }
 
   async #followAssignments(client: SessionClient, sessionId: string, signal: AbortSignal): Promise<void> {
-    const { network, worker, attachments } = this.options;
+    const { network, worker, attachments, payloads } = this.options;
     let known = new Map<string, Assignment>();
     let tasks: readonly Task[] = [];
     const byId = new Map<string, Task>();
@@ -236,8 +238,9 @@ export class AgentSession {
         throw new SkepError('aborted', `assignments out of order: at ${sequence}, got ${message.appliesTo}`);
       sequence = message.resultsIn;
       known = applyChanges(known, message.changes, message.complete);
-      // Network first: a new task looks whether its overlays are known.
+      // Network first: a new task looks whether its overlays are known, and what there is for it.
       network.set(known, message.revision, message.complete ? null : message.changes);
+      payloads.set(known);
       const tasksChanged = followTasks(byId, message);
       if (tasksChanged) tasks = [...byId.values()];
       // Attachments hold their networks before the worker sweeps what nobody holds.

@@ -25,7 +25,8 @@ import { withPullFailure } from './task-images.js';
 import type { LegParts } from './task-legs.js';
 import { TaskLegs } from './task-legs.js';
 import { ExitError } from './task-machine.js';
-import type { TemplateNode } from '../template/container-template.js';
+import type { PayloadParts } from './task-payloads.js';
+import { TaskPayloads } from './task-payloads.js';
 import { expandContainer, templateContext } from '../template/container-template.js';
 
 /** How long one attempt waits for the kernel; then the step is tried again. */
@@ -58,7 +59,7 @@ export interface ControllerCalls {
   readonly draining: () => void;
 }
 
-export interface ControllerParts extends LegParts {
+export interface ControllerParts extends LegParts, PayloadParts {
   readonly engine: Engine;
   readonly events: Pick<ContainerEvents, 'watch'>;
   readonly legWatch: Pick<LegWatch, 'watch'>;
@@ -67,8 +68,6 @@ export interface ControllerParts extends LegParts {
   readonly images: Pick<TaskImages, 'provide'>;
   /** What of this host containers may be given. */
   readonly allowance: HostAllowance;
-  /** This node as templates name it. */
-  readonly node: () => TemplateNode;
 }
 
 const unhealthy = 'dockerexec: unhealthy container';
@@ -78,6 +77,7 @@ export class ContainerController implements TaskController {
   readonly #name: string;
   readonly #networkIds: readonly string[];
   readonly #legs: TaskLegs;
+  readonly #payloads: TaskPayloads;
 
   constructor(
     private readonly task: Task,
@@ -87,6 +87,7 @@ export class ContainerController implements TaskController {
     this.#name = taskName(task);
     this.#networkIds = task.networks.map(({ networkId }) => networkId);
     this.#legs = new TaskLegs(task, parts);
+    this.#payloads = new TaskPayloads(task, parts);
     if (!isTerminal(task.status.state)) parts.localNetworks.hold(task.id, this.#networkIds);
   }
 
@@ -101,6 +102,7 @@ export class ContainerController implements TaskController {
     if (await this.#isPrepared()) return;
     this.#refuseAccess();
     for (const { overlay } of legs) await localNetworks.ensure(overlay);
+    await this.#payloads.ensure(signal);
     for (const volume of plan.volumes) await engine.createVolume(volume);
     const failure = await images.provide(this.task.spec.container, signal);
     signal.throwIfAborted();
@@ -120,6 +122,8 @@ export class ContainerController implements TaskController {
         await atMostMs(clock, programWaitMs, 'programming the endpoint', signal, (limit) =>
           network.endpointsProgrammed(taskId, this.#networkIds, limit),
         );
+      // They are gone with the machine's memory when it was started anew.
+      await this.#payloads.ensure(signal);
       signal.throwIfAborted();
       try {
         await engine.startContainer(created.id);
@@ -157,12 +161,14 @@ export class ContainerController implements TaskController {
     }
   }
 
-  release(): Promise<void> {
-    return this.parts.localNetworks.release(this.task.id);
+  async release(): Promise<void> {
+    await this.#payloads.remove();
+    await this.parts.localNetworks.release(this.task.id);
   }
 
   async remove(): Promise<void> {
     await this.parts.engine.removeContainer(this.#name);
+    await this.#payloads.remove();
     await this.parts.localNetworks.release(this.task.id);
   }
 
@@ -172,6 +178,7 @@ export class ContainerController implements TaskController {
       task,
       expandContainer(task.spec.container, templateContext(task, parts.node())),
       legs,
+      this.#payloads.mounts(),
     );
   }
 

@@ -153,7 +153,7 @@ export class TaskRunner {
 
   async #release(): Promise<void> {
     const { controller, log } = this.options;
-    await controller.release().catch((err: unknown) => log.warn({ err }, 'leaving networks behind'));
+    await controller.release().catch((err: unknown) => log.warn({ err }, 'leaving networks or files behind'));
   }
 
   async #do(step: Exclude<TaskStep, 'none'>, signal: AbortSignal): Promise<void> {

@@ -12,6 +12,7 @@ import type { Log } from '../../runtime/log.js';
 import { Trigger } from '../../runtime/loop.js';
 import type { Engine } from '../dockerd/client.js';
 import type { LocalNetworks } from './local-networks.js';
+import type { PayloadFiles } from './payload-files.js';
 import type { ControllerCalls, TaskController } from './task-controller.js';
 import type { TaskReport } from './task-runner.js';
 import { TaskRunner } from './task-runner.js';
@@ -22,6 +23,7 @@ export interface WorkerOptions {
   readonly nodeId: NodeId;
   readonly engine: Pick<Engine, 'listContainers' | 'removeContainer'>;
   readonly localNetworks: Pick<LocalNetworks, 'sweep'>;
+  readonly payloadFiles: Pick<PayloadFiles, 'list' | 'remove'>;
   readonly controllerFor: (task: Task, calls: ControllerCalls) => TaskController;
   readonly report: (taskId: TaskId, report: TaskReport) => void;
   readonly clock: Clock;
@@ -119,9 +121,11 @@ export class TaskWorker implements Worker {
     this.#runners.set(task.id, runner);
   }
 
-  /** Containers of this node's tasks that no manager knows of any more. */
+  /** Containers of this node's tasks that no manager knows of any more, and files of their secrets. */
   async #removeStrays(assigned: ReadonlySet<TaskId>): Promise<void> {
-    await removeTaskContainers(this.options, (taskId) => assigned.has(taskId) || this.#runners.has(taskId));
+    const keep = (taskId: TaskId): boolean => assigned.has(taskId) || this.#runners.has(taskId);
+    await removeTaskContainers(this.options, keep);
+    await removeTaskFiles(this.options.payloadFiles, keep);
     await this.options.localNetworks.sweep();
   }
 
@@ -154,4 +158,12 @@ export async function removeTaskContainers(
     log.info({ task: taskId, container: id }, 'removing the container of a task that is gone');
     await engine.removeContainer(id);
   }
+}
+
+/** Removes the files of tasks' secrets and configs but for those of tasks to keep. */
+export async function removeTaskFiles(
+  payloadFiles: WorkerOptions['payloadFiles'],
+  keep: (taskId: TaskId) => boolean,
+): Promise<void> {
+  for (const taskId of await payloadFiles.list()) if (!keep(taskId)) await payloadFiles.remove(taskId);
 }

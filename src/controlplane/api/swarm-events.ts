@@ -48,6 +48,8 @@ const toldKinds: { readonly [K in Kind]?: Told<Objects[K]> } = {
     ownFields: ['espEpoch', 'wantedIssuer'],
   },
   network: { ...named, ownFields: ['addressCursor', 'addressLedger'] },
+  secret: named,
+  config: named,
 };
 
 /** `x.old` and `x.new` of what changed; nothing when there was none before, or is none any more. */

@@ -7,12 +7,20 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { isEncrypted } from '../../model/encryption.js';
-import type { NetworkId, NodeId } from '../../model/ids.js';
-import type { Network, Task } from '../../model/objects.js';
+import type { ConfigId, NetworkId, NodeId, SecretId } from '../../model/ids.js';
+import type { Config, Network, Secret, Task } from '../../model/objects.js';
+import type { PayloadKind } from '../../model/payloads.js';
+import { SecretBytes } from '../../model/secret-bytes.js';
 import { atLeast, atMost } from '../../model/task-state.js';
 import type { KeyedList } from '../../runtime/keyed-list.js';
 import { difference } from '../../runtime/keyed-list.js';
-import type { Assignment, AssignmentChange, AssignmentKind, Assignments } from '../rpc/assignment.js';
+import type {
+  Assignment,
+  AssignmentChange,
+  AssignmentKind,
+  Assignments,
+  PayloadItem,
+} from '../rpc/assignment.js';
 import { assignmentKey } from '../rpc/assignment.js';
 import type { View } from '../store/store.js';
 import type { SharedAssignments } from './shared-assignments.js';
@@ -41,8 +49,18 @@ export function nodeAssignments(
 
   const { dataPathPort } = view.cluster();
   add({ kind: 'node', item: { nodeId, dataPathAddr: node.dataPathAddr ?? '', dataPathPort } });
-  for (const task of view.tasksOnNode(nodeId))
-    if (atLeast(task.status.state, 'assigned')) add({ kind: 'task', item: { id: task.id, task } });
+  let payloadBytes = 0;
+  for (const task of view.tasksOnNode(nodeId)) {
+    if (!atLeast(task.status.state, 'assigned')) continue;
+    add({ kind: 'task', item: { id: task.id, task } });
+    // One that has ended needs nothing any more.
+    if (!atMost(task.status.state, 'running')) continue;
+    for (const payload of payloadsOf(view, task)) {
+      if (own.has(assignmentKey(payload))) continue;
+      payloadBytes += payload.item.data.reveal().length;
+      if (payloadBytes <= payloadBytesMax) add(payload);
+    }
+  }
 
   for (const { networkId, address, mac } of node.attachments) {
     const network = view.get('network', networkId);
@@ -81,6 +99,40 @@ export function changesBetween(
     shared(before?.networks.get(id), after?.networks.get(id));
   shared(before?.publishedPorts, after?.publishedPorts);
   return changes;
+}
+
+/**
+ * Of all secrets and configs of one node together, for they come in one message (rpc/proto.ts). A task with one that is beyond is
+ * told that it is not to be had.
+ */
+export const payloadBytesMax = 32 * 1024 * 1024;
+
+type PayloadAssignment = Extract<Assignment, { readonly kind: PayloadKind }>;
+
+/** The secrets and configs that the task is given, as far as there still are such. */
+const payloadsOf = (view: View, { spec }: Task): PayloadAssignment[] => [
+  ...(spec.container.secrets ?? []).flatMap(({ id }): readonly PayloadAssignment[] => {
+    const secret = view.get('secret', id as SecretId);
+    return secret ? [{ kind: 'secret', item: payloadItem(secret) }] : [];
+  }),
+  ...(spec.container.configs ?? []).flatMap(({ id }): readonly PayloadAssignment[] => {
+    const config = view.get('config', id as ConfigId);
+    return config ? [{ kind: 'config', item: payloadItem(config) }] : [];
+  }),
+];
+
+const payloadItems = new WeakMap<Secret | Config, PayloadItem>();
+
+/** Made once for each object: what a node has to know is compared with each change of the store. */
+function payloadItem(object: Secret | Config): PayloadItem {
+  const { id, spec } = object;
+  const item = payloadItems.get(object) ?? {
+    id,
+    data: new SecretBytes(Buffer.from(spec.data, 'base64')),
+    templating: spec.templating?.name ?? '',
+  };
+  payloadItems.set(object, item);
+  return item;
 }
 
 /** For those only who take part in an encrypted network. */

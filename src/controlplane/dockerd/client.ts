@@ -98,6 +98,8 @@ export interface EngineInfo {
     readonly Authorization?: readonly string[] | null;
   };
   readonly GenericResources?: readonly EngineResource[] | null;
+  readonly SecurityOptions?: readonly string[] | null;
+  readonly DockerRootDir?: string;
 }
 
 export class Engine {

@@ -357,6 +357,7 @@ export class HostParts implements NodeParts {
       },
       dataPathAddr: membership.addresses.dataPathHost,
       swarmDir: this.options.swarmDir,
+      tasksDir: this.#tasksDir,
       sealer: new Sealer({ id: 1, key: this.#keys.localKey }),
       bootId: await readBootId(),
       clock,
@@ -386,7 +387,12 @@ export class HostParts implements NodeParts {
 
   removeTasks(nodeId: NodeId): Promise<void> {
     const { engine, log } = this.options;
-    return removeFromEngine({ nodeId, engine, log });
+    return removeFromEngine({ nodeId, engine, tasksDir: this.#tasksDir, log });
+  }
+
+  /** A tmpfs, as all of the run directory. */
+  get #tasksDir(): string {
+    return join(this.options.runDir, 'tasks');
   }
 
   async wipe(): Promise<void> {

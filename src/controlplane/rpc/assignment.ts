@@ -3,8 +3,10 @@
  * message is a difference between two such maps. Both sides share this file, so they cannot disagree about keys.
  */
 import assert from 'node:assert';
-import type { Labels } from '../../model/service-spec.js';
 import type { Task } from '../../model/objects.js';
+import type { PayloadKind } from '../../model/payloads.js';
+import { SecretBytes } from '../../model/secret-bytes.js';
+import type { Labels } from '../../model/service-spec.js';
 
 export interface AssignmentItems {
   task: { readonly id: string; readonly task: Task };
@@ -77,6 +79,16 @@ export interface AssignmentItems {
     readonly key: string;
     readonly sends: boolean;
   };
+  secret: PayloadItem;
+  config: PayloadItem;
+}
+
+/** A secret or config that a task of the node is given. */
+export interface PayloadItem {
+  readonly id: string;
+  readonly data: SecretBytes;
+  /** Empty: it is given as it is. */
+  readonly templating: string;
 }
 export type AssignmentKind = keyof AssignmentItems;
 export type Assignment = {
@@ -101,6 +113,8 @@ export interface AssignmentsMessage {
   readonly changes: readonly AssignmentChange[];
 }
 
+export const payloadKey = (kind: PayloadKind, id: string): string => `${kind}/${id}`;
+
 export function assignmentKey({ kind, item }: Assignment): string {
   switch (kind) {
     case 'task':
@@ -119,6 +133,9 @@ export function assignmentKey({ kind, item }: Assignment): string {
       return `port/${item.protocol}/${item.publishedPort}`;
     case 'encryptionKey':
       return `encryption-key/${item.sequence}`;
+    case 'secret':
+    case 'config':
+      return payloadKey(kind, item.id);
   }
 }
 
@@ -150,22 +167,38 @@ export interface WireAssignmentsMessage extends Omit<AssignmentsMessage, 'change
 export function formatChange({ remove, assignment }: AssignmentChange): WireAssignment {
   const { kind } = assignment;
   if (remove) return { remove, [kind]: keyFields(assignment) };
-  if (kind !== 'task') return { remove, [kind]: assignment.item };
-  const { id, task } = assignment.item;
-  return { remove, task: { id, taskJson: Buffer.from(JSON.stringify(task)) } };
+  switch (kind) {
+    case 'task': {
+      const { id, task } = assignment.item;
+      return { remove, task: { id, taskJson: Buffer.from(JSON.stringify(task)) } };
+    }
+    case 'secret':
+    case 'config':
+      return { remove, [kind]: { ...assignment.item, data: assignment.item.data.reveal() } };
+    default:
+      return { remove, [kind]: assignment.item };
+  }
 }
 
 export function parseChange(wire: WireAssignment): AssignmentChange {
   const kind = wire.item;
   assert(kind !== undefined, 'an assignment of a kind this agent does not know');
   const item = wire[kind];
-  if (kind !== 'task' || wire.remove)
-    return { remove: wire.remove, assignment: { kind, item } as Assignment };
-  const { id, taskJson } = item as { id: string; taskJson: Buffer };
-  return {
-    remove: false,
-    assignment: { kind, item: { id, task: JSON.parse(taskJson.toString()) as Task } },
-  };
+  if (wire.remove) return { remove: true, assignment: { kind, item } as Assignment };
+  switch (kind) {
+    case 'task': {
+      const { id, taskJson } = item as { id: string; taskJson: Buffer };
+      const task = JSON.parse(taskJson.toString()) as Task;
+      return { remove: false, assignment: { kind, item: { id, task } } };
+    }
+    case 'secret':
+    case 'config': {
+      const { data, ...rest } = item as Omit<PayloadItem, 'data'> & { readonly data: Buffer };
+      return { remove: false, assignment: { kind, item: { ...rest, data: new SecretBytes(data) } } };
+    }
+    default:
+      return { remove: false, assignment: { kind, item } as Assignment };
+  }
 }
 
 export const parseMessage = (wire: WireAssignmentsMessage): AssignmentsMessage => ({
@@ -181,6 +214,8 @@ function keyFields({ kind, item }: Assignment): object {
   switch (kind) {
     case 'task':
     case 'overlay':
+    case 'secret':
+    case 'config':
       return { id: item.id };
     case 'node':
       return { nodeId: item.nodeId };

@@ -14,12 +14,19 @@ import { entriesOf, isTrue, show, Struct, typeOf } from './values.js';
 const stepsMax = 50_000;
 const lengthMax = 1 << 20;
 
-/** @throws TemplateError */
-export function expand(source: string, root: Value): string {
+/**
+ * @param more functions besides those of every template
+ * @throws TemplateError
+ */
+export function expand(
+  source: string,
+  root: Value,
+  more: ReadonlyMap<string, TemplateFunction> = new Map(),
+): string {
   // Nearly every field of nearly every service.
   if (!source.includes('{{')) return source;
   const template = parse(source);
-  return new Expansion(template, root).run();
+  return new Expansion(template, root, more).run();
 }
 
 type Jump = 'break' | 'continue' | undefined;
@@ -32,6 +39,7 @@ class Expansion {
   constructor(
     private readonly template: Template,
     root: Value,
+    private readonly more: ReadonlyMap<string, TemplateFunction>,
   ) {
     this.#variables = [{ name: '$', value: root }];
     this.#dot = root;
@@ -197,7 +205,7 @@ class Expansion {
   }
 
   #function(name: string, at: number): TemplateFunction {
-    const found = functions.get(name);
+    const found = this.more.get(name) ?? functions.get(name);
     if (!found) throw syntaxError(this.template.source, at, `function ${JSON.stringify(name)} not defined`);
     return found;
   }

@@ -34,6 +34,7 @@ test.each<[string, string[], string[]]>([
     nodeId: 'n1' as NodeId,
     engine: { listContainers: async () => [], removeContainer: async () => undefined },
     localNetworks: { sweep: async () => undefined },
+    payloadFiles: { list: async () => [], remove: async () => undefined },
     controllerFor: () => controller,
     report: (id, { state }) => reports.push(`${id} ${state}`),
     clock: systemClock,

@@ -187,6 +187,7 @@ async function startAgentSession(
       set: (all) => attachments.push(all.filter(isAttachment).map(({ id }) => id)),
       run: (_calls, over) => new Promise((resolve) => over.addEventListener('abort', () => resolve())),
     },
+    payloads: { set: () => undefined },
     reporter,
     logs: new LogPublisher({ taskLogs, clock: systemClock, log }),
     tunnels: {

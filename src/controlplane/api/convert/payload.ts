@@ -2,8 +2,8 @@
 import type { ConfigId, SecretId } from '../../../model/ids.js';
 import { SkepError, controlApiError } from '../../../model/errors.js';
 import type { Config, Meta, Secret } from '../../../model/objects.js';
-import type { PayloadReference, PayloadSpec } from '../../../model/payloads.js';
-import type { LogDriver } from '../../../model/service-spec.js';
+import type { PayloadSpec } from '../../../model/payloads.js';
+import type { LogDriver, PayloadReference } from '../../../model/service-spec.js';
 import {
   always,
   bytes,
