@@ -6,6 +6,7 @@
 import { Duplex } from 'node:stream';
 import { status } from '@grpc/grpc-js';
 import type { ClientDuplexStream, ServerDuplexStream } from '@grpc/grpc-js';
+import { SkepError } from '../../model/errors.js';
 import type { TunnelMessage } from './messages.js';
 
 /** Of one message; a reader may have sixteen of them in front of it, as has a writer. */
@@ -120,7 +121,8 @@ export function firstTunnelMessage(
     };
     const onData = (message: TunnelMessage): void => settle(() => resolve(message));
     const onError = (err: Error): void => settle(() => reject(err));
-    const onEnd = (): void => settle(() => reject(new Error('the call ended at once')));
+    const onEnd = (): void =>
+      settle(() => reject(new SkepError('invalidArgument', 'the call ended at once')));
     const onAbort = (): void => settle(() => reject(signal.reason as Error));
     call.on('data', onData);
     call.on('error', onError);
