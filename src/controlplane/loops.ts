@@ -12,6 +12,7 @@ import { planAllocations } from './allocator/allocator.js';
 import { planKeys } from './encryption/rotation.js';
 import { planRootRotation } from './ca/rotation.js';
 import { planEnforcement } from './orchestrator/constraint-enforcer.js';
+import { planOldVersions } from './orchestrator/old-versions.js';
 import { planServices } from './orchestrator/orchestrator.js';
 import { planReaping } from './orchestrator/reaper.js';
 import { planSchedules } from './orchestrator/schedules.js';
@@ -91,6 +92,12 @@ export const controlLoops = (random: RandomSource): readonly ControlLoop[] => [
     plan: (view, nowMs) => planRootRotation(view, nowMs, random),
     ...{ concerns: isNoTask, byService: false },
     ...{ quietMs: 50, quietMsMax: 500 },
+  },
+  {
+    name: 'old versions',
+    plan: planOldVersions,
+    ...{ concerns: isMoreThanProgress, byService: false },
+    ...{ quietMs: 250, quietMsMax: 1000 },
   },
   {
     name: 'reaper',

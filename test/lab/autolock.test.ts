@@ -50,7 +50,7 @@ const answers = async (node: string): Promise<string> => {
   return stdout;
 };
 
-const planted = ['environment', 'label', 'container label', 'command', 'hostname'].map(
+const planted = ['environment', 'label', 'container label', 'command', 'hostname', 'secret', 'config'].map(
   (name) => [name, `planted-${name.replace(' ', '-')}-7d1f0c93b2`] as const,
 );
 const plantedIn = Object.fromEntries(planted);
@@ -96,8 +96,12 @@ describe('autolock', () => {
       'node1',
       'service create --name web --mode global -p 8080:80 --no-resolve-image skep/whoami:lab',
     );
+    for (const kind of ['secret', 'config'])
+      await sh('node1', `printf %s ${plantedIn[kind]} | docker ${kind} create planted -`);
     await cluster.run('node2', [
-      ...'docker service create --name planted --mode global --no-resolve-image -d'.split(' '),
+      ...'docker service create --name planted --secret planted --config planted --mode global --no-resolve-image -d'.split(
+        ' ',
+      ),
       ...['--env', `SECRET=${plantedIn['environment']}`, '--label', `l=${plantedIn['label']}`],
       ...[
         '--container-label',

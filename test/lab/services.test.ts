@@ -313,6 +313,90 @@ describe.concurrent('a new user', () => {
     const made = 'absent misplaced failing unknown unmounted large everywhere_large crowded doubled';
     expect((await newest(`docker service rm ${made}`)).split('\n')).toEqual(made.split(' '));
   });
+
+  test('keeps secrets and configs, gives them to a service, and changes which', async () => {
+    const id = /^[0-9a-z]{25}$/;
+    expect(await old('printf THE-PASSWORD | docker secret create -l a=b db_password -')).toMatch(id);
+    expect(
+      await newest('printf %s ANOTHER > /tmp/next; docker secret create db_password_2 /tmp/next'),
+    ).toMatch(id);
+    const template = 'password={{ secret "pw" }} in {{ .Task.Slot }} of {{ .Service.Name }}';
+    expect(
+      await newest(`printf '${template}' | docker config create --template-driver golang site -`),
+    ).toMatch(id);
+    const refusals = await Promise.all([
+      refused('printf x | docker secret create db_password -'),
+      refused('printf x | docker secret create .x -'),
+      refused('docker secret create empty /dev/null'),
+      refused('head -c 512000 /dev/zero | docker secret create large -'),
+      refused('head -c 1024000 /dev/zero | docker config create large -'),
+      refused('docker secret create -d vault of_vault'),
+      refused('docker service create --secret nope busybox:latest'),
+    ]);
+    for (const [at, words] of [
+      'secret db_password already exists',
+      'invalid name, only 64 [a-zA-Z0-9-_.] characters allowed',
+      'secret data must be larger than 0 and less than 512000 bytes',
+      'secret data must be larger than 0 and less than 512000 bytes',
+      'config data must be larger than 0 and less than 1024000 bytes',
+      'plugin "vault" not found',
+      'secret not found: nope',
+    ].entries())
+      expect(refusals[at]).toContain(words);
+    expect(await old("docker secret ls --filter label=a=b --format '{{.Name}}'")).toBe('db_password');
+    const shown = await newest(
+      'docker secret inspect db_password db_password_2; docker config inspect --pretty site',
+    );
+    expect(shown).toContain('"a": "b"');
+    expect(shown).toContain(template);
+    expect(shown).not.toContain('THE-PASSWORD');
+
+    await old(
+      [
+        'docker service create --detach --name vault --replicas 1 --user 70',
+        '--secret source=db_password,target=pw,uid=70,gid=71,mode=0400 --secret db_password_2',
+        '--config source=site,target=/etc/vault/site.conf skep/busybox:lab sleep 100000',
+      ].join(' '),
+    );
+    const running = () =>
+      eventually('a task of vault', soonMs, () => containers('vault', '{{.ID}}'), (found) =>
+        expect(found).toHaveLength(1),
+      ); // prettier-ignore
+    const inside = async (script: string): Promise<string> => {
+      const [node = '', container = ''] = (await running())[0]?.split(' ') ?? [];
+      const argv = ['docker', '-H', 'unix:///run/docker.sock', 'exec', container, 'sh', '-c', script];
+      return cluster.run(node, argv);
+    };
+    /** Of every node, the files of secrets and configs that it has. */
+    const files = async (): Promise<string[]> => {
+      const argv = ['sh', '-c', 'cat /run/skep/tasks/*/* 2>/dev/null; true'];
+      return Promise.all(nodes.map((node) => cluster.run(node, argv)));
+    };
+    const [where = ''] = (await running())[0]?.split(' ') ?? [];
+    expect(await inside('cat /run/secrets/pw; ls -ln /run/secrets/pw; cat /etc/vault/site.conf')).toMatch(
+      /^THE-PASSWORD-r-{8} .* 70 +71 .*\npassword=THE-PASSWORD in 1 of vault$/,
+    );
+    expect((await files()).map((held) => held.includes('THE-PASSWORD'))).toEqual(
+      nodes.map((node) => node === where),
+    );
+    expect(await refused('docker secret rm db_password')).toContain(
+      "secret 'db_password' is in use by the following service: vault",
+    );
+
+    await newest(
+      'docker service update -q --secret-rm db_password --secret-rm db_password_2 --secret-add source=db_password_2,target=pw vault',
+    );
+    expect(await inside('cat /run/secrets/pw; echo; cat /etc/vault/site.conf')).toBe(
+      'ANOTHER\npassword=ANOTHER in 1 of vault',
+    );
+    await eventually('the old one is nowhere', soonMs, files, (held) =>
+      expect(held.join()).not.toContain('THE-PASSWORD'),
+    );
+    expect(await old('docker secret rm db_password')).toBe('db_password');
+    await old('docker service rm vault');
+    await eventually('files', soonMs, files, (held) => expect(held).toEqual(nodes.map(() => '')));
+    expect(await newest('docker secret rm db_password_2; docker config rm site')).toBe('db_password_2\nsite');
+  });
 });
 
 describe('an administrator', () => {

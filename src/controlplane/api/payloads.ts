@@ -1,6 +1,6 @@
 /**
  * `/secrets` and `/configs`: create, list, inspect, update of the labels, remove. What a secret holds is written to the store
- * and never read back; what a config holds is shown.
+ * and never read back; what a config holds is shown. Content is replaced for those only who ask for versions of it.
  */
 import { timingSafeEqual } from 'node:crypto';
 import { SkepError, controlApiError } from '../../model/errors.js';
@@ -8,6 +8,12 @@ import { newId } from '../../model/ids.js';
 import type { Config, Secret } from '../../model/objects.js';
 import { faultOfName, faultOfPayload } from '../../model/payloads.js';
 import type { PayloadKind, PayloadSpec } from '../../model/payloads.js';
+import {
+  asOldVersion,
+  faultOfVersionLabel,
+  isVersioned,
+  versionLabel,
+} from '../../model/payload-versions.js';
 import { referencesOf } from '../../model/service-laws.js';
 import type { Ids, Objects, Transaction, View } from '../store/store.js';
 import type { Handler } from './context.js';
@@ -83,6 +89,8 @@ function handlersOf<K extends PayloadKind>(
       if (driver?.name === '') refuse('secret driver must have a name');
       // Plugins are the engine's, and a plain engine lets nobody ask them for secrets.
       if (driver) throw controlApiError('unknown', `plugin ${JSON.stringify(driver.name)} not found`);
+      const misnamed = faultOfVersionLabel(spec);
+      if (misnamed !== undefined) refuse(misnamed);
       const id = newId<Ids[K]>(context.random);
       await store.update((tx) => tx.create(kind, { id, spec } as never));
       request.json(201, { ID: id });
@@ -93,16 +101,27 @@ function handlersOf<K extends PayloadKind>(
     },
 
     update: async (context, request) => {
-      const spec = await decode(request);
+      const { driver: _, ...spec } = await decode(request);
       const version = request.plainVersion(kind);
-      const store = requireStore(context);
+      const store = isVersioned(spec) ? requireStoreWithRoom(context) : requireStore(context);
       const { id } = find(store.view(), request.param(0)) as Secret | Config;
       await store.update((tx) => {
         const current = known(tx, kind, id as Ids[K], request.param(0));
-        const isSame = spec.name === current.spec.name && (spec.data === '' || isEqual(spec, current.spec));
-        if (!isSame) refuse('only updates to Labels are allowed');
+        const isSame = spec.data === '' || isEqual(spec, current.spec);
+        if (spec.name !== current.spec.name || !(isSame || isVersioned(spec)))
+          refuse('only updates to Labels are allowed');
+        const labelled = spec.labels[versionLabel] !== current.spec.labels[versionLabel];
+        const fault =
+          (isSame ? undefined : faultOfPayload(kind, spec)) ??
+          (labelled ? faultOfVersionLabel(spec) : undefined);
+        if (fault !== undefined) refuse(fault);
         if (current.version !== version) throw controlApiError('unknown', 'update out of sequence');
-        tx.update(kind, { ...current, spec: { ...current.spec, labels: spec.labels } } as Objects[K]);
+        if (isSame) {
+          tx.update(kind, { ...current, spec: { ...current.spec, labels: spec.labels } } as Objects[K]);
+          return;
+        }
+        tx.update(kind, asOldVersion(current) as Objects[K]);
+        tx.create(kind, { id: newId<Ids[K]>(context.random), spec } as never);
       });
       request.empty(200);
     },

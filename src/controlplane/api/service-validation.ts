@@ -15,6 +15,7 @@ import { SkepError, controlApiError } from '../../model/errors.js';
 import type { ErrorKind } from '../../model/errors.js';
 import type { ConfigId, NetworkId, SecretId } from '../../model/ids.js';
 import type { Config, Network, Secret, Service } from '../../model/objects.js';
+import { answersTo } from '../../model/payload-versions.js';
 import { faultOfReferences, payloadKinds } from '../../model/payloads.js';
 import type { PayloadKind } from '../../model/payloads.js';
 import { overlaysOf, referencesOf } from '../../model/service-laws.js';
@@ -171,9 +172,10 @@ export const attachedNetworks = (spec: ServiceSpec): readonly string[] =>
 /** Refuses references to secrets and configs that are not there, or have another name. */
 function validateReferences(view: View, spec: ServiceSpec): void {
   for (const kind of payloadKinds) {
-    const missing = referencesOf(spec, kind).filter(
-      ({ id, name }) => payloadOf(view, kind, id)?.spec.name !== name,
-    );
+    const missing = referencesOf(spec, kind).filter(({ id, name }) => {
+      const payload = payloadOf(view, kind, id);
+      return !payload || !answersTo(payload.spec, name);
+    });
     if (missing.length === 0) continue;
     const names = missing.map(({ name }) => name).join(', ');
     refuse(`${kind}${missing.length === 1 ? '' : 's'} not found: ${names}`);

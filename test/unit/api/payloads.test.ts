@@ -244,3 +244,109 @@ test.each([
   const reply = await api.call('POST', '/services/create', spec);
   expect([reply.status, reply.json]).toEqual([400, { message }]);
 });
+
+describe('versions by label', () => {
+  const labels = { 'skep.version-of': 'site', a: 'b' };
+  const versions = async () =>
+    (
+      (await api.call('GET', '/configs')).json as {
+        ID: string;
+        Version: { Index: number };
+        Spec: { Name: string; Data: string; Labels: object };
+      }[]
+    ).sort((a, b) => a.Spec.Name.length - b.Spec.Name.length);
+  const update = async (spec: object, name = 'shop_site') => {
+    const { Version } = await inspect('config', name);
+    const reply = await api.call('POST', `/configs/${name}/update?version=${Version.Index}`, spec);
+    return [reply.status, reply.text === '' ? '' : (reply.json as { message: string }).message];
+  };
+
+  test('other content takes the name, and a service keeps what it had until it is updated', async () => {
+    const first = await create('config', { Name: 'shop_site', Data: base64('one'), Labels: labels });
+    const service = (id: string) => ({
+      Name: 'web',
+      TaskTemplate: {
+        ContainerSpec: {
+          Image: 'busybox',
+          Configs: [
+            { ConfigID: id, ConfigName: 'shop_site', File: { Name: '/a', UID: '', GID: '', Mode: 0o444 } },
+          ],
+        },
+      },
+    });
+    expect((await api.call('POST', '/services/create', service(first))).status).toBe(201);
+    expect(await update({ Name: 'shop_site', Data: base64('two'), Labels: labels })).toEqual([200, '']);
+    const [present, old] = await versions();
+    expect(present?.Spec).toEqual({ Name: 'shop_site', Data: base64('two'), Labels: labels });
+    expect(old).toMatchObject({
+      ID: first,
+      Spec: {
+        Name: `shop_site.${first.slice(0, 12)}`,
+        Data: base64('one'),
+        Labels: { 'skep.version-of': 'shop_site', a: 'b' },
+      },
+    });
+
+    // A client that changes something else sends the old reference back.
+    const shown = (await inspect('service', 'web')) as unknown as { Version: { Index: number } };
+    const path = `/services/web/update?version=${shown.Version.Index}`;
+    expect((await api.call('POST', path, service(first))).status).toBe(200);
+    expect((await api.call('DELETE', `/configs/${first}`)).text).toContain(
+      'is in use by the following service',
+    );
+    const newId = present!.ID;
+    const { Version } = await inspect('service', 'web');
+    expect(
+      (await api.call('POST', `/services/web/update?version=${Version.Index}`, service(newId))).status,
+    ).toBe(200);
+    const { Version: next } = await inspect('service', 'web');
+    const back = `/services/web/update?version=${next.Index}&rollback=previous`;
+    expect((await api.call('POST', back, service(newId))).status).toBe(200);
+    expect(api.store.view().list('service')[0]?.spec.taskTemplate.container.configs?.[0]?.id).toBe(first);
+  });
+
+  test('the same content is a change of labels, as without', async () => {
+    await create('config', { Name: 'shop_site', Data: base64('one'), Labels: labels });
+    expect(await update({ Name: 'shop_site', Data: base64('one'), Labels: { ...labels, c: 'd' } })).toEqual([
+      200,
+      '',
+    ]);
+    expect(await versions()).toHaveLength(1);
+  });
+
+  test('a name of the greatest length gets a version as well', async () => {
+    const Name = 'n'.repeat(64);
+    const Labels = { 'skep.version-of': Name };
+    const id = await create('config', { Name, Data: base64('one'), Labels });
+    expect(await update({ Name, Data: base64('two'), Labels }, Name)).toEqual([200, '']);
+    expect((await inspect('config', id)).Spec).toMatchObject({
+      Name: `${'n'.repeat(51)}.${id.slice(0, 12)}`,
+    });
+  });
+
+  const onlyLabels = `${invalid}only updates to Labels are allowed`;
+  test.each<[what: string, spec: object, message: string]>([
+    ['without the label', { Labels: {} }, onlyLabels],
+    ['with the label of another', { Labels: { 'skep.version-of': 'other' } }, onlyLabels],
+    ['with another name', { Name: 'site' }, onlyLabels],
+    [
+      'with too much in it',
+      { Data: of(1_024_000) },
+      `${invalid}config data must be larger than 0 and less than 1024000 bytes`,
+    ],
+  ])('refused: %s', async (_, change, message) => {
+    await create('config', { Name: 'shop_site', Data: base64('one'), Labels: labels });
+    const spec = { Name: 'shop_site', Data: base64('two'), Labels: labels, ...change };
+    expect(await update(spec)).toEqual([400, message]);
+    expect(await versions()).toHaveLength(1);
+  });
+
+  test('the label says whose version it is, and only that', async () => {
+    const message = `${invalid}label skep.version-of: "other" is not this object's own name, of which a stack's prefix may be left out`;
+    const Labels = { 'skep.version-of': 'other' };
+    const reply = await api.call('POST', '/configs/create', { Name: 'shop_site', Data: 'eA==', Labels });
+    expect([reply.status, reply.json]).toEqual([400, { message }]);
+    await create('config', { Name: 'shop_site', Data: 'eA==' });
+    expect(await update({ Name: 'shop_site', Labels })).toEqual([400, message]);
+  });
+});
