@@ -33,6 +33,8 @@ export interface ImageSource {
   readonly changes: readonly string[];
   /** Programs copied with the libraries they load. */
   readonly programs: readonly string[];
+  /** Files copied to where they are here. */
+  readonly copies?: readonly string[];
   readonly files: Readonly<Record<string, string>>;
 }
 
@@ -92,11 +94,11 @@ export async function ensureImages(): Promise<ImageArchive[]> {
 
 /** One archive. Throws as {@link ensureImages}. */
 export async function ensureImage(source: ImageSource): Promise<ImageArchive> {
-  const { names, changes, programs, files } = source;
-  for (const program of [busybox, ...programs])
-    if (!existsSync(program))
-      throw new OutsideError(`${program} is not installed: run scripts/setup.sh`, false);
-  const versions = [busybox, ...programs].map((path) => [path, statSync(path).size, statSync(path).mtimeMs]);
+  const { names, changes, programs, copies = [], files } = source;
+  const parts = [busybox, ...programs, ...copies];
+  for (const part of parts)
+    if (!existsSync(part)) throw new OutsideError(`${part} is not installed: run scripts/setup.sh`, false);
+  const versions = parts.map((path) => [path, statSync(path).size, statSync(path).mtimeMs]);
   const digest = createHash('sha256')
     .update(JSON.stringify([files, applets, emptyDirs, versions]))
     .digest('hex');
@@ -114,13 +116,14 @@ export async function ensureImage(source: ImageSource): Promise<ImageArchive> {
       mkdirSync(dirname(join(root, path)), { recursive: true });
       writeFileSync(join(root, path), content);
     }
-    for (const program of programs) {
-      for (const path of [program, ...(await librariesOf(program))]) {
-        mkdirSync(dirname(join(root, path)), { recursive: true });
-        copyFileSync(realpathSync(path), join(root, path));
-        chmodSync(join(root, path), 0o755);
-      }
-    }
+    const copy = (path: string, mode: number): void => {
+      mkdirSync(dirname(join(root, path)), { recursive: true });
+      copyFileSync(realpathSync(path), join(root, path));
+      chmodSync(join(root, path), mode);
+    };
+    for (const path of copies) copy(path, 0o644);
+    for (const program of programs)
+      for (const path of [program, ...(await librariesOf(program))]) copy(path, 0o755);
     // Equal content gives an equal archive, hence the same image id on every node and in every lab.
     const tar = ['tar', '--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner'];
     await hostCommand([...tar, '-C', root, '-cf', join(work, 'image.tar'), '.']);

@@ -1,10 +1,11 @@
 /** A registry of images with one user, as Debian's `docker-registry` is told. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 export const user = 'skep';
 export const password = 'let me pull';
 /** As `htpasswd -Bn skep` makes it of the password: the registry takes bcrypt alone. */
-export const registryUsers = `${user}:$2y$05$xC0u1pDFLUjaL80fwvKzs.V2hvvlUYzN8M08i2ugcdDY1U9Q9aF52\n`;
+export const registryUsers = readFileSync(new URL('../stacks/files/registry-users', import.meta.url), 'utf8');
 
 /** `directory` holds `htpasswd` and gets the images. */
 export const registryConfig = (directory: string, address = '127.0.0.1:5000'): string => `version: 0.1
