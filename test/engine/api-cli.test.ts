@@ -5,7 +5,7 @@
 import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
@@ -21,6 +21,7 @@ import type { Cidr, Ip } from '../../src/model/addresses.js';
 import type { TaskId, Vni } from '../../src/model/ids.js';
 import { parseUnlockKey } from '../../src/model/unlock-key.js';
 import { systemClock } from '../../src/runtime/clock.js';
+import { TestCa } from '../support/client-certificates.js';
 import { writeEngineConfig } from '../support/engine-config.js';
 import { FakeControl, description, nodeId, seed, taskOf } from '../unit/api/harness.js';
 
@@ -94,7 +95,11 @@ beforeAll(async () => {
     changeRoots: new ClusterCa({ clock: systemClock }).changeRoots,
     rotateToken: (token) => `${token.slice(0, token.lastIndexOf('-'))}-${randomBytes(8).toString('hex')}`,
   });
-  await api.listen(join(directory, 'docker.sock'));
+  await writeCertificates();
+  await api.listen(join(directory, 'docker.sock'), {
+    tcp: [{ host: '127.0.0.1', port: 0 }],
+    tls: { ca: at('ca.pem'), cert: at('server.pem'), key: at('server-key.pem') },
+  });
   standInForTheLoops();
 });
 
@@ -107,6 +112,20 @@ afterAll(async () => {
   }
   await rm(directory, { recursive: true, force: true });
 });
+
+/** A server's, and one for each role. */
+async function writeCertificates(): Promise<void> {
+  const ca = await TestCa.create();
+  await writeFile(join(directory, 'ca.pem'), ca.certPem);
+  for (const [name, subject] of [
+    ['server', 'CN=server'],
+    ...['read-only', 'operator', 'admin'].map((role) => [role, `CN=alice, OU=skep-${role}`] as const),
+  ] as const) {
+    const { certPem, keyPem } = await ca.issue(subject);
+    await writeFile(join(directory, `${name}.pem`), certPem);
+    await writeFile(join(directory, `${name}-key.pem`), keyPem);
+  }
+}
 
 /** Allocates networks and gives every service its tasks, running. */
 function standInForTheLoops(): void {
@@ -188,6 +207,40 @@ describe.each(clis)('%s', (cli) => {
     expect({ args, code, err: code === 0 ? '' : err }).toEqual({ args, code: 0, err: '' });
     return out;
   };
+
+  test('over TCP, each role as far as it goes', async () => {
+    const at = (name: string): string => join(directory, name);
+    const by = (role: string, words: string): Promise<Outcome> =>
+      docker(
+        ...['-H', `tcp://127.0.0.1:${api.ports()[0]}`, '--tlsverify', '--tlscacert', at('ca.pem')],
+        ...['--tlscert', at(`${role}.pem`), '--tlskey', at(`${role}-key.pem`), ...words.split(' ')],
+      );
+    const may = async (role: string, words: string): Promise<string> => {
+      const { code, out, err } = await by(role, words);
+      expect({ role, words, code, err: code === 0 ? '' : err }).toEqual({ role, words, code: 0, err: '' });
+      return out;
+    };
+    const mayNot = async (role: string, words: string, refusal: string): Promise<void> =>
+      expect((await by(role, words)).err).toContain(`access denied to "alice": ${refusal}`);
+
+    expect(await may('read-only', 'node ls -q')).toContain(nodeId);
+    await mayNot(
+      'read-only',
+      'service create -d --name tcp busybox',
+      // The CLI looks for the image first, and goes on without.
+      'POST /services/create is for role operator, and its certificate has role read-only',
+    );
+    await may('operator', 'service create -d --name tcp busybox');
+    expect(await may('read-only', 'service ls --format {{.Name}}')).toBe('tcp\n');
+    await may('operator', 'service rm tcp');
+    await mayNot('operator', 'swarm join-token worker', 'GET /swarm is for role admin');
+    await mayNot('operator', 'run --rm busybox', 'POST /containers/create is for role admin');
+    expect(await may('admin', 'swarm join-token -q worker')).toContain('SWMTKN-1-');
+    expect((await docker('-H', `tcp://127.0.0.1:${api.ports()[0]}`, 'ps')).code).not.toBe(0);
+    await store.update((tx) => {
+      for (const task of tx.list('task')) tx.delete('task', task.id);
+    });
+  });
 
   test('version, info, node ls', async () => {
     expect(await ok('version', '--format', '{{.Server.APIVersion}}')).toBe('1.41\n');

@@ -273,6 +273,44 @@ describe.concurrent('a new user', () => {
     await old('docker service rm my_db never_well');
   });
 
+  test('has containers of another node at hand', async () => {
+    const where = '--constraint node.hostname==node2';
+    const sayAll = "sh -c 'echo hello; while sleep 1; do echo again; done'";
+    await newest(`docker service create --detach --name far ${where} skep/busybox:lab ${sayAll}`);
+    const [line = ''] = await eventually('far runs', soonMs, () => containers('far', '{{.ID}}'), (found) => expect(found).toHaveLength(1)); // prettier-ignore
+    const id = line.split(' ')[1] ?? '';
+    const name = "$(docker service ps far --no-trunc --format '{{.Name}}.{{.ID}}')";
+    for (const docker of [old, newest]) {
+      const short = id.slice(0, 12);
+      expect(await docker(`docker exec -e A=b -w /tmp ${id} sh -c 'echo $A; pwd; hostname'`)).toBe(
+        `b\n/tmp\n${short}`,
+      );
+      expect(await docker(`docker exec ${short} sh -c 'exit 42' || echo $?`)).toBe('42');
+      expect(await docker(`docker logs --tail 1 ${name}`)).toBe('again');
+      expect(await docker(`docker logs --follow ${id} | head -n 1`)).toBe('hello');
+      expect(await docker(`docker top ${id}`)).toMatch(/sleep 1|sh -c/);
+      expect(await docker(`docker inspect --format '{{.State.Running}}' ${id}`)).toBe('true');
+      expect(await docker(`docker attach --no-stdin --sig-proxy=false ${id} | head -n 1`)).toBe('again');
+      expect(await docker(`script -qec 'docker exec -it ${id} sh -c tty' /dev/null`)).toContain('/dev/pts/0');
+      const there = await docker(
+        ['f=$(mktemp)', 'head -c 5000000 /dev/urandom > $f', `docker exec -i ${id} cat < $f | cmp - $f`]
+          .concat([
+            `docker cp $f ${id}:/tmp/f`,
+            `docker cp ${id}:/tmp/f $f.back`,
+            'cmp $f $f.back',
+            'rm $f $f.back',
+          ])
+          .join(' && '),
+      );
+      expect(there).not.toContain('differ');
+    }
+    expect(await refused(`docker stop ${id}`)).toContain('is of service far and runs on node node2');
+    expect(await refused('docker exec no-such-container true')).toContain(
+      'No such container: no-such-container',
+    );
+    await newest('docker service rm far');
+  });
+
   test('is told what is wrong', async () => {
     const create = (name: string, words: string): Promise<string> =>
       newest(`docker service create --detach --name ${name} ${words}`);
@@ -420,6 +458,8 @@ describe('an administrator', () => {
     await eventually('node2 answers as a manager', soonMs, () => listed('node2'), ({ exitCode, stdout }) =>
       expect([exitCode, stdout.trim().split('\n').sort()]).toEqual([0, ['node1=Leader', 'node2=Reachable', 'node3=']]),
     ); // prettier-ignore
+    const [, far] = await containers('logspout', '{{.ID}}').then((lines) => lines.at(-1)?.split(' ') ?? []);
+    expect(await cluster.run('node2', ['docker', 'exec', far ?? '', 'hostname'])).toBe(far?.slice(0, 12));
     expect(await old('docker node demote node2')).toBe('Manager node2 demoted in the swarm.');
     await eventually('node2 is a worker', soonMs, () => listed('node2'), ({ exitCode, stderr }) => {
       expect(exitCode).toBe(1);
