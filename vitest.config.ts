@@ -15,9 +15,16 @@ const project = (name: string, options: Record<string, unknown> = {}) => ({
 const faults = 'test/conformance/faults.test.ts';
 const umlFaults = 'test/uml/faults.test.ts';
 /** Labs whose tests say nothing of time, and share the machine with others. */
-const sharedLabs = ['attachable', 'autolock', 'backup', 'lab', 'root-rotation', 'services', 'stacks'].map(
-  (name) => `test/lab/${name}.test.ts`,
-);
+const sharedLabs = [
+  'attachable',
+  'autolock',
+  'backup',
+  'lab',
+  'root-rotation',
+  'sdk',
+  'services',
+  'stacks',
+].map((name) => `test/lab/${name}.test.ts`);
 const lab = { testTimeout: 600_000, hookTimeout: 600_000, fileParallelism: false };
 
 export default defineConfig({

@@ -36,6 +36,7 @@ make                | /usr/bin/make                       | compiles the native 
 libbpf-dev          | /usr/include/bpf/libbpf.h           | the native addon loads BPF programs with it
 clang               | /usr/bin/clang                      | compiles the BPF programs of the ebpf engine
 python3             | /usr/bin/python3                    | node-gyp is written for it
+python3-docker      | /usr/lib/python3/dist-packages/docker | Docker's SDK for Python drives a swarm in the tests
 qemu-system-x86     | /usr/bin/qemu-system-x86_64         | lab nodes and tests on the stock Debian kernel
 qemu-system-common  | /usr/lib/qemu/virtiofsd             | their file systems
 systemd             | /usr/bin/systemd-analyze            | checks the units of real hosts
