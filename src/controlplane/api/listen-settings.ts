@@ -39,7 +39,7 @@ export function readListenSettings(env: Readonly<Record<string, string | undefin
     if (path !== '') return path;
     return refuse(
       'SKEP_HOSTS has a TCP address, and nothing listens on TCP without TLS and certificates of clients: ' +
-        `set ${name}, beside SKEP_TLSCACERT, SKEP_TLSCERT and SKEP_TLSKEY, to the path of a PEM file`,
+        `set SKEP_TLSCACERT, SKEP_TLSCERT and SKEP_TLSKEY to paths of PEM files (${name} is not set)`,
     );
   };
   return {

@@ -133,9 +133,9 @@ describe('settings', () => {
   test.each([
     [
       { SKEP_HOSTS: 'tcp://0.0.0.0:2375' },
-      'SKEP_HOSTS has a TCP address, and nothing listens on TCP without TLS and certificates of clients: set SKEP_TLSCACERT',
+      'SKEP_HOSTS has a TCP address, and nothing listens on TCP without TLS and certificates of clients: set SKEP_TLSCACERT, SKEP_TLSCERT and SKEP_TLSKEY to paths of PEM files (SKEP_TLSCACERT is not set)',
     ],
-    [{ SKEP_HOSTS: 'tcp://0.0.0.0:2376', ...tls, SKEP_TLSKEY: '' }, 'set SKEP_TLSKEY'],
+    [{ SKEP_HOSTS: 'tcp://0.0.0.0:2376', ...tls, SKEP_TLSKEY: '' }, '(SKEP_TLSKEY is not set)'],
     [{ SKEP_HOSTS: '0.0.0.0:2376', ...tls }, 'SKEP_HOSTS: "0.0.0.0:2376" is none of tcp://ADDRESS:PORT'],
     [{ SKEP_HOSTS: 'tcp://0.0.0.0:99999', ...tls }, 'is none of'],
     [{ SKEP_HOSTS: 'unix:///run/x.sock', ...tls }, 'the unix socket is always there'],
