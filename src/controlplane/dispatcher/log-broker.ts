@@ -26,6 +26,9 @@ export interface LogBrokerOptions {
   readonly random: RandomSource;
 }
 
+const notAvailable = (nodeId: NodeId): string => `node ${nodeId} is not available`;
+const disconnected = (nodeId: NodeId): string => `node ${nodeId} disconnected unexpectedly`;
+
 export class LogBroker {
   readonly #subscriptions = new Set<Subscription>();
   readonly #legs = new Map<string, Leg>();
@@ -55,7 +58,7 @@ export class LogBroker {
     this.#subscriptions.add(subscription);
     const unsubscribe = this.#openAll(subscription, subject, store);
     try {
-      yield* subscription.lines(signal, (leg) => this.#miss(leg));
+      yield* subscription.lines(signal, (leg) => this.#giveUp(leg));
     } finally {
       unsubscribe();
       subscription.close();
@@ -123,43 +126,29 @@ export class LogBroker {
     const { clock, random } = this.options;
     const leg: Leg = {
       ...{ id: newId(random), subscription, nodeId, tasks: new Set(tasks) },
-      ...{ heardMs: clock.steadyMs(), isBlocked: false, isMissed: false },
+      ...{ heardMs: clock.steadyMs(), isBlocked: false, misses: 0, isNoted: false },
     };
     const { stdout, stderr, follow } = subscription.options;
     const message = { id: leg.id, close: false, taskIds: tasks, stdout, stderr, follow, ...from };
     if (this.#tell(nodeId, message)) {
       this.#legs.set(leg.id, leg);
       subscription.open(leg);
-    } else this.#interrupt(leg, `node ${nodeId} is not available`);
-  }
-
-  /** Nothing comes of these tasks any more, or for now. */
-  #interrupt(leg: Leg, reason: string): void {
-    const { subscription, nodeId, tasks } = leg;
-    subscription.warn(reason);
-    if (!subscription.options.follow) return;
-    for (const task of tasks) subscription.interrupted.set(task, { nodeId, reason });
-    if (!leg.isMissed) this.#note(leg, reason);
-  }
-
-  /** Who follows reads at once what another is told at the end. */
-  #note({ subscription, nodeId, tasks }: Leg, reason: string): void {
-    for (const task of tasks) subscription.note(task, nodeId, `warning: incomplete log stream: ${reason}`);
-  }
-
-  /** A node has said nothing for long. One that is followed may come to itself again, and then has more to say. */
-  #miss(leg: Leg): void {
-    if (!leg.subscription.options.follow) return this.#lose(leg);
-    leg.heardMs = this.options.clock.steadyMs();
-    if (!leg.isMissed) this.#note(leg, `node ${leg.nodeId} does not answer`);
-    leg.isMissed = true;
+    } else if (follow) subscription.interrupt(leg, notAvailable(nodeId));
+    else subscription.warn(notAvailable(nodeId));
   }
 
   #lose(leg: Leg): void {
     if (!leg.subscription.legs.has(leg.id)) return;
     this.#forget(leg);
     leg.subscription.endLeg(leg);
-    this.#interrupt(leg, `node ${leg.nodeId} disconnected unexpectedly`);
+    leg.subscription.interrupt(leg, disconnected(leg.nodeId));
+  }
+
+  /** The node is not waited for any longer. */
+  #giveUp(leg: Leg): void {
+    this.#forget(leg);
+    leg.subscription.endLeg(leg);
+    leg.subscription.warn(disconnected(leg.nodeId));
   }
 
   /** Nobody wants to hear more of it. */
@@ -206,10 +195,7 @@ export class LogBroker {
 
   /** Goes on with a node that was away where it was interrupted. */
   #resume(subscription: Subscription, nodeId: NodeId): void {
-    for (const [task, interruption] of [...subscription.interrupted]) {
-      if (interruption.nodeId !== nodeId) continue;
-      subscription.interrupted.delete(task);
-      subscription.unwarn(interruption.reason);
+    for (const task of subscription.resumeOn(nodeId)) {
       const tail = subscription.hasReached(task) ? -1 : subscription.options.tail;
       this.#open(subscription, nodeId, [task], { tail, since: subscription.since(task) });
     }
@@ -227,7 +213,8 @@ export class LogBroker {
         if (leg.nodeId !== nodeId) throw notYours();
         const { subscription } = leg;
         leg.heardMs = this.options.clock.steadyMs();
-        leg.isMissed = false;
+        leg.misses = 0;
+        leg.isNoted = false;
         for (const line of message.messages) subscription.take(leg, lineOf(leg, line));
         for (const { taskId, error } of message.ends) {
           if (leg.tasks.has(taskId as TaskId) && error !== '') subscription.warn(`task ${taskId}: ${error}`);

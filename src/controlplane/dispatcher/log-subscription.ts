@@ -17,8 +17,12 @@ const lineBytes = 300;
 const patienceMs = { history: 1_500, following: 250 };
 /** Lines handed to the reader at once. */
 const linesMax = 1_000;
-/** How long a node may say nothing at all, not even that it is there. */
-export const silenceMsMax = 4_000;
+/** How long a node may say nothing at all, not even that it is there, or be away. */
+const silenceMsMax = 3_000;
+/** A node that is silent is asked about once more after this: it may be the manager that was held up. */
+const secondLookMs = 500;
+/** How long a node may be away before a follower is told: sessions are made anew now and then, within a moment. */
+const awayMsMax = 1_000;
 const waitMsMax = 60_000;
 
 /** One node's answer: a stream of lines of some of its tasks. */
@@ -32,8 +36,18 @@ export interface Leg {
   heardMs: number;
   /** Its lines wait for the reader, who must not hold that against it. */
   isBlocked: boolean;
+  /** How often in a row the node was found silent. */
+  misses: number;
   /** The reader has been told that the node is silent. */
-  isMissed: boolean;
+  isNoted: boolean;
+}
+
+/** A task that nothing can be read of now: its node is away. */
+interface Interruption {
+  readonly nodeId: NodeId;
+  readonly reason: string;
+  readonly sinceMs: number;
+  isNoted: boolean;
 }
 
 export class Subscription {
@@ -46,8 +60,7 @@ export class Subscription {
   readonly #reasons = new Set<string>();
   /** Lines of the manager's own. */
   readonly #notes: LogLine[] = [];
-  /** Of who follows: tasks that nothing can be read of now, on which node and why. */
-  readonly interrupted = new Map<TaskId, { readonly nodeId: NodeId; readonly reason: string }>();
+  readonly #interrupted = new Map<TaskId, Interruption>();
   /** Wakes the reader: a line, or an end. */
   readonly #arrived = new Trigger();
   /** Wakes nodes' streams: there is room, or nobody reads any more. */
@@ -107,25 +120,36 @@ export class Subscription {
     this.#arrived.fire();
   }
 
+  /** Nothing comes of the leg's tasks before their node is back: for a while at least, that is waited for. */
+  interrupt({ nodeId, tasks, isNoted }: Leg, reason: string): void {
+    const sinceMs = this.clock.steadyMs();
+    for (const task of tasks) this.#interrupted.set(task, { nodeId, reason, sinceMs, isNoted });
+    this.#arrived.fire();
+  }
+
+  /** @returns the tasks that were interrupted on the node, and are not any more */
+  resumeOn(nodeId: NodeId): readonly TaskId[] {
+    const tasks = [...this.#interrupted].filter(([, { nodeId: on }]) => on === nodeId).map(([task]) => task);
+    for (const task of tasks) this.#interrupted.delete(task);
+    return tasks;
+  }
+
   /** Says at the end that something is missing, and why. */
   warn(reason: string): void {
     this.#reasons.add(reason);
     this.#arrived.fire();
   }
 
-  unwarn(reason: string): void {
-    this.#reasons.delete(reason);
-  }
-
+  /** What is missing. */
   get reasons(): readonly string[] {
-    return [...this.#reasons];
+    return [...new Set([...this.#reasons, ...[...this.#interrupted.values()].map(({ reason }) => reason)])];
   }
 
   /** Puts a line of the manager's own into the task's standard error: the stream has no other place for what is missing now. */
-  note(task: TaskId, nodeId: NodeId, text: string): void {
+  #note(task: TaskId, nodeId: NodeId, reason: string): void {
     if (!this.options.stderr) return;
     const timestamp = new Date(this.clock.nowMs()).toISOString().replace('Z', '000000Z');
-    const data = Buffer.from(`${text}\n`);
+    const data = Buffer.from(`warning: incomplete log stream: ${reason}\n`);
     this.#notes.push({ taskId: task, nodeId, stream: 3, timestamp, attrs: {}, data });
     this.#arrived.fire();
   }
@@ -158,7 +182,7 @@ export class Subscription {
 
   /**
    * What has come, in order, until all has or the signal aborts.
-   * @param onSilent is told of legs that have said nothing for {@link silenceMsMax}
+   * @param onSilent is told of legs whose node has said nothing for too long
    */
   async *lines(signal: AbortSignal, onSilent: (leg: Leg) => void): AsyncGenerator<readonly LogLine[], void> {
     const never = new AbortController().signal;
@@ -173,12 +197,11 @@ export class Subscription {
         lines.push(...this.#notes.splice(0));
         if (lines.length > 0) yield lines;
         if (waitMs === 0) continue;
-        if (waitMs === undefined && this.legs.size === 0 && !this.mayGrow) return;
-        await this.#arrived.wait(
-          Math.min(waitMs ?? waitMsMax, this.#untilSilent(onSilent)),
-          this.clock,
-          never,
-        );
+        const attendMs = Math.min(this.#attendLegs(onSilent), this.#attendInterruptions());
+        if (this.#notes.length > 0) continue;
+        const isOver = this.legs.size === 0 && this.#interrupted.size === 0 && !this.mayGrow;
+        if (isOver && waitMs === undefined) return;
+        await this.#arrived.wait(Math.min(waitMs ?? waitMsMax, attendMs), this.clock, never);
       }
     } finally {
       signal.removeEventListener('abort', this.#arrived.fire);
@@ -190,13 +213,45 @@ export class Subscription {
     for (const blocked of this.#blocked) blocked.fire();
   }
 
-  /** Tells of legs that are silent for too long. @returns after how long to look again */
-  #untilSilent(onSilent: (leg: Leg) => void): number {
+  /** @returns after how long to look again */
+  #attendLegs(onSilent: (leg: Leg) => void): number {
     let nextMs = waitMsMax;
     for (const leg of [...this.legs.values()]) {
-      const leftMs = leg.heardMs + silenceMsMax - this.clock.steadyMs();
-      if (leg.isBlocked || leftMs > 0) nextMs = Math.min(nextMs, leg.isBlocked ? silenceMsMax : leftMs);
-      else onSilent(leg);
+      const silentMs = this.clock.steadyMs() - leg.heardMs;
+      const patience = silenceMsMax + leg.misses * secondLookMs;
+      if (leg.isBlocked || silentMs < patience) {
+        nextMs = Math.min(nextMs, leg.isBlocked ? silenceMsMax : patience - silentMs);
+        continue;
+      }
+      leg.misses += 1;
+      if (leg.misses < 2) nextMs = Math.min(nextMs, secondLookMs);
+      else if (!this.options.follow) onSilent(leg);
+      else if (!leg.isNoted) {
+        // It may come to itself again, and then has more to say.
+        for (const task of leg.tasks) this.#note(task, leg.nodeId, `node ${leg.nodeId} does not answer`);
+        leg.isNoted = true;
+      }
+    }
+    return nextMs;
+  }
+
+  /** @returns after how long to look again */
+  #attendInterruptions(): number {
+    let nextMs = waitMsMax;
+    const { follow } = this.options;
+    for (const [task, interruption] of this.#interrupted) {
+      if (interruption.isNoted) continue;
+      const leftMs = interruption.sinceMs + (follow ? awayMsMax : silenceMsMax) - this.clock.steadyMs();
+      if (leftMs > 0) {
+        nextMs = Math.min(nextMs, leftMs);
+        continue;
+      }
+      interruption.isNoted = true;
+      if (follow) this.#note(task, interruption.nodeId, interruption.reason);
+      else {
+        this.#reasons.add(interruption.reason);
+        this.#interrupted.delete(task);
+      }
     }
     return nextMs;
   }
