@@ -13,6 +13,7 @@ interface Management {
   /** What the CLI is to talk to. */
   readonly dockerHost: string;
   readonly engineOnly: boolean;
+  readonly daemon: string;
   /** Kills the daemon that manages, and that alone; what supervises it starts it again after a second. */
   readonly killDaemon: string;
 }
@@ -21,11 +22,13 @@ const managements: Readonly<Record<ManagedBy, Management>> = {
   skep: {
     dockerHost: 'unix:///run/skep/docker.sock',
     engineOnly: false,
+    daemon: 'skepd',
     killDaemon: 'kill -9 $(cat /run/lab/pid/skepd)',
   },
   swarm: {
     dockerHost: 'unix:///run/docker.sock',
     engineOnly: true,
+    daemon: 'dockerd',
     killDaemon: 'kill -9 $(cat /run/lab/pid/dockerd)',
   },
 };
@@ -88,6 +91,23 @@ export class ManagedLab implements AsyncDisposable {
     const { exitCode, stdout, stderr } = await this.docker(node, words);
     if (exitCode !== 0) throw new Error(`${this.by}, ${node}: docker ${text(words)}: ${stderr.trim()}`);
     return stdout.trimEnd();
+  }
+
+  /** A script in the node's shell, where `docker` asks whoever manages. @returns what it printed; a failure is an error */
+  async sh(node: string, script: string, deadlineMs = commandDeadlineMs): Promise<string> {
+    const argv = ['env', `DOCKER_HOST=${this.#management.dockerHost}`, 'sh', '-c', script];
+    const { exitCode, stdout, stderr } = await this.lab.exec(node, argv, { deadlineMs });
+    if (exitCode !== 0) throw new Error(`${this.by}, ${node}: ${script}: ${stderr.trim()}`);
+    return stdout.trimEnd();
+  }
+
+  /** Resident memory of the daemon that manages, in MiB: now, or the most that it ever was. */
+  async memoryMiB(node: string, which: 'VmRSS' | 'VmHWM'): Promise<number> {
+    const found = await this.sh(
+      node,
+      `awk '/^${which}/ { print $2 }' /proc/$(cat /run/lab/pid/${this.#management.daemon})/status`,
+    );
+    return Number(found) / 1024;
   }
 
   /** Asks until `check` holds, for at most `deadlineMs`; a command that fails is asked again. */
