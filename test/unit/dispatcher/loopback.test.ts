@@ -690,7 +690,7 @@ describe('logs', () => {
     await expect
       .poll(
         () =>
-          read(of, {}, 1).then(
+          read(of, { tail: 1 }, 1).then(
             (lines) => lines.length,
             () => 0,
           ),
@@ -729,6 +729,34 @@ describe('logs', () => {
     await expect.poll(() => ended, soon).toBe(true);
     expect(produced).toBeGreaterThan(10);
   });
+
+  test('fifty thousand lines come whole and in order, and a reader that waits holds the node up', async () => {
+    const of = await makeCluster([node('n1')], [running]);
+    const total = 50_000;
+    const text = 'x'.repeat(1_000);
+    let produced = 0;
+    const many: TaskLogs = async function* (_, { tail }) {
+      if (tail === 1) yield [lineOf('ready')];
+      else while (produced < total) yield Array.from({ length: 100 }, () => lineOf(`${produced++} ${text}`));
+    };
+    const lineOf = (said: string) => ({
+      ...{ stream: 1, timestamp: '2026-11-21T03:07:14.127641534Z', attrs: {} },
+      data: Buffer.from(`${said}\n`),
+    });
+    await listening(of, many);
+    const seen: number[] = [];
+    const startedMs = performance.now();
+    for await (const lines of of.readLogs({ serviceId: web.id }, options, new AbortController().signal)) {
+      seen.push(...lines.map(({ data }) => Number.parseInt(data.toString('latin1', 0, 6))));
+      if (seen.length > 2_000) continue;
+      // It has stopped when it is at the same place twice.
+      for (let before = -1; before < produced; await delay(200)) before = produced;
+      expect(produced * text.length, 'bytes under way').toBeLessThan(24 * 1024 * 1024);
+    }
+    const seconds = (performance.now() - startedMs) / 1_000;
+    expect(seen).toEqual(Array.from({ length: total }, (_, i) => i));
+    expect(total / seconds).toBeGreaterThan(2_000);
+  }, 20_000);
 
   test('what cannot be read is said at the end', async () => {
     const of = await makeCluster(
