@@ -471,4 +471,53 @@ describe('an administrator', () => {
     // None of its tasks noticed.
     await expectOn('logspout', nodes);
   });
+
+  test('follows a service’s logs over new tasks and the loss of a node, and reads what happened', async () => {
+    const asked =
+      'docker service create -d --name chat --replicas 2 --replicas-max-per-node 1 --no-resolve-image';
+    await cluster.run(manager, [
+      ...[...asked.split(' '), '--hostname', '{{.Node.Hostname}}', image],
+      ...['sh', '-c', 'while :; do echo from $HOSTNAME; sleep 0.3; done'],
+    ]);
+    await expectContainers('chat', 2);
+    const following = cluster.lab.exec(
+      manager,
+      ['sh', '-c', 'timeout 150 docker service logs -f chat >/run/chat 2>&1'],
+      { deadlineMs: 180_000 },
+    );
+    expect(await old('docker service scale -d chat=3')).toBe('chat scaled to 3');
+    /** How many lines of each node have come. */
+    const lines = async (): Promise<number[]> => {
+      const said = await old('cat /run/chat');
+      return nodes.map(
+        (node) => said.match(new RegExp(`chat\\.\\d\\.\\w+@${node} +\\| from ${node}$`, 'gm'))?.length ?? 0,
+      );
+    };
+    const expectMore = (than: readonly number[], of: readonly string[]): Promise<number[]> =>
+      eventually(`lines of ${of.join(' ')}`, soonMs, lines, (found) =>
+        nodes.forEach((node, i) => of.includes(node) && expect(found[i]).toBeGreaterThan(than[i]!)),
+      ); // prettier-ignore
+    await expectMore([0, 0, 0], nodes);
+    await cluster.lab.kill('node3');
+    await eventually('the lost node is named', soonMs, () => old('cat /run/chat'), (said) =>
+      expect(said).toMatch(/@node3 +\| warning: incomplete log stream: node \w+ (does not answer|disconnected unexpectedly)$/m),
+    ); // prettier-ignore
+    await expectMore(await lines(), ['node1', 'node2']);
+    const history = await cluster.lab.exec(manager, 'docker service logs --tail 2 chat'.split(' '));
+    expect(history.stdout).toMatch(/@node1 +\| from node1\n/);
+    expect(history.stderr).toMatch(/warning: incomplete log stream\. .* reasons: node \w+ /);
+    const before = await lines();
+    await cluster.lab.start('node3');
+    await expectMore(before, nodes);
+
+    const events = await old(
+      'docker events --since 1h --until $(date +%s) --filter scope=swarm --filter service=chat --format \'{{.Action}} {{index .Actor.Attributes "replicas.new"}}\'',
+    );
+    expect(events.split('\n').filter((line, i) => i === 0 || /\d/.test(line))).toEqual([
+      'create ',
+      'update 3',
+    ]);
+    await old('docker service rm chat');
+    expect((await following).exitCode, 'it ends with the service').toBe(0);
+  });
 });
