@@ -46,7 +46,7 @@ export default defineConfig({
       project('swarm', lab),
       project('lab-uml', lab),
       project('lab-shared', { ...lab, include: sharedLabs }),
-      project('lab', { ...lab, exclude: [...configDefaults.exclude, ...sharedLabs] }),
+      project('lab', { ...lab, fileParallelism: true, maxWorkers: 2, exclude: [...configDefaults.exclude, ...sharedLabs] }),
     ],
   },
 });

@@ -38,10 +38,19 @@ run_lane() {
   for step in "${steps[@]}"; do run_step "$step" >"$logs/$step.shown"; cat "$logs/$step.shown"; done
 }
 
+# Ticks of all processors since boot, those in which they worked first.
+ticks() { awk '/^cpu /{all = $2 + $3 + $4 + $5 + $6 + $7 + $8 + $9; print all - $5 - $6, all}' /proc/stat; }
+
 for stage in "${stages[@]}"; do
+  began=$SECONDS
+  read -r worked_before all_before < <(ticks)
   IFS=+ read -ra lanes <<<"$stage"
   for lane in "${lanes[@]}"; do run_lane "$lane" & done
   wait
+  read -r worked all < <(ticks)
+  # How much room is left for another lane.
+  printf '\n=== stage %s: %d s, processors busy %d %%\n' "$stage" $((SECONDS - began)) \
+    $((100 * (worked - worked_before) / (all - all_before + 1)))
 done
 
 failed=$(cd "$logs" && find . -name '*.failed' -printf '%f\n' | sed 's/\.failed$//' | sort)
