@@ -30,7 +30,8 @@ const lab = { testTimeout: 600_000, hookTimeout: 600_000, fileParallelism: false
 export default defineConfig({
   test: {
     projects: [
-      project('unit'),
+      // Long enough for two cores that others want, too: what hangs, hangs longer.
+      project('unit', { testTimeout: 20_000 }),
       project('sim', { testTimeout: 60_000 }),
       project('kernel', { testTimeout: 30_000, hookTimeout: 30_000 }),
       project('conformance', { hookTimeout: 190_000, exclude: [...configDefaults.exclude, faults] }),
@@ -46,7 +47,12 @@ export default defineConfig({
       project('swarm', lab),
       project('lab-uml', lab),
       project('lab-shared', { ...lab, include: sharedLabs }),
-      project('lab', { ...lab, fileParallelism: true, maxWorkers: 2, exclude: [...configDefaults.exclude, ...sharedLabs] }),
+      project('lab', {
+        ...lab,
+        fileParallelism: true,
+        maxWorkers: 2,
+        exclude: [...configDefaults.exclude, ...sharedLabs],
+      }),
     ],
   },
 });

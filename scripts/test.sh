@@ -1,7 +1,7 @@
 #!/bin/bash
 # All tests. A stage is what runs at the same time: lanes, joined by +, each of which does its steps, joined by commas, one
-# after the other. Two cores serve two lanes as long as one of them mostly waits, or has one processor's worth of guest. A lab
-# on the host's own kernel takes both, and says nothing about lost requests where others have them.
+# after the other. Two cores serve as many lanes as leave something of them: labs and engines mostly wait, a guest has one
+# processor's worth at most. What measures time or counts lost requests has a stage of its own.
 # Goes on after a failure, so that one run shows everything that is broken, and says it once more at the end, where whoever
 # reads a long log looks first; exits 1 if anything was.
 set -uo pipefail
@@ -13,7 +13,7 @@ stages=(
   static+unit
   sim,kernel,conformance,faults
   uml+qemu
-  lab-uml+engine,lab-shared
+  lab-uml+engine+lab-shared
   lab
 )
 

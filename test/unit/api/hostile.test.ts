@@ -301,7 +301,8 @@ test('what is no request, or comes too slowly, is refused and hung up on, while 
   for (let at = 0; at < 10; at++) {
     const startedMs = performance.now();
     expect((await harness.call('GET', '/services')).status).toBe(200);
-    expect(performance.now() - startedMs).toBeLessThan(2_000);
+    // One after the other the slow ones alone would take more than half a minute.
+    expect(performance.now() - startedMs).toBeLessThan(8_000);
   }
   for (const { name, expected, answer } of attacks) {
     const text = await answer;
