@@ -164,8 +164,17 @@ const tellMsMax = 10_000;
 /** What the service's containers alone are to know. */
 export const plantedOf = (service: string): string => `planted-secret-of-${service}-`;
 
+/** What a secret holds: for nodes alone that have a task with it. */
+export const contentOf = (secret: string): string => `planted-content-of-${secret}-`;
+
+/** Whether the task is to have its secrets on its node. */
+const needsSecrets = ({ status: { state } }: Task): boolean =>
+  taskStates[state] >= taskStates.assigned && taskStates[state] <= taskStates.running;
+
 /** What was once true: laws of a whole run. */
 export class Histories {
+  /** By node and secret, the tasks that are to have it there, and when there was one last. */
+  readonly #secrets = new Map<string, { readonly tasks: Set<string>; untilMs: number }>();
   readonly #startedOn = new Map<string, string>();
   /** By service, the nodes that had a task of it. */
   readonly #nodesOf = new Map<string, Set<string>>();
@@ -183,6 +192,7 @@ export class Histories {
       this.#nodesOf.set(current.serviceId, nodes.add(current.nodeId));
     }
     if (kind === 'task' && current && !previous) this.#countRestarts(current);
+    if (kind === 'task') this.#noteSecrets(previous, current);
     if (kind === 'network' && current && isEncrypted(current.spec)) this.#encrypted.add(current.id);
     if (kind === 'node') {
       for (const { networkId } of previous?.attachments ?? [])
@@ -191,6 +201,24 @@ export class Histories {
         this.#parts.set(`${current?.id} ${networkId}`, Infinity);
     }
   }
+
+  #noteSecrets(previous: Task | undefined, current: Task | undefined): void {
+    const task = current ?? previous;
+    if (task?.nodeId === undefined) return;
+    for (const { id } of task.spec.container.secrets ?? []) {
+      const key = `${task.nodeId} ${id}`;
+      const held = this.#secrets.get(key) ?? { tasks: new Set(), untilMs: -Infinity };
+      this.#secrets.set(key, held);
+      if (current && needsSecrets(current)) held.tasks.add(task.id);
+      else if (held.tasks.delete(task.id)) held.untilMs = this.#nowMs;
+    }
+  }
+
+  /** Whether some task on the node is to have the secret, or was a moment ago. */
+  hasSecret = (node: string, secret: string): boolean => {
+    const held = this.#secrets.get(`${node} ${secret}`);
+    return held !== undefined && (held.tasks.size > 0 || held.untilMs > this.#nowMs - tellMsMax);
+  };
 
   /** A restart policy's attempts are as many as it says. */
   #countRestarts({ id, specVersion, succession, spec }: Task): void {
@@ -241,6 +269,8 @@ export function checkAnswer(
   assert(!text.includes('planted-private-key'), `${method} tells ${node} the cluster's own secrets`);
   for (const [, service = ''] of text.matchAll(/planted-secret-of-(\w+)-/g))
     assert(histories.hadTaskOf(node, service), `${method} tells ${node} a secret of ${service}`);
+  for (const [, secret = ''] of text.matchAll(/planted-content-of-(\w+)-/g))
+    assert(histories.hasSecret(node, secret), `${method} tells ${node} what ${secret} holds`);
   if (method !== 'Assignments') return;
   for (const change of (message as { readonly changes: readonly Told[] }).changes) {
     if (change.remove) continue;
@@ -260,6 +290,10 @@ export interface Machine {
   readonly engine: {
     tasks(): readonly { readonly taskId: string; readonly status: string }[];
     users(): readonly { readonly networks: ReadonlyMap<string, string> }[];
+  };
+  /** Of tasks' secrets. */
+  readonly payloadFiles: {
+    readonly tasks: ReadonlyMap<TaskId, readonly { readonly data: Buffer }[]>;
   };
 }
 
@@ -374,8 +408,9 @@ function checkMachines(view: View, machines: readonly Machine[]): void {
     ({ nodeId, networks }) => `${nodeId} ${networks[0]?.networkId} ${networks[0]?.address}`,
   );
   const connected: string[] = [];
-  for (const { name, isGone, engine } of machines) {
+  for (const { name, isGone, engine, payloadFiles } of machines) {
     if (isGone) continue;
+    checkFiles(view, name, payloadFiles);
     for (const { networks } of engine.users())
       for (const [network, address] of networks) connected.push(`${name} ${network} ${address}`);
     for (const { taskId, status } of engine.tasks()) {
@@ -394,4 +429,17 @@ function checkMachines(view: View, machines: readonly Machine[]): void {
         assert(here.has(id), `${id} is said to run on ${name}`);
   }
   assert.deepEqual(held.sort(), connected.sort(), 'attachments and containers');
+}
+
+/** A machine has the secrets of the tasks that run there, and nothing of any other. */
+function checkFiles(view: View, name: string, { tasks }: Machine['payloadFiles']): void {
+  const wanted = view
+    .tasksOnNode(name as never)
+    .filter(({ status, spec }) => status.state === 'running' && (spec.container.secrets ?? []).length > 0);
+  assert.deepEqual([...tasks.keys()].sort(), wanted.map(({ id }) => id).sort(), `files on ${name}`);
+  for (const { id, spec } of wanted)
+    assert.deepEqual(
+      tasks.get(id)?.map(({ data }) => data.toString()),
+      spec.container.secrets?.map((secret) => contentOf(secret.id)),
+    );
 }

@@ -12,7 +12,7 @@ import { scheduleLabel } from '../../src/model/schedule.js';
 import { isJob, nextRun } from '../../src/model/service-laws.js';
 import type { ServiceMode, ServiceSpec, TaskSpec } from '../../src/model/service-spec.js';
 import { emptyContainer } from '../../src/model/service-spec.js';
-import { network, node, ports, serviceSpec, taskSpec } from '../support/cluster-objects.js';
+import { network, node, ports, reference, serviceSpec, taskSpec } from '../support/cluster-objects.js';
 import { jobImage } from './engine.js';
 import type { SimHost } from './host.js';
 import { plantedOf } from './laws.js';
@@ -28,6 +28,13 @@ const asJob = (template: TaskSpec, version = 2): TaskSpec => ({
   container: { ...template.container, image: `${jobImage}${version}` },
   restartPolicy: { condition: 'any', windowNs: 0, ...template.restartPolicy, maxAttempts: 0 },
 });
+
+/** Services have different ones, and another image of one may have another. */
+const secretsOf = (service: string, image: string): Pick<TaskSpec['container'], 'secrets'> => {
+  const [at = 0, version = 0] = [service, image].map((text) => Number(/\d+$/.exec(text)?.[0] ?? 0));
+  const id = [undefined, 'secret1', 'secret2'][(at + version) % 3];
+  return id === undefined ? {} : { secrets: [reference(id)] };
+};
 
 export class Users {
   #on = false;
@@ -140,7 +147,11 @@ export class Users {
     const { chance } = this;
     const target = chance.pick(['net1', 'net1', 'net2', '']);
     return taskSpec({
-      container: { ...emptyContainer, image, env: [`SECRET=${plantedOf(service)}`] },
+      container: {
+        ...emptyContainer,
+        ...{ image, env: [`SECRET=${plantedOf(service)}`] },
+        ...secretsOf(service, image),
+      },
       networks: target === '' ? [] : [{ target, aliases: [] }],
       restartPolicy: {
         condition: 'any',

@@ -12,14 +12,14 @@ import type { Change, Kind, Objects, Transaction, View } from '../../src/control
 import { Snapshot } from '../../src/controlplane/store/view.js';
 import { SkepError } from '../../src/model/errors.js';
 import { leaderId } from '../../src/model/ids.js';
-import type { Node } from '../../src/model/objects.js';
-import { cluster, clusterSpec, network, node, seededBytes } from '../support/cluster-objects.js';
+import type { Node, Secret } from '../../src/model/objects.js';
+import { cluster, clusterSpec, network, node, payload, seededBytes } from '../support/cluster-objects.js';
 import { Accidents } from './accidents.js';
 import { Chance } from './chance.js';
 import { SimEtcd } from './etcd.js';
 import type { Commit } from './etcd.js';
 import { addressOfHost, log, SimHost } from './host.js';
-import { checkAnswer, checkChange, checkConverged, checkView, Histories } from './laws.js';
+import { checkAnswer, checkChange, checkConverged, checkView, contentOf, Histories } from './laws.js';
 import { SimNetwork } from './network.js';
 import { Process, Time } from './time.js';
 import { Users } from './users.js';
@@ -345,6 +345,7 @@ function firstObjects(
     }),
     ['network', { ...network('ingress', { ingress: true }), addressCursor: 40 }],
     ['network', { ...network('net1', { subnet: '10.9.0.0/26', attachable: true }), addressCursor: 50 }],
+    ...['secret1', 'secret2'].map((id): readonly [Kind, Secret] => ['secret', payload<'secret'>(id, contentOf(id))]),
     ['network', { ...encrypted, spec: { ...encrypted.spec, driverOptions: { encrypted: '' } } }],
   ];
   return objects.map(([kind, object]) => [kind, withoutMeta(object)]);

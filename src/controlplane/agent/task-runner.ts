@@ -151,9 +151,18 @@ export class TaskRunner {
     await this.#report();
   }
 
+  /** Tries until it is done, or cannot be: what is left then goes with the task's record. */
   async #release(): Promise<void> {
-    const { controller, log } = this.options;
-    await controller.release().catch((err: unknown) => log.warn({ err }, 'leaving networks or files behind'));
+    const { controller, clock, log } = this.options;
+    while (!this.#closed.signal.aborted) {
+      try {
+        return await controller.release();
+      } catch (err) {
+        log.warn({ err }, 'leaving networks or files behind');
+        if (!isTransient(err)) return;
+        await clock.sleep(retryMs, this.#closed.signal).catch(() => undefined);
+      }
+    }
   }
 
   async #do(step: Exclude<TaskStep, 'none'>, signal: AbortSignal): Promise<void> {

@@ -198,21 +198,29 @@ export const opt = <T>(inner: Codec<T>): Codec<T | undefined> => ({
 /** Go's []byte: standard base64, in which encoding/base64 passes over line ends. Held without them. */
 export const bytes: Codec<string> = {
   ...text,
+  go: '[]uint8',
   decode: (json, at) => {
-    const encoded = text.decode(json, at).replace(/[\r\n]/g, '');
-    const wrong = base64Fault(encoded);
-    if (wrong !== undefined) at.refuse(plain(`illegal base64 data at input byte ${wrong}`));
-    return encoded;
+    const encoded = textOf('[]uint8').decode(json, at);
+    const plainText = encoded.replace(/[\r\n]/g, '');
+    if (/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(plainText)) return plainText;
+    at.refuse(plain(`illegal base64 data at input byte ${base64Fault(encoded)}`));
+    return '';
   },
 };
 
-/** Where encoding/base64 stops: at a letter that is none, or at the group that is not whole. */
-function base64Fault(encoded: string): number | undefined {
-  const length = /^[A-Za-z0-9+/]*/.exec(encoded)?.[0].length ?? 0;
-  const group = length - (length % 4);
-  const rest = encoded.slice(group);
-  if (rest === '' || /^(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)$/.test(rest)) return undefined;
-  return length === encoded.length ? group : length;
+/** Where encoding/base64 stops in what is none. */
+function base64Fault(encoded: string): number {
+  /** Letters of the group at hand, and the padding behind them. */
+  let [letters, pads] = [0, 0];
+  for (const [at, sign] of [...encoded].entries()) {
+    if (sign === '\r' || sign === '\n') continue;
+    if (pads > 0 && letters + pads === 4) return at;
+    if (sign === '=' && letters >= 2) pads += 1;
+    else if (pads > 0) return at - 1;
+    else if (/[A-Za-z0-9+/]/.test(sign)) letters = (letters + 1) % 4;
+    else return at;
+  }
+  return pads > 0 ? encoded.length : encoded.length - letters;
 }
 
 export const list = <T>(item: Codec<T>): Codec<readonly T[]> => ({

@@ -106,10 +106,10 @@ export const configReference: Codec<PayloadReference> = via(
   }),
   ({ id, name, file, runtime }, at: Decoding): PayloadReference => {
     const wrong = file
-      ? runtime && 'invalid config reference: cannot specify both File and Runtime'
+      ? runtime && 'invalid Config: cannot specify both File and Runtime'
       : runtime
-        ? 'invalid config reference: a Runtime target is of credential specs, which are of Windows'
-        : 'invalid config reference: either File or Runtime should be set';
+        ? 'invalid Config: a Runtime target is of credential specs, which are of Windows'
+        : 'invalid Config: either File or Runtime should be set';
     if (wrong !== undefined) at.refuse(new SkepError('invalidArgument', wrong));
     return { id, name, file: file ?? noFile };
   },
