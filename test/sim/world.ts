@@ -345,7 +345,10 @@ function firstObjects(
     }),
     ['network', { ...network('ingress', { ingress: true }), addressCursor: 40 }],
     ['network', { ...network('net1', { subnet: '10.9.0.0/26', attachable: true }), addressCursor: 50 }],
-    ...['secret1', 'secret2'].map((id): readonly [Kind, Secret] => ['secret', payload<'secret'>(id, contentOf(id))]),
+    ...['secret1', 'secret2'].map((id): readonly [Kind, Secret] => [
+      'secret',
+      payload<'secret'>(id, contentOf(id)),
+    ]),
     ['network', { ...encrypted, spec: { ...encrypted.spec, driverOptions: { encrypted: '' } } }],
   ];
   return objects.map(([kind, object]) => [kind, withoutMeta(object)]);

@@ -86,6 +86,22 @@ export class ManagedLab implements AsyncDisposable {
     return this.lab.exec(node, argv, { deadlineMs: commandDeadlineMs });
   }
 
+  /** One request to the API that the CLI talks to. @returns the answer's body, and behind it its status */
+  async ask(node: string, method: string, path: string, body?: object): Promise<string> {
+    const socket = this.#management.dockerHost.replace('unix://', '');
+    const sent = body === undefined ? [] : ['-H', 'Content-Type: application/json', '-d', '@-'];
+    const { stdout } = await this.lab.exec(
+      node,
+      [
+        ...['curl', '-s', '-X', method, '-w', ' %{http_code}', '--unix-socket', socket],
+        ...sent,
+        `http://d${path}`,
+      ],
+      { deadlineMs: commandDeadlineMs, ...(body && { input: JSON.stringify(body) }) },
+    );
+    return stdout;
+  }
+
   /** As `docker`; what it printed, and a failure is an error. */
   async must(node: string, words: string | readonly string[]): Promise<string> {
     const { exitCode, stdout, stderr } = await this.docker(node, words);

@@ -41,6 +41,19 @@ export class Session {
     return stdout.trim();
   }
 
+  /** One request to the API, as {@link ManagedLab.ask}. @param named what it is called in the transcript; by default as it was sent */
+  async ask(node: string, method: string, path: string, body?: object, named?: string): Promise<string> {
+    const answer = await this.lab.ask(node, method, path, body);
+    const sent = body === undefined ? '' : ` ${JSON.stringify(body)}`;
+    const asked = normalise(`${node}: ${named ?? `${method} ${path}${sent}`}`);
+    this.#said.push({
+      asked,
+      exitCode: 0,
+      output: normalise(answer.replace(/"Index":\d+/g, '"Index":N').replace(/"20\d\d-[^"]*Z"/g, 'TIME')),
+    });
+    return answer;
+  }
+
   /** Asks until `check` holds and notes the last answer. */
   async until(
     node: string,

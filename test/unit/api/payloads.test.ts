@@ -48,7 +48,10 @@ describe.each(['secret', 'config'])('%s', (kind) => {
     [{ Name: 'a', Data: '' }, size],
     [{ Name: 'a', Data: of(max) }, size],
     [{ Name: 'a', Data: 'not base64' }, 'illegal base64 data at input byte 3'],
-    [{ Name: 'a', Data: 'eA=' }, 'illegal base64 data at input byte 2'],
+    [{ Name: 'a', Data: 'eA=' }, 'illegal base64 data at input byte 3'],
+    [{ Name: 'a', Data: 'eA==x' }, 'illegal base64 data at input byte 4'],
+    [{ Name: 'a', Data: '====' }, 'illegal base64 data at input byte 0'],
+    [{ Name: 'a', Data: 'e\nA=x' }, 'illegal base64 data at input byte 3'],
     [{ Name: 'a', Data: 'eAA' }, 'illegal base64 data at input byte 0'],
     [
       { Name: 'a', Data: 'eA==', Templating: { Name: 'golang' } },
@@ -232,12 +235,9 @@ test.each([
 });
 
 test.each([
-  [
-    { Runtime: {} },
-    'invalid config reference: a Runtime target is of credential specs, which are of Windows',
-  ],
-  [{}, 'invalid config reference: either File or Runtime should be set'],
-  [{ File: {}, Runtime: {} }, 'invalid config reference: cannot specify both File and Runtime'],
+  [{ Runtime: {} }, 'invalid Config: a Runtime target is of credential specs, which are of Windows'],
+  [{}, 'invalid Config: either File or Runtime should be set'],
+  [{ File: {}, Runtime: {} }, 'invalid Config: cannot specify both File and Runtime'],
 ])('a config that is no file is refused: %j', async (target, message) => {
   const Configs = [{ ConfigID: 'a', ConfigName: 'a', ...target }];
   const spec = { Name: 'a', TaskTemplate: { ContainerSpec: { Image: 'busybox', Configs } } };
