@@ -87,6 +87,7 @@ JSON
 
 # As a unit with Restart=always and RestartSec=1. KILL says what goes with the main process: the whole control group
 # (systemd's default) or the process alone (what containerd, dockerd and skepd ask for: their children outlive them).
+# /run/lab/disk/NAME.env is its EnvironmentFile, read at each start.
 supervise() { # NAME KILL COMMAND...
   local name=$1 kill=$2 group="$groups/lab/$1" log="/run/lab/log/$1.log" status missing=
   shift 2
@@ -98,7 +99,8 @@ supervise() { # NAME KILL COMMAND...
     else
       missing=
       status=0
-      bash -c 'echo $$ >"$1/cgroup.procs"; echo $$ >"/run/lab/pid/$2"; shift 2; exec "$@"' - "$group" "$name" "$@" >>"$log" 2>&1 </dev/null || status=$?
+      bash -c 'echo $$ >"$1/cgroup.procs"; echo $$ >"/run/lab/pid/$2"; settings="/run/lab/disk/$2.env"; shift 2
+        set -a; [ ! -e "$settings" ] || . "$settings"; exec "$@"' - "$group" "$name" "$@" >>"$log" 2>&1 </dev/null || status=$?
       rm -f "/run/lab/pid/$name"
       [ "$kill" = process ] || echo 1 >"$group/cgroup.kill"
       echo "lab: $name ended with status $status and starts again in a second" >>"$log"

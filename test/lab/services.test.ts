@@ -105,6 +105,19 @@ beforeAll(async () => {
   await cluster.run('node2', await joinCommand(cluster.lab, manager, 'worker'));
 }, soonMs);
 
+/** A CA, a server's certificate and clients' with the roles of operator, read-only and none. */
+const certificates = `set -e
+mkdir -p /run/tls; cd /run/tls
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=docker-ca -keyout ca-key.pem -out ca.pem
+issue() {
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "$2" -keyout $1-key.pem -out $1.csr
+  openssl x509 -req -in $1.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 90 -extfile <(echo "$3") -out $1.pem
+}
+issue server /CN=node1 subjectAltName=IP:192.168.60.1
+issue alice /OU=skep-operator/CN=alice extendedKeyUsage=clientAuth
+issue bob /OU=skep-read-only/CN=bob extendedKeyUsage=clientAuth
+issue carol /CN=carol extendedKeyUsage=clientAuth`;
+
 describe.concurrent('a new user', () => {
   test('creates a service, scales it, updates it, looks at it, takes the update back and removes it', async () => {
     const created = await newest(`docker service create --replicas 2 --name nginx ${image}`);
@@ -470,6 +483,42 @@ describe('an administrator', () => {
     );
     // None of its tasks noticed.
     await expectOn('logspout', nodes);
+  });
+
+  test('serves the API over TCP to certificates, each for what its role may', async () => {
+    // As README.md has it: issued on a machine of the administrator's, and the server's files taken to the server.
+    await cluster.run('node2', ['bash', '-c', certificates], convergeDeadlineMs);
+    for (const file of ['ca.pem', 'server.pem', 'server-key.pem']) {
+      const pem = await cluster.run('node2', ['cat', `/run/tls/${file}`]);
+      await cluster.run(manager, [
+        'sh',
+        '-c',
+        `umask 077; mkdir -p /run/tls; echo '${pem}' >/run/tls/${file}`,
+      ]);
+    }
+    const settings = `SKEP_HOSTS=tcp://0.0.0.0:2376
+SKEP_TLSCACERT=/run/tls/ca.pem
+SKEP_TLSCERT=/run/tls/server.pem
+SKEP_TLSKEY=/run/tls/server-key.pem`;
+    await old(`echo '${settings}' >/run/lab/disk/skepd.env; kill $(cat /run/lab/pid/skepd)`);
+    const as = (name: string, words: string): Promise<{ exitCode: number; stdout: string; stderr: string }> =>
+      cluster.lab.exec('node2', [
+        ...['docker', '--tlsverify', '--tlscacert', '/run/tls/ca.pem', '--tlscert', `/run/tls/${name}.pem`],
+        ...['--tlskey', `/run/tls/${name}-key.pem`, '-H', 'tcp://192.168.60.1:2376', ...words.split(' ')],
+      ]);
+    await eventually('alice is answered', soonMs, () => as('alice', 'service ls --format {{.Name}}'), ({ stdout }) =>
+      expect(stdout.split('\n')).toContain('logspout'),
+    ); // prettier-ignore
+    expect((await as('alice', 'service update -d --label-add by=alice logspout')).exitCode).toBe(0);
+    expect((await as('alice', 'swarm join-token worker')).stderr).toMatch(/GET \/swarm is for role admin/);
+    expect((await as('bob', 'service rm logspout')).stderr).toMatch(
+      /is for role operator, .* has role read-only/,
+    );
+    expect((await as('carol', 'node ls')).stderr).toMatch(/access denied to "carol"/);
+    const { exitCode } = await cluster.lab.exec('node2', 'docker -H tcp://192.168.60.1:2376 ps'.split(' '));
+    expect(exitCode).not.toBe(0);
+    // Over the socket as before.
+    expect(await old("docker service inspect --format '{{.Spec.Labels.by}}' logspout")).toBe('alice');
   });
 
   test('follows a service’s logs over new tasks and the loss of a node, and reads what happened', async () => {
