@@ -5,7 +5,9 @@
 import { SkepError } from '../../model/errors.js';
 import type { ErrorKind } from '../../model/errors.js';
 import type { Labels } from '../../model/service-spec.js';
+import { describe } from './convert/codec.js';
 import { JsonObject, parseJson } from './convert/json.js';
+import type { Json } from './convert/json.js';
 import type { ApiRequest } from './request.js';
 
 export class Filters {
@@ -78,13 +80,30 @@ export interface FilterRules {
   readonly keys?: readonly string[];
   /** What 20.10 makes of text that is no JSON: 400 for services, 500 for the rest. */
   readonly malformed?: ErrorKind;
+  /** What is refused between the two: text that is no JSON before it, unknown keys after it. */
+  readonly before?: () => void;
 }
 
 /** Reads the request's filters; throws for malformed JSON and for unknown keys, in the words of the engine's version. */
-export function parseFilters(request: ApiRequest, { keys, malformed = 'unknown' }: FilterRules): Filters {
+export function parseFilters(
+  request: ApiRequest,
+  { keys, malformed = 'unknown', before = () => undefined }: FilterRules,
+): Filters {
+  const byKey = readFilters(request, malformed);
+  before();
+  for (const key of byKey.keys())
+    if (keys && !keys.includes(key))
+      throw new SkepError(
+        'invalidArgument',
+        request.modern ? `invalid filter '${key}'` : `Invalid filter '${key}'`,
+      );
+  return new Filters(byKey);
+}
+
+function readFilters(request: ApiRequest, malformed: ErrorKind): ReadonlyMap<string, readonly string[]> {
   const text = request.query.get('filters') ?? '';
-  if (text === '') return new Filters();
   const byKey = new Map<string, readonly string[]>();
+  if (text === '') return byKey;
   const bad = (message: string): never => {
     if (request.modern) throw new SkepError('invalidArgument', 'invalid filter');
     throw new SkepError(malformed, message);
@@ -95,22 +114,23 @@ export function parseFilters(request: ApiRequest, { keys, malformed = 'unknown' 
   } catch (err) {
     return bad(err instanceof Error ? err.message : String(err));
   }
-  if (!(json instanceof JsonObject))
-    return bad('json: cannot unmarshal value into Go value of type map[string]map[string]bool');
+  const mismatch = (value: NonNullable<Json>, go: string): never =>
+    bad(`json: cannot unmarshal ${describe(value, go)} into Go value of type ${go}`);
+  if (json === null) return byKey;
+  if (!(json instanceof JsonObject)) return mismatch(json, 'map[string]map[string]bool');
   for (const [key, value] of json.entries) {
-    if (value instanceof JsonObject)
+    if (value === null) continue;
+    else if (value instanceof JsonObject) {
+      const odd = value.entries
+        .map(([, each]) => each)
+        .find((each) => each !== null && typeof each !== 'boolean');
+      if (odd !== undefined && odd !== null) return mismatch(odd, 'bool');
       byKey.set(
         key,
         value.entries.map(([each]) => each),
       );
-    else if (Array.isArray(value) && value.every((each) => typeof each === 'string')) byKey.set(key, value);
-    else return bad('json: cannot unmarshal value into Go value of type map[string]bool');
+    } else if (Array.isArray(value) && value.every((each) => typeof each === 'string')) byKey.set(key, value);
+    else return mismatch(value, 'map[string]bool');
   }
-  for (const key of byKey.keys())
-    if (keys && !keys.includes(key))
-      throw new SkepError(
-        'invalidArgument',
-        request.modern ? `invalid filter '${key}'` : `Invalid filter '${key}'`,
-      );
-  return new Filters(byKey);
+  return byKey;
 }

@@ -18,6 +18,7 @@ import { findNode } from './lookup.js';
 export const listNodes: Handler = async (context, request) => {
   const filters = parseFilters(request, {
     keys: ['id', 'label', 'node.label', 'membership', 'name', 'role'],
+    before: () => requireStore(context),
   });
   const view = requireStore(context).view();
   checkWords(filters, 'role', ['worker', 'manager']);
@@ -28,9 +29,9 @@ export const listNodes: Handler = async (context, request) => {
       filters.prefix('name', description?.hostname ?? '') &&
       filters.labels('label', description?.engine.labels ?? {}) &&
       filters.labels('node.label', spec.labels) &&
-      filters.exact('role', spec.role) &&
+      isAsked(filters, 'role', spec.role) &&
       // Every node with a record was accepted: its certificate was issued.
-      filters.exact('membership', 'accepted'),
+      isAsked(filters, 'membership', 'accepted'),
   );
   request.json(
     200,
@@ -40,7 +41,14 @@ export const listNodes: Handler = async (context, request) => {
 
 function checkWords(filters: Filters, key: string, words: readonly string[]): void {
   for (const value of filters.get(key))
-    if (!words.includes(value)) throw new SkepError('unknown', `Invalid ${key} filter: '${value}'`);
+    if (value !== '' && !words.includes(value.toLowerCase()))
+      throw new SkepError('unknown', `Invalid ${key} filter: '${value}'`);
+}
+
+/** Words of either case; the empty one asks for nothing. */
+function isAsked(filters: Filters, key: string, word: string): boolean {
+  const wanted = filters.get(key).filter((value) => value !== '');
+  return wanted.length === 0 || wanted.some((value) => value.toLowerCase() === word);
 }
 
 export const inspectNode: Handler = async (context, request) => {

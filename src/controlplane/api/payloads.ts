@@ -66,7 +66,7 @@ function handlersOf<K extends PayloadKind>(
 
   return {
     list: async (context, request) => {
-      const filters = parseFilters(request, { keys: filterKeys });
+      const filters = parseFilters(request, { keys: filterKeys, before: () => requireStore(context) });
       const objects: readonly (Secret | Config)[] = requireStore(context).view().list(kind);
       const found = objects.filter(
         ({ id, spec }) =>

@@ -7,6 +7,7 @@ import {
   disconnectNetwork,
   startContainer,
 } from './containers.js';
+import { listContainers } from './container-list.js';
 import type { Handler } from './context.js';
 import { events } from './events.js';
 import { info, ping } from './info.js';
@@ -78,6 +79,7 @@ const table: readonly (readonly [methods: string, path: string, handler: Handler
   ['POST', '/networks/{}/connect', connectNetwork],
   ['POST', '/networks/{}/disconnect', disconnectNetwork],
 
+  ['GET', '/containers/json', listContainers],
   ['POST', '/containers/create', createContainer],
   ['POST', '/containers/prune', changeContainers],
   ['POST', '/containers/{}/start', startContainer],

@@ -206,6 +206,16 @@ async function handle(context: ApiContext, http: IncomingMessage, reply: ServerR
     if (remote) return await passToNode(context, remote, http, reply, gone.signal);
     const route = findRoute(http.method ?? 'GET', path);
     if (route.kind === 'engine') return await passThrough(context.engine.socketPath, http, reply);
+    if (route.kind === 'unknown' && http.method === 'OPTIONS') {
+      setVersionHeaders(reply, identity);
+      reply.writeHead(200, { 'Content-Length': 0 }).end();
+      return;
+    }
+    if (route.kind === 'unknown' && pathname.includes('//')) {
+      const query = (http.url ?? '').slice(pathname.length);
+      reply.writeHead(301, { Location: pathname.replace(/\/{2,}/g, '/') + query, 'Content-Length': 0 }).end();
+      return;
+    }
     if (route.kind === 'unknown') {
       // dockerd sends no version headers here.
       sendError(reply, 404, 'page not found');

@@ -23,11 +23,15 @@ import type { ApiRequest } from './request.js';
 import { validateAgainst, validateServiceSpec } from './service-validation.js';
 
 export const listServices: Handler = async (context, request) => {
+  let withStatus = false;
   const filters = parseFilters(request, {
     keys: ['id', 'label', 'mode', 'name', 'runtime'],
     malformed: 'invalidArgument',
+    before: () => {
+      withStatus = request.minor >= 41 && request.strictFlag('status');
+      requireStore(context);
+    },
   });
-  const withStatus = request.minor >= 41 && request.strictFlag('status');
   const view = requireStore(context).view();
   const services = view
     .list('service')

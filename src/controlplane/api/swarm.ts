@@ -1,4 +1,5 @@
 /** `/swarm`: the cluster and this node's membership. Address checks are the node's own (SwarmControl). */
+import { faultOfClusterTimes } from '../../model/cluster-times.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import type { Cluster, ClusterSpec } from '../../model/objects.js';
 import { normalizedOrAsIs } from '../ca/chain.js';
@@ -76,9 +77,6 @@ export const leaveSwarm: Handler = async ({ control }, request) => {
   request.empty(200);
 };
 
-/** Certificates cannot be made to last less: renewal would not keep up. */
-const minCertExpiryNs = 3600 * 1e9;
-
 /** The spec replaces the stored one; a zero heartbeat or expiry falls back to the default where it is used. */
 export const updateSwarm: Handler = async (context, request) => {
   const version = request.version('swarm');
@@ -89,11 +87,10 @@ export const updateSwarm: Handler = async (context, request) => {
   // Docker's SDK for Python leaves the one possible name out.
   const spec = withNormalRoots({ ...given, name: given.name || 'default' });
   const store = requireStore(context);
-  if (spec.name !== 'default') throw new SkepError('invalidArgument', 'swarm spec must be named "default"');
-  if (spec.nodeCertExpiryNs !== 0 && spec.nodeCertExpiryNs < minCertExpiryNs)
-    throw controlApiError('invalidArgument', 'minimum certificate expiry time is: 1h0m0s');
-  if (spec.heartbeatPeriodNs < 0)
-    throw controlApiError('invalidArgument', 'heartbeat time period cannot be a negative duration');
+  if (spec.name !== '' && spec.name !== 'default')
+    throw new SkepError('invalidArgument', 'swarm spec must be named "default"');
+  const fault = faultOfClusterTimes(spec);
+  if (fault !== undefined) throw controlApiError('invalidArgument', fault);
   const outOfSequence = (): SkepError => controlApiError('unknown', 'update out of sequence');
   const known = store.view().cluster();
   if (known.version !== version) throw outOfSequence();
@@ -112,7 +109,7 @@ export const updateSwarm: Handler = async (context, request) => {
     tx.update('cluster', {
       ...cluster,
       ...roots,
-      spec,
+      spec: { ...spec, name: 'default' },
       joinTokens: {
         worker: rotateWorker ? context.rotateToken(worker) : worker,
         manager: rotateManager ? context.rotateToken(manager) : manager,

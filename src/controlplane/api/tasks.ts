@@ -15,6 +15,7 @@ import { findNode, findService, findTask } from './lookup.js';
 export const listTasks: Handler = async (context, request) => {
   const filters = parseFilters(request, {
     keys: ['desired-state', 'id', 'label', 'name', 'node', 'runtime', 'service', '_up-to-date'],
+    before: () => requireStore(context),
   });
   const view = requireStore(context).view();
   for (const state of filters.get('desired-state'))
@@ -24,7 +25,8 @@ export const listTasks: Handler = async (context, request) => {
   // An argument that resolves to nothing fails the whole call (404).
   const services = new Set(filters.get('service').map((argument) => findService(view, argument).id));
   const nodes = new Set(filters.get('node').map((argument) => findNode(view, argument).id));
-  const upToDate = filters.get('_up-to-date').includes('true');
+  // Whatever is said of it.
+  const upToDate = filters.get('_up-to-date').length > 0;
   const tasks = view
     .list('task')
     .filter(

@@ -42,10 +42,10 @@ export interface VersionedPath {
 
 /** Splits `/v1.41/nodes`. Throws `invalidArgument` with dockerd's texts for a version out of range. */
 export function splitVersion(path: string, engine: EngineIdentity): VersionedPath {
-  const match = /^\/v(\d+)\.(\d+)(\/.*)$/.exec(path);
+  const match = /^\/v([0-9.]+)(\/.*)$/.exec(path);
   if (!match) return { minor: engine.maxMinor, path };
-  const [, major, minor, rest] = match;
-  const value = `${major}.${minor}`;
+  const [, value = '', rest] = match;
+  const [major, minor = '0'] = value.split('.');
   const order = Number(major) === 1 ? Number(minor) : Number(major) < 1 ? -1 : Infinity;
   const min = Math.max(engine.minMinor, oldestMinor);
   if (order > engine.maxMinor)

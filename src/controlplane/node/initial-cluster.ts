@@ -4,7 +4,8 @@
  */
 import type { Cidr } from '../../model/addresses.js';
 import { addressAndPort, cidrsOverlap, normalizeCidr, parseCidr } from '../../model/addresses.js';
-import { SkepError } from '../../model/errors.js';
+import { faultOfClusterTimes } from '../../model/cluster-times.js';
+import { SkepError, controlApiError } from '../../model/errors.js';
 import type { HostRoute } from '../../model/host-routes.js';
 import { routeText } from '../../model/host-routes.js';
 import type { ClusterId, NetworkId, NodeId } from '../../model/ids.js';
@@ -61,6 +62,9 @@ export function checkInitRequest(request: InitRequest): void {
   };
   if (request.spec.name !== undefined && request.spec.name !== '' && request.spec.name !== 'default')
     refuse('swarm spec must be named "default"');
+  const { nodeCertExpiryNs = 0, heartbeatPeriodNs = 0 } = request.spec;
+  const fault = faultOfClusterTimes({ nodeCertExpiryNs, heartbeatPeriodNs });
+  if (fault !== undefined) throw controlApiError('invalidArgument', fault);
   if (request.dataPathPort !== 0 && (request.dataPathPort < 1024 || request.dataPathPort > 49151))
     refuse(`Datapath port number is not in valid range (1024-49151) : ${request.dataPathPort}`);
   const size = request.subnetSize || subnetSizeDefault;

@@ -448,7 +448,7 @@ function refusing(judge: (json: NonNullable<Json>) => SkepError | undefined): Co
 }
 
 /** Go's word for a JSON value; numbers that do not fit a numeric type are shown. */
-function describe(json: NonNullable<Json>, go: string): string {
+export function describe(json: NonNullable<Json>, go: string): string {
   if (json instanceof JsonNumber) {
     const numeric = /^(u?int|float|time\.Duration|os\.FileMode)/.test(go);
     return numeric ? `number ${json.text}` : 'number';

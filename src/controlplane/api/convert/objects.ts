@@ -22,7 +22,7 @@ import type {
 } from '../../../model/objects.js';
 import type { Cidr, Ip } from '../../../model/addresses.js';
 import type { ClusterId, NetworkId, NodeId, ServiceId, TaskId } from '../../../model/ids.js';
-import type { EndpointSpec, Labels } from '../../../model/service-spec.js';
+import type { PortConfig, EndpointSpec, Labels } from '../../../model/service-spec.js';
 import { taskStates } from '../../../model/task-state.js';
 import {
   always,
@@ -169,6 +169,7 @@ export const nodeSpec = struct<Node['spec']>('NodeSpec', {
       values: roles,
       absent: 'worker',
       required: true,
+      anyCase: true,
       refuse: (word) => `invalid Role: "${word}"`,
     }),
   ),
@@ -179,6 +180,7 @@ export const nodeSpec = struct<Node['spec']>('NodeSpec', {
       values: ['active', 'pause', 'drain'],
       absent: 'active',
       required: true,
+      anyCase: true,
       refuse: (word) => `invalid Availability: "${word}"`,
     }),
   ),
@@ -269,7 +271,27 @@ interface VirtualIp {
 
 const endpoint: Codec<ServiceEndpoint | undefined> = orEmptyEndpoint();
 
-/** A service that was not allocated yet shows `{"Spec":{}}`. */
+const holdsNothing = ({ spec, ports, virtualIps }: ServiceEndpoint): boolean =>
+  spec.mode === 'vip' && spec.ports.length === 0 && ports.length === 0 && virtualIps.length === 0;
+
+/** As in the spec, with the numbers that were found for them; a port of the node's own has none before a task runs. */
+function shownPorts({ spec, ports }: ServiceEndpoint): readonly PortConfig[] {
+  const left = [...ports];
+  const shown = spec.ports.map((wanted): PortConfig => {
+    const at = left.findIndex(
+      ({ name, protocol, targetPort, publishMode, publishedPort }) =>
+        name === wanted.name &&
+        protocol === wanted.protocol &&
+        targetPort === wanted.targetPort &&
+        publishMode === wanted.publishMode &&
+        (wanted.publishedPort === undefined || wanted.publishedPort === publishedPort),
+    );
+    return at < 0 ? wanted : (left.splice(at, 1)[0] ?? wanted);
+  });
+  return [...shown, ...left];
+}
+
+/** A service that was not allocated yet shows `{"Spec":{}}`, and so does one that has nothing to be allocated. */
 function orEmptyEndpoint(): Codec<ServiceEndpoint | undefined> {
   interface Shown {
     readonly spec?: EndpointSpec;
@@ -290,11 +312,11 @@ function orEmptyEndpoint(): Codec<ServiceEndpoint | undefined> {
     ),
   });
   return written(shown, (value: ServiceEndpoint | undefined): Shown =>
-    value === undefined
+    value === undefined || holdsNothing(value)
       ? { ports: [], virtualIps: [] }
       : {
           spec: value.spec,
-          ports: value.ports,
+          ports: shownPorts(value) as readonly AllocatedPort[],
           virtualIps: value.virtualIps.map(({ networkId, address, prefixLength }) => ({
             networkId,
             addr: `${address}/${prefixLength}`,
@@ -484,6 +506,10 @@ const ipamOptions = struct<IpamOptions>('IPAMOptions', {
   configs: field('Configs', list(storedIpamConfig)),
 });
 
+/** Whether the client said anything of addresses at all. */
+const isSaid = ({ driver, options, configs }: Network['spec']['ipam']): boolean =>
+  driver !== '' || configs.length > 0 || Object.keys(options).length > 0;
+
 /** The stored form, which only a task's attachments show. */
 const networkObject: Codec<Network> = written(
   struct<NetworkObject>('Network', {
@@ -515,10 +541,14 @@ const networkObject: Codec<Network> = written(
       internal: spec.internal,
       attachable: spec.attachable,
       ingress: spec.ingress,
-      specIpam: {
-        driver: { name: spec.ipam.driver, options: spec.ipam.options },
-        configs: spec.ipam.configs,
-      },
+      ...(spec.ingress || isSaid(spec.ipam)
+        ? {
+            specIpam: {
+              driver: { name: spec.ingress ? '' : spec.ipam.driver, options: spec.ipam.options },
+              configs: spec.ipam.configs,
+            },
+          }
+        : {}),
       scope: 'swarm',
       driverState: { name: allocation ? spec.driver : '', options: allocation ? shownOptions(network) : {} },
       ...(allocation

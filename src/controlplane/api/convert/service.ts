@@ -69,7 +69,7 @@ const resources = struct<Resources>('ResourceRequirements', {
       struct<NonNullable<Resources['reservations']>>('Resources', {
         nanoCpus: field('NanoCPUs', int64),
         memoryBytes: field('MemoryBytes', int64),
-        genericResources: field('GenericResources', reservedResources, 32),
+        genericResources: field('GenericResources', reservedResources),
       }),
     ),
   ),
@@ -149,12 +149,13 @@ export const taskSpec: Codec<TaskSpec> = via<SentTaskSpec, TaskSpec>(
     },
     {},
   ),
-  ({ container, pluginSpec, networkAttachment, runtime = 'container', ...rest }, at) => {
+  // What is not this runtime's is passed over.
+  ({ container, pluginSpec, networkAttachment: _, runtime = 'container', ...rest }, at) => {
     if (runtime === 'plugin' && pluginSpec !== undefined && container === undefined)
       at.refuse(new SkepError('unimplemented', 'plugin services are not supported'));
     else if (runtime !== 'container' && runtime !== 'plugin')
       at.refuse(new SkepError('invalidArgument', 'unsupported runtime'));
-    else if (runtime === 'plugin' || container === undefined || pluginSpec || networkAttachment)
+    else if (runtime === 'plugin' || container === undefined)
       at.refuse(new SkepError('invalidArgument', 'mismatched Runtime and *Spec fields'));
     return { container: container ?? zeroContainer, ...rest };
   },
