@@ -24,6 +24,7 @@ const sharedLabs = [
   'sdk',
   'services',
   'stacks',
+  'surface',
 ].map((name) => `test/lab/${name}.test.ts`);
 const lab = { testTimeout: 600_000, hookTimeout: 600_000, fileParallelism: false };
 

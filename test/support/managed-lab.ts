@@ -79,6 +79,13 @@ export class ManagedLab implements AsyncDisposable {
     return this.lab.nodes.map(({ name }) => name);
   }
 
+  /** The socket that the node's API listens on, as seen from this machine; follows the daemon through its restarts. */
+  socketOf(node: string): string {
+    const pid = this.lab.status().find(({ name }) => name === node)?.pid;
+    if (pid === undefined) throw new Error(`${node} is off`);
+    return `/proc/${pid}/root${this.#management.dockerHost.replace('unix://', '')}`;
+  }
+
   /** One command of the docker CLI, words split at spaces; those that hold spaces are given as a list. */
   docker(node: string, words: string | readonly string[]): Promise<CommandResult> {
     const list = typeof words === 'string' ? words.split(' ') : words;
