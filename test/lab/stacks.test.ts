@@ -8,6 +8,7 @@ import { ensureImage } from '../../src/lab/images.js';
 import { initSwarm } from '../../src/lab/swarm.js';
 import { loadStackImages, stackImages } from '../stacks/images.js';
 import { describePrivateRegistry } from '../stacks/private-registry.js';
+import { describeHandbook } from '../stacks/handbook.js';
 import { describeSite } from '../stacks/site.js';
 import { StackLab, home, lines, manager, nodes, soonMs } from '../stacks/stack-lab.js';
 import type { Stack } from '../stacks/stacks.js';
@@ -224,3 +225,4 @@ test.runIf(hasNewest)('the newer CLI shows what two files come to, and asks nobo
 
 describePrivateRegistry(lab);
 describeSite(lab);
+describeHandbook(lab);
