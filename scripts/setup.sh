@@ -29,7 +29,7 @@ docker-registry     | /usr/bin/docker-registry            | a registry of images
 mariadb-server-core | /usr/sbin/mariadbd                  | the database image of the stacks in tests
 php8.2-cli          | /usr/bin/php8.2                     | the web application image of the stacks in tests
 php8.2-mysql        | /usr/lib/php/20220829/mysqli.so     | that application talks to the database with it
-openssl             | /usr/bin/openssl                    | certificates of the API's clients in tests, as README.md makes them
+openssl             | /usr/bin/openssl                    | certificates for clients of the API, as README.md makes them
 curl                | /usr/bin/curl                       | the client of the lab
 wrk                 | /usr/bin/wrk                        | the load generator of the benchmarks
 g++                 | /usr/bin/g++                        | compiles the native addon
