@@ -8,7 +8,7 @@ say() { printf 'setup: %s\n' "$*"; }
 
 # --- Debian packages ----------------------------------------------------------------------------------------------
 # package | a file it brings | why
-packages='
+read -r -d '' packages <<'PACKAGES' || true
 docker.io           | /usr/sbin/dockerd                   | the Docker Engine that runs the containers, and the stock CLI
 containerd          | /usr/bin/containerd                 | runs the containers below the engine
 runc                | /usr/sbin/runc                      | starts them
@@ -42,7 +42,7 @@ qemu-system-x86     | /usr/bin/qemu-system-x86_64         | lab nodes and tests 
 qemu-system-common  | /usr/lib/qemu/virtiofsd             | their file systems
 systemd             | /usr/bin/systemd-analyze            | checks the units of real hosts
 ca-certificates     | /etc/ssl/certs/ca-certificates.crt  | npm speaks HTTPS
-'
+PACKAGES
 missing=()
 while IFS='|' read -r package file why; do
   package=${package// /} file=${file// /}
