@@ -128,7 +128,7 @@ describe('over TCP', () => {
       socket.end('HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n');
     });
     const smuggled = 'POST /containers/create HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n';
-    const head = 'GET /containers/json HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n';
+    const head = 'GET /images/json HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n';
     for (const [client, status] of [
       ['read-only', 403],
       ['admin', 409],
@@ -139,7 +139,7 @@ describe('over TCP', () => {
       await once(socket, 'close');
       expect(said.text).toContain(`HTTP/1.1 ${status} `);
     }
-    expect(asked).toEqual(['GET /containers/json']);
+    expect(asked).toEqual(['GET /images/json']);
   });
 
   test('a renewed certificate and another CA hold for who comes then; what cannot be read changes nothing', async () => {

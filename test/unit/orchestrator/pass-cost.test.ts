@@ -147,6 +147,7 @@ test('what a loop is not woken for changes nothing that it would do', async () =
     'allocator',
     'scheduler',
     'constraint enforcer',
+    'old versions',
     'reaper',
   ]);
   for (const state of ['assigned', 'accepted', 'preparing', 'ready', 'starting', 'running'] as const) {
