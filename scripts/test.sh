@@ -11,7 +11,8 @@ export CI=true
 
 stages=(
   static+unit
-  sim,kernel,conformance,faults
+  sim+kernel,conformance
+  faults
   uml+qemu
   lab-uml+engine+lab-shared
   lab

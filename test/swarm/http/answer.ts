@@ -36,6 +36,7 @@ const textRules: readonly (readonly [pattern: RegExp, shown: string])[] = [
   [/\b10\.\d+\.\d+\.(?!0\b)\d+\b/g, 'IP'],
   [/\b10\.0\.\d+\.0\/24\b/g, 'SUBNET'],
   [/Docker\/\S+ /g, 'Docker/VERSION '],
+  [/127\.0\.0\.1:\d{5}\b/g, '127.0.0.1:PORT'],
   // One of many.
   [/in use by service \S+$/, 'in use by service SERVICE'],
 ];
@@ -47,27 +48,34 @@ const known = (text: string, names: ReadonlyMap<string, string>): string => {
   return shown;
 };
 
-/** Numbers and texts that no two clusters share, by their key. */
+/** Numbers and texts that no two clusters share, or no two machines, by their key. */
 const valueRules: Readonly<Record<string, string>> = {
   Index: 'INDEX',
   PID: 'PID',
   EngineVersion: 'VERSION',
   MemoryBytes: 'BYTES',
+  NanoCPUs: 'CORES',
+  'Peer.Name': 'NODE',
+  'skep.balancer': 'BALANCER',
+  'skep.esp': 'BOOLEAN',
   CertIssuerSubject: 'BASE64',
   CertIssuerPublicKey: 'BASE64',
   'com.docker.network.driver.overlay.vxlanid_list': 'VNI',
 };
 
+/** Of these, what the script asks for is less than any machine has. */
+const machinesFrom: Readonly<Record<string, number>> = { MemoryBytes: 1e9, NanoCPUs: 1e9 };
+
 function normalised(json: Json, names: ReadonlyMap<string, string>, isFiltered: boolean, key = ''): Json {
   const rule = valueRules[key];
-  if (rule !== undefined && json !== null && typeof json !== 'object' && json !== 0) {
-    if (key !== 'MemoryBytes' || (json as number) > 1e10) return rule;
-  }
+  const isMachines = (json as number) >= (machinesFrom[key] ?? 0);
+  if (rule !== undefined && json !== null && typeof json !== 'object' && json !== 0)
+    if (!(key in machinesFrom) || isMachines) return rule;
   if (typeof json === 'string') return known(json, names);
   if (Array.isArray(json)) {
     const items = json as Json[];
     return inOrder(
-      items.map((each) => normalised(each, names, isFiltered)),
+      items.map((each) => normalised(each, names, isFiltered, key === 'Peers' ? 'Peer' : '')),
       items,
       isFiltered,
     );
@@ -75,7 +83,13 @@ function normalised(json: Json, names: ReadonlyMap<string, string>, isFiltered: 
   if (json === null || typeof json !== 'object') return json;
   return Object.fromEntries(
     Object.entries(json)
-      .map(([name, value]) => [known(name, names), normalised(value, names, isFiltered, name)] as const)
+      .map(
+        ([name, value]) =>
+          [
+            known(name, names),
+            normalised(value, names, isFiltered, key === 'Peer' ? `Peer.${name}` : name),
+          ] as const,
+      )
       .sort(([a], [b]) => (a < b ? -1 : 1)),
   );
 }

@@ -156,14 +156,19 @@ export const joined: readonly Step[] = [
     post('/v<api>/swarm/join', joining('<worker>'), { note: 'as a worker' }),
     post('/v<api>/swarm/join', joining('<worker>'), { note: 'once more' }),
     post('/v<api>/swarm/init', { ListenAddr: listen, AdvertiseAddr: '192.168.60.2' }, { note: 'in a swarm' }),
-    post('/v<api>/swarm/leave', 'garbage', {
-      note: 'not by force',
-      headers: { 'Content-Type': 'text/plain' },
-    }),
   ]),
 ];
 
-export const asWorker: readonly Step[] = at('node2', [...refusals, ...paths]);
+export const asWorker: readonly Step[] = at('node2', [
+  get('/v<api>/info', { shapeOf: infoShape(), note: 'of a worker' }),
+  ...refusals,
+  ...paths,
+  // A worker need not be forced.
+  post('/v<api>/swarm/leave', 'garbage', {
+    note: 'not by force',
+    headers: { 'Content-Type': 'text/plain' },
+  }),
+]);
 
 /** After node1 is locked and its daemon has started again. */
 export const locked: readonly Step[] = [
