@@ -2,7 +2,8 @@
  * Connections to the engines of nodes. A node can dial a manager, a manager cannot dial a node: so a node that has a session is
  * told of each connection that is wanted, and brings it. From then on it belongs to nobody's session and to no term of office:
  * a terminal goes on while the node registers anew or another manager leads. It ends with either of its ends, and when the
- * node is down or removed. Bounded: so many to one node, and each node has so long to bring one.
+ * node is down or removed. Bounded: so many to one node, and each node has so long to bring one; what it was not told before
+ * its session ended it is told in the next.
  */
 import type { Duplex } from 'node:stream';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
@@ -24,7 +25,7 @@ import type { Session } from './sessions.js';
 
 /** Terminals, followed logs and copies that all users together have on one node. */
 export const tunnelsOfNodeMax = 64;
-/** A node opens a connection to its manager, with TLS, and calls. */
+/** A node registers anew where its session or its leader was lost, opens a connection to its manager, with TLS, and calls. */
 const bringMsMax = 10_000;
 const waitMsMax = 60_000;
 
@@ -40,8 +41,9 @@ export interface TunnelBrokerOptions {
 }
 
 export class TunnelBroker {
-  /** What is to be told to each listening node, oldest first. */
-  readonly #listeners = new Map<NodeId, { readonly outbox: TunnelOffer[]; readonly wake: Trigger }>();
+  /** The streams on which nodes are told of offers. */
+  readonly #listeners = new Map<NodeId, Trigger>();
+  /** By id, oldest first. */
   readonly #offers = new Map<string, Offer>();
   /** By node, offered ones included. */
   readonly #counts = new Map<NodeId, number>();
@@ -55,8 +57,7 @@ export class TunnelBroker {
     const { store, clock, random } = this.options;
     const node = store.view().get('node', nodeId);
     if (!node) throw new SkepError('notFound', `node ${nodeId} not found`);
-    const listener = this.#listeners.get(nodeId);
-    if (!listener) throw unavailable(node, 'is not available');
+    if (node.status.state === 'down') throw unavailable(node, 'is down');
     const count = this.#counts.get(nodeId) ?? 0;
     if (count >= tunnelsOfNodeMax)
       throw unavailable(
@@ -69,19 +70,16 @@ export class TunnelBroker {
     let tunnel: TunnelStream | undefined;
     try {
       using deadline = new Deadline(clock, bringMsMax);
-      listener.outbox.push({ id });
-      listener.wake.fire();
+      this.#listeners.get(nodeId)?.fire();
       tunnel = await orAbort(brought, AbortSignal.any([signal, deadline.signal])).catch((cause: unknown) => {
         signal.throwIfAborted();
-        throw deadline.hasPassed ? unavailable(node, 'does not answer') : cause;
+        if (!deadline.hasPassed) throw cause;
+        throw unavailable(node, this.#listeners.has(nodeId) ? 'does not answer' : 'is not available');
       });
       this.#hold(tunnel, node);
       return tunnel;
     } finally {
       this.#offers.delete(id);
-      // Offered and given up before the node heard of it: never mention it.
-      const unsaid = listener.outbox.findIndex((offer) => offer.id === id);
-      if (unsaid >= 0) listener.outbox.splice(unsaid, 1);
       if (!tunnel) {
         this.#release(nodeId);
         void brought.then((late) => late.destroy());
@@ -119,17 +117,23 @@ export class TunnelBroker {
   async listen(session: Session, { write, signal }: Answers<TunnelOffer>): Promise<void> {
     const { nodeId } = session;
     const over = AbortSignal.any([signal, session.signal]);
-    const listener = { outbox: [] as TunnelOffer[], wake: new Trigger() };
-    this.#listeners.set(nodeId, listener);
+    const wake = new Trigger();
+    const told = new Set<string>();
+    this.#listeners.set(nodeId, wake);
     try {
       while (!over.aborted) {
-        for (let next = listener.outbox.shift(); next; next = listener.outbox.shift()) await write(next);
-        await listener.wake.wait(waitMsMax, this.options.clock, over);
+        for (const [id, { node }] of this.#offers) {
+          if (node.id !== nodeId || told.has(id)) continue;
+          told.add(id);
+          await write({ id });
+        }
+        for (const id of told) if (!this.#offers.has(id)) told.delete(id);
+        await wake.wait(waitMsMax, this.options.clock, over);
       }
       session.signal.throwIfAborted();
     } finally {
       // A newer session's stream may have taken over already.
-      if (this.#listeners.get(nodeId) === listener) this.#listeners.delete(nodeId);
+      if (this.#listeners.get(nodeId) === wake) this.#listeners.delete(nodeId);
     }
   }
 

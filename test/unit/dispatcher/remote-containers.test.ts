@@ -55,6 +55,9 @@ let api: Harness;
 let engine: HttpServer;
 let tunnels: ContainerTunnels;
 let endSession: () => void;
+/** To what the manager wants to be brought. */
+let listenForTunnels: () => void;
+let stopListening: () => Promise<void>;
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
@@ -156,7 +159,18 @@ beforeEach(async () => {
     allowance: { devices: [], privileged: false, shmSize: false },
     log,
   });
-  const running = tunnels.run(client, connect, sessionId, over.signal).catch(() => undefined);
+  let running: Promise<void>;
+  let listening: AbortController;
+  listenForTunnels = () => {
+    listening = new AbortController();
+    const signal = AbortSignal.any([over.signal, listening.signal]);
+    running = tunnels.run(client, connect, sessionId, signal).catch(() => undefined);
+  };
+  stopListening = () => {
+    listening.abort();
+    return running;
+  };
+  listenForTunnels();
   endSession = () => over.abort();
   cleanups.push(async () => {
     tunnels.close();
@@ -355,9 +369,6 @@ test('a node that is lost in a terminal is named on a line', async () => {
 test('a connection outlasts its session, but not a node that is down', async () => {
   const { output, engineGone } = await followed(frame(1, 'hello'));
   endSession();
-  await expect
-    .poll(() => api.call('GET', `/containers/${containerId}/logs`))
-    .toMatchObject({ status: 503, json: { message: 'node far-1 is not available' } });
   expect(output.text).not.toContain('lost');
   await api.store.update((tx) => {
     const gone = tx.get('node', far)!;
@@ -365,6 +376,18 @@ test('a connection outlasts its session, but not a node that is down', async () 
   });
   await output.until('lost');
   await engineGone;
+  expect(await api.call('GET', `/containers/${containerId}/logs`)).toMatchObject({
+    status: 503,
+    json: { message: 'node far-1 is down' },
+  });
+});
+
+test('a node between two sessions is waited for', async () => {
+  behaviour = (_, reply) => reply.end('here');
+  await stopListening();
+  const asking = api.call('GET', `/containers/${containerId}/logs`);
+  listenForTunnels();
+  expect(await asking).toMatchObject({ status: 200, text: 'here' });
 });
 
 test('connections to one node are bounded', async () => {
