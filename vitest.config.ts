@@ -14,6 +14,8 @@ const project = (name: string, options: Record<string, unknown> = {}) => ({
 /** They measure time, so that nothing else may run beside them. */
 const faults = 'test/conformance/faults.test.ts';
 const umlFaults = 'test/uml/faults.test.ts';
+/** Measures time, too, in a lab. */
+const reboots = 'test/lab/reboots.test.ts';
 /** Labs whose tests say nothing of time, and share the machine with others. */
 const sharedLabs = [
   'attachable',
@@ -47,12 +49,13 @@ export default defineConfig({
       project('bench', { include: ['bench/**/*.bench.ts'], disableConsoleIntercept: true }),
       project('swarm', lab),
       project('lab-uml', lab),
+      project('lab-reboots', { ...lab, include: [reboots] }),
       project('lab-shared', { ...lab, include: sharedLabs }),
       project('lab', {
         ...lab,
         fileParallelism: true,
         maxWorkers: 2,
-        exclude: [...configDefaults.exclude, ...sharedLabs],
+        exclude: [...configDefaults.exclude, ...sharedLabs, reboots],
       }),
     ],
   },

@@ -12,7 +12,7 @@ export CI=true
 stages=(
   static+unit
   sim+kernel,conformance
-  faults
+  faults,lab-reboots
   uml+qemu
   lab-uml+engine+lab-shared
   lab
