@@ -1,6 +1,6 @@
 /**
  * What a request can be refused for. Each kind becomes Docker's status in exactly one table
- * (controlplane/api/http-status.ts) and a gRPC code in another (runtime/grpc-code.ts).
+ * (controlplane/http-status.ts) and a gRPC code in another (runtime/grpc-code.ts).
  */
 export type ErrorKind =
   | 'invalidArgument'

@@ -25,7 +25,10 @@ function socketOf(name: string): string {
 }
 
 test('Docker’s SDK for Python drives the whole surface', { timeout: 180_000 }, async () => {
-  const killManager = `${checkout}/bin/skep lab exec node1 --name ${labName} -- sh -c 'kill -9 $(cat /run/lab/pid/skepd)'`;
+  // Only when its keyring is sealed with the key of the rotation: until then that of before opens it.
+  const sealed = `for i in $(seq 200); do grep -q unlockKeyVersion.:2, /var/lib/skep/swarm/keyring.json && break; sleep 0.1; done`;
+  const kill = `${sealed}; kill -9 $(cat /run/lab/pid/skepd)`;
+  const killManager = `${checkout}/bin/skep lab exec node1 --name ${labName} -- sh -c '${kill}'`;
   const program = `${checkout}/test/lab/python-sdk.py`;
   const words = [socketOf('node1'), socketOf('node2'), address, killManager, '--failfast'];
   // Debian's own, whatever else is called python3 here.

@@ -559,7 +559,8 @@ function sessionOf(engine: EngineName, kernel: Kernel): void {
     )
       .flatMap((list) => list.split(','))
       .filter((mac) => mac !== '');
-    expect(macs).toHaveLength(4);
+    // Of mynet and of ingress.
+    expect(macs).toHaveLength(2 * tasks.length);
     // What is looked for afterwards can be found now.
     const serving = tasks[0]?.nodeName ?? '';
     expect(await observePublished(serving, engine)).not.toBe('');

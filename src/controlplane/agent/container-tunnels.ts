@@ -17,6 +17,7 @@ import { privilegedLabel } from '../../model/host-access.js';
 import type { NodeId, TaskId } from '../../model/ids.js';
 import type { Log } from '../../runtime/log.js';
 import type { ContainerRequest } from '../container-requests.js';
+import { errorReply } from '../http-status.js';
 import { isEngineId, isRemoteOperation, parseContainerRequest } from '../container-requests.js';
 import type { Engine } from '../dockerd/client.js';
 import { passThrough, passUpgrade, refusalOfUpgrade } from '../dockerd/passthrough.js';
@@ -56,7 +57,7 @@ export class ContainerTunnels {
       connection.on('error', () => undefined);
       this.#serveUpgrade(request, connection, head).catch((err: unknown) => {
         if (err instanceof AssertionError) throw err;
-        const { code, message } = answerTo(err);
+        const { status: code, message } = errorReply(err);
         if (!connection.destroyed) connection.end(refusalOfUpgrade(code, 'Refused', message));
       });
     });
@@ -184,22 +185,9 @@ function isPrivileged(body: Buffer): boolean {
 const notServed = (): SkepError =>
   new SkepError('permissionDenied', 'this node serves managers only what its tasks have');
 
-const statusOf: Partial<Record<SkepError['kind'], number>> = {
-  invalidArgument: 400,
-  permissionDenied: 403,
-  notFound: 404,
-  unimplemented: 501,
-};
-
-function answerTo(err: unknown): { readonly code: number; readonly message: string } {
-  if (err instanceof SkepError) return { code: statusOf[err.kind] ?? 500, message: err.message };
-  if (err instanceof OutsideError) return { code: err.retryable ? 503 : 500, message: err.message };
-  return { code: 500, message: 'internal error' };
-}
-
 function refuse(reply: ServerResponse, err: unknown): void {
   if (reply.headersSent || reply.destroyed) return void reply.destroy();
-  const { code, message } = answerTo(err);
+  const { status: code, message } = errorReply(err);
   const body = `${JSON.stringify({ message })}\n`;
   // What is left of the request's body is not waited for.
   reply.writeHead(code, {

@@ -22,7 +22,7 @@ import { ipamAddress, ipamConfigOf } from '../dockerd/ipam-config.js';
 import type { ApiContext, Handler } from './context.js';
 import { formatJson, parseJson, withMember } from './convert/json.js';
 import type { Json } from './convert/json.js';
-import { httpStatus } from './http-status.js';
+import { httpStatus } from '../http-status.js';
 import { findNetwork } from './networks.js';
 import type { ApiRequest } from './request.js';
 import { passThrough } from '../dockerd/passthrough.js';

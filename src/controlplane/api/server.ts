@@ -23,7 +23,7 @@ import { authorizeRequest, clientOf } from './access.js';
 import type { Role } from './access.js';
 import type { ApiContext } from './context.js';
 import { EngineClient } from './engine-client.js';
-import { errorReply } from './http-status.js';
+import { errorReply } from '../http-status.js';
 import { passThrough, passUpgrade, refusalOfUpgrade } from '../dockerd/passthrough.js';
 import { ApiRequest } from './request.js';
 import type { ListenSettings } from './listen-settings.js';

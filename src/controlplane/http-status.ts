@@ -2,8 +2,8 @@
  * What becomes of a refusal on the wire: Docker's status and, for refusals of the control API, gRPC's words in front
  * of the text. The only such table; a new kind does not compile without a row.
  */
-import { OutsideError, SkepError } from '../../model/errors.js';
-import type { ErrorKind } from '../../model/errors.js';
+import { OutsideError, SkepError } from '../model/errors.js';
+import type { ErrorKind } from '../model/errors.js';
 
 interface Row {
   readonly status: number;
