@@ -3,6 +3,7 @@
  * swarm are merged by time; from then on events go out as they come. Filters are ours for both, since the engine knows its
  * networks of driver `skep` by other names; what of the query cannot be read the engine refuses in its own words.
  */
+import { AssertionError } from 'node:assert';
 import { once } from 'node:events';
 import { SkepError } from '../../model/errors.js';
 import type { ApiContext, Handler } from './context.js';
@@ -63,9 +64,10 @@ export const events: Handler = async (context, request) => {
       for await (const event of ofEngine.read(live)) await stream.tell(event);
     }
     request.reply.end();
-  } catch {
+  } catch (err) {
     // One of the two is gone, and so is the stream.
     request.reply.destroy();
+    if (err instanceof AssertionError) throw err;
   }
 };
 
