@@ -4,6 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { Lab } from '../../src/lab/lab.js';
+import type { Kernel } from '../../src/lab/kernels.js';
 import type { CommandResult } from '../../src/lab/host-command.js';
 import { initSwarm } from '../../src/lab/swarm.js';
 
@@ -50,11 +51,11 @@ export class ManagedLab implements AsyncDisposable {
     this.#management = managements[by];
   }
 
-  /** Up; no node is in a swarm yet. */
-  static async create(by: ManagedBy, name: string, nodes = 3): Promise<ManagedLab> {
+  /** Up; no node is in a swarm yet. @param kernel what the nodes run on */
+  static async create(by: ManagedBy, name: string, nodes = 3, kernel: Kernel = 'host'): Promise<ManagedLab> {
     await Lab.down(name);
     const { engineOnly } = managements[by];
-    const lab = await Lab.up({ name, nodes, engineOnly, progress: () => undefined });
+    const lab = await Lab.up({ name, nodes, engineOnly, kernel, progress: () => undefined });
     const managed = new ManagedLab(by, lab);
     try {
       if (by === 'swarm') await managed.#allowSwarmMode();
@@ -67,8 +68,13 @@ export class ManagedLab implements AsyncDisposable {
 
   /** A swarm of all nodes, each a manager, all well. */
   async initManagers(): Promise<void> {
-    await initSwarm(this.lab, this.nodes.length, () => undefined, this.#management.dockerHost);
+    await this.init(this.nodes.length);
     await this.awaitWell();
+  }
+
+  /** A swarm of all nodes, the first `managers` of them managers. */
+  async init(managers: number): Promise<void> {
+    await initSwarm(this.lab, managers, () => undefined, this.#management.dockerHost);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -79,11 +85,16 @@ export class ManagedLab implements AsyncDisposable {
     return this.lab.nodes.map(({ name }) => name);
   }
 
+  /** The socket that the node's API listens on, as seen in the node. */
+  get socket(): string {
+    return this.#management.dockerHost.replace('unix://', '');
+  }
+
   /** The socket that the node's API listens on, as seen from this machine; follows the daemon through its restarts. */
   socketOf(node: string): string {
     const pid = this.lab.status().find(({ name }) => name === node)?.pid;
     if (pid === undefined) throw new Error(`${node} is off`);
-    return `/proc/${pid}/root${this.#management.dockerHost.replace('unix://', '')}`;
+    return `/proc/${pid}/root${this.socket}`;
   }
 
   /** One command of the docker CLI, words split at spaces; those that hold spaces are given as a list. */
@@ -95,12 +106,11 @@ export class ManagedLab implements AsyncDisposable {
 
   /** One request to the API that the CLI talks to. @returns the answer's body, and behind it its status */
   async ask(node: string, method: string, path: string, body?: object): Promise<string> {
-    const socket = this.#management.dockerHost.replace('unix://', '');
     const sent = body === undefined ? [] : ['-H', 'Content-Type: application/json', '-d', '@-'];
     const { stdout } = await this.lab.exec(
       node,
       [
-        ...['curl', '-s', '-X', method, '-w', ' %{http_code}', '--unix-socket', socket],
+        ...['curl', '-s', '-X', method, '-w', ' %{http_code}', '--unix-socket', this.socket],
         ...sent,
         `http://d${path}`,
       ],

@@ -1,0 +1,38 @@
+/** How long does it take until what was deployed runs? */
+import { alternate } from '../harness/rounds.js';
+import { bench } from '../harness/bench.js';
+import type { Bar } from '../harness/bars.js';
+import { LabPair } from '../harness/labs.js';
+import { Measurements } from '../harness/series.js';
+import { clear, deploy, deployments, prepare, stack } from './deployments.js';
+
+bench('deploy', {
+  kernels: ['host', 'uml'],
+  timeoutMs: 3 * 3_600_000,
+  async measure(run) {
+    await using pair = await LabPair.create(run, { name: 'bench-deploy', nodes: 3, managers: 3 });
+    for (const lab of pair.labs) await prepare(lab);
+    const found = new Measurements();
+    await alternate(
+      pair.labs,
+      run.rounds,
+      run.progress,
+      ({ by }) => by,
+      async (lab) => {
+        for (const steps of [deployments, [stack]]) {
+          for (const step of steps)
+            found.add(
+              { case: step.name, measure: 'until it runs', unit: 'ms', contender: lab.by },
+              await deploy(lab, step),
+            );
+          await clear(lab);
+        }
+      },
+    );
+    const bars = [...deployments, stack].map(({ name }): Bar => {
+      const of = { case: name, measure: 'until it runs', contender: 'skep' };
+      return { of, against: { ...of, contender: 'swarm' }, atMost: 1 };
+    });
+    return { series: found.series, bars };
+  },
+});
