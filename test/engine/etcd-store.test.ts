@@ -17,6 +17,7 @@ import { Sealer, newDataKey } from '../../src/controlplane/store/seal.js';
 import type { ChangeBatch, Store, StoredObject, Transaction } from '../../src/controlplane/store/store.js';
 import { OutsideError, SkepError } from '../../src/model/errors.js';
 import type { NodeId, ServiceId } from '../../src/model/ids.js';
+import { Harness, seed } from '../unit/api/harness.js';
 import { storeConformance } from '../unit/store/conformance.js';
 import { node, service, task } from '../unit/store/objects.js';
 
@@ -330,3 +331,60 @@ describe('EtcdStore on etcd', () => {
     await assert.rejects(store.update(add('closed')), SkepError);
   });
 });
+
+test('what a service uses is not removed from under it by another manager at the same moment', async () => {
+  const { supervisor, end } = await startEtcd();
+  const sealer = new Sealer(newDataKey());
+  const clients = [new EtcdClient(supervisor.address), new EtcdClient(supervisor.address)] as const;
+  const stores = await Promise.all(clients.map((client) => EtcdStore.open({ client, sealer, log })));
+  const managers = await Promise.all([Harness.start(), Harness.start()]);
+  const [one, other] = managers;
+  try {
+    await seed(stores[0]!);
+    for (const [index, { control }] of managers.entries())
+      control.state = { ...control.state, store: stores[index]! };
+    const outcomes = new Set<string>();
+    for (let round = 0; round < 40; round++) {
+      const name = `s${round}`;
+      const made = async (path: string, body: object): Promise<string> => {
+        const { text, json } = await one.call('POST', path, body);
+        const { ID, Id } = json as { ID?: string; Id?: string };
+        return ID ?? Id ?? assert.fail(text);
+      };
+      const kinds = ['network', 'secret', 'config'] as const;
+      const kind = kinds[round % kinds.length]!;
+      const path = `/${kind}s`;
+      const id = await made(`${path}/create`, {
+        Name: name,
+        ...(kind === 'network' ? { Driver: 'overlay' } : { Data: 'eA==' }),
+      });
+      await caughtUp(stores[1]!, stores[0]!.view().revision);
+      const file = { Name: 'a', UID: '0', GID: '0', Mode: 292 };
+      const container = {
+        network: {},
+        secret: { Secrets: [{ SecretID: id, SecretName: name, File: file }] },
+        config: { Configs: [{ ConfigID: id, ConfigName: name, File: file }] },
+      }[kind];
+      const [created, removed] = await Promise.all([
+        one.call('POST', '/services/create', {
+          Name: name,
+          TaskTemplate: {
+            ContainerSpec: { Image: 'busybox', ...container },
+            ...(kind === 'network' && { Networks: [{ Target: id }] }),
+          },
+        }),
+        other.call('DELETE', `${path}/${id}`),
+      ]);
+      const outcome = [created.status === 201, removed.status === 204];
+      assert.notDeepEqual(outcome, [true, true], `${kind}: created, and what it uses removed`);
+      outcomes.add(`${String(outcome[0])} ${String(outcome[1])}`);
+    }
+    // Whoever comes first: both must have happened, or nothing has raced.
+    assert.deepEqual([...outcomes].sort(), ['false true', 'true false']);
+  } finally {
+    await Promise.all(managers.map((manager) => manager[Symbol.asyncDispose]()));
+    await Promise.all(stores.map((store) => store.close()));
+    for (const client of clients) client.close();
+    await end();
+  }
+}, 60_000);

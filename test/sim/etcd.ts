@@ -187,7 +187,14 @@ export class SimEtcd {
   ): TxnResult {
     const holds = compares
       .filter(this.comparesKept)
-      .every(({ key, modRevision }) => (this.#kvs.get(key)?.modRevision ?? 0) === modRevision);
+      .every((compare) =>
+        'key' in compare
+          ? (this.#kvs.get(compare.key)?.modRevision ?? 0) === compare.modRevision
+          : [...this.#kvs].every(
+              ([key, { modRevision }]) =>
+                !key.startsWith(compare.prefix) || modRevision <= compare.unwrittenSince,
+            ),
+      );
     if (!holds) {
       const read = readOnFailure === undefined ? undefined : this.#read(readOnFailure);
       return { succeeded: false, revision: this.#revision, ...(read && { read }) };

@@ -265,6 +265,8 @@ export const removeNetwork: Handler = async (context, request) => {
   await store.update((tx) => {
     const network = tx.get('network', found.network.id);
     if (!network) throw missing(request.param(0));
+    // Another manager may be creating the service that uses it; whoever attaches a container writes the network.
+    tx.dependOnAll('service');
     const user = userOfNetwork(tx, network);
     if (user) throw controlApiError('failedPrecondition', user.refusal);
     tx.delete('network', network.id);
@@ -294,6 +296,7 @@ export const pruneNetworks: Handler = async (context, request) => {
   const { store } = context.control.membership();
   const removed =
     (await store?.update((tx) => {
+      tx.dependOnAll('service');
       const idle = tx
         .list('network')
         .filter(

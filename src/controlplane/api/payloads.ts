@@ -131,6 +131,8 @@ function handlersOf<K extends PayloadKind>(
       const { id } = find(store.view(), request.param(0)) as Secret | Config;
       await store.update((tx) => {
         const { spec } = known(tx, kind, id as Ids[K], request.param(0));
+        // Another manager may be creating one that uses it.
+        tx.dependOnAll('service');
         const users = tx
           .list('service')
           .filter((service) => referencesOf(service.spec, kind).some((reference) => reference.id === id))

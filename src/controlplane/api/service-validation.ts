@@ -162,8 +162,11 @@ export const needsIngress = ({ endpointSpec }: ServiceSpec): boolean =>
   endpointSpec?.mode !== 'dnsrr' &&
   (endpointSpec?.ports ?? []).some(({ publishMode }) => publishMode === 'ingress');
 
-export const findIngress = (view: View): Network | undefined =>
-  view.list('network').find(({ spec }) => spec.ingress);
+/** Read by its id, so that what a transaction makes of it depends on its staying. */
+export function findIngress(view: View): Network | undefined {
+  const found = view.list('network').find(({ spec }) => spec.ingress);
+  return found && view.get('network', found.id);
+}
 
 /** Networks of the swarm that the service's tasks join. */
 export const attachedNetworks = (spec: ServiceSpec): readonly string[] =>
@@ -188,7 +191,7 @@ const payloadOf = (view: View, kind: PayloadKind, id: string): Secret | Config |
 /** Checks that need the store: network kinds and port conflicts with every other service, secrets and configs. */
 export function validateAgainst(view: View, spec: ServiceSpec, current?: Service): void {
   for (const target of attachedNetworks(spec)) {
-    const network = view.list('network').find(({ id }) => id === target);
+    const network = view.get('network', target as NetworkId);
     if (!network) throw new SkepError('unknown', `network ${target} not found`);
     if (network.spec.ingress)
       refuse(

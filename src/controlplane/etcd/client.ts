@@ -15,11 +15,11 @@ export interface KeyValue {
   readonly modRevision: number;
 }
 
-/** Holds when the key was last written at this revision; 0: the key is absent. */
-export interface Compare {
-  readonly key: string;
-  readonly modRevision: number;
-}
+export type Compare =
+  /** Holds when the key was last written at this revision; 0: the key is absent. */
+  | { readonly key: string; readonly modRevision: number }
+  /** Holds when no key there is below the prefix was written after this revision. */
+  | { readonly prefix: string; readonly unwrittenSince: number };
 
 export type WriteOp =
   | {
@@ -169,12 +169,22 @@ export class EtcdClient {
     { readOnFailure, deadlineMs = callMsDefault }: { readOnFailure?: string; deadlineMs?: number } = {},
   ): Promise<TxnResult> {
     const request = {
-      compare: compares.map(({ key, modRevision }) => ({
-        result: 'EQUAL',
-        target: 'MOD',
-        key: Buffer.from(key),
-        modRevision,
-      })),
+      compare: compares.map((compare) =>
+        'key' in compare
+          ? {
+              result: 'EQUAL',
+              target: 'MOD',
+              key: Buffer.from(compare.key),
+              modRevision: compare.modRevision,
+            }
+          : {
+              result: 'LESS',
+              target: 'MOD',
+              key: Buffer.from(compare.prefix),
+              rangeEnd: prefixEnd(compare.prefix),
+              modRevision: compare.unwrittenSince + 1,
+            },
+      ),
       success: ops.map((op) =>
         op.op === 'put'
           ? { requestPut: { key: Buffer.from(op.key), value: op.value, lease: op.lease ?? 0 } }

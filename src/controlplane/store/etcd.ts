@@ -17,7 +17,15 @@ import { EtcdError } from '../etcd/channel.js';
 import { CompactedError } from '../etcd/client.js';
 import type { Compare, EtcdClient, KeyValue, WatchEvent, WriteOp } from '../etcd/client.js';
 import { objectPut } from './fill.js';
-import { allKinds, keyPrefix, nameEntryKey, objectKey, parseObjectKey, revisionBaseKey } from './keys.js';
+import {
+  allKinds,
+  keyPrefix,
+  kindPrefix,
+  nameEntryKey,
+  objectKey,
+  parseObjectKey,
+  revisionBaseKey,
+} from './keys.js';
 import { RevisionWaiters } from './revision-waiters.js';
 import type { Sealer } from './seal.js';
 import { TurnQueue } from './turn-queue.js';
@@ -120,10 +128,16 @@ export class EtcdStore implements Store {
     deadlineMs: number,
   ): Promise<{ committed: boolean; revision: number }> {
     const { client, sealer } = this.#options;
-    const compares: Compare[] = outcome.seen.map(({ kind, id, version }) => ({
-      key: objectKey(kind, id),
-      modRevision: version === 0 ? 0 : version - this.#revisionBase,
-    }));
+    const compares: Compare[] = [
+      ...outcome.seen.map(({ kind, id, version }) => ({
+        key: objectKey(kind, id),
+        modRevision: version === 0 ? 0 : version - this.#revisionBase,
+      })),
+      ...outcome.wholeKinds.map((kind) => ({
+        prefix: kindPrefix(kind),
+        unwrittenSince: outcome.baseRevision - this.#revisionBase,
+      })),
+    ];
     const names = nameOps(sealer, outcome.writes);
     const ops = [...outcome.writes.map((change) => writeOp(sealer, change)), ...names.ops];
     // The sealed bytes are unique to this commit (random nonce): finding them under the key after a refusal means

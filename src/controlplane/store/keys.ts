@@ -30,7 +30,10 @@ const kinds: Readonly<Record<Kind, true>> = {
 /** Every kind there is. */
 export const allKinds = Object.keys(kinds) as readonly Kind[];
 
-export const objectKey = (kind: Kind, id: string): string => `${keyPrefix}${kind}/${id}`;
+export const objectKey = (kind: Kind, id: string): string => `${kindPrefix(kind)}${id}`;
+
+/** Of the keys of all objects of the kind. */
+export const kindPrefix = (kind: Kind): string => `${keyPrefix}${kind}/`;
 
 /** The index entry that holds a name; the same for names that differ only in case. */
 export const nameEntryKey = (sealer: Sealer, kind: NamedKind, name: string): string =>

@@ -37,9 +37,10 @@ export class MemoryStore implements Store {
   async update<T>(body: (tx: Transaction) => T): Promise<T> {
     if (this.#closed) throw new SkepError('unavailable', 'the store is closed');
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
-      const { result, writes, seen } = runBody(this.#view, this.#clock.nowMs(), body);
+      const outcome = runBody(this.#view, this.#clock.nowMs(), body);
+      const { result, writes } = outcome;
       if (writes.length === 0) return result;
-      if (!stillHolds(seen, this.#view) || !namesHold(writes, this.#view)) continue;
+      if (!stillHolds(outcome, this.#view) || !namesHold(writes, this.#view)) continue;
       this.#commit(writes);
       return result;
     }

@@ -85,6 +85,11 @@ export interface Transaction extends View {
   update<K extends Kind>(kind: K, object: Objects[K]): void;
   /** Deleting what does not exist is no error. */
   delete(kind: Kind, id: string): void;
+  /**
+   * What the body concludes hangs on which objects of this kind there are: it is run again when another one was created, or one was
+   * changed, before the commit. For conclusions that some object is not there; one that is there is better read with `get`.
+   */
+  dependOnAll(kind: Kind): void;
 }
 
 /** One object's change. `previous` absent: created; `current` absent: deleted. */
@@ -106,8 +111,8 @@ export interface Store {
   /** The copy as it is now. Cheap; take one for a whole pass. */
   view(): View;
   /**
-   * Runs `body` on the current view and commits its writes in one transaction if nothing it wrote, or read with `get`
-   * (the first 512 of those), has changed meanwhile; otherwise waits for the newer view and runs it again (at most 10 times, then `aborted`). When the
+   * Runs `body` on the current view and commits its writes in one transaction if nothing it wrote, read with `get`
+   * (the first 512 of those) or depends on as a whole has changed meanwhile; otherwise waits for the newer view and runs it again (at most 10 times, then `aborted`). When the
    * promise resolves, `view()` holds the writes. `body` must be synchronous and may throw to give up: nothing is
    * written then. At most {@link maxWrites} writes; more is a bug.
    * Throws `unavailable` when the store cannot be reached within 20 s.

@@ -23,6 +23,10 @@ export interface Outcome<T> {
   readonly writes: readonly Change[];
   /** Objects the commit depends on, with the version seen; 0: absent. Everything written is among them. */
   readonly seen: readonly Seen[];
+  /** Kinds of which nothing may have been created or changed after {@link baseRevision}. */
+  readonly wholeKinds: readonly Kind[];
+  /** Of the view that the body ran on. */
+  readonly baseRevision: number;
 }
 
 export interface Seen {
@@ -40,9 +44,13 @@ export function runBody<T>(base: Snapshot, nowMs: number, body: (tx: Transaction
   return { result, ...work.outcome() };
 }
 
-/** True if everything in `seen` is still as it was seen. */
-export const stillHolds = (seen: readonly Seen[], view: Snapshot): boolean =>
-  seen.every(({ kind, id, version }) => (view.get(kind, id as Ids[Kind])?.version ?? 0) === version);
+/** True if everything that the commit depends on is still as it was seen. */
+export const stillHolds = (
+  { seen, wholeKinds, baseRevision }: Pick<Outcome<unknown>, 'seen' | 'wholeKinds' | 'baseRevision'>,
+  view: Snapshot,
+): boolean =>
+  seen.every(({ kind, id, version }) => (view.get(kind, id as Ids[Kind])?.version ?? 0) === version) &&
+  wholeKinds.every((kind) => view.list(kind).every(({ version }) => version <= baseRevision));
 
 /** The refusal after {@link attemptsMax} runs, or for an object that was read too long ago. */
 export const abortedError = (): SkepError =>
@@ -60,6 +68,7 @@ class Work implements Transaction {
   #ended = false;
   readonly #written = new Map<string, { readonly kind: Kind; readonly id: string }>();
   readonly #read = new Map<string, { readonly kind: Kind; readonly id: string }>();
+  readonly #wholeKinds = new Set<Kind>();
 
   constructor(
     private readonly base: Snapshot,
@@ -117,12 +126,16 @@ class Work implements Transaction {
     this.#apply({ kind, id, previous: this.#now.get(kind, id as Ids[Kind]) } as Change);
   }
 
+  dependOnAll(kind: Kind): void {
+    this.#wholeKinds.add(kind);
+  }
+
   /** After this the transaction takes no more writes: a body that kept it is a bug. */
   end(): void {
     this.#ended = true;
   }
 
-  outcome(): Pick<Outcome<never>, 'writes' | 'seen'> {
+  outcome(): Omit<Outcome<never>, 'result'> {
     const writes: Change[] = [];
     for (const { kind, id } of this.#written.values()) {
       const previous = this.base.get(kind, id as Ids[Kind]);
@@ -140,6 +153,8 @@ class Work implements Transaction {
         id,
         version: this.base.get(kind, id as Ids[Kind])?.version ?? 0,
       })),
+      wholeKinds: [...this.#wholeKinds],
+      baseRevision: this.base.revision,
     };
   }
 

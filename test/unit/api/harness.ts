@@ -25,6 +25,7 @@ import type { ListenSettings } from '../../../src/controlplane/api/listen-settin
 import type { OpenTunnel } from '../../../src/controlplane/tunnels.js';
 import type { ReadLogs } from '../../../src/controlplane/task-logs.js';
 import { MemoryStore } from '../../../src/controlplane/store/memory.js';
+import type { Store } from '../../../src/controlplane/store/store.js';
 import type { Cidr, Ip } from '../../../src/model/addresses.js';
 import { SkepError } from '../../../src/model/errors.js';
 import type { ClusterId, NetworkId, NodeId, TaskId, Vni } from '../../../src/model/ids.js';
@@ -57,7 +58,7 @@ export const description: NodeDescription = {
 };
 
 /** What a fresh single-manager cluster holds. */
-export async function seed(store: MemoryStore): Promise<void> {
+export async function seed(store: Store): Promise<void> {
   await store.update((tx) => {
     tx.create('cluster', {
       id: 'clusteraaaaaaaaaaaaaaaaaa' as ClusterId,

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { SkepError } from '../../../src/model/errors.js';
-import type { NodeId, ServiceId, TaskId } from '../../../src/model/ids.js';
+import type { NetworkId, NodeId, ServiceId, TaskId } from '../../../src/model/ids.js';
 import type { ChangeBatch, Store, Transaction } from '../../../src/controlplane/store/store.js';
 import { maxWrites } from '../../../src/controlplane/store/store.js';
 import { network, node, service, task } from './objects.js';
@@ -228,6 +228,33 @@ export function storeConformance(name: string, open: () => Promise<Harness>): vo
       });
       assert.equal(runs, 2);
       assert.deepEqual(store.view().tasksOfService(id), []);
+    });
+
+    check('what hangs on there being none of a kind is looked at again when there is one', async () => {
+      const [net, id] = [own('net') as NetworkId, own('s') as ServiceId];
+      await store.update((tx) => tx.create('network', network(net, own('net'))));
+      let runs = 0;
+      const removeUnused = (tx: Transaction): string => {
+        runs += 1;
+        tx.dependOnAll('service');
+        if (runs === 1) harness.interfere((other) => other.create('service', service(id, own('web'))));
+        if (tx.get('service', id)) return 'in use';
+        tx.delete('network', net);
+        return 'removed';
+      };
+      assert.deepEqual([await store.update(removeUnused), runs], ['in use', 2]);
+      assert(store.view().get('network', net));
+
+      runs = 0;
+      await store.update((tx) => tx.delete('service', id));
+      const outcome = await store.update((tx) => {
+        runs += 1;
+        tx.dependOnAll('service');
+        if (runs === 1) harness.interfere((other) => other.create('node', node(own('n'))));
+        tx.delete('network', net);
+        return 'removed';
+      });
+      assert.deepEqual([outcome, runs], ['removed', 1], 'other kinds are no matter');
     });
 
     check('a name taken between body and commit is a refusal', async () => {
