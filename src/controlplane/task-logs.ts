@@ -1,18 +1,12 @@
 /** What reading tasks' output means, between the API that asks, the broker and the agents. */
 import type { NodeId, ServiceId, TaskId } from '../model/ids.js';
 
-/** One line of a task's output. */
-export interface LogLine {
+/** Lines of one task's output, at least one, in their order. */
+export interface TaskLines {
   readonly taskId: TaskId;
   readonly nodeId: NodeId;
-  /** Standard output, standard error; or a manager's note in place of lines that are missing, shown in standard error. */
-  readonly stream: 1 | 2 | 3;
-  /** RFC 3339 with nine fractional digits: lines of several tasks are ordered by it. */
-  readonly timestamp: string;
-  /** What the log driver notes of each line. */
-  readonly attrs: Readonly<Record<string, string>>;
-  /** Ends with a newline unless the task has a terminal. */
-  readonly data: Buffer;
+  /** As packed-lines.ts says. */
+  readonly packed: Buffer;
 }
 
 export interface LogOptions {
@@ -38,4 +32,11 @@ export type ReadLogs = (
   subject: LogSubject,
   options: LogOptions,
   signal: AbortSignal,
-) => AsyncIterable<readonly LogLine[]>;
+) => AsyncIterable<readonly TaskLines[]>;
+
+/** Docker's `since` for what comes after a line: a nanosecond later. */
+export function sinceBehind(timestamp: string): string {
+  const [whole = '', fraction = ''] = timestamp.replace('Z', '').split('.');
+  const nano = BigInt(Date.parse(`${whole}Z`) / 1000) * 1_000_000_000n + BigInt(fraction.padEnd(9, '0')) + 1n;
+  return `${nano / 1_000_000_000n}.${String(nano % 1_000_000_000n).padStart(9, '0')}`;
+}

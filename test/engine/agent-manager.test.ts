@@ -12,6 +12,7 @@ import type { TaskId } from '../../src/model/ids.js';
 import type { Task } from '../../src/model/objects.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { node, service, storeOf } from '../support/cluster-objects.js';
+import { unpacked } from '../support/log-lines.js';
 import { startDockerd } from './agent-dockerd.js';
 import type { TestDockerd } from './agent-dockerd.js';
 import { TestManager } from './agent-manager.js';
@@ -57,7 +58,7 @@ test('a task runs, speaks, is adopted by the next agent, is told to stop, and le
   const said: string[] = [];
   const options = { stdout: true, stderr: true, follow: false, tail: -1, since: '' };
   for await (const lines of manager.readLogs({ taskId: task.id }, options, new AbortController().signal))
-    said.push(...lines.map(({ data }) => data.toString()));
+    said.push(...lines.flatMap(({ packed }) => unpacked(packed).map(({ text }) => text)));
   expect(said).toEqual(['hello\n']);
 
   await agent.close();

@@ -6,11 +6,14 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { engineTaskLogs } from '../../src/controlplane/agent/log-publisher.js';
+import { engineTaskLogs } from '../../src/controlplane/agent/engine-task-logs.js';
 import { parseAllowance } from '../../src/model/host-access.js';
 import type { Task } from '../../src/model/objects.js';
 import { taskName } from '../../src/model/objects.js';
 import type { ContainerSpec } from '../../src/model/service-spec.js';
+import { systemClock } from '../../src/runtime/clock.js';
+import { unpacked } from '../support/log-lines.js';
+import type { PlainLine } from '../support/log-lines.js';
 import { startDockerd } from './agent-dockerd.js';
 import type { TestDockerd } from './agent-dockerd.js';
 import { askingForMuch, toldBy } from './container-fields.js';
@@ -250,7 +253,7 @@ test('labels, placeholders and output are those of the task', async () => {
     'com.docker.swarm.service.id': task.serviceId,
     'com.docker.swarm.service.name': 'web',
   });
-  const logs = engineTaskLogs(dockerd.engine, async () => undefined);
+  const logs = engineTaskLogs(dockerd.engine, async () => undefined, systemClock);
   const selection = {
     id: 's',
     close: false,
@@ -264,7 +267,7 @@ test('labels, placeholders and output are those of the task', async () => {
   const lines: string[] = [];
   for await (const line of flat(logs(task.id, selection, new AbortController().signal))) {
     expect(line.timestamp).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$/);
-    lines.push(`${line.stream} ${line.data.toString().trim()}`);
+    lines.push(`${line.stream} ${line.text.trim()}`);
   }
   expect(lines.sort()).toEqual(['1 host-1 front', `1 web-${task.slot}`, '2 oops']);
 });
@@ -332,7 +335,11 @@ test('all privileges are asked of the engine where they are allowed, and the tas
 test('following a task gives its lines as they come', async () => {
   const agent = startWorker();
   const task = makeTask(sh('for i in 1 2 3; do echo $i; sleep 0.2; done; sleep 600'));
-  const logs = engineTaskLogs(dockerd.engine, (id, signal) => agent.worker.untilStarted(id, signal));
+  const logs = engineTaskLogs(
+    dockerd.engine,
+    (id, signal) => agent.worker.untilStarted(id, signal),
+    systemClock,
+  );
   const selection = {
     id: 's',
     close: false,
@@ -348,7 +355,7 @@ test('following a task gives its lines as they come', async () => {
   const seen: string[] = [];
   try {
     for await (const line of flat(logs(task.id, selection, enough.signal))) {
-      seen.push(line.data.toString());
+      seen.push(line.text);
       if (seen.length === 3) enough.abort(new Error('enough'));
     }
   } catch (err) {
@@ -358,6 +365,6 @@ test('following a task gives its lines as they come', async () => {
 });
 
 /** Lines that come some at a time, one by one. */
-async function* flat<T>(source: AsyncIterable<readonly T[]>): AsyncGenerator<T, void> {
-  for await (const some of source) yield* some;
+async function* flat(source: AsyncIterable<Buffer>): AsyncGenerator<PlainLine, void> {
+  for await (const some of source) yield* unpacked(some);
 }

@@ -23,6 +23,7 @@ import { parseUnlockKey } from '../../src/model/unlock-key.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { TestCa } from '../support/client-certificates.js';
 import { writeEngineConfig } from '../support/engine-config.js';
+import { packed } from '../support/log-lines.js';
 import { FakeControl, description, nodeId, seed, taskOf } from '../unit/api/harness.js';
 
 const clis = ['/usr/bin/docker', '/usr/local/bin/docker'].filter((path) => existsSync(path));
@@ -81,10 +82,7 @@ beforeAll(async () => {
           {
             taskId,
             nodeId,
-            stream: 1,
-            timestamp: '2026-11-21T03:07:14.127641534Z',
-            attrs: {},
-            data: Buffer.from('hello\n'),
+            packed: packed({ text: 'hello\n' }),
           },
         ];
     },

@@ -18,7 +18,8 @@ import { NetworkAttachments, disconnectUsersContainers } from './attachments.js'
 import { ContainerTunnels } from './container-tunnels.js';
 import { LegWatch } from './leg-watch.js';
 import { LocalNetworks } from './local-networks.js';
-import { engineTaskLogs, LogPublisher } from './log-publisher.js';
+import { engineTaskLogs } from './engine-task-logs.js';
+import { LogPublisher } from './log-publisher.js';
 import type { DataplaneFacts } from './node-description.js';
 import { describeNode } from './node-description.js';
 import type { Dataplane } from './node-network.js';
@@ -159,7 +160,7 @@ export function startAgent(options: AgentOptions): Agent {
     ...{ nodeId, engine, allowance, log },
     hasTask: (id) => worker.runner(id) !== undefined,
   });
-  const taskLogs = engineTaskLogs(engine, (id, signal) => worker.untilStarted(id, signal));
+  const taskLogs = engineTaskLogs(engine, (id, signal) => worker.untilStarted(id, signal), clock);
   const session = new AgentSession({
     ...options,
     ...(host.connect && { connect: host.connect }),

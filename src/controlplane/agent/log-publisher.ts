@@ -4,39 +4,22 @@
  */
 import { once } from 'node:events';
 import type { TaskId } from '../../model/ids.js';
-import { taskLabels } from '../../model/task-labels.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { EngineError } from '../dockerd/client.js';
-import type { Engine } from '../dockerd/client.js';
 import type { SessionClient } from '../rpc/clients.js';
-import type { LogMessage, PublishLogsMessage, SubscriptionMessage } from '../rpc/messages.js';
-
-/** A line before it is told whose it is. */
-export type TaskLine = Omit<LogMessage, 'taskId' | 'nodeId'>;
+import { lineEnd } from '../packed-lines.js';
+import type { PublishLogsMessage, SubscriptionMessage } from '../rpc/messages.js';
 
 /**
- * Gives a task's output, some lines at a time; ends with the log, or never when following a running one. Throws an EngineError
- * when the engine cannot read it.
+ * Gives a task's output as packed lines, some at a time; ends with the log, or never when following a running one. Throws an
+ * EngineError when the engine cannot read it.
  */
 export type TaskLogs = (
   taskId: TaskId,
   selection: SubscriptionMessage,
   signal: AbortSignal,
-) => AsyncIterable<readonly TaskLine[]>;
-
-/** Tasks' output from the engine. `untilStarted` is waited for when following. */
-export function engineTaskLogs(
-  engine: Engine,
-  untilStarted: (taskId: TaskId, signal: AbortSignal) => Promise<void>,
-): TaskLogs {
-  return async function* (taskId, selection, signal) {
-    if (selection.follow) await untilStarted(taskId, signal);
-    const [listed] = await engine.listContainers({ [taskLabels.taskId]: taskId });
-    const container = listed && (await engine.container(listed.id));
-    if (container) yield* engine.logs(container, selection, signal);
-  };
-}
+) => AsyncIterable<Buffer>;
 
 export interface LogPublisherOptions {
   readonly taskLogs: TaskLogs;
@@ -45,7 +28,7 @@ export interface LogPublisherOptions {
 }
 
 /** Tasks of one subscription take turns of about so much, so that no one's lines wait for all of another's. */
-const turnBytesMax = 16 * 1024;
+const turnBytesMax = 64 * 1024;
 /** How often a manager is told that there is nothing to say. */
 const presenceMs = 1_000;
 
@@ -93,7 +76,7 @@ export class LogPublisher {
     // The manager answers early when nobody reads any more.
     const settled = done.finally(() => answered.abort(new Error('subscription ended')));
     settled.catch(() => undefined);
-    const said = { subscriptionId: subscription.id, messages: [], ends: [], close: false };
+    const said = { subscriptionId: subscription.id, lines: [], ends: [], close: false };
     /** The last write: the next one begins when the manager has room again. */
     let turn: Promise<unknown> = Promise.resolve();
     const send = (message: Partial<PublishLogsMessage>): Promise<unknown> => {
@@ -129,7 +112,7 @@ export class LogPublisher {
     let error = '';
     try {
       for await (const lines of this.options.taskLogs(taskId, subscription, signal))
-        for (const messages of turns(taskId, lines)) await send({ messages });
+        for (const packed of turns(lines)) await send({ lines: [{ taskId, nodeId: '', packed }] });
     } catch (err) {
       signal.throwIfAborted();
       if (!(err instanceof EngineError)) throw err;
@@ -150,16 +133,13 @@ export class LogPublisher {
   }
 }
 
-function* turns(taskId: TaskId, lines: readonly TaskLine[]): Generator<readonly LogMessage[], void> {
-  let turn: LogMessage[] = [];
-  let bytes = 0;
-  for (const line of lines) {
-    turn.push({ ...line, taskId, nodeId: '' });
-    bytes += line.data.length;
-    if (bytes < turnBytesMax) continue;
-    yield turn;
-    turn = [];
-    bytes = 0;
+function* turns(packed: Buffer): Generator<Buffer, void> {
+  let begin = 0;
+  for (let at = 0; packed.length - begin > turnBytesMax && at < packed.length;) {
+    at = lineEnd(packed, at);
+    if (at - begin < turnBytesMax) continue;
+    yield packed.subarray(begin, at);
+    begin = at;
   }
-  if (turn.length > 0) yield turn;
+  if (begin < packed.length) yield packed.subarray(begin);
 }

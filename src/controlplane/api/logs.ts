@@ -4,27 +4,21 @@
  */
 import { once } from 'node:events';
 import { SkepError } from '../../model/errors.js';
-import type { TaskId } from '../../model/ids.js';
 import type { Service, Task } from '../../model/objects.js';
 import type { ApiContext, Handler } from './context.js';
 import { requireStore } from './context.js';
 import { findService, findTask } from './lookup.js';
 import type { ApiRequest } from './request.js';
 import { isUnixTime } from './unix-time.js';
-import type { LogLine, LogOptions, LogSubject } from '../task-logs.js';
+import { headerBytes, lineEnd, textStart, timestampBytes, writeHeader } from '../packed-lines.js';
+import type { LogOptions, LogSubject, TaskLines } from '../task-logs.js';
 
 /** stdcopy's stream for what the daemon itself has to say. */
 const systemError = 3;
 
 const detailPrefix = 'com.docker.swarm';
-
-/** What a stdcopy frame begins with: stream, three zero bytes, length of the payload big-endian. */
-function frameHeader(stream: number, size: number): Buffer {
-  const bytes = Buffer.alloc(8);
-  bytes[0] = stream;
-  bytes.writeUInt32BE(size, 4);
-  return bytes;
-}
+/** Kept at most: those of all tasks of a service, as a rule. */
+const detailsMax = 10_000;
 
 /** Go's url.QueryEscape: space as `+`, everything but letters, digits and `-_.~` as %XX. */
 const queryEscape = (text: string): string =>
@@ -32,10 +26,18 @@ const queryEscape = (text: string): string =>
     .replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
     .replace(/%20/g, '+');
 
+const queryUnescape = (text: string): string => {
+  try {
+    return decodeURIComponent(text.replace(/\+/g, ' '));
+  } catch {
+    return text;
+  }
+};
+
 /** How lines are written: `[timestamp SP][details SP]message`; details are sorted and always name node, service and task. */
 export class LineFormat {
-  /** Details of lines that the log driver says nothing of: the same for all of a task. */
-  readonly #ofTask = new Map<TaskId, string>();
+  /** Details of a task's lines, by what the log driver says of them: mostly nothing. */
+  #details = new Map<string, Buffer>();
 
   constructor(
     private readonly options: {
@@ -47,37 +49,72 @@ export class LineFormat {
     },
   ) {}
 
-  /** The line as it goes to the client, in parts. */
-  bytes(line: LogLine): readonly Buffer[] {
+  /** The lines as they go to the client. */
+  bytes(lines: readonly TaskLines[]): Buffer {
+    const size = lines.reduce((sum, each) => sum + this.#write(each, undefined, 0), 0);
+    const target = Buffer.allocUnsafe(size);
+    lines.reduce((at, each) => this.#write(each, target, at), 0);
+    return target;
+  }
+
+  /** @param target absent: only measures. @returns where the next lines are to be written */
+  #write(lines: TaskLines, target: Buffer | undefined, into: number): number {
     const { timestamps, details, tty } = this.options;
-    const before = `${timestamps ? `${line.timestamp} ` : ''}${details ? `${this.#details(line)} ` : ''}`;
-    const prefix = Buffer.from(before, 'latin1');
-    if (tty) return [prefix, line.data];
-    return [frameHeader(line.stream === 1 ? 1 : 2, prefix.length + line.data.length), prefix, line.data];
+    const { packed } = lines;
+    for (let at = 0, end; at < packed.length; at = end) {
+      end = lineEnd(packed, at);
+      const text = textStart(packed, at, end);
+      const detailsText = details ? this.#detailsOf(lines, at, text) : undefined;
+      const size = (timestamps ? timestampBytes + 1 : 0) + (detailsText?.length ?? 0) + end - text;
+      const begin = into;
+      into += (tty ? 0 : headerBytes) + size;
+      if (!target) continue;
+      let to = begin;
+      if (!tty) {
+        writeHeader(target, to, packed[at] === 1 ? 1 : 2, size);
+        to += headerBytes;
+      }
+      const stamp = at + headerBytes;
+      if (timestamps) to += packed.copy(target, to, stamp, stamp + timestampBytes + 1);
+      if (detailsText) to += detailsText.copy(target, to);
+      packed.copy(target, to, text, end);
+    }
+    return into;
   }
 
   /** What the manager itself has to say. */
   error(message: string): Buffer {
     const payload = Buffer.from(`Error grabbing logs: ${message}\n`);
-    return this.options.tty ? payload : Buffer.concat([frameHeader(systemError, payload.length), payload]);
+    if (this.options.tty) return payload;
+    const header = Buffer.alloc(headerBytes);
+    writeHeader(header, 0, systemError, payload.length);
+    return Buffer.concat([header, payload]);
   }
 
-  #details({ taskId, nodeId, attrs }: LogLine): string {
-    const own = Object.entries(attrs);
-    const known = own.length === 0 ? this.#ofTask.get(taskId) : undefined;
-    if (known !== undefined) return known;
+  /** The details of the line at the offset, whose text begins at the other, with the space behind them. */
+  #detailsOf({ taskId, nodeId, packed }: TaskLines, at: number, text: number): Buffer {
+    const own = packed.toString('latin1', at + headerBytes + timestampBytes + 1, text - 1);
+    const key = own === '' ? taskId : `${taskId} ${own}`;
+    const known = this.#details.get(key);
+    if (known) return known;
+    const pairs = own === '' ? [] : own.split(',').map((pair) => pair.split('='));
     const attributes: [string, string][] = [
-      ...own,
+      ...pairs.map(([name = '', value = '']): [string, string] => [
+        queryUnescape(name),
+        queryUnescape(value),
+      ]),
       [`${detailPrefix}.node.id`, nodeId],
       [`${detailPrefix}.service.id`, this.options.serviceId],
       [`${detailPrefix}.task.id`, taskId],
     ];
-    const text = attributes
+    const told = attributes
       .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
-      .map(([key, value]) => `${queryEscape(key)}=${queryEscape(value)}`)
+      .map(([name, value]) => `${queryEscape(name)}=${queryEscape(value)}`)
       .join(',');
-    if (own.length === 0) this.#ofTask.set(taskId, text);
-    return text;
+    const bytes = Buffer.from(`${told} `, 'latin1');
+    if (this.#details.size >= detailsMax) this.#details = new Map();
+    this.#details.set(key, bytes);
+    return bytes;
   }
 }
 
@@ -155,9 +192,7 @@ async function stream(
     if (!reply.write(chunk)) await once(reply, 'drain', { signal });
   };
   try {
-    for await (const lines of readLogs(subject, wanted, signal)) {
-      await write(Buffer.concat(lines.flatMap((line) => format.bytes(line))));
-    }
+    for await (const lines of readLogs(subject, wanted, signal)) await write(format.bytes(lines));
   } catch (err) {
     if (signal.aborted) return void reply.destroy();
     log.info({ err, object: object.id }, 'log stream failed');

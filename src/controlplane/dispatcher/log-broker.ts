@@ -10,9 +10,10 @@ import type { Task } from '../../model/objects.js';
 import { atLeast } from '../../model/task-state.js';
 import type { Clock } from '../../runtime/clock.js';
 import { Trigger } from '../../runtime/loop.js';
-import type { LogOptions, LogSubject, LogLine, ReadLogs } from '../task-logs.js';
+import { lastLine } from '../packed-lines.js';
+import type { LogOptions, LogSubject, ReadLogs, TaskLines } from '../task-logs.js';
 import type { Answers } from '../rpc/handlers.js';
-import type { LogMessage, PublishLogsMessage, SubscriptionMessage } from '../rpc/messages.js';
+import type { PublishLogsMessage, SubscriptionMessage, WireLines } from '../rpc/messages.js';
 import type { Store } from '../store/store.js';
 import { Subscription } from './log-subscription.js';
 import type { Leg } from './log-subscription.js';
@@ -52,7 +53,7 @@ export class LogBroker {
     subject: LogSubject,
     options: LogOptions,
     signal: AbortSignal,
-  ): AsyncGenerator<readonly LogLine[], void> {
+  ): AsyncGenerator<readonly TaskLines[], void> {
     const { store, clock } = this.options;
     const subscription = new Subscription(options, clock);
     this.#subscriptions.add(subscription);
@@ -215,7 +216,7 @@ export class LogBroker {
         leg.heardMs = this.options.clock.steadyMs();
         leg.misses = 0;
         leg.isNoted = false;
-        for (const line of message.messages) subscription.take(leg, lineOf(leg, line));
+        for (const lines of message.lines) takeLines(leg, lines);
         for (const { taskId, error } of message.ends) {
           if (leg.tasks.has(taskId as TaskId) && error !== '') subscription.warn(`task ${taskId}: ${error}`);
           subscription.endTask(leg, taskId as TaskId);
@@ -236,10 +237,8 @@ export class LogBroker {
 const notYours = (): SkepError =>
   new SkepError('permissionDenied', 'cannot publish logs of a task not assigned this node');
 
-function lineOf({ nodeId, tasks }: Leg, line: LogMessage): LogLine {
-  const { stream, timestamp, attrs, data } = line;
-  const taskId = line.taskId as TaskId;
+function takeLines({ nodeId, tasks, subscription }: Leg, { taskId: of, packed }: WireLines): void {
+  const taskId = of as TaskId;
   if (!tasks.has(taskId)) throw notYours();
-  if (stream !== 1 && stream !== 2) throw new SkepError('invalidArgument', `unknown log stream: ${stream}`);
-  return { taskId, nodeId, stream, timestamp, attrs, data };
+  subscription.take({ taskId, nodeId, packed }, lastLine(packed));
 }

@@ -5,18 +5,20 @@
 import type { NodeId, TaskId } from '../../model/ids.js';
 import type { Clock } from '../../runtime/clock.js';
 import { Trigger } from '../../runtime/loop.js';
-import type { LogLine, LogOptions } from '../task-logs.js';
+import { packLine, timestampAt } from '../packed-lines.js';
+import { sinceBehind } from '../task-logs.js';
+import type { LogOptions, TaskLines } from '../task-logs.js';
 import { LogMerge } from './log-merge.js';
 
 /** What a reader may be behind, in bytes: in all, and at least of each node. */
 const behindBytesMax = 16 * 1024 * 1024;
 const behindNodeBytesMin = 256 * 1024;
-/** What a line weighs besides its text: empty ones are not free. */
-const lineBytes = 300;
+/** What lines that came together weigh besides themselves. */
+const piecesBytes = 500;
 /** How long a task's lines wait for those of tasks that may have older ones: a history is worth more order than the present. */
 const patienceMs = { history: 1_500, following: 250 };
-/** Lines handed to the reader at once. */
-const linesMax = 1_000;
+/** About so much is handed to the reader at once. */
+const handedBytesMax = 256 * 1024;
 /** How long a node may say nothing at all, not even that it is there, or be away. */
 const silenceMsMax = 3_000;
 /** A node that is silent is asked about once more after this: it may be the manager that was held up. */
@@ -59,7 +61,7 @@ export class Subscription {
   readonly #reached = new Map<TaskId, string>();
   readonly #reasons = new Set<string>();
   /** Lines of the manager's own. */
-  readonly #notes: LogLine[] = [];
+  readonly #notes: TaskLines[] = [];
   readonly #interrupted = new Map<TaskId, Interruption>();
   /** Wakes the reader: a line, or an end. */
   readonly #arrived = new Trigger();
@@ -91,7 +93,7 @@ export class Subscription {
   /** Where a task's output is to be read from: behind what has come of it. */
   since(task: TaskId): string {
     const reached = this.#reached.get(task);
-    return reached === undefined ? this.options.since : behind(reached);
+    return reached === undefined ? this.options.since : sinceBehind(reached);
   }
 
   /** Whether anything of the task has come. */
@@ -99,10 +101,12 @@ export class Subscription {
     return this.#reached.has(task);
   }
 
-  take(leg: Leg, line: LogLine): void {
-    this.#bytes.set(leg.nodeId, (this.#bytes.get(leg.nodeId) ?? 0) + line.data.length + lineBytes);
-    this.#reached.set(line.taskId, line.timestamp);
-    this.#merge.push(line.taskId, line, this.clock.steadyMs());
+  /** @param last where the last of the lines begins */
+  take(lines: TaskLines, last: number): void {
+    const { taskId, nodeId, packed } = lines;
+    this.#bytes.set(nodeId, (this.#bytes.get(nodeId) ?? 0) + weightOf(lines));
+    this.#reached.set(taskId, timestampAt(packed, last));
+    this.#merge.push(lines, this.clock.steadyMs());
     this.#arrived.fire();
   }
 
@@ -149,8 +153,8 @@ export class Subscription {
   #note(task: TaskId, nodeId: NodeId, reason: string): void {
     if (!this.options.stderr) return;
     const timestamp = new Date(this.clock.nowMs()).toISOString().replace('Z', '000000Z');
-    const data = Buffer.from(`warning: incomplete log stream: ${reason}\n`);
-    this.#notes.push({ taskId: task, nodeId, stream: 3, timestamp, attrs: {}, data });
+    const text = Buffer.from(`warning: incomplete log stream: ${reason}\n`);
+    this.#notes.push({ taskId: task, nodeId, packed: packLine(3, timestamp, '', text) });
     this.#arrived.fire();
   }
 
@@ -184,16 +188,19 @@ export class Subscription {
    * What has come, in order, until all has or the signal aborts.
    * @param onSilent is told of legs whose node has said nothing for too long
    */
-  async *lines(signal: AbortSignal, onSilent: (leg: Leg) => void): AsyncGenerator<readonly LogLine[], void> {
+  async *lines(
+    signal: AbortSignal,
+    onSilent: (leg: Leg) => void,
+  ): AsyncGenerator<readonly TaskLines[], void> {
     const never = new AbortController().signal;
     signal.addEventListener('abort', this.#arrived.fire, { once: true });
     try {
       while (!signal.aborted) {
         if (this.#failure) throw this.#failure;
-        const { lines, waitMs } = this.#merge.take(this.clock.steadyMs(), linesMax);
-        for (const { nodeId, data } of lines)
-          this.#bytes.set(nodeId, (this.#bytes.get(nodeId) ?? 0) - data.length - lineBytes);
-        if (lines.length > 0) for (const blocked of this.#blocked) blocked.fire();
+        const { lines, waitMs, done } = this.#merge.take(this.clock.steadyMs(), handedBytesMax);
+        for (const each of done)
+          this.#bytes.set(each.nodeId, (this.#bytes.get(each.nodeId) ?? 0) - weightOf(each));
+        if (done.length > 0) for (const blocked of this.#blocked) blocked.fire();
         lines.push(...this.#notes.splice(0));
         if (lines.length > 0) yield lines;
         if (waitMs === 0) continue;
@@ -257,9 +264,4 @@ export class Subscription {
   }
 }
 
-/** Docker's `since` for what comes after a line: a nanosecond later. */
-function behind(timestamp: string): string {
-  const [whole = '', fraction = ''] = timestamp.replace('Z', '').split('.');
-  const nano = BigInt(Date.parse(`${whole}Z`) / 1000) * 1_000_000_000n + BigInt(fraction.padEnd(9, '0')) + 1n;
-  return `${nano / 1_000_000_000n}.${String(nano % 1_000_000_000n).padStart(9, '0')}`;
-}
+const weightOf = ({ packed }: TaskLines): number => packed.length + piecesBytes;

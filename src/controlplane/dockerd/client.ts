@@ -7,10 +7,10 @@ import type { Readable } from 'node:stream';
 import Docker from 'dockerode';
 import { isDriverGone } from '../../model/driver-call.js';
 import { OutsideError } from '../../model/errors.js';
+import { GulpingAgent } from './gulping-socket.js';
 import type { IpamConfig } from './ipam-config.js';
 import { ipamAddress } from './ipam-config.js';
-import type { LogFrame } from './log-frames.js';
-import { readLogFrames } from './log-frames.js';
+import { LogBrokenError, readLogFrames } from './log-frames.js';
 
 /** The engine refused, or could not be reached (`statusCode` 0, retryable). */
 export class EngineError extends OutsideError {
@@ -104,6 +104,8 @@ export interface EngineInfo {
 
 export class Engine {
   readonly #docker: Docker;
+  /** For logs alone: a pause of a millisecond within a call is too much for all others. */
+  readonly #logReader: Docker;
   /** Of its unix socket; undefined when it is reached by TCP. */
   readonly socketPath: string | undefined;
 
@@ -115,6 +117,12 @@ export class Engine {
       url.protocol === 'unix:'
         ? new Docker({ socketPath: url.pathname })
         : new Docker({ host: url.hostname, port: Number(url.port) });
+    // dockerode's types know nothing of agents.
+    const inGulps = this.socketPath !== undefined && {
+      socketPath: this.socketPath,
+      agent: new GulpingAgent(this.socketPath),
+    };
+    this.#logReader = inGulps ? new Docker(inGulps) : this.#docker;
   }
 
   async info(): Promise<EngineInfo> {
@@ -252,12 +260,15 @@ export class Engine {
     });
   }
 
-  /** The container's log from the engine, some lines at a time; `signal` ends it. Throws EngineError if its driver cannot be read. */
+  /**
+   * The container's log from the engine as packed lines (packed-lines.ts), some at a time; `signal` ends it. Throws EngineError if its
+   * driver cannot be read, a retryable one if the engine goes away within it.
+   */
   async *logs(
     container: Pick<ContainerView, 'id' | 'tty'>,
     selection: LogSelection,
     signal: AbortSignal,
-  ): AsyncGenerator<readonly LogFrame[], void> {
+  ): AsyncGenerator<Buffer, void> {
     const query = {
       stdout: selection.stdout,
       stderr: selection.stderr,
@@ -269,8 +280,13 @@ export class Engine {
     };
     // dockerode gathers the whole log in memory unless told to follow; `_query` is what the engine gets.
     const options = { follow: true as const, abortSignal: signal, _query: query };
-    const stream = (await call(this.#docker.getContainer(container.id).logs(options))) as Readable;
-    yield* readLogFrames(stream, container.tty);
+    const stream = (await call(this.#logReader.getContainer(container.id).logs(options))) as Readable;
+    try {
+      yield* readLogFrames(stream, container.tty);
+    } catch (err) {
+      signal.throwIfAborted();
+      throw new EngineError(textOf(err), err instanceof LogBrokenError ? 500 : 0, { cause: err });
+    }
   }
 
   /** The engine's events of containers, and of networks that they leave, one JSON text a line, until `signal` aborts or the engine goes away. */

@@ -1,6 +1,7 @@
 /** Logs are read by the manager that leads: who follows them goes on with the next one when that changes. */
 import type { TaskId } from '../../model/ids.js';
 import type { Clock } from '../../runtime/clock.js';
+import { lastLine, timestampAt } from '../packed-lines.js';
 import { fromServiceError } from '../rpc/status.js';
 import type { ReadLogs } from '../task-logs.js';
 
@@ -25,8 +26,9 @@ export const acrossLeaders = (ask: ReadLogs, clock: Clock): ReadLogs =>
         )) {
           failingSinceMs = undefined;
           if (options.follow)
-            for (const { taskId, timestamp, stream } of lines)
-              if (stream !== 3) reached.set(taskId, timestamp);
+            for (const { taskId, packed } of lines)
+              // A manager's note is no line of the task, and comes by itself.
+              if (packed[0] !== 3) reached.set(taskId, timestampAt(packed, lastLine(packed)));
           yield lines;
         }
         return;

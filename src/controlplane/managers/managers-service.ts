@@ -17,6 +17,7 @@ import type {
 } from '../rpc/messages.js';
 import type { DataKey } from '../store/seal.js';
 import type { Store } from '../store/store.js';
+import { lastLine } from '../packed-lines.js';
 import type { LogOptions, LogSubject, ReadLogs } from '../task-logs.js';
 import { tunnelMessage, TunnelStream } from '../rpc/tunnel-stream.js';
 import type { OpenTunnel } from '../tunnels.js';
@@ -103,12 +104,10 @@ export const logsRequest = (subject: LogSubject, options: LogOptions): ReadLogsR
 /** The same, asked by another manager. */
 export async function* readLogReplies(replies: AsyncIterable<ReadLogsReply>): ReturnType<ReadLogs> {
   for await (const { lines } of replies)
-    yield lines.map((line) => ({
-      ...line,
-      taskId: line.taskId as TaskId,
-      nodeId: line.nodeId as NodeId,
-      stream: line.stream === 2 || line.stream === 3 ? line.stream : 1,
-    }));
+    yield lines.map(({ taskId, nodeId, packed }) => {
+      lastLine(packed);
+      return { taskId: taskId as TaskId, nodeId: nodeId as NodeId, packed };
+    });
 }
 
 /** A connection to a node, served by the leader: the two halves are one once it is open. @param first names the node */

@@ -140,7 +140,7 @@ export interface SubscriptionMessage {
 }
 export interface PublishLogsMessage {
   readonly subscriptionId: string;
-  readonly messages: readonly LogMessage[];
+  readonly lines: readonly WireLines[];
   readonly ends: readonly LogEnd[];
   readonly close: boolean;
 }
@@ -148,13 +148,10 @@ export interface LogEnd {
   readonly taskId: string;
   readonly error: string;
 }
-export interface LogMessage {
+export interface WireLines {
   readonly taskId: string;
-  readonly stream: number;
-  readonly timestamp: string;
-  readonly attrs: Readonly<Record<string, string>>;
-  readonly data: Buffer;
   readonly nodeId: string;
+  readonly packed: Buffer;
 }
 
 /** A connection that is wanted to the node's engine. */
@@ -190,5 +187,5 @@ export interface ReadLogsRequest {
   readonly since: string;
 }
 export interface ReadLogsReply {
-  readonly lines: readonly LogMessage[];
+  readonly lines: readonly WireLines[];
 }

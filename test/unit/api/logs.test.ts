@@ -4,7 +4,8 @@ import { request } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ServiceId, TaskId } from '../../../src/model/ids.js';
-import type { LogLine } from '../../../src/controlplane/task-logs.js';
+import type { TaskLines } from '../../../src/controlplane/task-logs.js';
+import { packed } from '../../support/log-lines.js';
 import { Harness, nodeId, taskOf } from './harness.js';
 
 let api: Harness;
@@ -17,9 +18,9 @@ afterEach(async () => {
 
 describe('logs', () => {
   const timestamp = '2026-11-21T03:07:14.127641534Z';
-  const line = (stream: 1 | 2, text: string, attrs: Readonly<Record<string, string>> = {}): LogLine => ({
-    ...{ taskId: 'task1' as TaskId, nodeId, stream, timestamp, attrs },
-    data: Buffer.from(text),
+  const line = (stream: 1 | 2, text: string, details = ''): TaskLines => ({
+    ...{ taskId: 'task1' as TaskId, nodeId },
+    packed: packed({ stream, timestamp, details, text }),
   });
   const ready = async (container: object = {}): Promise<string> => {
     const id = await api.createService({
@@ -28,7 +29,7 @@ describe('logs', () => {
     });
     await api.store.update((tx) => tx.create('task', taskOf(tx.get('service', id as ServiceId)!, 'task1')));
     api.lines = async function* () {
-      yield [line(1, 'out1\n', { 'b c': 'x=y' }), line(2, 'err1\n')];
+      yield [line(1, 'out1\n', 'b+c=x%3Dy'), line(2, 'err1\n')];
     };
     return id;
   };

@@ -10,6 +10,7 @@ import type { NodeId, TaskId } from '../../../src/model/ids.js';
 import type { TaskState } from '../../../src/model/task-state.js';
 import type { Clock } from '../../../src/runtime/clock.js';
 import { service, task } from '../../support/cluster-objects.js';
+import { packed, unpacked } from '../../support/log-lines.js';
 
 /** Moves only when the test says so. */
 class TestClock implements Clock {
@@ -110,12 +111,11 @@ class PlayedNode {
 
   /** Lines for the task: `second:text`. */
   async say(taskId: string, ...lines: readonly string[]): Promise<void> {
-    const messages = lines.map((each) => {
+    const plain = lines.map((each) => {
       const [second = '', text = ''] = each.split(':');
-      const data = Buffer.from(`${text}\n`);
-      return { taskId, stream: 1, timestamp: at(Number(second)), attrs: {}, data, nodeId: 'another' };
+      return { timestamp: at(Number(second)), text: `${text}\n` };
     });
-    await this.publish(taskId, { messages });
+    await this.publish(taskId, { lines: [{ taskId, nodeId: 'another', packed: packed(...plain) }] });
   }
 
   async end(taskId: string, error = ''): Promise<void> {
@@ -158,7 +158,7 @@ class PlayedNode {
     }
     const stream = {
       say: (message: Partial<PublishLogsMessage>): void => {
-        queue.push({ subscriptionId, messages: [], ends: [], close: false, ...message });
+        queue.push({ subscriptionId, lines: [], ends: [], close: false, ...message });
         wake();
       },
       ended: this.broker.publish(this.id, messages()),
@@ -183,8 +183,8 @@ class Reader {
       try {
         for await (const lines of broker.read(subject, options, this.stop.signal)) {
           this.lines.push(
-            ...lines.map(
-              ({ stream, taskId: of, nodeId, data }) => `${of}@${nodeId} ${stream} ${data.toString().trim()}`,
+            ...lines.flatMap(({ taskId: of, nodeId, packed: some }) =>
+              unpacked(some).map(({ stream, text }) => `${of}@${nodeId} ${stream} ${text.trim()}`),
             ),
           );
           await this.#reading;
@@ -381,22 +381,32 @@ test('a node cannot speak for another’s tasks, nor into another’s stream', a
   const reader = cluster.reader();
   await settled();
   const refused = { message: 'cannot publish logs of a task not assigned this node' };
-  const line = {
-    taskId: 'a',
-    stream: 1,
-    timestamp: at(1),
-    attrs: {},
-    data: Buffer.from('lie\n'),
-    nodeId: 'n1',
-  };
+  const lie = { taskId: 'a', nodeId: 'n1', packed: packed({ timestamp: at(1), text: 'lie\n' }) };
   const stranger = await cluster.node('n3');
-  const fromAfar = await stranger.publish('a', { messages: [line] }, n1.told[0]!.id);
+  const fromAfar = await stranger.publish('a', { lines: [lie] }, n1.told[0]!.id);
   await expect(fromAfar.ended).rejects.toMatchObject(refused);
   await n1.say('a', '1:truth');
-  const { ended } = await n2.publish('b', { messages: [line] });
+  const { ended } = await n2.publish('b', { lines: [lie] });
   await expect(ended).rejects.toMatchObject(refused);
   await cluster.clock.pass(250);
   expect(reader.lines.filter((each) => each.startsWith('a@'))).toEqual(['a@n1 1 truth']);
+});
+
+test.each<[what: string, bytes: Buffer]>([
+  ['nothing', Buffer.alloc(0)],
+  ['half a header', Buffer.from([1, 0, 0])],
+  ['a line that is longer than what comes', packed({ text: 'cut' }).subarray(0, -1)],
+  ['a line without a time', Buffer.from([1, 0, 0, 0, 0, 0, 0, 2, 104, 105])],
+  ['a stream that there is not', packed({ stream: 4, text: 'x' })],
+  ['a time of another form', packed({ timestamp: '2026-11-21T03:07:14.127+02:00', text: 'later' })],
+])('a node that says %s is refused', async (_, bytes) => {
+  const cluster = await Fixture.create(['a', 'n1']);
+  const n1 = await cluster.node('n1');
+  const reader = cluster.reader();
+  await settled();
+  const { ended } = await n1.publish('a', { lines: [{ taskId: 'a', nodeId: '', packed: bytes }] });
+  await expect(ended).rejects.toMatchObject({ kind: 'invalidArgument' });
+  expect(reader.lines).toEqual([]);
 });
 
 test('a node is read no further than the reader has room, and goes on when he reads', async () => {
@@ -405,17 +415,19 @@ test('a node is read no further than the reader has room, and goes on when he re
   const reader = cluster.reader();
   await settled();
   reader.pause();
-  const message = Buffer.alloc(64 * 1024);
+  const message = packed({ timestamp: at(1), text: 'x'.repeat(64 * 1024) });
   let published = 0;
   const [{ id: subscriptionId } = expect.fail('asked')] = n1.told;
   const done = cluster.broker.publish(
     'n1' as NodeId,
     (async function* () {
       for (; published < 2_000; published++) {
-        const line = { taskId: 'a', stream: 1, timestamp: at(1), attrs: {}, data: message, nodeId: '' };
-        yield { subscriptionId, messages: [line], ends: [], close: false };
+        yield {
+          ...{ subscriptionId, ends: [], close: false },
+          lines: [{ taskId: 'a', nodeId: '', packed: message }],
+        };
       }
-      yield { subscriptionId, messages: [], ends: [], close: true };
+      yield { subscriptionId, lines: [], ends: [], close: true };
     })(),
   );
   await settled();

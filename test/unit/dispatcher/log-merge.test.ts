@@ -2,19 +2,24 @@
 import { expect, test } from 'vitest';
 import { LogMerge } from '../../../src/controlplane/dispatcher/log-merge.js';
 import type { NodeId, TaskId } from '../../../src/model/ids.js';
-import type { LogLine } from '../../../src/controlplane/task-logs.js';
+import type { TaskLines } from '../../../src/controlplane/task-logs.js';
+import { packed, unpacked } from '../../support/log-lines.js';
 
 const patienceMs = 100;
-const line = (task: string, timestamp: string): LogLine => ({
+/** One piece: a line for each of the times. */
+const lines = (task: string, ...times: readonly (string | number)[]): TaskLines => ({
   taskId: task as TaskId,
   nodeId: 'n' as NodeId,
-  stream: 1,
-  timestamp,
-  attrs: {},
-  data: Buffer.alloc(0),
+  packed: packed(...times.map((time) => ({ timestamp: `${String(time).padStart(29, '0')}Z` }))),
 });
 
-/** `open a b`, `a1 b2 …` (lines: task, then time), `end a`, each at its moment; what then goes out, and how long is waited. */
+/** What went out: each line's task and time. */
+const said = (taken: readonly TaskLines[]): string[] =>
+  taken.flatMap((piece) =>
+    unpacked(piece.packed).map(({ timestamp }) => piece.taskId + timestamp.replace(/^0*|Z$/g, '')),
+  );
+
+/** `open a b`, `a1,2 b2 …` (pieces of lines: task, then times), `end a`, each at its moment; what then goes out, and how long is waited. */
 type Step = readonly [atMs: number, does: string, out: string, waitMs?: number];
 
 function run(isFollowing: boolean, steps: readonly Step[]): void {
@@ -24,11 +29,9 @@ function run(isFollowing: boolean, steps: readonly Step[]): void {
     if (verb === 'open') for (const task of tasks) merge.open(task as TaskId, atMs);
     else if (verb === 'end') for (const task of tasks) merge.end(task as TaskId);
     else if (does !== '')
-      for (const each of does.split(' ')) merge.push(each[0] as TaskId, line(each[0]!, each.slice(1)), atMs);
-    const taken = merge.take(atMs, 100);
-    expect(taken.lines.map(({ taskId, timestamp }) => taskId + timestamp).join(' '), `${atMs}: ${does}`).toBe(
-      out,
-    );
+      for (const each of does.split(' ')) merge.push(lines(each[0]!, ...each.slice(1).split(',')), atMs);
+    const taken = merge.take(atMs, 10_000);
+    expect(said(taken.lines).join(' '), `${atMs}: ${does}`).toBe(out);
     expect(taken.waitMs, `${atMs}: ${does}`).toBe(waitMs);
   }
 }
@@ -88,6 +91,15 @@ test.each<[name: string, steps: Step[]]>([
     ],
   ],
   [
+    'pieces go out as far as no other has an older line',
+    [
+      [0, 'open a b', ''],
+      [0, 'a1,2,3,5,9 b3,4,7,8', 'a1 a2 a3 b3 b4 a5 b7 b8', 100],
+      [1, 'a10,11', '', 99],
+      [2, 'end b', 'a9 a10 a11'],
+    ],
+  ],
+  [
     'tasks join',
     [
       [0, 'open a', ''],
@@ -134,17 +146,29 @@ test('whatever comes in any order goes out whole, each task in order, and sorted
   let seed = 7;
   const next = (below: number): number => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) % below;
   const at = new Map(tasks.map((task) => [task, 0]));
-  const out: LogLine[] = [];
-  for (let i = 0; i < 20_000; i++) {
+  const out: string[] = [];
+  let [pushed, done] = [0, 0];
+  const take = (bytesMax: number): number => {
+    const taken = merge.take(0, bytesMax);
+    out.push(...said(taken.lines));
+    done += taken.done.length;
+    return taken.lines.length;
+  };
+  for (let i = 0; i < 20_000;) {
     const task = tasks[next(tasks.length)]!;
-    at.set(task, at.get(task)! + 1 + next(100));
-    merge.push(task as TaskId, line(task, String(at.get(task)).padStart(9, '0')), 0);
-    if (i % 10 === 0) out.push(...merge.take(0, 7).lines);
+    const times: number[] = [];
+    for (const count = 1 + next(4); times.length < count && i < 20_000; i++) {
+      at.set(task, at.get(task)! + 1 + next(100));
+      times.push(at.get(task)!);
+    }
+    merge.push(lines(task, ...times), 0);
+    pushed += 1;
+    if (i % 10 === 0) take(300);
   }
   tasks.forEach((task) => merge.end(task as TaskId));
-  for (let some = merge.take(0, 100).lines; some.length > 0; some = merge.take(0, 100).lines)
-    out.push(...some);
-  const times = out.map(({ timestamp }) => timestamp);
+  while (take(5_000) > 0);
+  expect(done).toBe(pushed);
+  const times = out.map((each) => Number(each.slice(1)));
   expect(times).toHaveLength(20_000);
-  expect(times).toEqual([...times].sort());
+  expect(times).toEqual([...times].sort((a, b) => a - b));
 });

@@ -12,7 +12,6 @@ import type { TaskLogs } from '../../../src/controlplane/agent/log-publisher.js'
 import { TaskBarrier } from '../../../src/controlplane/agent/task-barrier.js';
 import { StatusReporter } from '../../../src/controlplane/agent/status-reporter.js';
 import { allocateLeg } from '../../../src/controlplane/allocator/leg.js';
-import type { LogLine } from '../../../src/controlplane/task-logs.js';
 import {
   createCsr,
   csrForKey,
@@ -42,6 +41,7 @@ import { systemClock } from '../../../src/runtime/clock.js';
 import { createLog } from '../../../src/runtime/log.js';
 import { Waiters } from '../../../src/runtime/waiters.js';
 import { cluster, network, node, service, storeOf, task } from '../../support/cluster-objects.js';
+import { packed, unpacked } from '../../support/log-lines.js';
 import { createRpcServer, listen } from '../../../src/controlplane/rpc/server.js';
 
 const log = createLog('test');
@@ -661,26 +661,19 @@ describe('the barrier of a task', () => {
 describe('logs', () => {
   const options = { stdout: true, stderr: true, follow: false, tail: -1, since: '' };
   const read = async (of: Cluster, over: Partial<typeof options> = {}, limit = Infinity) => {
-    const lines: LogLine[] = [];
+    const lines: { taskId: string; nodeId: string; stream: number; text: string }[] = [];
     const stop = new AbortController();
     const wanted = { ...options, ...over };
     for await (const some of of.readLogs({ serviceId: web.id }, wanted, stop.signal)) {
-      lines.push(...some);
+      for (const { packed: each, ...whose } of some)
+        lines.push(...unpacked(each).map((line) => ({ ...whose, ...line })));
       if (lines.length >= limit) stop.abort();
     }
     return lines.slice(0, limit);
   };
   const numbered = (count: number): TaskLogs =>
     async function* (_, __, signal) {
-      for (let i = 0; i < count && !signal.aborted; i++)
-        yield [
-          {
-            stream: 1,
-            timestamp: '2026-11-21T03:07:14.127641534Z',
-            attrs: {},
-            data: Buffer.from(`${i}\n`),
-          },
-        ];
+      for (let i = 0; i < count && !signal.aborted; i++) yield packed({ text: `${i}\n` });
     };
   /** An agent that listens already. */
   const listening = async (of: Cluster, taskLogs: TaskLogs) => {
@@ -704,7 +697,7 @@ describe('logs', () => {
     const of = await makeCluster([node('n1')], [running]);
     await listening(of, numbered(500));
     const lines = await read(of);
-    expect(lines.map(({ data }) => data.toString())).toEqual(Array.from({ length: 500 }, (_, i) => `${i}\n`));
+    expect(lines.map(({ text }) => text)).toEqual(Array.from({ length: 500 }, (_, i) => `${i}\n`));
     expect(lines[0]).toMatchObject({ taskId: 't1', nodeId: 'n1', stream: 1 });
   });
 
@@ -736,18 +729,17 @@ describe('logs', () => {
     const text = 'x'.repeat(1_000);
     let produced = 0;
     const many: TaskLogs = async function* (_, { tail }) {
-      if (tail === 1) yield [lineOf('ready')];
-      else while (produced < total) yield Array.from({ length: 100 }, () => lineOf(`${produced++} ${text}`));
+      if (tail === 1) yield packed({ text: 'ready\n' });
+      else
+        while (produced < total)
+          yield packed(...Array.from({ length: 100 }, () => ({ text: `${produced++} ${text}\n` })));
     };
-    const lineOf = (said: string) => ({
-      ...{ stream: 1, timestamp: '2026-11-21T03:07:14.127641534Z', attrs: {} },
-      data: Buffer.from(`${said}\n`),
-    });
     await listening(of, many);
     const seen: number[] = [];
     const startedMs = performance.now();
     for await (const lines of of.readLogs({ serviceId: web.id }, options, new AbortController().signal)) {
-      seen.push(...lines.map(({ data }) => Number.parseInt(data.toString('latin1', 0, 6))));
+      for (const { packed: some } of lines)
+        seen.push(...unpacked(some).map((line) => Number.parseInt(line.text)));
       if (seen.length > 2_000) continue;
       // It has stopped when it is at the same place twice.
       for (let before = -1; before < produced; await delay(200)) before = produced;

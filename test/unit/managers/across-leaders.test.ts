@@ -1,19 +1,21 @@
 /** Following logs while the managers change who leads. */
 import { expect, test } from 'vitest';
 import { acrossLeaders } from '../../../src/controlplane/managers/across-leaders.js';
-import type { LogLine, LogOptions, ReadLogs } from '../../../src/controlplane/task-logs.js';
+import type { LogOptions, ReadLogs, TaskLines } from '../../../src/controlplane/task-logs.js';
 import { SkepError } from '../../../src/model/errors.js';
 import type { ErrorKind } from '../../../src/model/errors.js';
 import type { NodeId, TaskId } from '../../../src/model/ids.js';
+import { packed, unpacked } from '../../support/log-lines.js';
 
-const line = (task: string, timestamp: string, stream: 1 | 2 | 3 = 1): LogLine => ({
-  ...{ taskId: task as TaskId, nodeId: 'n' as NodeId, stream, timestamp, attrs: {} },
-  data: Buffer.from(`${task}${timestamp}`),
+const at = (time: string): string => time.padStart(29, '0') + 'Z';
+const line = (task: string, time: string, stream: 1 | 2 | 3 = 1): TaskLines => ({
+  ...{ taskId: task as TaskId, nodeId: 'n' as NodeId },
+  packed: packed({ stream, timestamp: at(time), text: `${task}${time}` }),
 });
 
 /** Leaders one after the other: what each says before it fails, or ends. */
 async function read(
-  leaders: readonly (readonly [lines: readonly LogLine[], end: ErrorKind | 'end'])[],
+  leaders: readonly (readonly [lines: readonly TaskLines[], end: ErrorKind | 'end'])[],
   follow: boolean,
 ): Promise<{ lines: string[]; asked: unknown[]; end: string }> {
   const asked: unknown[] = [];
@@ -33,7 +35,8 @@ async function read(
   const options: LogOptions = { stdout: true, stderr: true, follow, tail: -1, since: '' };
   try {
     const all = acrossLeaders(ask, clock)({ taskId: 'a' as TaskId }, options, new AbortController().signal);
-    for await (const some of all) lines.push(...some.map(({ data }) => data.toString()));
+    for await (const some of all)
+      lines.push(...some.flatMap((each) => unpacked(each.packed).map(({ text }) => text)));
     return { lines, asked, end: 'end' };
   } catch (err) {
     return { lines, asked, end: (err as Error).message };
@@ -55,7 +58,7 @@ test('the next leader goes on behind the last line of each task', async () => {
   ).toEqual({
     lines: ['a1', 'b2', 'a3', 'b9', 'b4'],
     // A manager's note is no line of the task.
-    asked: [{}, { a: '3', b: '2' }, { a: '3', b: '2' }, { a: '3', b: '4' }],
+    asked: [{}, { a: at('3'), b: at('2') }, { a: at('3'), b: at('2') }, { a: at('3'), b: at('4') }],
     end: 'end',
   });
 });
