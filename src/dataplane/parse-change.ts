@@ -119,7 +119,7 @@ export class ChangeParser {
       return holder === undefined || givenUp.has(holder) ? undefined : holder;
     };
     const owners: Owners = {
-      subnet: overlay.subnet,
+      network: overlay,
       addresses: new Unique<Ip>(holderOf),
       macs: new Unique<Mac>(holderOf),
     };

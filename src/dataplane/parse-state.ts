@@ -5,9 +5,11 @@
  * Not refused, because clusters pass through it: endpoints of a node that is no peer, or of a service that is gone.
  */
 import type { Cidr, Ip, Mac } from '../model/addresses.js';
-import { cidrContains, parseCidr, hostPart } from '../model/addresses.js';
+import { cidrContains, cidrsOverlap, familyOf, parseCidr } from '../model/addresses.js';
 import { affinitySMax, defaultScheduler, defaultWeight, schedulers, weightMax } from '../model/balancing.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../model/ids.js';
+import type { NetworkSubnet, NetworkSubnets } from '../model/network-subnets.js';
+import { hostNumber, subnetsOf } from '../model/network-subnets.js';
 import { Fields, refuse, Unique } from './parse-fields.js';
 import {
   aliasRangePrefixLengthMax,
@@ -145,7 +147,7 @@ function parseAliasRange(fields: Fields, overlays: readonly Overlay[]): Cidr {
 
 /** Who holds which address and MAC of one overlay. */
 export interface Owners {
-  readonly subnet: Cidr;
+  readonly network: NetworkSubnets;
   readonly addresses: Unique<Ip>;
   readonly macs: Unique<Mac>;
 }
@@ -157,6 +159,7 @@ function parseOverlay(value: unknown, path: string, nodeId: NodeId, vtep: Ip): O
     'vni',
     'subnet',
     'gateway',
+    'furtherSubnets',
     'ingress',
     'internal',
     'own',
@@ -166,8 +169,8 @@ function parseOverlay(value: unknown, path: string, nodeId: NodeId, vtep: Ip): O
     'underlayMtuBytes',
     'encrypted',
   ]);
-  const subnet = fields.cidr('subnet');
-  const gateway = inSubnet(subnet, fields.ip('gateway'), fields.at('gateway'));
+  const network = parseSubnets(fields);
+  const { subnet, furtherSubnets = [] } = network;
   const ingress = fields.boolean('ingress');
   const { family, prefixLength } = parseCidr(subnet);
   const shortest = ingressPrefixLengthMin(family);
@@ -177,10 +180,14 @@ function parseOverlay(value: unknown, path: string, nodeId: NodeId, vtep: Ip): O
       `ingress needs an IPv${family} subnet of /${shortest} or smaller, got ${subnet}`,
     );
 
-  const owners: Owners = { subnet, addresses: new Unique(), macs: new Unique() };
+  if (ingress && furtherSubnets.length > 0)
+    refuse(fields.at('furtherSubnets'), 'aliases name hosts of one subnet: ingress has no further ones');
+
+  const owners: Owners = { network, addresses: new Unique(), macs: new Unique() };
   const own = takeAddressAndMac(fields.object('own', ['address', 'mac']), owners);
-  // Nobody but this node may answer at the gateway's address.
-  if (own.address !== gateway) owners.addresses.take(gateway, fields.at('gateway'));
+  // Nobody but this node may answer at a gateway's address.
+  for (const { gateway } of subnetsOf(network))
+    if (own.address !== gateway) owners.addresses.take(gateway, fields.at('gateway'));
 
   const peerIds = new Unique<NodeId>();
   peerIds.take(nodeId, 'nodeId');
@@ -190,8 +197,7 @@ function parseOverlay(value: unknown, path: string, nodeId: NodeId, vtep: Ip): O
     id: fields.id('id') as NetworkId,
     name: fields.name('name'),
     vni: fields.integer('vni', 1, vniMax) as Vni,
-    subnet,
-    gateway,
+    ...network,
     ingress,
     internal: fields.boolean('internal'),
     encrypted: fields.optionalBoolean('encrypted') ?? false,
@@ -223,13 +229,40 @@ function parseOverlay(value: unknown, path: string, nodeId: NodeId, vtep: Ip): O
   };
 }
 
-function inSubnet(subnet: Cidr, address: Ip, path: string): Ip {
-  if (!cidrContains(subnet, address)) refuse(path, `${address} is not in ${subnet}`);
+/** Of one family, and none overlaps another. */
+function parseSubnets(fields: Fields): NetworkSubnets {
+  const one = (from: Fields): NetworkSubnet => {
+    const subnet = from.cidr('subnet');
+    return { subnet, gateway: inSubnets({ subnet }, from.ip('gateway'), from.at('gateway')) };
+  };
+  const first = one(fields);
+  // Absent in files written before there could be any.
+  const furtherSubnets = fields.optionalList('furtherSubnets', (item, path) =>
+    one(new Fields(item, path, ['subnet', 'gateway'])),
+  );
+  for (const [index, { subnet }] of furtherSubnets.entries())
+    for (const other of [first, ...furtherSubnets.slice(0, index)]) {
+      if (familyOf(other.subnet) !== familyOf(subnet))
+        refuse(fields.at('furtherSubnets'), `${subnet} is of another family than ${other.subnet}`);
+      if (cidrsOverlap(other.subnet, subnet))
+        refuse(fields.at('furtherSubnets'), `${subnet} overlaps ${other.subnet}`);
+    }
+  return { ...first, ...(furtherSubnets.length > 0 && { furtherSubnets }) };
+}
+
+function inSubnets(
+  { subnet, furtherSubnets = [] }: Omit<NetworkSubnets, 'gateway'>,
+  address: Ip,
+  path: string,
+): Ip {
+  const subnets = [subnet, ...furtherSubnets.map((further) => further.subnet)];
+  if (!subnets.some((each) => cidrContains(each, address)))
+    refuse(path, `${address} is not in ${subnets.join(' or ')}`);
   return address;
 }
 
 function takeAddressAndMac(fields: Fields, owners: Owners): { address: Ip; mac: Mac } {
-  const address = inSubnet(owners.subnet, fields.ip('address'), fields.at('address'));
+  const address = inSubnets(owners.network, fields.ip('address'), fields.at('address'));
   const mac = fields.mac('mac');
   owners.addresses.take(address, fields.at('address'));
   owners.macs.take(mac, fields.at('mac'));
@@ -312,9 +345,12 @@ export function parseService(value: unknown, path: string, owners: Owners): Over
     affinityS: fields.optionalInteger('affinityS', 1, affinitySMax) ?? null,
   };
   if (fields.optionalString('vip') === undefined) return service;
-  const vip = inSubnet(owners.subnet, fields.ip('vip'), fields.at('vip'));
-  if (hostPart(owners.subnet, vip) >> BigInt(hostPartBitsMax) !== 0n)
-    refuse(fields.at('vip'), `${vip} is beyond the first 2^${hostPartBitsMax} addresses of ${owners.subnet}`);
+  const vip = inSubnets(owners.network, fields.ip('vip'), fields.at('vip'));
+  if ((hostNumber(owners.network, vip) ?? 0n) >> BigInt(hostPartBitsMax) !== 0n)
+    refuse(
+      fields.at('vip'),
+      `${vip} is beyond the first 2^${hostPartBitsMax} addresses of ${owners.network.subnet}`,
+    );
   owners.addresses.take(vip, fields.at('vip'));
   return { ...service, vip };
 }

@@ -13,6 +13,8 @@ import {
   hostPartBitsMax,
   ingressPrefixLengthMin,
 } from '../model/network-laws.js';
+import { hostNumber } from '../model/network-subnets.js';
+import type { NetworkSubnets } from '../model/network-subnets.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../model/ids.js';
 import type { SecretBytes } from '../model/secret-bytes.js';
 import type { Items } from '../runtime/keyed-list.js';
@@ -46,12 +48,10 @@ export interface EncryptionKey {
 }
 
 /** One overlay network on this node. */
-export interface Overlay {
+export interface Overlay extends NetworkSubnets {
   readonly id: NetworkId;
   readonly name: string;
   readonly vni: Vni;
-  readonly subnet: Cidr;
-  readonly gateway: Ip;
   readonly ingress: boolean;
   readonly internal: boolean;
   /** Its VXLAN packets leave and enter nodes as ESP only. */
@@ -180,11 +180,11 @@ function aliasNumber(aliasRange: Cidr, ingressSubnet: Cidr, nodeAddress: Ip): bi
 export const publishedPortMark = (protocol: PublishedPort['protocol'], port: number): number =>
   (markPrefix | ({ tcp: 0, udp: 1, sctp: 2 }[protocol] << 16) | port) >>> 0;
 
-/** The mark of a VIP inside its overlay's namespace: unique per network by the VIP's host part. */
-export const vipMark = (subnet: Cidr, vip: Ip): number => {
-  const part = hostPart(subnet, vip);
-  assert(part < 1n << BigInt(hostPartBitsMax), 'VIP host part exceeds the mark');
-  return (markPrefix | Number(part)) >>> 0;
+/** The mark of a VIP inside its overlay's namespace: unique per network by the VIP's number there. */
+export const vipMark = (network: NetworkSubnets, vip: Ip): number => {
+  const number = hostNumber(network, vip);
+  assert(number !== undefined && number < 1n << BigInt(hostPartBitsMax), 'VIP exceeds the mark');
+  return (markPrefix | Number(number)) >>> 0;
 };
 
 /** Top byte of every mark of ours ('^' of ASCII 0x5e): far from Docker's, Kubernetes' and Cilium's. */

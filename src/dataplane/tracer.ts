@@ -4,8 +4,9 @@
  * still waits then has waited for longer than a call takes.
  */
 import type { Family, Ip } from '../model/addresses.js';
-import { cidrContains, familyOf } from '../model/addresses.js';
+import { familyOf } from '../model/addresses.js';
 import type { Vni } from '../model/ids.js';
+import { subnetAround } from '../model/network-subnets.js';
 import type { Clock } from '../runtime/clock.js';
 import type { BalancedFlow, VirtualServerCounters } from './balancer/engine.js';
 import type { Difference } from './difference.js';
@@ -127,9 +128,8 @@ async function findCaller({ state, endpoints, host }: TraceSources, from: string
       ({ address, sandboxKey }) => sandboxKey && client.addresses.includes(address),
     );
     if (client.nodeId !== state.nodeId || !path?.sandboxKey) return [];
-    const subnets = state.overlays.map(({ subnet }) => subnet);
     return (await host.addressesIn(path.sandboxKey)).filter(
-      (address) => !subnets.some((subnet) => cidrContains(subnet, address)),
+      (address) => !state.overlays.some((overlay) => subnetAround(overlay, address)),
     );
   }
 }

@@ -17,6 +17,7 @@ import type {
   TaskId,
   Vni,
 } from './ids.js';
+import type { NetworkSubnets } from './network-subnets.js';
 import type { PayloadSpec } from './payloads.js';
 import type { EndpointSpec, Labels, LogDriver, PortConfig, ServiceSpec, TaskSpec } from './service-spec.js';
 import type { TaskState } from './task-state.js';
@@ -237,15 +238,15 @@ export interface IpamConfig {
 export interface Network extends Meta {
   readonly id: NetworkId;
   readonly spec: NetworkSpec;
-  /** Absent until the allocator has given the network its VNI and subnet; tasks on it stay `new` until then. */
-  readonly allocation?: { readonly vni: Vni; readonly subnet: Cidr; readonly gateway: Ip };
-  /** The last host part handed out: addresses are serial (next fit). */
+  /** Absent until the allocator has given the network its VNI and subnets; tasks on it stay `new` until then. */
+  readonly allocation?: NetworkSubnets & { readonly vni: Vni };
+  /** The number of the last address handed out (network-subnets.ts): they are serial (next fit). */
   readonly addressCursor: number;
   /** Who of its hosts were busy when the allocator looked last; absent: none ever was. Its alone to read and write. */
   readonly addressLedger?: AddressLedger;
 }
 
-/** Host parts as ranges in ascending order, `2-17,20`. */
+/** Addresses' numbers (network-subnets.ts) as ranges in ascending order, `2-17,20`. */
 export interface AddressLedger {
   readonly held: string;
   /** Those that rest since their holders went, the longest freed first. */

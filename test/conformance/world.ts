@@ -1,6 +1,6 @@
 /**
- * Where the checks happen: three nodes (the third without tasks), three tasks of `web` and a caller, two outside clients and
- * a container that is nothing of ours, with somebody at each end. A check names only what it wants otherwise than usual.
+ * Where the checks happen: three nodes (the third without tasks), three tasks of `web` and a caller, in the other subnet of their
+ * overlay a task of `far` and a caller, two outside clients and a container that is nothing of ours, with somebody at each end. A check names only what it wants otherwise than usual.
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,7 +19,7 @@ import type {
 import { built, CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import type { ContainerOf } from '../support/mesh-cluster.js';
 import { MeshCluster } from '../support/mesh-cluster.js';
-import { stateOf, vtepOf } from '../unit/dataplane/plan/network-state.js';
+import { mynetAddress, stateOf, vtepOf } from '../unit/dataplane/plan/network-state.js';
 import { openEngineOf } from './engines.js';
 import { Peer } from './peer.js';
 
@@ -99,10 +99,20 @@ const containers: readonly ContainerOf[] = [
   { part: 4, node: 2, ingress: true },
   { part: 6, node: 2, ingress: true },
   { part: 5, node: 1, service: 'caller', ingress: false },
+  { part: 133, node: 2, service: 'far', ingress: false },
+  { part: 134, node: 1, service: 'caller', ingress: false },
 ];
+/** The overlay's two subnets: parts up to 127 are in the first one. */
+const subnets = {
+  subnet: '10.0.1.0/25' as Cidr,
+  gateway: mynetAddress(1),
+  furtherSubnets: [{ subnet: '10.0.1.128/25' as Cidr, gateway: mynetAddress(129) }],
+};
 const outsiders = { client: 100, other: 101 } as const;
 export const clientAddress = vtepOf(outsiders.client);
 export const vip = '10.0.1.2' as Ip;
+/** Of `far`, in the second subnet. */
+export const farVip = mynetAddress(130);
 
 export interface WorldOptions {
   readonly engine: EngineName;
@@ -197,7 +207,7 @@ export class World implements AsyncDisposable {
     ];
     for (const name of names) this.#peers.set(name, this.#undo.use(new Peer(name, this.cluster.path(name))));
     this.hasSctp = await this.client.hasSctp();
-    for (const task of webTasks) await this.#serve(this.peer(task));
+    for (const task of [...webTasks, 'c133']) await this.#serve(this.peer(task));
   }
 
   async #serve(task: Peer): Promise<void> {
@@ -257,7 +267,17 @@ export class World implements AsyncDisposable {
       overlays: state.overlays.map((overlay): Overlay =>
         overlay.ingress
           ? { ...overlay, services: [web] }
-          : withServices({ ...overlay, services: [{ ...web, vip }] }, manyServices),
+          : withServices(
+              {
+                ...overlay,
+                ...subnets,
+                services: [
+                  { ...web, vip },
+                  { ...web, id: 'far' as ServiceId, name: 'far', vip: farVip },
+                ],
+              },
+              manyServices,
+            ),
       ),
     };
   }
@@ -288,8 +308,9 @@ function withServices(overlay: Overlay, count: number): Overlay {
     aliases: [],
     nameservers: [],
   }));
+  const { furtherSubnets: _, ...rest } = overlay;
   return {
-    ...overlay,
+    ...rest,
     subnet: '10.0.0.0/14' as Cidr,
     endpoints: [...overlay.endpoints, ...endpoints],
     services: [...overlay.services, ...services],

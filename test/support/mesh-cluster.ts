@@ -29,7 +29,9 @@ import { SilenceMarks } from '../../src/dataplane/silence.js';
 import type { NodeNetworkState } from '../../src/dataplane/state.js';
 import type { ServiceTrace } from '../../src/dataplane/trace.js';
 import { trace } from '../../src/dataplane/tracer.js';
+import { parseCidr } from '../../src/model/addresses.js';
 import type { NodeId, Vni } from '../../src/model/ids.js';
+import { subnetAround } from '../../src/model/network-subnets.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { built, CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import type { TaskOf } from '../unit/dataplane/plan/network-state.js';
@@ -211,7 +213,9 @@ export class MeshCluster implements AsyncDisposable {
         await ip(
           `-n ${this.#namespace(`node${container.node}`)} link set ${end} netns ${name} name eth${index}`,
         );
-        await ip(`-n ${name} addr add ${leg.address}/24 dev eth${index}`);
+        const overlay = this.desired(container.node).state?.overlays.find(({ id }) => id === leg.overlayId);
+        const { subnet } = (overlay && subnetAround(overlay, leg.address)) ?? assert.fail(leg.address);
+        await ip(`-n ${name} addr add ${leg.address}/${parseCidr(subnet).prefixLength} dev eth${index}`);
         await ip(`-n ${name} link set eth${index} up`);
       }
       if (!this.options.bare)

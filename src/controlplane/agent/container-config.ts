@@ -313,6 +313,9 @@ export const localNetwork = (overlay: AssignmentItems['overlay']): Docker.Networ
   Options: { ...overlay.driverOptions, [vniOptionName]: String(overlay.vni), [overlayIdOption]: overlay.id },
   IPAM: {
     Driver: 'skep',
-    Config: [{ Subnet: overlay.subnet, Gateway: overlay.gateway }],
+    Config: [overlay, ...(overlay.furtherSubnets ?? [])].map(({ subnet, gateway }) => ({
+      Subnet: subnet,
+      Gateway: gateway,
+    })),
   },
 });

@@ -5,6 +5,7 @@ import type { Scheduler } from '../../model/balancing.js';
 import { defaultScheduler, defaultWeight } from '../../model/balancing.js';
 import { defaultAliasRanges } from '../../model/network-laws.js';
 import { mtuOption } from '../../model/network-options.js';
+import type { NetworkSubnet } from '../../model/network-subnets.js';
 import { isEncrypted } from '../../model/encryption.js';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../model/ids.js';
 import { SecretBytes } from '../../model/secret-bytes.js';
@@ -44,12 +45,13 @@ export function assembleNodeNetworkState(
   const peers = groupByOverlay(itemsOf(all, 'peer'));
   const endpoints = groupByOverlay(itemsOf(all, 'endpoint'));
   const services = groupByOverlay(itemsOf(all, 'service'));
-  const overlays = itemsOf(all, 'overlay').map((item): Overlay => ({
+  const overlays = itemsOf(all, 'overlay').map(({ furtherSubnets = [], ...item }): Overlay => ({
     id: item.id as NetworkId,
     name: item.name,
     vni: item.vni as Vni,
     subnet: item.subnet as Cidr,
     gateway: item.gateway as Ip,
+    ...(furtherSubnets.length > 0 && { furtherSubnets: furtherSubnets as readonly NetworkSubnet[] }),
     ingress: item.ingress,
     internal: item.internal,
     encrypted: isEncrypted(item),

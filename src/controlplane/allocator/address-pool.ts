@@ -1,5 +1,6 @@
 /**
- * The addresses of one network. Serial (next fit), and an address that was freed rests for {@link quarantineMs}: until
+ * The addresses of one network, by their numbers (model/network-subnets.ts): through its subnets one after the other, and from the
+ * last one's end to the first again. Serial (next fit), and an address that was freed rests for {@link quarantineMs}: until
  * then packets for its last holder may be on their way, and caches may name it. Only a network that has nothing else
  * left gives out resting addresses, the longest freed first: a task that cannot start is worse than what its MAC, which
  * no earlier holder had, keeps away from it anyway.
@@ -8,7 +9,9 @@
  * seen by comparing the ledger with who holds addresses now, whoever freed them and however.
  */
 import type { Cidr, Ip } from '../../model/addresses.js';
-import { addressBits, cidrContains, hostPart, numberToIp, parseCidr } from '../../model/addresses.js';
+import { addressBits, cidrContains, parseCidr } from '../../model/addresses.js';
+import type { NetworkSubnet, NetworkSubnets } from '../../model/network-subnets.js';
+import { addressAt, hostNumber, subnetSize, subnetsOf } from '../../model/network-subnets.js';
 import type { IpamConfig, Network } from '../../model/objects.js';
 import { formatHosts, parseHosts } from './host-ranges.js';
 
@@ -45,6 +48,23 @@ function boundsOf(subnet: Cidr): { first: number; last: number } {
   return { first: 1, last: family === 4 ? all - 1 : all };
 }
 
+/** The first and the last number that may be handed out of a subnet. */
+interface Extent {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** @param configs of the subnets, where only their ranges may be handed out */
+function extentsOf(subnets: readonly NetworkSubnet[], configs: readonly IpamConfig[] = []): Extent[] {
+  let before = 0;
+  return subnets.map(({ subnet }, index) => {
+    const { first, last } = usableHostParts(subnet, configs[index]?.range);
+    const extent = { first: before + first, last: before + last };
+    before += Number(subnetSize(subnet));
+    return extent;
+  });
+}
+
 /** Addresses that the user keeps for other uses (`--aux-address`). */
 export const auxiliaryAddresses = (config: IpamConfig | undefined): readonly Ip[] =>
   Object.values(config?.auxiliaryAddresses ?? {});
@@ -60,9 +80,9 @@ export interface Taking {
 }
 
 export class AddressPool {
-  readonly #subnet: Cidr;
-  readonly #first: number;
-  readonly #last: number;
+  readonly #network: NetworkSubnets;
+  /** What may be handed out of each subnet, in their order. */
+  readonly #extents: readonly Extent[];
   readonly #nowMs: number;
   /** Never handed out. */
   readonly #reserved = new Set<number>();
@@ -77,15 +97,17 @@ export class AddressPool {
 
   /** `network` must be allocated. Tell it who holds what, then {@link settle} it, before anything is taken. */
   constructor(network: Network & { allocation: object }, nowMs: number) {
-    const { subnet, gateway } = network.allocation;
-    const [config] = network.spec.ipam.configs;
-    this.#subnet = subnet;
+    const { configs } = network.spec.ipam;
+    this.#network = network.allocation;
     this.#nowMs = nowMs;
-    const { first, last } = usableHostParts(subnet, config?.range);
-    this.#first = first;
-    this.#last = last;
+    const subnets = subnetsOf(network.allocation);
+    this.#extents = extentsOf(subnets, configs);
     this.#cursor = network.addressCursor;
-    for (const address of [gateway, ...auxiliaryAddresses(config)]) this.#reserved.add(this.#hostOf(address));
+    for (const [index, { gateway }] of subnets.entries())
+      for (const address of [gateway, ...auxiliaryAddresses(configs[index])]) {
+        const host = this.#hostOf(address);
+        if (host !== undefined) this.#reserved.add(host);
+      }
     this.#unseen = new Set(parseHosts(network.addressLedger?.held ?? ''));
     for (const { atMs, hosts } of network.addressLedger?.freed ?? [])
       if (atMs + quarantineMs > nowMs) for (const host of parseHosts(hosts)) this.#resting.set(host, atMs);
@@ -93,8 +115,8 @@ export class AddressPool {
 
   /** Marks an address as held; one of another subnet (left from before a re-creation) is no concern of the pool. */
   hold(address: Ip): void {
-    if (!cidrContains(this.#subnet, address)) return;
     const host = this.#hostOf(address);
+    if (host === undefined) return;
     const holders = this.#held.get(host) ?? 0;
     this.#held.set(host, holders + 1);
     if (holders > 0) return;
@@ -115,8 +137,8 @@ export class AddressPool {
 
   /** A holder has just let it go: if it was the last one, it rests from now on. */
   release(address: Ip): void {
-    if (!cidrContains(this.#subnet, address)) return;
     const host = this.#hostOf(address);
+    if (host === undefined) return;
     const holders = this.#held.get(host) ?? 0;
     if (holders > 1) this.#held.set(host, holders - 1);
     if (holders !== 1) return;
@@ -127,9 +149,11 @@ export class AddressPool {
 
   /** Takes an address that somebody chose, in or out of the range to choose from, resting or not; false if that cannot be. */
   take(address: Ip): boolean {
-    const { first, last } = usableHostParts(this.#subnet);
-    const host = cidrContains(this.#subnet, address) ? this.#hostOf(address) : -1;
-    if (host < first || host > last || !this.#isFree(host)) return false;
+    const host = this.#hostOf(address);
+    const isUsable =
+      host !== undefined &&
+      extentsOf(subnetsOf(this.#network)).some(({ first, last }) => host >= first && host <= last);
+    if (!isUsable || !this.#isFree(host)) return false;
     this.#held.set(host, 1);
     this.#resting.delete(host);
     this.#changed = true;
@@ -138,16 +162,17 @@ export class AddressPool {
 
   /** The next free address, or undefined when the network is exhausted. */
   next(): Taking | undefined {
-    const size = this.#last - this.#first + 1;
+    const size = this.#extents.reduce((sum, { first, last }) => sum + last - first + 1, 0);
     const busy = this.#held.size + this.#reserved.size + this.#resting.size;
     let candidate = this.#cursor;
     // One more step than busy addresses there are finds a free one if the pool has any.
     for (let step = 0; step <= busy && step < size; step++) {
-      candidate = candidate < this.#first || candidate >= this.#last ? this.#first : candidate + 1;
+      candidate = this.#after(candidate);
       if (this.#isFree(candidate) && !this.#resting.has(candidate)) return this.#take(candidate);
     }
     for (const [host, freedAtMs] of this.#resting)
-      if (host >= this.#first && host <= this.#last && this.#isFree(host)) return this.#take(host, freedAtMs);
+      if (this.#extents.some(({ first, last }) => host >= first && host <= last) && this.#isFree(host))
+        return this.#take(host, freedAtMs);
     return undefined;
   }
 
@@ -195,11 +220,20 @@ export class AddressPool {
     // A resting address out of turn does not move the cursor: those behind it have their turn still.
     if (freedAtMs === undefined) this.#cursor = host;
     this.#changed = true;
-    const { base, family } = parseCidr(this.#subnet);
-    return { address: numberToIp(base + BigInt(host), family), host, ...before, freedAtMs };
+    return { address: addressAt(this.#network, BigInt(host)), host, ...before, freedAtMs };
   }
 
-  #hostOf(address: Ip): number {
-    return Number(hostPart(this.#subnet, address));
+  /** What follows in turn. */
+  #after(host: number): number {
+    for (const { first, last } of this.#extents) {
+      if (host < first) return first;
+      if (host < last) return host + 1;
+    }
+    return this.#extents[0]?.first ?? 0;
+  }
+
+  #hostOf(address: Ip): number | undefined {
+    const number = hostNumber(this.#network, address);
+    return number === undefined ? undefined : Number(number);
   }
 }

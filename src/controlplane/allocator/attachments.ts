@@ -30,7 +30,7 @@ export function allocateTask(
   const attachments = networks.map((networkId, index): NetworkAttachment => ({
     networkId,
     address: addresses[index] as NetworkAttachment['address'],
-    prefixLength: prefixLengthOf(draft.get('network', networkId)),
+    prefixLength: prefixLengthOf(draft.get('network', networkId), addresses[index]),
     mac: macOf(task.id, networkId),
     aliases: aliases.get(networkId) ?? [],
   }));

@@ -7,7 +7,9 @@ import type { NetworkId } from '../../model/ids.js';
 import type { Network, Service, ServiceEndpoint } from '../../model/objects.js';
 import type { EndpointSpec } from '../../model/service-spec.js';
 import { publishesOnIngress, overlaysOf } from '../../model/service-laws.js';
+import type { Ip } from '../../model/addresses.js';
 import { parseCidr } from '../../model/addresses.js';
+import { subnetAround } from '../../model/network-subnets.js';
 import type { Draft } from '../plan.js';
 import type { Holdings } from './holdings.js';
 
@@ -65,7 +67,7 @@ export function allocateEndpoint(
   const fresh = missing.map((networkId, index) => ({
     networkId,
     address: addresses[index] as NonNullable<(typeof addresses)[number]>,
-    prefixLength: prefixLengthOf(draft.get('network', networkId)),
+    prefixLength: prefixLengthOf(draft.get('network', networkId), addresses[index]),
   }));
   const all = [...kept, ...fresh];
   const virtualIps = vips.flatMap((id) => all.filter(({ networkId }) => networkId === id));
@@ -74,9 +76,11 @@ export function allocateEndpoint(
   holdings.release((service.endpoint?.virtualIps ?? []).filter((vip) => !kept.includes(vip)));
 }
 
-/** Prefix length of an allocated network's subnet. */
-export const prefixLengthOf = (network: Network | undefined): number =>
-  network?.allocation ? parseCidr(network.allocation.subnet).prefixLength : 0;
+/** Prefix length of the subnet, of an allocated network, that the address is in. */
+export function prefixLengthOf(network: Network | undefined, address: Ip | undefined): number {
+  const around = network?.allocation && address && subnetAround(network.allocation, address);
+  return around ? parseCidr(around.subnet).prefixLength : 0;
+}
 
 /** Where the service has a VIP: all its networks, or none for dnsrr. */
 const vipNetworks = (service: Service, ingress: NetworkId | undefined): readonly NetworkId[] | undefined =>

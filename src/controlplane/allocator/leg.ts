@@ -3,9 +3,9 @@
  * wait for a pass of the loop. The network is written with it, so two who were given the same address cannot both commit.
  */
 import type { Ip } from '../../model/addresses.js';
-import { cidrContains } from '../../model/addresses.js';
 import { SkepError } from '../../model/errors.js';
 import type { NetworkId, TaskId } from '../../model/ids.js';
+import { subnetAround } from '../../model/network-subnets.js';
 import type { NetworkAttachment } from '../../model/objects.js';
 import { Draft, writePlan } from '../plan.js';
 import type { Transaction } from '../store/store.js';
@@ -34,7 +34,7 @@ export function allocateLeg(
   const network = tx.get('network', networkId);
   if (!network?.allocation)
     throw new SkepError('unavailable', `network ${network?.spec.name ?? networkId} has no subnet yet`);
-  if (wanted !== undefined && !cidrContains(network.allocation.subnet, wanted))
+  if (wanted !== undefined && !subnetAround(network.allocation, wanted))
     throw new SkepError(
       'invalidArgument',
       `Invalid address ${wanted}: It does not belong to any of this network's subnets`,
@@ -48,5 +48,10 @@ export function allocateLeg(
   // With its ledger: what is let go before the loop's next pass must have been seen to be held.
   holdings.writeLedgers([networkId]);
   writePlan(tx, draft.plan().writes);
-  return { networkId, address, prefixLength: prefixLengthOf(network), mac: macOf(holder, networkId) };
+  return {
+    networkId,
+    address,
+    prefixLength: prefixLengthOf(network, address),
+    mac: macOf(holder, networkId),
+  };
 }

@@ -1,5 +1,5 @@
 /**
- * VNI, subnet and gateway of a network. Both are the lowest that is free; what is taken is read from the other networks,
+ * VNI, subnets and gateways of a network. What is chosen here is the lowest that is free; what is taken is read from the other networks,
  * so there is no counter to lose. Subnets that users write may overlap one another, each network being a world of its own,
  * but none may overlap ingress's: a task with published ports is on both. A subnet chosen here keeps clear of every other
  * network and of every node's routes. What cannot be had leaves the network unallocated, as in Swarm: tasks on it wait,
@@ -17,6 +17,8 @@ import {
 import type { Vni } from '../../model/ids.js';
 import { defaultAliasRanges, ingressPrefixLengthMin, vniClass } from '../../model/network-laws.js';
 import { pinnedVni } from '../../model/network-options.js';
+import type { NetworkSubnet } from '../../model/network-subnets.js';
+import { subnetsOf } from '../../model/network-subnets.js';
 import type { Cluster, IpamConfig, Network } from '../../model/objects.js';
 import { auxiliaryAddresses, usableHostParts } from './address-pool.js';
 
@@ -41,17 +43,25 @@ export function allocateNetwork(
   taken: Taken,
 ): NetworkAllocation | undefined {
   const vni = chooseVni(network, taken.networks);
-  const config = network.spec.ipam.configs[0];
-  const subnet = config
-    ? explicitSubnet(network, config.subnet, taken.networks)
-    : subnetFromPools(cluster, network.spec.ingress, [
-        ...taken.networks.map((other) => other.subnet),
-        ...taken.routes,
-      ]);
-  if (vni === undefined || subnet === undefined) return undefined;
-  const gateway = config?.gateway ?? firstUsable(subnet, config);
-  return gateway === undefined ? undefined : { vni, subnet, gateway };
+  if (vni === undefined) return undefined;
+  const { configs } = network.spec.ipam;
+  const chosen =
+    configs.length > 0
+      ? configs.map((config) => explicitSubnet(network, config, taken.networks))
+      : [subnetFromPools(cluster, network.spec.ingress, [...subnetsOfAll(taken.networks), ...taken.routes])];
+  const subnets = chosen.flatMap((subnet, index): NetworkSubnet[] => {
+    if (subnet === undefined) return [];
+    const gateway = configs[index]?.gateway ?? firstUsable(subnet, configs[index]);
+    return gateway === undefined ? [] : [{ subnet, gateway }];
+  });
+  const [first, ...furtherSubnets] = subnets;
+  // All of them or none: those that were asked for are there when the network is.
+  if (first === undefined || subnets.length < chosen.length) return undefined;
+  return { vni, ...first, ...(furtherSubnets.length > 0 && { furtherSubnets }) };
 }
+
+const subnetsOfAll = (networks: readonly TakenNetwork[]): Cidr[] =>
+  networks.flatMap((network) => subnetsOf(network).map(({ subnet }) => subnet));
 
 function chooseVni({ spec }: Network, taken: readonly TakenNetwork[]): Vni | undefined {
   const classes = new Set([0, ...taken.map(({ vni }) => vniClass(vni))]);
@@ -63,9 +73,13 @@ function chooseVni({ spec }: Network, taken: readonly TakenNetwork[]): Vni | und
   return undefined;
 }
 
-function explicitSubnet({ spec }: Network, subnet: Cidr, taken: readonly TakenNetwork[]): Cidr | undefined {
+function explicitSubnet(
+  { spec }: Network,
+  { subnet }: IpamConfig,
+  taken: readonly TakenNetwork[],
+): Cidr | undefined {
   const normal = normalizeCidr(subnet);
-  const kept = taken.filter(({ ingress }) => ingress || spec.ingress).map((other) => other.subnet);
+  const kept = subnetsOfAll(taken.filter(({ ingress }) => ingress || spec.ingress));
   return [...Object.values(defaultAliasRanges), ...kept].some((other) => cidrsOverlap(other, normal))
     ? undefined
     : normal;

@@ -3,12 +3,14 @@
  * with a route of a node; and an encrypted ingress asks for ESP on every node. Told to the user at once; Swarm leaves such a
  * network without a subnet and says nothing.
  */
+import type { Cidr } from '../../model/addresses.js';
 import { cidrsOverlap } from '../../model/addresses.js';
 import { isEncrypted, isEspKnown, lacksEsp, refusalOfIngressWithoutEsp } from '../../model/encryption.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import { routeInTheWay } from '../../model/host-routes.js';
 import { defaultAliasRanges, vniClass } from '../../model/network-laws.js';
 import { pinnedVni } from '../../model/network-options.js';
+import { subnetsOf } from '../../model/network-subnets.js';
 import type { Network, NetworkSpec, Node } from '../../model/objects.js';
 import type { View } from '../store/store.js';
 
@@ -16,7 +18,7 @@ import type { View } from '../store/store.js';
 export function refuseConflicts(view: View, spec: NetworkSpec): void {
   refuseVni(view, spec);
   refuseIngressWithoutEsp(view, spec);
-  for (const { subnet } of spec.ipam.configs) {
+  for (const [index, { subnet }] of spec.ipam.configs.entries()) {
     // libnetwork's words for what it refuses among a node's own networks, and what is in the way.
     const overlaps = (what: string): SkepError =>
       new SkepError(
@@ -25,19 +27,30 @@ export function refuseConflicts(view: View, spec: NetworkSpec): void {
       );
     for (const aliases of Object.values(defaultAliasRanges))
       if (cidrsOverlap(subnet, aliases)) throw overlaps(`${aliases}, which the routing mesh uses`);
+    for (const other of spec.ipam.configs.slice(0, index))
+      if (cidrsOverlap(subnet, other.subnet)) throw overlaps(`${other.subnet} of the same network`);
     for (const other of view.list('network')) {
-      const theirs = subnetOf(other);
       // A task with published ports is on ingress and on its own networks.
-      if ((other.spec.ingress || spec.ingress) && theirs !== undefined && cidrsOverlap(subnet, theirs))
-        throw overlaps(`${theirs} of network ${other.spec.name}`);
+      const theirs =
+        (other.spec.ingress || spec.ingress) &&
+        subnetsOfNetwork(other).find((each) => cidrsOverlap(subnet, each));
+      if (theirs) throw overlaps(`${theirs} of network ${other.spec.name}`);
     }
     const route = routeInTheWay(view.list('node'), subnet);
     if (route !== undefined) throw overlaps(`the route ${route}`);
   }
 }
 
-/** A network's subnet, as soon as it is known. */
-export const subnetOf = ({ spec, allocation }: Network) => allocation?.subnet ?? spec.ipam.configs[0]?.subnet;
+/** A network's subnets, as soon as they are known. */
+export const subnetsOfNetwork = ({ spec, allocation }: Network): readonly Cidr[] =>
+  (allocation ? subnetsOf(allocation) : spec.ipam.configs).map(({ subnet }) => subnet);
+
+/** Of two networks, a subnet of each that overlap. */
+export function overlapOf(one: Network, other: Network): readonly [Cidr, Cidr] | undefined {
+  for (const ours of subnetsOfNetwork(one))
+    for (const theirs of subnetsOfNetwork(other)) if (cidrsOverlap(ours, theirs)) return [ours, theirs];
+  return undefined;
+}
 
 function refuseVni(view: View, spec: NetworkSpec): void {
   const vni = pinnedVni(spec.driverOptions);

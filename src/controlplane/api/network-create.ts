@@ -16,8 +16,9 @@ import { isEngineNetwork } from '../../model/engine-networks.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import { newId } from '../../model/ids.js';
 import type { NetworkId } from '../../model/ids.js';
-import { ingressPrefixLengthMin } from '../../model/network-laws.js';
+import { hostPartBitsMax, ingressPrefixLengthMin } from '../../model/network-laws.js';
 import { faultOfNetworkOptions } from '../../model/network-options.js';
+import { subnetSize } from '../../model/network-subnets.js';
 import type { IpamConfig, NetworkSpec } from '../../model/objects.js';
 import type { Labels } from '../../model/service-spec.js';
 import type { ApiContext, Handler } from './context.js';
@@ -262,12 +263,23 @@ function validateIpam(sent: SentNetwork, configs: readonly IpamConfig[]): void {
   if (fault !== undefined) throw new SkepError('unknown', fault);
   const driver = sent.ipam?.driver ?? '';
   if (driver !== '' && driver !== 'default') refuse(`error during lookup of plugin ${driver}`);
-  const notYet = (what: string): never => {
-    throw new SkepError('unimplemented', `${what} are not supported on overlay networks yet`);
-  };
-  if (configs.some(({ subnet }) => parseCidr(subnet).family === 6)) notYet('IPv6 subnets');
-  if (configs.length > 1) notYet('several subnets');
-  if (sent.configFrom !== '') notYet('configurations of a node (--config-from)');
+  if (configs.some(({ subnet }) => parseCidr(subnet).family === 6))
+    throw new SkepError(
+      'unimplemented',
+      'IPv6 subnets are not supported on overlay networks: give IPv4 subnets only',
+    );
+  if (configs.length > 1) {
+    if (sent.ingress) refuse('ipam configuration: an ingress network has one subnet');
+    const addresses = configs.reduce((sum, { subnet }) => sum + subnetSize(normalizeCidr(subnet)), 0n);
+    if (addresses > 1n << BigInt(hostPartBitsMax))
+      refuse(`ipam configuration: several subnets have at most 2^${hostPartBitsMax} addresses together`);
+  }
+  // In Swarm each task on such a network is rejected with these words: an overlay's addresses are the swarm's to give.
+  if (sent.configFrom !== '')
+    throw new SkepError(
+      'permissionDenied',
+      'user specified configurations are not supported if the network depends on a configuration network',
+    );
 }
 
 /**

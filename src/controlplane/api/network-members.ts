@@ -3,7 +3,6 @@
  * heard by gossip, and nothing where it has no part in the network; a manager here knows it of the whole cluster. The engine's id of
  * an endpoint is known of this node's alone; of others it stays empty.
  */
-import type { Cidr } from '../../model/addresses.js';
 import { isAttachment, shortContainerId } from '../../model/attachments.js';
 import { taskName } from '../../model/objects.js';
 import type { Network, Node, Service, Task } from '../../model/objects.js';
@@ -103,8 +102,8 @@ function frontOf(
         .filter(({ publishMode }) => publishMode === 'ingress')
         .map(({ targetPort, publishedPort }) => `Target: ${targetPort}, Publish: ${publishedPort}`)
     : [];
-  const subnet: Cidr | undefined = allocation?.subnet;
-  return { VIP: vip.address, Ports: ports, LocalLBIndex: subnet ? vipMark(subnet, vip.address) : 0 };
+  const mark = allocation ? vipMark(allocation, vip.address) : 0;
+  return { VIP: vip.address, Ports: ports, LocalLBIndex: mark };
 }
 
 function memberOf(

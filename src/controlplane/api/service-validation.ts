@@ -2,7 +2,6 @@
  * What swarmkit's control API refuses in a service, in its order and words; pure. What only the store can tell (names,
  * ports, networks) is checked against a view, before the transaction and again inside it.
  */
-import { cidrsOverlap } from '../../model/addresses.js';
 import { faultOfContainerLabels, faultOfServiceLabels } from '../../model/balancing.js';
 import { parseConstraint } from '../../model/constraint.js';
 import { faultOfAliases } from '../../model/dns-names.js';
@@ -30,7 +29,7 @@ import type {
 import type { View } from '../store/store.js';
 import { expandForNobody } from '../template/container-template.js';
 import { isImageReference } from './image-reference.js';
-import { subnetOf } from './network-conflicts.js';
+import { overlapOf } from './network-conflicts.js';
 
 const refuse = (message: string, kind: ErrorKind = 'invalidArgument'): never => {
   throw controlApiError(kind, message);
@@ -211,10 +210,10 @@ function validateSubnets(view: View, spec: ServiceSpec): void {
   const networks = attachedNetworks(spec).flatMap((id) => view.get('network', id as NetworkId) ?? []);
   for (const [index, one] of networks.entries())
     for (const other of networks.slice(index + 1)) {
-      const [theirs, others] = [subnetOf(one), subnetOf(other)];
-      if (one.id !== other.id && theirs && others && cidrsOverlap(theirs, others))
+      const overlap = one.id === other.id ? undefined : overlapOf(one, other);
+      if (overlap)
         refuse(
-          `networks ${one.spec.name} (${theirs}) and ${other.spec.name} (${others}) overlap and cannot be used by one service`,
+          `networks ${one.spec.name} (${overlap[0]}) and ${other.spec.name} (${overlap[1]}) overlap and cannot be used by one service`,
         );
     }
 }

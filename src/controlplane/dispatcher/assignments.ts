@@ -146,7 +146,7 @@ function encryptionKeys(view: View): Assignment[] {
 
 const overlayAssignment = (
   { id, spec }: Network,
-  { vni, subnet, gateway }: NonNullable<Network['allocation']>,
+  { vni, subnet, gateway, furtherSubnets = [] }: NonNullable<Network['allocation']>,
   own: { readonly address: string; readonly mac: string },
 ): Assignment => ({
   kind: 'overlay',
@@ -156,6 +156,7 @@ const overlayAssignment = (
     vni,
     subnet,
     gateway,
+    furtherSubnets,
     ingress: spec.ingress,
     internal: spec.internal,
     ownAddress: own.address,

@@ -11,6 +11,7 @@ import { faultOfAliases } from '../../model/dns-names.js';
 import { SkepError } from '../../model/errors.js';
 import type { NetworkId, NodeId, TaskId } from '../../model/ids.js';
 import { isId } from '../../model/ids.js';
+import { subnetsOf } from '../../model/network-subnets.js';
 import type { Network, NetworkAttachment, Task } from '../../model/objects.js';
 import type { NetworkAttachmentSpec } from '../../model/service-spec.js';
 import type { Clock } from '../../runtime/clock.js';
@@ -175,12 +176,14 @@ function refuseOverlap(
   for (const task of tx.tasksOnNode(nodeId)) {
     if (task.spec.networkAttachment?.containerId !== containerId) continue;
     const other = tx.get('network', attachedNetwork(task) as NetworkId);
-    const [subnet, theirs] = [allocation?.subnet, other?.allocation?.subnet];
-    if (!other || !subnet || !theirs || !cidrsOverlap(subnet, theirs)) continue;
-    throw new SkepError(
-      'invalidArgument',
-      `networks ${other.spec.name} (${theirs}) and ${spec.name} (${subnet}) overlap and cannot be used by one container`,
-    );
+    if (!allocation || !other?.allocation) continue;
+    for (const { subnet } of subnetsOf(allocation))
+      for (const { subnet: theirs } of subnetsOf(other.allocation))
+        if (cidrsOverlap(subnet, theirs))
+          throw new SkepError(
+            'invalidArgument',
+            `networks ${other.spec.name} (${theirs}) and ${spec.name} (${subnet}) overlap and cannot be used by one container`,
+          );
   }
 }
 

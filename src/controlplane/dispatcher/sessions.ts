@@ -6,6 +6,7 @@
 import { cidrsOverlap, parseIp } from '../../model/addresses.js';
 import type { NodeId, RandomSource, SessionId } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
+import { subnetsOf } from '../../model/network-subnets.js';
 import { SkepError } from '../../model/errors.js';
 import { parseGenericResources, someResources } from '../../model/generic-resources.js';
 import { parseHostRoutes, routeText } from '../../model/host-routes.js';
@@ -95,11 +96,12 @@ export class Sessions {
     const view = this.options.store.view();
     for (const { spec, allocation } of view.list('network'))
       for (const route of view.get('node', nodeId)?.description?.routes ?? [])
-        if (allocation && cidrsOverlap(allocation.subnet, route.destination))
-          this.options.log.warn(
-            { node: nodeId, network: spec.name, subnet: allocation.subnet, route: routeText(route) },
-            'a route of this node overlaps a network: its containers cannot reach what lies behind it',
-          );
+        for (const { subnet } of allocation ? subnetsOf(allocation) : [])
+          if (cidrsOverlap(subnet, route.destination))
+            this.options.log.warn(
+              { node: nodeId, network: spec.name, subnet, route: routeText(route) },
+              'a route of this node overlaps a network: its containers cannot reach what lies behind it',
+            );
   }
 
   /** The node's session, if it is the one the caller means. */

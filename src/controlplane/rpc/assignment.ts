@@ -17,6 +17,8 @@ export interface AssignmentItems {
     readonly vni: number;
     readonly subnet: string;
     readonly gateway: string;
+    /** Absent from a manager that knows of one subnet only. */
+    readonly furtherSubnets?: readonly { readonly subnet: string; readonly gateway: string }[];
     readonly ingress: boolean;
     readonly internal: boolean;
     readonly ownAddress: string;

@@ -9,7 +9,8 @@
  * next resolver could only deny it for longer.
  */
 import type { Ip } from '../../model/addresses.js';
-import { cidrContains, familyOf, ipToNumber, numberToIp } from '../../model/addresses.js';
+import { familyOf, ipToNumber, numberToIp } from '../../model/addresses.js';
+import { subnetAround } from '../../model/network-subnets.js';
 import type { Overlay } from '../state.js';
 import type { Asker, OverlayNames } from './names.js';
 
@@ -80,8 +81,7 @@ function first<T, R>(among: readonly T[], look: (one: T) => R | null): R | null 
   return null;
 }
 
-const contains = ({ subnet }: Overlay, address: Ip): boolean =>
-  familyOf(subnet) === familyOf(address) && cidrContains(subnet, address);
+const contains = (overlay: Overlay, address: Ip): boolean => subnetAround(overlay, address) !== undefined;
 
 function recordsOf(addresses: readonly Ip[], type: string, rotation: number): DnsRecord[] {
   const records = addresses

@@ -47,7 +47,7 @@ export function balancedVips(overlay: Overlay, idle = false): BalancedFrontend[]
   return overlay.services.flatMap(({ id, vip, scheduler, affinityS }): BalancedFrontend[] => {
     const endpoints = byService.get(id) ?? (idle ? [] : undefined);
     if (vip === undefined || endpoints === undefined) return [];
-    const mark = vipMark(overlay.subnet, vip);
+    const mark = vipMark(overlay, vip);
     const takers = new Set(takersOf(endpoints));
     return [
       {

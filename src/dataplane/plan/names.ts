@@ -74,6 +74,8 @@ export const isOurReqid = (reqid: number): boolean => isOurMark(reqid);
 export const vipTable = 24099;
 export const aliasTable = 24100;
 export const ownAliasTable = 24101;
+/** Of a container on a network of several subnets: the ways to the others. */
+export const subnetTable = 24102;
 /** Of connections in a container that came by an alias of this node, and by one of another node's: see sandbox-mesh.ts. */
 export const ownAliasMark = (markPrefix | 1) >>> 0;
 export const otherAliasMark = (markPrefix | 2) >>> 0;
@@ -82,6 +84,7 @@ export const vipRulePriority = 5;
 export const ownAliasRulePriority = 6;
 export const aliasRulePriority = 7;
 export const localRulePriority = 10;
+export const subnetRulePriority = 11;
 export const transitRulePriority = 94;
 
 /** The table, in ingress's namespace, of replies that belong to the node with this ingress address. */

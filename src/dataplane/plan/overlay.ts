@@ -9,8 +9,9 @@
  * would be taken there for a packet of the node's own and be reset.
  */
 import { encryptedPort } from '../../model/encryption.js';
-import type { Family } from '../../model/addresses.js';
-import { addressBits, familyOf, parseCidr } from '../../model/addresses.js';
+import type { Family, Ip } from '../../model/addresses.js';
+import { addressBits, cidrContains, familyOf, parseCidr } from '../../model/addresses.js';
+import { subnetsOf } from '../../model/network-subnets.js';
 import type { SandboxEndpoint } from '../sandbox.js';
 import { containerEndName, portName } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
@@ -19,7 +20,7 @@ import { unserved } from './balancing.js';
 import { bridgeMac, bridgeName, hostLinkName, hostPortName, vxlanName } from './names.js';
 import { planNeighbors } from './neighbors.js';
 import type { KernelObject, Link, Sysctl } from './objects.js';
-import { routeProtocol, sysctl } from './objects.js';
+import { mainTable, routeProtocol, sysctl } from './objects.js';
 
 /**
  * All that the overlay's namespace should hold.
@@ -33,7 +34,7 @@ export function planOverlay(
   mtuBytes: number,
   balancing: BalancerPlan,
 ): KernelObject[] {
-  const { family, prefixLength } = parseCidr(overlay.subnet);
+  const { family } = parseCidr(overlay.subnet);
   const bridgeAddress = overlay.ingress ? overlay.gateway : overlay.own.address;
   return [
     { kind: 'namespace' },
@@ -41,7 +42,7 @@ export function planOverlay(
     ...routerSysctls(family, ['all', bridgeName]),
     // Bridged frames are none of the packet filter's business: a packet that a director sent on still bears the VIP.
     { kind: 'sysctl', path: `net/bridge/${bridgedPackets[family]}`, value: '0', ifPresent: true },
-    { kind: 'address', device: bridgeName, address: bridgeAddress, prefixLength },
+    ...planSubnets(overlay, bridgeAddress),
     ...overlay.services.flatMap(({ vip }): KernelObject[] =>
       vip === undefined || overlay.ingress
         ? []
@@ -51,6 +52,27 @@ export function planOverlay(
     ...(unserved(balancing, overlay) ? [] : balancing.planOverlay(state, overlay, sandboxes)),
   ];
 }
+
+/** The bridge's own address, and the ways to subnets that it is not in: whoever is there is on the same bridge. */
+const planSubnets = (overlay: Overlay, bridgeAddress: Ip): KernelObject[] =>
+  subnetsOf(overlay).map(({ subnet }): KernelObject =>
+    cidrContains(subnet, bridgeAddress)
+      ? {
+          kind: 'address',
+          device: bridgeName,
+          address: bridgeAddress,
+          prefixLength: parseCidr(subnet).prefixLength,
+        }
+      : {
+          kind: 'route',
+          table: mainTable,
+          type: 'unicast',
+          destination: subnet,
+          device: bridgeName,
+          via: null,
+          source: null,
+        },
+  );
 
 const bridgedPackets: Readonly<Record<Family, string>> = {
   4: 'bridge-nf-call-iptables',

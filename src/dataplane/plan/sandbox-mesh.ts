@@ -11,6 +11,7 @@
  */
 import type { Cidr, Family, Ip } from '../../model/addresses.js';
 import { familyOf } from '../../model/addresses.js';
+import { subnetsOf } from '../../model/network-subnets.js';
 import type { NodeNetworkState } from '../state.js';
 import { nodeAliasCidr } from '../state.js';
 import { jump } from './firewall.js';
@@ -100,7 +101,9 @@ export function planMeshReplies(
         // calls itself by 127.0.0.1 is one on ingress.
         ...legs
           .filter(({ overlay }) => familyOf(overlay.subnet) === family)
-          .flatMap(({ overlay, endpoint }) => translate(overlay.subnet, endpoint.address)),
+          .flatMap(({ overlay, endpoint }) =>
+            subnetsOf(overlay).flatMap(({ subnet }) => translate(subnet, endpoint.address)),
+          ),
         ...translate(null, wayOut?.address ?? ingress.endpoint.address),
       ],
     },

@@ -8,20 +8,16 @@
  * ingress's gateway, which knows the nodes: two rules, however large the cluster. Servers that do not answer from the
  * alias that they were asked on are helped by sandbox-mesh.ts. How names are asked is sandbox-names.ts.
  *
+ * Everybody on an overlay of several subnets is on one link, whichever subnet they are in: the engine is told so when the container
+ * joins (plugin/network-driver.ts), and a rule and routes of ours keep it so when those of the engine have gone with the interface.
+ *
  * The interfaces are the engine's to set up, and nobody's to keep: it never looks again. So one that was set up once is
  * ours to put back, up and with its address, when somebody has taken it down or away. Before, all hands off: the engine
  * fails when it finds done what it is about to do.
  */
 import type { Family, Ip } from '../../model/addresses.js';
-import {
-  addressBits,
-  anyCidr,
-  cidrContains,
-  families,
-  familyOf,
-  hostCidr,
-  parseCidr,
-} from '../../model/addresses.js';
+import { addressBits, anyCidr, families, familyOf, hostCidr, parseCidr } from '../../model/addresses.js';
+import { otherSubnets, subnetAround } from '../../model/network-subnets.js';
 import type { SandboxEndpoint } from '../sandbox.js';
 import { containerEndName } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
@@ -36,6 +32,8 @@ import {
   localRulePriority,
   ownAliasRulePriority,
   ownAliasTable,
+  subnetRulePriority,
+  subnetTable,
   vipRulePriority,
   vipTable,
 } from './names.js';
@@ -144,22 +142,32 @@ function freeName(taken: ReadonlySet<string>): string {
   for (let number = 0; ; number++) if (!taken.has(`eth${number}`)) return `eth${number}`;
 }
 
-const planInterface = ({ overlay, endpoint, device }: Leg): KernelObject[] => [
-  {
-    kind: 'link',
-    name: device,
-    type: 'veth',
-    mac: endpoint.mac,
-    up: true,
-    end: containerEndName(endpoint.endpointId),
-  },
-  {
-    kind: 'address',
-    device,
-    address: endpoint.address,
-    prefixLength: parseCidr(overlay.subnet).prefixLength,
-  },
-];
+const planInterface = ({ overlay, endpoint, device }: Leg): KernelObject[] => {
+  const own = subnetAround(overlay, endpoint.address)?.subnet ?? overlay.subnet;
+  return [
+    {
+      kind: 'link',
+      name: device,
+      type: 'veth',
+      mac: endpoint.mac,
+      up: true,
+      end: containerEndName(endpoint.endpointId),
+    },
+    { kind: 'address', device, address: endpoint.address, prefixLength: parseCidr(own).prefixLength },
+    ...otherSubnets(overlay, endpoint.address).flatMap((subnet): KernelObject[] => [
+      {
+        kind: 'route',
+        table: subnetTable,
+        type: 'unicast',
+        destination: subnet,
+        device,
+        via: null,
+        source: endpoint.address,
+      },
+      rule(familyOf(subnet), subnetRulePriority, subnetTable, { to: subnet }),
+    ]),
+  ];
+};
 
 /**
  * MTU in bytes of the container's own ends of its legs, by name. The engine moves them as they were made; after that a change, on
@@ -325,7 +333,7 @@ export function ownsInSandbox(
           object.device === 'lo' &&
           object.prefixLength === addressBits(familyOf(object.address)) &&
           (routed.has(hostCidr(object.address)) ||
-            overlays.some(({ subnet }) => cidrContains(subnet, object.address)))
+            overlays.some((overlay) => subnetAround(overlay, object.address) !== undefined))
         );
       default:
         return false;

@@ -7,10 +7,11 @@
  * The engine (20.10) calls Join before the sandbox exists: it names the path only, moves the interface that Join
  * answered when runc's hook has made the namespace, and gives it the address. The rest of the sandbox is the reconciler's.
  */
-import { cidrContains, parseCidr, parseIp } from '../../model/addresses.js';
+import { parseCidr, parseIp } from '../../model/addresses.js';
 import type { Ip } from '../../model/addresses.js';
 import { SkepError } from '../../model/errors.js';
 import type { NetworkId } from '../../model/ids.js';
+import { otherSubnets, subnetAround, subnetsOf } from '../../model/network-subnets.js';
 import type { NodeNetwork } from '../node-network.js';
 import { Fields, refuse } from '../parse-fields.js';
 import { requestFields } from './request.js';
@@ -21,6 +22,8 @@ import type { EngineEndpoint, EngineNetwork } from '../state-file.js';
 /** The network option that names the overlay; the agent sets it (`docker network create -d skep -o skep.network.id=…`). */
 export const overlayIdOption = 'skep.network.id';
 const genericOptions = 'com.docker.network.generic';
+/** libnetwork's types.CONNECTED: without a next hop. */
+const connectedRoute = 1;
 
 export interface NetworkDriverOptions {
   readonly network: NodeNetwork;
@@ -153,13 +156,14 @@ function interfaceAddress(fields: Fields): Ip {
 function ownEndpoint(network: NodeNetwork, overlayId: NetworkId, address: Ip): Endpoint | undefined {
   const { state } = network;
   const overlay = state?.overlays.find((one) => one.id === overlayId);
-  if (overlay && !cidrContains(overlay.subnet, address))
-    refuse('Interface.Address', notInOverlay(overlay, address));
+  if (overlay && !subnetAround(overlay, address)) refuse('Interface.Address', notInOverlay(overlay, address));
   return overlay?.endpoints.find((one) => one.address === address && one.nodeId === state?.nodeId);
 }
 
-const notInOverlay = ({ name, subnet }: Overlay, address: Ip): string =>
-  `${address} is not in ${subnet} of overlay ${name}`;
+const notInOverlay = (overlay: Overlay, address: Ip): string =>
+  `${address} is not in ${subnetsOf(overlay)
+    .map(({ subnet }) => subnet)
+    .join(' or ')} of overlay ${overlay.name}`;
 
 async function deleteEndpoint(network: NodeNetwork, request: unknown): Promise<object> {
   const endpointId = requestFields(request).id('EndpointID');
@@ -195,8 +199,18 @@ async function join(options: NetworkDriverOptions, request: unknown, signal: Abo
     signal,
     () => `the interface of endpoint ${endpointId} on overlay ${endpoint.overlayId} was not programmed`,
   );
+  const overlay = network.state?.overlays.find(({ id }) => id === endpoint.overlayId);
   // No gateway: the engine then adds the leg on docker_gwbridge, which carries the default route.
-  return { InterfaceName: { SrcName: containerEndName(endpointId), DstPrefix: 'eth' } };
+  return {
+    InterfaceName: { SrcName: containerEndName(endpointId), DstPrefix: 'eth' },
+    // They are on the same link.
+    ...(overlay?.furtherSubnets && {
+      StaticRoutes: otherSubnets(overlay, endpoint.address).map((Destination) => ({
+        Destination,
+        RouteType: connectedRoute,
+      })),
+    }),
+  };
 }
 
 async function leave(network: NodeNetwork, request: unknown): Promise<object> {

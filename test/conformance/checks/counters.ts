@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { ServerCounters, VirtualServerCounters } from '../../../src/dataplane/balancer/engine.js';
 import type { BalancedScope } from '../../../src/dataplane/kernel/linux-kernel.js';
 import { publishedPortMark, vipMark } from '../../../src/dataplane/state.js';
-import type { Cidr } from '../../../src/model/addresses.js';
+import type { Cidr, Ip } from '../../../src/model/addresses.js';
 import { mynetAddress, mynetVni, vtepOf } from '../../unit/dataplane/plan/network-state.js';
 import type { Check } from '../check.js';
 import { answered } from '../check.js';
@@ -85,7 +85,7 @@ function movedServers(before: VirtualServerCounters, after: VirtualServerCounter
 
 const webMark = publishedPortMark('tcp', ports.web);
 const udpMark = publishedPortMark('udp', ports.udp);
-const vipMarkOfWeb = vipMark('10.0.1.0/24' as Cidr, vip);
+const vipMarkOfWeb = vipMark({ subnet: '10.0.1.0/24' as Cidr, gateway: '10.0.1.1' as Ip }, vip);
 const overlay = { kind: 'overlay', vni: mynetVni } as const;
 const host = { kind: 'host' } as const;
 

@@ -4,7 +4,7 @@ import { mynetAddress, vtepOf } from '../../unit/dataplane/plan/network-state.js
 import type { Check } from '../check.js';
 import { answered, assertClient, assertEven, assertOneTask, assertRefused, countByTask } from '../check.js';
 import type { World } from '../world.js';
-import { closedPort, targetPorts, vip, webParts } from '../world.js';
+import { closedPort, farVip, targetPorts, vip, webParts } from '../world.js';
 
 const callers: readonly (readonly [part: number, title: string])[] = [
   [5, 'a task of another service'],
@@ -66,6 +66,30 @@ export const vipChecks: readonly Check[] = [
         }
       }
       assert(tasks.size >= 2, `answered: ${[...tasks].join(', ')}`);
+    },
+  },
+  {
+    name: 'VIPs and tasks of either subnet of an overlay are reached from the other one, under the true address of the caller',
+    run: async (world) => {
+      const [near, far] = [world.caller, world.peer('c134')];
+      const fromFar = await far.many({ host: vip, port: targetPorts.web }, 30);
+      assertEven(fromFar);
+      assertClient(fromFar, mynetAddress(134));
+      for (const host of [farVip, mynetAddress(133)]) {
+        const fromNear = await near.many({ host, port: targetPorts.web }, 4);
+        assert.deepEqual(countByTask(fromNear), { c133: 4 });
+        assertClient(fromNear, mynetAddress(5));
+      }
+      const target = { host: farVip, port: targetPorts.udp, source: mynetAddress(3) };
+      const answers = await world.peer('c3').manyUdp(target, 5);
+      assert.deepEqual(countByTask(answers), { c133: 5 });
+      // A task that calls the VIP of its own service.
+      assertClient(
+        await world.peer('c133').many({ host: farVip, port: targetPorts.web }, 2),
+        mynetAddress(133),
+      );
+      const direct = await far.many({ host: mynetAddress(4), port: targetPorts.web }, 2);
+      assert.deepEqual(countByTask(direct), { c4: 2 });
     },
   },
   {

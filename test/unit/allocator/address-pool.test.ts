@@ -74,6 +74,34 @@ describe('AddressPool', () => {
     ]);
   });
 
+  test('goes through several subnets in their order, each without its own gateway, and then begins again', () => {
+    const [first, second] = ['10.0.1.0/30', '10.0.9.0/29'] as Cidr[];
+    const two = {
+      ...network('n', { subnet: first! }),
+      allocation: {
+        ...{ vni: 4096 as Vni, subnet: first!, gateway: '10.0.1.1' as Ip },
+        furtherSubnets: [{ subnet: second!, gateway: '10.0.9.6' as Ip }],
+      },
+    };
+    const used = new AddressPool(two, nowMs);
+    used.hold('10.0.9.2' as Ip);
+    used.settle();
+    const given = ['10.0.1.2', '10.0.9.1', '10.0.9.3', '10.0.9.4', '10.0.9.5'];
+    expect(take(used, 6)).toEqual([...given, undefined]);
+    expect([used.take('10.0.9.2' as Ip), used.take('10.0.9.6' as Ip), used.take('10.0.8.1' as Ip)]).toEqual([
+      false,
+      false,
+      false,
+    ]);
+    used.release('10.0.9.3' as Ip);
+    expect(used.ledger()).toEqual({ held: '2,5-6,8-9', freed: [{ atMs: nowMs, hosts: '7' }] });
+
+    const later = new AddressPool({ ...two, addressLedger: used.ledger()! }, nowMs + quarantineMs + 10_000);
+    for (const address of ['10.0.1.2', '10.0.9.4'] as Ip[]) later.hold(address);
+    later.settle();
+    expect(take(later, 1)).toEqual(['10.0.9.3']);
+  });
+
   test('putBack leaves nothing behind', () => {
     const used = pool('10.0.1.0/29', { ledger: { held: '', freed: [{ atMs: nowMs, hosts: '2-6' }] } });
     expect(used.ledger()).toBeUndefined();

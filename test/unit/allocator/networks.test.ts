@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { allocateNetwork } from '../../../src/controlplane/allocator/networks.js';
 import type { Taken, TakenNetwork } from '../../../src/controlplane/allocator/networks.js';
 import type { Cidr } from '../../../src/model/addresses.js';
+import type { Network } from '../../../src/model/objects.js';
 import type { NetworkOptions } from '../../support/cluster-objects.js';
 import { cluster, network } from '../../support/cluster-objects.js';
 
@@ -112,4 +113,24 @@ test('ingress gets a subnet that aliases can name, however large the others are'
   const ingress = network('ingress', { ingress: true });
   expect(allocateNetwork(wide, ingress, nothing)?.subnet).toBe('10.0.0.0/18');
   expect(allocateNetwork(wide, network('n'), taken([4096, '10.0.0.0/18']))?.subnet).toBe('10.1.0.0/16');
+});
+
+test('each of several subnets has its gateway; one that cannot be had keeps the network waiting', () => {
+  const several = (...configs: readonly object[]): Network => {
+    const made = network('n', { subnet: '10.50.0.0/29' });
+    return { ...made, spec: { ...made.spec, ipam: { ...made.spec.ipam, configs } } } as Network;
+  };
+  const two = several({ subnet: '10.50.0.0/29' }, { subnet: '10.60.0.0/24', range: '10.60.0.128/25' });
+  expect(allocateNetwork(cluster(), two, nothing)).toEqual({
+    vni: 4096,
+    subnet: '10.50.0.0/29',
+    gateway: '10.50.0.1',
+    furtherSubnets: [{ subnet: '10.60.0.0/24', gateway: '10.60.0.128' }],
+  });
+  expect(allocateNetwork(cluster(), two, taken([4096, '10.60.0.0/24']))).toBeUndefined();
+  const withTwo = { ...allocateNetwork(cluster(), two, nothing), ingress: false } as TakenNetwork;
+  const pool = cluster({ defaultAddrPool: ['10.60.0.0/23' as Cidr] });
+  expect(allocateNetwork(pool, network('other'), { networks: [withTwo], routes: [] })?.subnet).toBe(
+    '10.60.1.0/24',
+  );
 });

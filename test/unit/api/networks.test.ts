@@ -1,4 +1,5 @@
 /** `/networks` merged with the engine's; statuses and texts as recorded from dockerd 20.10.24. */
+import { allocateNetwork } from '../../../src/controlplane/allocator/networks.js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../../src/model/ids.js';
 import type { Task } from '../../../src/model/objects.js';
@@ -71,7 +72,7 @@ const allocate = (id: string): Promise<void> =>
 describe('create refuses', () => {
   const invalid = 'rpc error: code = InvalidArgument desc = ';
   const overlay = (name: string, more: object = {}): object => ({ Name: name, Driver: 'overlay', ...more });
-  const ipam = (config: object): object => ({ IPAM: { Config: [config] } });
+  const ipam = (...configs: readonly object[]): object => ({ IPAM: { Config: configs } });
   const options = (name: string, value: string): object => ({ Options: { [name]: value } });
   const overlapping = 'Pool overlaps with other one on this address space: ';
   test.each<[body: object, status: number, message: string]>([
@@ -196,7 +197,32 @@ describe('create refuses', () => {
     [
       overlay('x', ipam({ Subnet: 'fd00:1::/64' })),
       501,
-      'IPv6 subnets are not supported on overlay networks yet',
+      'IPv6 subnets are not supported on overlay networks: give IPv4 subnets only',
+    ],
+    [
+      overlay('x', ipam({ Subnet: '10.57.0.0/24' }, { Subnet: 'fd00:1::/64' })),
+      501,
+      'IPv6 subnets are not supported on overlay networks: give IPv4 subnets only',
+    ],
+    [
+      overlay('x', ipam({ Subnet: '10.57.0.0/24' }, { Subnet: '10.57.0.128/25' })),
+      403,
+      `${overlapping}10.57.0.128/25 overlaps 10.57.0.0/24 of the same network`,
+    ],
+    [
+      overlay('x', ipam({ Subnet: '172.20.0.0/24' }, { Subnet: '10.0.0.0/20' })),
+      403,
+      `${overlapping}10.0.0.0/20 overlaps 10.0.0.0/24 of network ingress`,
+    ],
+    [
+      overlay('x', ipam({ Subnet: '11.0.0.0/8' }, { Subnet: '10.57.0.0/24' })),
+      400,
+      `${invalid}ipam configuration: several subnets have at most 2^24 addresses together`,
+    ],
+    [
+      overlay('x', { Ingress: true, ...ipam({ Subnet: '10.57.0.0/24' }, { Subnet: '10.58.0.0/24' }) }),
+      400,
+      `${invalid}ipam configuration: an ingress network has one subnet`,
     ],
     [
       overlay('x', ipam({ Subnet: '10.0.0.0/20' })),
@@ -304,8 +330,8 @@ test.each<[body: object, status: number, message: string]>([
   ],
   [
     { Name: 'x', Driver: 'overlay', ConfigFrom: { Network: 'cfg' } },
-    501,
-    'configurations of a node (--config-from) are not supported on overlay networks yet',
+    403,
+    'user specified configurations are not supported if the network depends on a configuration network',
   ],
 ])('a network for each node alike: %j', async (body, status, message) => {
   api.behaviour = (_, reply) => reply.end(JSON.stringify({ Plugins: { Network: ['bridge', 'weave'] } }));
@@ -351,6 +377,23 @@ describe('on a manager', () => {
       Containers: null,
       Options: { 'com.docker.network.driver.overlay.vxlanid_list': '4097' },
       Labels: { a: 'b' },
+    });
+  });
+
+  test('each of several subnets is shown with what belongs to it', async () => {
+    withNetworks(bridge);
+    const [one, other] = [
+      { Subnet: '10.50.0.0/24', Gateway: '10.50.0.9' },
+      { Subnet: '10.60.0.0/24', IPRange: '10.60.0.128/25', AuxiliaryAddresses: { router: '10.60.0.130' } },
+    ];
+    const id = await api.createNetwork('two', { IPAM: { Config: [one, other] } });
+    await api.store.update((tx) => {
+      const network = tx.get('network', id as NetworkId)!;
+      const allocation = allocateNetwork(tx.cluster(), network, { networks: [], routes: [] })!;
+      tx.update('network', { ...network, allocation });
+    });
+    expect((await api.call('GET', '/networks/two')).json).toMatchObject({
+      IPAM: { Config: [one, { ...other, Gateway: '10.60.0.128' }] },
     });
   });
 

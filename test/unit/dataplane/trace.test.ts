@@ -81,7 +81,7 @@ const found = (some: Partial<TraceFindings>): TraceFindings => ({
 /** All that is asked for is balanced in the kernel. */
 const balanced: CountersByScope = new Map([
   [null, [8080, 9090].map((port) => virtualServer(publishedPortMark('tcp', port), 0n, []))],
-  [mynetVni, [virtualServer(vipMark(state.overlays[1]!.subnet, mynetAddress(2)), 0n, [])]],
+  [mynetVni, [virtualServer(vipMark(state.overlays[1]!, mynetAddress(2)), 0n, [])]],
 ]);
 
 test('a task on a silent node says so, and where flows go there still', () => {
@@ -126,11 +126,7 @@ test('published ports and VIPs of one service, each with its tasks and what they
     ],
     [
       mynetVni,
-      [
-        virtualServer(vipMark(state.overlays[1]!.subnet, mynetAddress(2)), 7n, [
-          realServer('10.0.1.4', 0, 7n),
-        ]),
-      ],
+      [virtualServer(vipMark(state.overlays[1]!, mynetAddress(2)), 7n, [realServer('10.0.1.4', 0, 7n)])],
     ],
   ]);
   const { serviceId, name, paths } = traceService(state, serviceFrontends(state, 'web'), found({ counters }));
@@ -379,7 +375,7 @@ test.each<[string, number[], readonly TaskOf[]]>([
   'a service without a task to take calls says so, whatever it is called by: %s',
   (_what, weights, tasks) => {
     const idle = stateOf(1, { ingress: true, ports: { 8080: 80 }, vips: { web: 2 }, tasks });
-    const mark = vipMark(idle.overlays[1]!.subnet, mynetAddress(2));
+    const mark = vipMark(idle.overlays[1]!, mynetAddress(2));
     const counters = new Map([
       [null, [virtualServer(publishedPortMark('tcp', 8080), 0n, [])]],
       [mynetVni, [virtualServer(mark, 0n, [])]],

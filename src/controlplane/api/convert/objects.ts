@@ -3,6 +3,7 @@
  * all of it is only ever written; NodeSpec and the swarm's Spec are read as well.
  */
 import { vniOptionName } from '../../../model/network-options.js';
+import { subnetsOf } from '../../../model/network-subnets.js';
 import type {
   AllocatedPort,
   Cluster,
@@ -382,15 +383,15 @@ const shownOptions = ({ spec, allocation }: Network): Labels =>
 /** IPAM configs as shown: what was allocated, nothing before. */
 const shownIpam = ({ spec, allocation }: Network): readonly IpamConfig[] => {
   if (!allocation) return [];
-  const { range, auxiliaryAddresses } = spec.ipam.configs[0] ?? {};
-  return [
-    {
-      subnet: allocation.subnet,
+  return subnetsOf(allocation).map(({ subnet, gateway }, index) => {
+    const { range, auxiliaryAddresses } = spec.ipam.configs[index] ?? {};
+    return {
+      subnet,
       ...(range ? { range } : {}),
-      gateway: allocation.gateway,
+      gateway,
       ...(auxiliaryAddresses ? { auxiliaryAddresses } : {}),
-    },
-  ];
+    };
+  });
 };
 
 interface NetworkResource {

@@ -163,6 +163,21 @@ describe('NetworkDriver', () => {
     assert.deepEqual([network.networks, network.endpoints], [[], []]);
   });
 
+  test('a container of one subnet is told that the others are on the same link', async () => {
+    const value = stateValue();
+    const further = [{ subnet: '10.0.9.0/24', gateway: '10.0.9.1' }];
+    Object.assign(value.overlays[0]!, { furtherSubnets: further });
+    Object.assign(value.overlays[0]!.endpoints[0]!, { address: '10.0.9.5' });
+    await network.setState(parseNodeNetworkState(value));
+    await createNetwork();
+    await createEndpoint('e1', '10.0.9.5/24');
+    assert.deepEqual(await join_('e1'), {
+      InterfaceName: { SrcName: 'skce1', DstPrefix: 'eth' },
+      StaticRoutes: [{ Destination: '10.0.1.0/24', RouteType: 1 }],
+    });
+    await assert.rejects(createEndpoint('e2', '10.0.8.5/24'), /not in 10\.0\.1\.0\/24 or 10\.0\.9\.0\/24/);
+  });
+
   test('CreateEndpoint waits for the state that has the address', async () => {
     await createNetwork();
     const created = createEndpoint('e1');

@@ -77,6 +77,38 @@ const refused: [name: string, change: (value: StateValue) => unknown, message: R
     (v) => (overlay(v).gateway = '10.0.2.1'),
     /^overlays\[0\]\.gateway: .* is not in 10\.0\.1\.0\/24/,
   ],
+  ...(
+    [
+      ['a further subnet that overlaps', ['10.0.1.128/25', '10.0.1.129'], /10\.0\.1\.128\/25 overlaps/],
+      ['a further subnet of another family', ['fd00:1::/64', 'fd00:1::1'], /of another family/],
+      [
+        'a gateway outside of its further subnet',
+        ['10.0.2.0/24', '10.0.1.9'],
+        /furtherSubnets\[0\]\.gateway: 10\.0\.1\.9 is not in 10\.0\.2\.0\/24/,
+      ],
+    ] as const
+  ).map(([what, [subnet, gateway], refusal]): (typeof refused)[number] => [
+    what,
+    (v) => Object.assign(overlay(v), { furtherSubnets: [{ subnet, gateway }] }),
+    refusal,
+  ]),
+  [
+    'an endpoint at the gateway of a further subnet',
+    (v) => {
+      Object.assign(overlay(v), { furtherSubnets: [{ subnet: '10.0.2.0/24', gateway: '10.0.2.1' }] });
+      endpoint(v).address = '10.0.2.1';
+    },
+    /endpoints\[1\]\.address: 10\.0\.2\.1 is already taken/,
+  ],
+  [
+    'an ingress of two subnets',
+    (v) =>
+      Object.assign(overlay(v), {
+        ingress: true,
+        furtherSubnets: [{ subnet: '10.0.2.0/24', gateway: '10.0.2.1' }],
+      }),
+    /furtherSubnets: .* ingress has no further ones/,
+  ],
   [
     'an ingress larger than /18',
     (v) => Object.assign(overlay(v), { ingress: true, subnet: '10.0.0.0/16' }),
