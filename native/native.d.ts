@@ -104,6 +104,8 @@ export interface LoadedMap {
   readonly fd: number;
   /** BPF_MAP_TYPE_ */
   readonly type: number;
+  /** BPF_F_ */
+  readonly flags: number;
   readonly keyBytes: number;
   readonly valueBytes: number;
   /** As the kernel has it: that of the pinned map, when there was one. */
@@ -160,6 +162,12 @@ export function bpfGetBatch(
   readonly count: number;
   readonly cursor: Buffer | null;
 };
+
+/**
+ * The values of `count` entries (at least one) of an array with BPF_F_MMAPABLE from `first` on, one after the other: one look at the
+ * kernel's memory, however many there are.
+ */
+export function bpfReadMapped(fd: number, first: number, count: number): Buffer;
 
 /** Makes or replaces entries in order; those before the one that fails stay. */
 export function bpfPutBatch(fd: number, keys: Buffer, values: Buffer, count: number): void;

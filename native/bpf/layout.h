@@ -8,7 +8,7 @@
 
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 3
 
 /* Capacities. Userspace may set others before it loads; the programs read nothing of them but the shard count. */
 #define VIRTUAL_SERVERS_MAX 16384

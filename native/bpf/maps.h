@@ -10,6 +10,8 @@
 #include "layout.h"
 
 #define ARRAY_MAP(name, entries, value_type) FLAGGED_ARRAY_MAP(name, 0, entries, value_type)
+/* Userspace looks at all of it every few seconds, which by system calls would take some percent of a core. */
+#define MAPPED_ARRAY_MAP(name, entries, value_type) FLAGGED_ARRAY_MAP(name, BPF_F_MMAPABLE, entries, value_type)
 #define FLAGGED_ARRAY_MAP(name, flags, entries, value_type) \
   struct {                                        \
     __uint(type, BPF_MAP_TYPE_ARRAY);             \
@@ -31,16 +33,16 @@
   } name SEC(".maps")
 
 ARRAY_MAP(skep_settings, 1, struct settings);
-ARRAY_MAP(skep_ports, PORTS_MAX, __u32);
-ARRAY_MAP(skep_virtual_servers, VIRTUAL_SERVERS_MAX, struct virtual_server);
-ARRAY_MAP(skep_slots, SLOTS_MAX, __u32);
-ARRAY_MAP(skep_real_servers, REAL_SERVERS_MAX, struct real_server);
+MAPPED_ARRAY_MAP(skep_ports, PORTS_MAX, __u32);
+MAPPED_ARRAY_MAP(skep_virtual_servers, VIRTUAL_SERVERS_MAX, struct virtual_server);
+MAPPED_ARRAY_MAP(skep_slots, SLOTS_MAX, __u32);
+MAPPED_ARRAY_MAP(skep_real_servers, REAL_SERVERS_MAX, struct real_server);
 ARRAY_MAP(skep_counters, REAL_SERVERS_MAX *COUNTER_SHARDS, struct counters);
 /* Mapped by the addon: userspace takes away from it what it deletes, atomically as the programs do. */
-FLAGGED_ARRAY_MAP(skep_active, BPF_F_MMAPABLE, REAL_SERVERS_MAX, __u64);
+MAPPED_ARRAY_MAP(skep_active, REAL_SERVERS_MAX, __u64);
 ARRAY_MAP(skep_cursors, VIRTUAL_SERVERS_MAX, __u64);
 ARRAY_MAP(skep_virtual_counters, VIRTUAL_SERVERS_MAX, struct virtual_counters);
-ARRAY_MAP(skep_alias_nodes, ALIAS_NODES_MAX, struct alias_node);
+MAPPED_ARRAY_MAP(skep_alias_nodes, ALIAS_NODES_MAX, struct alias_node);
 HASH_MAP(skep_addresses, BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, ADDRESSES_MAX, __be32, __u32);
 HASH_MAP(skep_listeners, BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, LISTENERS_MAX, struct listener_key, __u32);
 HASH_MAP(skep_vips, BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, VIPS_MAX, struct vip_key, __u32);

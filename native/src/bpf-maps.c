@@ -9,6 +9,8 @@
 #include <linux/bpf.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* More than any batch is worth, less than what would take the address space. */
 #define BATCH_BYTES_MAX (256u << 20)
@@ -145,6 +147,33 @@ napi_value bpf_get_batch(napi_env env, napi_callback_info call) {
   }
   free(keys);
   free(values);
+  return result;
+}
+
+/* Where value `index` of an array that is mapped begins: the kernel aligns values to 8 octets. */
+static size_t stride_of(const struct bpf_map_info *info) { return ((size_t)info->value_size + 7) & ~(size_t)7; }
+
+napi_value bpf_read_mapped(napi_env env, napi_callback_info call) {
+  napi_value arguments[3], result;
+  struct bpf_map_info info;
+  int fd, first, count;
+  void *values;
+  if (!open_call(env, call, 3, arguments, &fd, &info, "bpfReadMapped(fd, first, count)")) return NULL;
+  if (!read_int(env, arguments[1], &first) || !read_int(env, arguments[2], &count)) return NULL;
+  if (first < 0 || count <= 0 || (uint64_t)first + (uint64_t)count > info.max_entries)
+    return throw_type(env, "first, count: out of bounds"), NULL;
+  size_t stride = stride_of(&info), page = (size_t)sysconf(_SC_PAGESIZE);
+  size_t begin = (size_t)first * stride, from = begin / page * page, length = begin - from + (size_t)count * stride;
+  const char *mapped = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, (off_t)from);
+  if (mapped == MAP_FAILED) return throw_errno(env, errno, "mmap", info.name), NULL;
+  if (napi_create_buffer(env, (size_t)count * info.value_size, &values, &result) != napi_ok)
+    result = NULL;
+  else if (stride == info.value_size)
+    memcpy(values, mapped + (begin - from), (size_t)count * stride);
+  else
+    for (size_t i = 0; i < (size_t)count; i++)
+      memcpy((char *)values + i * info.value_size, mapped + (begin - from) + i * stride, info.value_size);
+  munmap((void *)mapped, length);
   return result;
 }
 

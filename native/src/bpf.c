@@ -158,6 +158,7 @@ static napi_value describe(napi_env env, struct bpf_object *object, const bool *
     good = keep_descriptor(env, entry, bpf_map__fd(map), fds, &count);
     if (!good) break;
     set_number(env, entry, "type", bpf_map__type(map));
+    set_number(env, entry, "flags", bpf_map__map_flags(map));
     set_number(env, entry, "keyBytes", bpf_map__key_size(map));
     set_number(env, entry, "valueBytes", bpf_map__value_size(map));
     set_number(env, entry, "entriesMax", bpf_map__max_entries(map));

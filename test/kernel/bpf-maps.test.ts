@@ -133,6 +133,35 @@ describe('entries', () => {
     expect(() => map.put(word(10_000), Buffer.alloc(24))).toThrow(/E2BIG/);
   });
 
+  test.each([
+    ['as large as its slot', 'struct real_server'],
+    ['smaller than its slot', '__u32'],
+  ])('of an array that is mapped, a value %s: ranges as system calls give them', (_, type) => {
+    const mapped = bpffs.compile(`
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __uint(max_entries, 10000); __type(key, __u32); __type(value, ${type}); } mapped SEC(".maps");
+`);
+    using loaded = loadPrograms({ objectPath: mapped, pinDirectory: pins });
+    const map = mapOf(loaded, 'mapped');
+    const values = Buffer.alloc(map.valueBytes * 9_000);
+    for (let i = 0; i < 9_000; i++) values.writeUInt32LE(i + 1, map.valueBytes * i);
+    map.putRange(500, values);
+    const byCalls = Buffer.concat(map.getAll().map(({ value }) => value));
+    for (const [first, count] of [
+      [0, 10_000],
+      [500, 9_000],
+      [511, 1],
+      [4_321, 1_234],
+      [9_999, 1],
+      [77, 0],
+    ] as const)
+      expect(map.getRange(first, count)).toEqual(
+        byCalls.subarray(first * map.valueBytes, (first + count) * map.valueBytes),
+      );
+    expect(() => map.getRange(9_999, 2)).toThrow(/out of bounds/);
+    map.put(word(511), Buffer.alloc(map.valueBytes, 7));
+    expect(map.getRange(511, 1)).toEqual(Buffer.alloc(map.valueBytes, 7));
+  });
+
   test('a key or value of another length never reaches the kernel', () => {
     using loaded = load();
     const map = mapOf(loaded, 'hash');

@@ -91,6 +91,12 @@ test('opens when told that the namespace is ready, and answers what the state sa
   expect(await ask('resolve4', 'web')).toEqual([{ address: '10.0.1.3', ttl: 2 }]);
 });
 
+test('wants no listener on ingress, where one could never open', () => {
+  server.setNetwork(state({ ...front, ingress: true }), []);
+  expect(server.status()).toEqual([]);
+  expect(server.retry()).toBe(true);
+});
+
 test('busybox’s resolver reads the answers too', async () => {
   await build();
   server.setNetwork(whole, []);

@@ -86,7 +86,9 @@ export class DnsServer implements Disposable {
     else this.#names = state && new NameIndex(state);
     this.#endpoints = endpoints;
     this.#askers.clear();
-    const wanted = new Map(state?.overlays.map((overlay) => [overlay.id, overlay]));
+    // Ingress has no names, and its own address is the host's: a listener there could never open.
+    const named = state?.overlays.filter(({ ingress }) => !ingress);
+    const wanted = new Map(named?.map((overlay) => [overlay.id, overlay]));
     for (const [id, slot] of this.#overlays) {
       const overlay = wanted.get(id);
       if (overlay?.vni === slot.overlay.vni && overlay.own.address === slot.address) continue;

@@ -1,7 +1,7 @@
 /**
  * The kernel's BPF maps and programs as objects. Keys and values are octets; what they mean is native/bpf/layout.h and
  * the codec beside this file. Costs: one system call an operation (and one for the map's sizes), one a thousand entries of
- * a batch.
+ * a batch; ranges of arrays that can be mapped are copied from the kernel's memory without one an entry.
  * What must stay true: descriptors are closed once; what is pinned stays until `removePins`, whoever dies.
  */
 import assert from 'node:assert';
@@ -71,6 +71,8 @@ const missing: Readonly<Record<string, string>> = {
 
 /** Entries asked for at a time: their octets stay within what the kernel allocates in one piece without trouble. */
 const batchEntries = 4096;
+/** BPF_F_MMAPABLE, linux/bpf.h. */
+const mappable = 1 << 10;
 /** BPF_FS_MAGIC, linux/magic.h. */
 const bpfFsMagic = 0xcafe4a11;
 const kernelMountPoint = '/sys/fs/bpf';
@@ -178,13 +180,15 @@ class KernelMap implements BpfMap, Disposable {
   readonly keyBytes: number;
   readonly valueBytes: number;
   readonly entriesMax: number;
+  readonly #isMapped: boolean;
   #fd: number | null;
 
   constructor(
     readonly name: string,
-    { fd, keyBytes, valueBytes, entriesMax }: LoadedMap,
+    { fd, flags, keyBytes, valueBytes, entriesMax }: LoadedMap,
   ) {
     this.#fd = fd;
+    this.#isMapped = (flags & mappable) !== 0;
     this.keyBytes = keyBytes;
     this.valueBytes = valueBytes;
     this.entriesMax = entriesMax;
@@ -254,6 +258,8 @@ class KernelMap implements BpfMap, Disposable {
 
   getRange(firstIndex: number, count: number): Buffer {
     assert(firstIndex >= 0 && count >= 0 && firstIndex + count <= this.entriesMax, 'range out of bounds');
+    if (this.#isMapped && count > 0)
+      return this.#attempt('read', () => native().bpfReadMapped(this.fd, firstIndex, count));
     const parts: Buffer[] = [];
     for (let got = 0; got < count;) {
       // A cursor of an array is the index before the one that follows.

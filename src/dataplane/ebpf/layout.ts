@@ -5,7 +5,7 @@
 import { array, be16, be32, mac, padding, struct, u16, u32, u64, u8 } from './struct.js';
 
 export const limits = {
-  LAYOUT_VERSION: 2,
+  LAYOUT_VERSION: 3,
   VIRTUAL_SERVERS_MAX: 16384,
   REAL_SERVERS_MAX: 131072,
   SLOTS_MAX: 1048576,
