@@ -6,6 +6,11 @@ export type RaftStatus = Pick<EtcdStatus, 'hasLeader' | 'isLeader' | 'memberId' 
 
 /** An election takes one to two seconds; a tenth of that is lost at most. */
 const lookMs = 150;
+/**
+ * Whoever leads Raft has nothing to win by knowing soon that it does no more: its writes are refused from then on (office.ts). A
+ * look is a call, which often would be a third of what an idle manager does.
+ */
+const leaderLookMs = 1_000;
 const callMs = 1_000;
 
 export class RaftWatch {
@@ -38,7 +43,7 @@ export class RaftWatch {
         ? undefined
         : (this.#leaderlessSinceMs ?? this.clock.steadyMs());
       this.onLook();
-      await this.clock.sleep(lookMs, signal).catch(() => undefined);
+      await this.clock.sleep(this.#status?.isLeader ? leaderLookMs : lookMs, signal).catch(() => undefined);
     }
   }
 }

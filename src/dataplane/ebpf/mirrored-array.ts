@@ -109,8 +109,13 @@ export class MirroredArray {
 export const sameEntries = <K, V>(before: ReadonlyMap<K, V>, after: ReadonlyMap<K, V>): boolean =>
   before.size === after.size && [...after].every(([key, value]) => before.get(key) === value);
 
+const zeros = Buffer.alloc(65_536);
+
+/** Most of a large array is zero, and looked at every few seconds: in pieces, as one octet after the other takes milliseconds. */
 function entriesUpToLastNonzero(octets: Buffer, valueBytes: number): number {
   let end = octets.length;
+  const size = zeros.length;
+  while (end >= size && octets.compare(zeros, 0, size, end - size, end) === 0) end -= size;
   while (end > 0 && octets[end - 1] === 0) end -= 1;
   return Math.ceil(end / valueBytes);
 }
