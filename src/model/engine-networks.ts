@@ -5,12 +5,12 @@
  */
 import type { NetworkAttachmentConfig, ServiceSpec } from './service-spec.js';
 
-const names = ['host', 'bridge'] as const;
+export const engineNetworkNames = ['host', 'bridge'] as const;
 
-export type EngineNetworkName = (typeof names)[number];
+export type EngineNetworkName = (typeof engineNetworkNames)[number];
 
 export const isEngineNetwork = (target: string): target is EngineNetworkName =>
-  (names as readonly string[]).includes(target);
+  (engineNetworkNames as readonly string[]).includes(target);
 
 /** The engine's own network among those that a task is on; undefined: it is on overlays only, if any. */
 export const engineNetworkOf = (

@@ -122,15 +122,17 @@ export const connectNetwork: Handler = async (context, request) => {
   }
 };
 
-/** `POST /networks/{}/disconnect`. A network of the swarm is known to the engine under another id. */
+/**
+ * `POST /networks/{}/disconnect`. A network of the swarm is known to the engine under another id, or not at all: then it says so, once
+ * it has found the container.
+ */
 export const disconnectNetwork: Handler = async (context, request) => {
   const { engine } = context;
   const argument = request.param(0);
   const body = await request.body();
   const found = await findNetwork(context, request, argument);
-  const ofSwarm = found.kind === 'swarm' || found.kind === 'instance';
-  const url = ofSwarm && found.instance ? withNetwork(request, found.instance.Id) : undefined;
-  if (ofSwarm && url === undefined) throw new SkepError('notFound', `network ${argument} not found`);
+  const instance = found.kind === 'swarm' || found.kind === 'instance' ? found.instance : undefined;
+  const url = instance && withNetwork(request, instance.Id);
   await passThrough(engine.socketPath, request.http, request.reply, {
     body,
     ...(url === undefined ? {} : { url }),

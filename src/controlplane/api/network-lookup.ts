@@ -1,5 +1,5 @@
 /** Finding networks by what users type: among the swarm's own and, through the engine, the node's. */
-import { isEngineNetwork } from '../../model/engine-networks.js';
+import { engineNetworkNames, isEngineNetwork } from '../../model/engine-networks.js';
 import { SkepError } from '../../model/errors.js';
 import type { Network } from '../../model/objects.js';
 import type { View } from '../store/store.js';
@@ -64,6 +64,11 @@ export function findSwarmNetworks(view: View, argument: string): readonly Networ
  * nowhere with 500 (the daemon of 20.10 hands a plain Go error through).
  */
 export async function findNetworkId(context: ApiContext, view: View, target: string): Promise<string> {
+  // Every network begins with nothing, and so do the two of the engine's that a service can have.
+  if (target === '') {
+    const count = view.list('network').length + engineNetworkNames.length;
+    throw new SkepError('invalidArgument', `network  is ambiguous (${count} matches found)`);
+  }
   const found = findSwarmNetworks(view, target);
   if (found.length > 1)
     throw new SkepError('invalidArgument', `network ${target} is ambiguous (${found.length} matches found)`);

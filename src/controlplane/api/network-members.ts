@@ -3,7 +3,10 @@
  * heard by gossip, and nothing where it has no part in the network; a manager here knows it of the whole cluster. The engine's id of
  * an endpoint is known of this node's alone; of others it stays empty.
  */
+import { parseCidr } from '../../model/addresses.js';
 import { isAttachment, shortContainerId } from '../../model/attachments.js';
+import type { NodeId } from '../../model/ids.js';
+import { subnetAround } from '../../model/network-subnets.js';
 import { taskName } from '../../model/objects.js';
 import type { Network, Node, Service, Task } from '../../model/objects.js';
 import { vipMark } from '../../dataplane/state.js';
@@ -120,6 +123,40 @@ function memberOf(
     EndpointID: endpointIds.get(containerId) ?? '',
     EndpointIP: task.networks.find(({ networkId }) => networkId === id)?.address ?? '',
     Info: { 'Host IP': node ? hostIp(node) : '' },
+  };
+}
+
+/** libnetwork's EndpointResource. */
+export interface EndpointResource {
+  readonly Name: string;
+  readonly EndpointID: string;
+  readonly MacAddress: string;
+  readonly IPv4Address: string;
+  readonly IPv6Address: string;
+}
+
+/**
+ * The asked node's end of the routing mesh as Swarm shows it among the containers of the ingress network; empty where there is none.
+ * No engine's endpoint stands for it, so that it has no id.
+ */
+export function meshSandboxOf(
+  view: View,
+  { id, spec, allocation }: Network,
+  nodeId: NodeId,
+): Readonly<Record<string, EndpointResource>> {
+  const own = view.get('node', nodeId)?.attachments.find(({ networkId }) => networkId === id);
+  if (!spec.ingress || !allocation || !own) return {};
+  const { subnet } = subnetAround(allocation, own.address) ?? allocation;
+  const { family, prefixLength } = parseCidr(subnet);
+  const address = `${own.address}/${prefixLength}`;
+  return {
+    [`${spec.name}-sbox`]: {
+      Name: `${spec.name}-endpoint`,
+      EndpointID: '',
+      MacAddress: own.mac,
+      IPv4Address: family === 4 ? address : '',
+      IPv6Address: family === 6 ? address : '',
+    },
   };
 }
 

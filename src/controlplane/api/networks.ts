@@ -13,7 +13,7 @@ import { networkResource } from './convert/objects.js';
 import { Filters, parseFilters } from './filters.js';
 import { findSwarmNetworks, instances, isInstance, overlayIdOf } from './network-lookup.js';
 import type { EngineNetwork } from './network-lookup.js';
-import { peersOf, servicesOf } from './network-members.js';
+import { meshSandboxOf, peersOf, servicesOf } from './network-members.js';
 import { untilReleased, userOfNetwork } from './network-use.js';
 import { passThrough } from '../dockerd/passthrough.js';
 import type { ApiRequest } from './request.js';
@@ -232,12 +232,19 @@ export const inspectNetwork: Handler = async (context, request) => {
   // Containers of this node, when it has any on the network.
   const local = await instanceOf(context, request, found.network.id).catch(() => undefined);
   const full = local && (await context.engine.get<EngineNetwork>(`/networks/${local.Id}`, request.signal));
-  const view = context.control.membership().store?.view();
+  const { store, nodeId } = context.control.membership();
+  const view = store?.view();
   const peers = view ? peersOf(view, found.network) : [];
   const services = view && verbose ? servicesOf(view, found.network, full) : {};
+  const mesh = view && nodeId !== '' ? meshSandboxOf(view, found.network, nodeId) : {};
+  const containers = { ...full?.Containers, ...mesh };
   request.json(200, {
     ...encodeNetwork(found.network, request),
-    ...(full?.Containers && { Containers: full.Containers }),
+    // Where the node takes part an engine of Swarm's shows its own view, in which no labels are empty ones.
+    ...((full || Object.keys(mesh).length > 0) && {
+      Labels: found.network.spec.labels,
+      Containers: containers,
+    }),
     ...(peers.length > 0 && { Peers: peers }),
     ...(Object.keys(services).length > 0 && { Services: services }),
   });

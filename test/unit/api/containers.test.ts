@@ -391,9 +391,14 @@ test.each([
 
 test('disconnect goes to the instance, and the managers hear of it', async () => {
   const id = await api.createNetwork('open', { Attachable: true });
-  expect((await api.call('POST', '/networks/open/disconnect', { Container: 'box' })).status).toBe(404);
   playEngine(instance(id));
   await api.call('POST', '/networks/open/disconnect', { Container: 'box', Force: true });
   expect(done).toEqual([`engine POST /networks/${'e'.repeat(64)}/disconnect`, 'settle']);
   expect(engineBody).toEqual({ Container: 'box', Force: true });
+});
+
+test('whom to disconnect from a network that is not here is the engine’s to look for first, in its own words', async () => {
+  await api.createNetwork('elsewhere', { Attachable: true });
+  await api.call('POST', '/networks/elsewhere/disconnect', { Container: 'nobody' });
+  expect(done).toEqual(['engine POST /networks/elsewhere/disconnect', 'settle']);
 });

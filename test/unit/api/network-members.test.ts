@@ -129,6 +129,23 @@ test('tells of services, tasks and containers on it, of the whole swarm', async 
   });
 });
 
+test('shows this node’s end of the mesh, and no labels as Swarm does of a network that the node takes part in', async () => {
+  const { Containers, Labels, Peers } = await inspect('ingress', false);
+  const empty = { EndpointID: '', IPv6Address: '' };
+  expect(Containers).toEqual({
+    'ingress-sbox': {
+      ...empty,
+      Name: 'ingress-endpoint',
+      MacAddress: mac,
+      IPv4Address: '10.0.0.2/24',
+    },
+  });
+  expect([Labels, Peers]).toEqual([{}, [{ Name: 'nodeaaaaaaaa', IP: '10.99.0.1' }]]);
+  await api.store.update((tx) => tx.update('node', { ...tx.get('node', nodeId)!, attachments: [] }));
+  const elsewhere = await inspect('ingress', false);
+  expect([elsewhere['Containers'], elsewhere['Labels']]).toEqual([null, null]);
+});
+
 test('leaves out who does not take flows', async () => {
   const { container } = running('c1');
   for (const [index, status] of [
