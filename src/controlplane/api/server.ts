@@ -35,7 +35,7 @@ import type { SwarmEvents } from './swarm-events.js';
 import type { ReadLogs } from '../task-logs.js';
 import type { OpenTunnel } from '../tunnels.js';
 import type { EngineIdentity } from './versions.js';
-import { splitVersion } from './versions.js';
+import { readsJsonErrors, splitVersion } from './versions.js';
 
 export interface ApiServerOptions {
   readonly control: SwarmControl;
@@ -199,8 +199,10 @@ async function handle(context: ApiContext, http: IncomingMessage, reply: ServerR
   const isPing = /^(\/v[^/]+)?\/_ping$/.test(pathname);
   // Ping is where clients negotiate: it must not name the version of an engine that was replaced since.
   const identity = await context.engine.identity(isPing);
+  let isVersionServed = false;
   try {
     const { minor, path } = splitVersion(pathname, identity);
+    isVersionServed = true;
     admit(context, http, path);
     const remote = await findRemote(context, http.method ?? 'GET', path, identity, gone.signal);
     if (remote) return await passToNode(context, remote, http, reply, gone.signal);
@@ -218,7 +220,7 @@ async function handle(context: ApiContext, http: IncomingMessage, reply: ServerR
     }
     if (route.kind === 'unknown') {
       // dockerd sends no version headers here.
-      sendError(reply, 404, 'page not found');
+      sendError(reply, 404, 'page not found', readsJsonErrors(pathname));
       return;
     }
     setVersionHeaders(reply, identity);
@@ -235,8 +237,10 @@ async function handle(context: ApiContext, http: IncomingMessage, reply: ServerR
       return;
     }
     setVersionHeaders(reply, identity);
+    // dockerd has not come to this header yet when it looks at the version.
+    if (!isVersionServed) reply.removeHeader('Docker-Experimental');
     const { status, message } = errorReply(err);
-    sendError(reply, status, message);
+    sendError(reply, status, message, readsJsonErrors(pathname));
   } finally {
     // A body that nobody wanted must not stay in front of the connection's next request.
     if (!http.complete && !http.destroyed) http.resume();
@@ -299,10 +303,14 @@ function setVersionHeaders(
   reply.setHeader('Server', `Docker/${version} (${os})`);
 }
 
-/** Docker's error body, with the newline that Go's encoder puts behind it. */
-function sendError(reply: ServerResponse, status: number, message: string): void {
-  const body = `${JSON.stringify({ message })}\n`;
-  reply.writeHead(status, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) });
+/** Docker's error body, with the newline that Go puts behind it in either form. */
+function sendError(reply: ServerResponse, status: number, message: string, asJson: boolean): void {
+  const body = `${asJson ? JSON.stringify({ message }) : message}\n`;
+  if (!asJson) reply.setHeader('X-Content-Type-Options', 'nosniff');
+  reply.writeHead(status, {
+    'Content-Type': asJson ? 'application/json' : 'text/plain; charset=utf-8',
+    'Content-Length': Buffer.byteLength(body),
+  });
   reply.end(body);
 }
 

@@ -50,7 +50,8 @@ export interface InitRequest {
   /** Non-zero fields win over the defaults. */
   readonly spec: Partial<ClusterSpec>;
   readonly autoLockManagers: boolean;
-  readonly availability: 'active' | 'pause' | 'drain';
+  /** As sent; empty: active. */
+  readonly availability: string;
   readonly defaultAddrPool: readonly string[];
   /** 0: 24. */
   readonly subnetSize: number;
@@ -69,7 +70,8 @@ export interface JoinRequest {
   readonly dataPathAddr: string;
   readonly remoteAddrs: readonly string[];
   readonly joinToken: string;
-  readonly availability: 'active' | 'pause' | 'drain';
+  /** As sent; empty: active. */
+  readonly availability: string;
 }
 
 /** Refusals are SkepErrors with the texts of swarm-semantics section 16.1. */

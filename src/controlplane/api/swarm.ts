@@ -7,17 +7,13 @@ import { isRotating } from '../ca/root-trust.js';
 import { nextLock, parseUnlockKey } from '../../model/unlock-key.js';
 import type { ApiContext, Handler } from './context.js';
 import { notManager, requireStore } from './context.js';
-import { bool, choice, field, strings, struct, text, uint32 } from './convert/codec.js';
+import { bool, field, strings, struct, text, textOf, uint32 } from './convert/codec.js';
 import { clusterSpecRequest, swarm } from './convert/objects.js';
 import type { ClusterSpecRequest } from './convert/objects.js';
 import type { InitRequest, JoinRequest } from './swarm-control.js';
 
-const availability = choice({
-  go: 'swarm.NodeAvailability',
-  values: ['active', 'pause', 'drain'],
-  absent: 'active',
-  refuse: (word) => `invalid Availability: "${word}"`,
-});
+/** What is none is refused by the node, after what Swarm refuses before it. */
+const availability = textOf('swarm.NodeAvailability');
 
 const initRequest = struct<InitRequest & { readonly spec: ClusterSpecRequest }>('InitRequest', {
   listenAddr: field('ListenAddr', text),

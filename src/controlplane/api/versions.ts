@@ -8,9 +8,6 @@ import { SkepError } from '../../model/errors.js';
 /** Minor number of `1.minor`. */
 export type Minor = number;
 
-/** Older clients than this are refused; the engine may ask for more. */
-const oldestMinor: Minor = 24;
-
 /** What is known of the engine behind this front. */
 export interface EngineIdentity {
   readonly version: string;
@@ -25,7 +22,8 @@ export interface EngineIdentity {
 export const assumedEngine: EngineIdentity = {
   version: 'unknown',
   maxMinor: 41,
-  minMinor: oldestMinor,
+  // Of every engine there is.
+  minMinor: 24,
   os: 'linux',
   experimental: false,
 };
@@ -40,24 +38,44 @@ export interface VersionedPath {
   readonly path: string;
 }
 
-/** Splits `/v1.41/nodes`. Throws `invalidArgument` with dockerd's texts for a version out of range. */
-export function splitVersion(path: string, engine: EngineIdentity): VersionedPath {
-  const match = /^\/v([0-9.]+)(\/.*)$/.exec(path);
-  if (!match) return { minor: engine.maxMinor, path };
-  const [, value = '', rest] = match;
+/** What a path says before its rest. */
+interface NamedVersion {
+  readonly value: string;
+  /** The minor number; of another major version than 1 it comes before, or after, all. */
+  readonly order: number;
+  readonly rest: string;
+}
+
+function namedVersion(path: string): NamedVersion | undefined {
+  const [, value, rest = '/'] = /^\/v([0-9.]+)(\/.*)$/.exec(path) ?? [];
+  if (value === undefined) return undefined;
   const [major, minor = '0'] = value.split('.');
-  const order = Number(major) === 1 ? Number(minor) : Number(major) < 1 ? -1 : Infinity;
-  const min = Math.max(engine.minMinor, oldestMinor);
+  const order = Number(major) === 1 ? Number(minor) : Number(major) < 1 ? -Infinity : Infinity;
+  return { value, order, rest };
+}
+
+/** The first minor whose clients read errors as JSON. Docker tells those before it in plain text, up to 28 at least. */
+const firstMinorWithJsonErrors: Minor = 24;
+
+/** Whether who asks for this path reads errors as JSON. */
+export const readsJsonErrors = (path: string): boolean =>
+  (namedVersion(path)?.order ?? Infinity) >= firstMinorWithJsonErrors;
+
+/** Splits `/v1.41/nodes`. Throws `invalidArgument` with dockerd's texts for a version that the engine does not have. */
+export function splitVersion(path: string, engine: EngineIdentity): VersionedPath {
+  const named = namedVersion(path);
+  if (!named) return { minor: engine.maxMinor, path };
+  const { value, order, rest } = named;
   if (order > engine.maxMinor)
     throw new SkepError(
       'invalidArgument',
       `client version ${value} is too new. Maximum supported API version is 1.${engine.maxMinor}`,
     );
-  if (order < min)
+  if (order < engine.minMinor)
     throw new SkepError(
       'invalidArgument',
-      `client version ${value} is too old. Minimum supported API version is 1.${min}, ` +
+      `client version ${value} is too old. Minimum supported API version is 1.${engine.minMinor}, ` +
         'please upgrade your client to a newer version',
     );
-  return { minor: order, path: rest ?? '/' };
+  return { minor: order, path: rest };
 }

@@ -14,6 +14,9 @@ export const certificatesOf = (pem: string): readonly X509Certificate[] =>
     (block) => new X509Certificate(block),
   );
 
+/** Whether there is what claims to be one, readable or not. */
+export const hasCertificate = (pem: string): boolean => pem.includes('-----BEGIN CERTIFICATE-----');
+
 /** As everybody writes them, each once: so that equal certificates are equal texts. */
 export const normalizedPem = (...pems: readonly string[]): string =>
   [...new Set(pems.flatMap(certificatesOf).map(String))].join('');

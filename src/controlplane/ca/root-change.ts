@@ -7,7 +7,7 @@ import { controlApiError } from '../../model/errors.js';
 import type { SkepError } from '../../model/errors.js';
 import type { Cluster, ExternalCa, RootKeys, RootRotation } from '../../model/objects.js';
 import { createRootCa, crossSign, pathLengthOf, signingAlgorithmOf } from './certificates.js';
-import { certificatesOf, isSelfSigned, normalizedPem } from './chain.js';
+import { certificatesOf, hasCertificate, isSelfSigned, normalizedPem } from './chain.js';
 
 /** Of the spec that is to be. */
 export interface RootRequest {
@@ -44,7 +44,8 @@ export async function changeRoots(
   { external, nowMs }: { readonly external: ExternalCas; readonly nowMs: number },
 ): Promise<Roots> {
   const { rootCa, rootRotation } = cluster;
-  if (wanted.signingCaKey !== '' && wanted.signingCaCert === '')
+  // Text without a certificate in it counts as none, as in Swarm.
+  if (wanted.signingCaKey !== '' && !hasCertificate(wanted.signingCaCert))
     throw invalid('if a signing CA key is provided, the signing CA cert must also be provided');
   const externalOf = (certPem: string): readonly ExternalCa[] =>
     wanted.externalCas.filter(({ caCert }) => (caCert === '' ? rootCa.certPem : caCert) === certPem);

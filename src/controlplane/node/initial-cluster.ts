@@ -5,7 +5,7 @@
 import type { Cidr } from '../../model/addresses.js';
 import { addressAndPort, cidrsOverlap, normalizeCidr, parseCidr } from '../../model/addresses.js';
 import { faultOfClusterTimes } from '../../model/cluster-times.js';
-import { SkepError, controlApiError } from '../../model/errors.js';
+import { SkepError } from '../../model/errors.js';
 import type { HostRoute } from '../../model/host-routes.js';
 import { routeText } from '../../model/host-routes.js';
 import type { ClusterId, NetworkId, NodeId } from '../../model/ids.js';
@@ -13,6 +13,8 @@ import type { Cluster, ClusterSpec, Network, Node, NodeDescription } from '../..
 import { nodeCertExpiryNsDefault } from '../ca/cluster-ca.js';
 import { subnetFromPools } from '../allocator/networks.js';
 import type { InitRequest } from '../api/swarm-control.js';
+import { availabilityOf } from './availability.js';
+import type { Availability } from './availability.js';
 import type { NodeAddresses } from './node-addresses.js';
 
 type Unwritten<T> = Omit<T, 'version' | 'createdAtMs' | 'updatedAtMs'>;
@@ -55,21 +57,36 @@ export interface ClusterIdentity {
 export const isAutolocked = ({ autoLockManagers, spec }: InitRequest): boolean =>
   autoLockManagers || spec.autoLockManagers === true;
 
-/** Checks the parts of an init request that need neither host nor network; the daemon's texts. */
-export function checkInitRequest(request: InitRequest): void {
-  const refuse = (message: string): never => {
-    throw new SkepError('invalidArgument', message);
-  };
-  if (request.spec.name !== undefined && request.spec.name !== '' && request.spec.name !== 'default')
-    refuse('swarm spec must be named "default"');
-  const { nodeCertExpiryNs = 0, heartbeatPeriodNs = 0 } = request.spec;
-  const fault = faultOfClusterTimes({ nodeCertExpiryNs, heartbeatPeriodNs });
-  if (fault !== undefined) throw controlApiError('invalidArgument', fault);
+const refuse = (message: string): never => {
+  throw new SkepError('invalidArgument', message);
+};
+
+/** An init request of which everything was looked at. */
+export type CheckedInitRequest = InitRequest & { readonly availability: Availability };
+
+/** The other names that Swarm knows for its one cluster: none. */
+export function requireDefaultName({ name }: InitRequest['spec']): void {
+  if (name !== undefined && name !== '' && name !== 'default') refuse('swarm spec must be named "default"');
+}
+
+/** Checks what needs neither host nor network, in the daemon's order and words; it looks at the name and at addresses before. */
+export function checkedInitRequest(request: InitRequest): CheckedInitRequest {
+  checkPools(request);
   if (request.dataPathPort !== 0 && (request.dataPathPort < 1024 || request.dataPathPort > 49151))
     refuse(`Datapath port number is not in valid range (1024-49151) : ${request.dataPathPort}`);
-  const size = request.subnetSize || subnetSizeDefault;
+  const availability = availabilityOf(request.availability);
+  const { nodeCertExpiryNs = 0, heartbeatPeriodNs = 0 } = request.spec;
+  const fault = faultOfClusterTimes({ nodeCertExpiryNs, heartbeatPeriodNs });
+  // Swarm has made its cluster by then, and stays in it.
+  if (fault !== undefined)
+    refuse(`error updating cluster settings: rpc error: code = InvalidArgument desc = ${fault}`);
+  return { ...request, availability };
+}
+
+function checkPools({ subnetSize, defaultAddrPool }: InitRequest): void {
+  const size = subnetSize || subnetSizeDefault;
   if (size > subnetSizeMax) refuse(`subnet size is out of range: ${size}`);
-  for (const pool of request.defaultAddrPool) {
+  for (const pool of defaultAddrPool) {
     let parsed;
     try {
       parsed = parseCidr(pool);
@@ -122,7 +139,7 @@ const present = <T extends object>(given: T): Partial<T> =>
 
 /** The objects to write, from a checked request. */
 export function initialObjects(
-  request: InitRequest,
+  request: CheckedInitRequest,
   identity: ClusterIdentity,
   addresses: NodeAddresses,
   description: NodeDescription,

@@ -11,7 +11,12 @@ import type { Log } from '../../runtime/log.js';
 import type { JoinRequest } from '../api/swarm-control.js';
 import type { MembershipFile } from './membership-file.js';
 import type { NodeAddresses } from './node-addresses.js';
-import { defaultManagerPort, resolveAddresses, splitHostPort } from './node-addresses.js';
+import {
+  defaultManagerPort,
+  requireListenAddress,
+  resolveAddresses,
+  splitHostPort,
+} from './node-addresses.js';
 import type { NodeParts } from './node-parts.js';
 
 /** How long the API waits for a join; Swarm's 20 s. */
@@ -36,6 +41,9 @@ export async function resolveJoin(
   request: JoinRequest,
   parts: Pick<NodeParts, 'interfaces' | 'addressTowards'>,
 ): Promise<JoinAddresses> {
+  requireListenAddress(request.listenAddr);
+  if (request.remoteAddrs.includes(''))
+    throw new SkepError('invalidArgument', 'invalid remoteAddr "": invalid empty address');
   const managers = request.remoteAddrs.map((text) => splitHostPort(text, defaultManagerPort));
   const [first] = managers;
   if (!first) throw new SkepError('invalidArgument', 'at least 1 RemoteAddr is required to join');

@@ -7,6 +7,7 @@ import { AssertionError } from 'node:assert';
 import { join } from 'node:path';
 import type { ServerCredentials } from '@grpc/grpc-js';
 import { addressAndPort } from '../../model/addresses.js';
+import { OutsideError } from '../../model/errors.js';
 import { leaderId } from '../../model/ids.js';
 import type { RandomSource } from '../../model/ids.js';
 import { etcdPeerPort } from '../../model/swarm-ports.js';
@@ -44,6 +45,7 @@ import { keepCaCopy } from './ca-copy.js';
 import { EtcdTrust } from './etcd-trust-file.js';
 import { runLockLoop } from './lock-loop.js';
 import type { MembershipFile } from './membership-file.js';
+import { listenFailure } from './node-addresses.js';
 import type { NodeKeys } from './node-keys.js';
 import type { RunningManager } from './node-parts.js';
 import { StoreDirectory } from './store-directory.js';
@@ -145,7 +147,10 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
     etcdTrust: () => trust.of(etcd),
   });
   const server = createRpcServer(core.services.services, log);
-  await listen(server, addressAndPort(addresses.listenHost, addresses.listenPort), options.serverCredentials);
+  const listenAddress = addressAndPort(addresses.listenHost, addresses.listenPort);
+  await listen(server, listenAddress, options.serverCredentials).catch((cause: Error) => {
+    throw new OutsideError(`${listenFailure}: ${cause.message}`, false, { cause });
+  });
   undo.defer(() => server.forceShutdown());
 
   const stop = new AbortController();

@@ -33,15 +33,31 @@ const refuse = (message: string): never => {
   throw new SkepError('invalidArgument', message);
 };
 
-/** Splits `host[:port]`; IPv6 hosts with a port stand in brackets. */
-export function splitHostPort(text: string, portDefault: number): { host: string; port: number } {
-  const bracketed = /^\[(.*)\](?::(\d+))?$/.exec(text);
-  if (bracketed) return { host: bracketed[1] ?? '', port: Number(bracketed[2] ?? portDefault) };
+/** What Swarm says before the reason why a manager cannot listen. */
+export const listenFailure = 'manager stopped: failed to listen on remote API address';
+
+/** The first that is looked at of a request, and no more than that something is there. */
+export function requireListenAddress(listenAddr: string): void {
+  if (listenAddr === '') refuse('invalid ListenAddr "": invalid empty address');
+}
+
+/**
+ * Splits `host[:port]`; IPv6 hosts with a port stand in brackets. Throws `invalidArgument` with Go's words for a port that is none.
+ * @param use what they stand behind
+ */
+export function splitHostPort(
+  text: string,
+  portDefault: number,
+  use = 'dial tcp',
+): { host: string; port: number } {
   if (isIp(text)) return { host: text, port: portDefault };
-  const match = /^(.*):(\d+)$/.exec(text);
-  const port = match ? Number(match[2]) : portDefault;
-  if (port < 1 || port > 65535) refuse(`invalid port in address "${text}"`);
-  return { host: match ? (match[1] ?? '') : text, port };
+  const [, host = text, written = ''] =
+    /^\[(.*)\](?::(.*))?$/.exec(text) ?? /^(.*):([^:]*)$/.exec(text) ?? [];
+  if (written === '') return { host, port: portDefault };
+  const port = Number(written);
+  if (!/^\d+$/.test(written)) refuse(`${use}: address tcp/${written}: unknown port`);
+  if (port < 1 || port > 65535) refuse(`${use}: address ${written}: invalid port`);
+  return { host, port };
 }
 
 /**
@@ -70,8 +86,7 @@ function listenAddress(
   text: string,
   interfaces: readonly InterfaceAddress[],
 ): { host: string; port: number } {
-  if (text === '') refuse('invalid ListenAddr "": invalid empty address');
-  const { host, port } = splitHostPort(text, defaultManagerPort);
+  const { host, port } = splitHostPort(text, defaultManagerPort, `${listenFailure}: listen tcp`);
   if (isIp(host)) return { host: parseIp(host), port };
   const resolved = interfaceAddress(host, interfaces);
   if (resolved === undefined)

@@ -3,11 +3,12 @@ import type { Ip } from '../../model/addresses.js';
 import type { NodeId } from '../../model/ids.js';
 import type { HostRoute } from '../../model/host-routes.js';
 import type { NodeDescription } from '../../model/objects.js';
-import type { InitRequest, JoinRequest } from '../api/swarm-control.js';
+import type { JoinRequest } from '../api/swarm-control.js';
 import type { AttachControl } from '../attach-control.js';
 import type { Backup } from '../backup/backup-content.js';
 import type { Store } from '../store/store.js';
 import type { StoreState } from '../upkeep/store-state.js';
+import type { CheckedInitRequest } from './initial-cluster.js';
 import type { MembershipFile, RemoteManager } from './membership-file.js';
 import type { InterfaceAddress, NodeAddresses } from './node-addresses.js';
 
@@ -60,7 +61,7 @@ export interface NodeParts {
   unlock(key: Uint8Array): void;
   /** Makes keys, certificates and etcd's first objects; gives the running manager. Undoes itself when it fails. */
   foundCluster(
-    request: InitRequest,
+    request: CheckedInitRequest,
     addresses: NodeAddresses,
   ): Promise<{ membership: MembershipFile; manager: RunningManager }>;
   /**

@@ -24,7 +24,7 @@ import { tlsInfoOf } from '../ca/certificates.js';
 import { ClusterCa } from '../ca/cluster-ca.js';
 import type { NodeIdentity } from '../ca/node-identity.js';
 import { certificatesExpired } from '../api/swarm-control.js';
-import type { InitRequest, JoinRequest } from '../api/swarm-control.js';
+import type { JoinRequest } from '../api/swarm-control.js';
 import type { SwarmEvents } from '../api/swarm-events.js';
 import type { Backup } from '../backup/backup-content.js';
 import { planRestore } from '../backup/restore-plan.js';
@@ -36,6 +36,7 @@ import { endEtcd } from '../etcd/running-etcd.js';
 import { Sealer } from '../store/seal.js';
 import { addressTowards } from './address-towards.js';
 import { initialObjects } from './initial-cluster.js';
+import type { CheckedInitRequest } from './initial-cluster.js';
 import { lockOf } from './keyring.js';
 import { peerUrlOf, startManager } from './manager.js';
 import type { ManagerOptions, ServingManager } from './manager.js';
@@ -149,7 +150,7 @@ export class HostParts implements NodeParts {
   }
 
   async foundCluster(
-    request: InitRequest,
+    request: CheckedInitRequest,
     addresses: NodeAddresses,
   ): Promise<{ membership: MembershipFile; manager: ServingManager }> {
     const { random, clock } = this.options;

@@ -26,13 +26,14 @@ import type {
 import { swarmLocked, workerNode } from '../api/swarm-control.js';
 import type { AttachControl } from '../attach-control.js';
 import type { Backup } from '../backup/backup-content.js';
-import { checkInitRequest, checkPoolsAgainst } from './initial-cluster.js';
+import { checkPoolsAgainst, checkedInitRequest, requireDefaultName } from './initial-cluster.js';
+import { availabilityOf } from './availability.js';
 import { awaitJoin, obtainCertificate, resolveJoin } from './joining.js';
 import { leaveRefusal, lockedLeaveRefusal } from './leave-refusal.js';
 import { ManagerHalf } from './manager-half.js';
 import type { NodeParts, RunningAgent, RunningManager, Told } from './node-parts.js';
 import type { MembershipFile } from './membership-file.js';
-import { resolveAddresses } from './node-addresses.js';
+import { requireListenAddress, resolveAddresses } from './node-addresses.js';
 
 export interface SwarmNodeOptions {
   readonly parts: NodeParts;
@@ -160,13 +161,15 @@ export class SwarmNode implements SwarmControl {
       if (request.forceNewCluster && this.#membership) return this.#goOnAlone(this.#membership);
       this.#refuseMember();
       const { parts } = this.options;
-      checkInitRequest(request);
+      requireListenAddress(request.listenAddr);
+      requireDefaultName(request.spec);
       const addresses = resolveAddresses(request, parts.interfaces());
-      checkPoolsAgainst(request, await parts.routes());
+      const checked = checkedInitRequest(request);
+      checkPoolsAgainst(checked, await parts.routes());
       await using undo = new CleanupStack();
       undo.defer(() => this.#forget());
       undo.defer(() => parts.wipe());
-      const { membership, manager } = await parts.foundCluster(request, addresses);
+      const { membership, manager } = await parts.foundCluster(checked, addresses);
       undo.defer(() => this.#stopParts());
       this.#manager.adopt(membership, manager);
       await parts.writeMembership(membership);
@@ -197,12 +200,13 @@ export class SwarmNode implements SwarmControl {
       this.#refuseMember();
       const { parts } = this.options;
       const addresses = await resolveJoin(request, parts);
+      const checked = { ...request, availability: availabilityOf(request.availability) };
       this.#joining = { advertise: addresses.own.advertiseHost, remotes: addresses.remotes, stop };
       this.#state = 'pending';
       await using undo = new CleanupStack();
       undo.defer(() => this.#forget());
       undo.defer(() => parts.wipe());
-      const membership = await obtainCertificate(this.options, request, addresses, stop.signal);
+      const membership = await obtainCertificate(this.options, checked, addresses, stop.signal);
       await parts.writeMembership(membership);
       this.#membership = membership;
       this.#agent = await parts.startAgent(membership, this.#onTold);

@@ -50,12 +50,23 @@ export function createRpcServer(
   return server;
 }
 
-/** Starts it at `host:port`. @returns the port, for 0. A retryable OutsideError if it cannot listen there. */
+/** Go's words for why an address cannot be had, by Node's code. */
+const bindFailures: Readonly<Record<string, string>> = {
+  EADDRNOTAVAIL: 'cannot assign requested address',
+  EADDRINUSE: 'address already in use',
+  EACCES: 'permission denied',
+};
+
+/** gRPC tells a list of failures as one text. */
+const bindFailure = ({ message }: Error): string =>
+  bindFailures[/\blisten (E[A-Z]+)\b/.exec(message)?.[1] ?? ''] ?? message;
+
+/** Starts it at `host:port`. @returns the port, for 0. An OutsideError with Go's words if it cannot listen there. */
 export function listen(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
   return new Promise((resolve, reject) =>
     server.bindAsync(address, credentials, (err, port) =>
       err
-        ? reject(new OutsideError(`cannot listen on ${address}: ${err.message}`, true, { cause: err }))
+        ? reject(new OutsideError(`listen tcp ${address}: bind: ${bindFailure(err)}`, false, { cause: err }))
         : resolve(port),
     ),
   );

@@ -57,15 +57,41 @@ describe('a node that is no manager', () => {
 describe('versions and headers', () => {
   test.each<[path: string, status: number, message: string]>([
     ['/v1.42/nodes', 400, 'client version 1.42 is too new. Maximum supported API version is 1.41'],
-    [
-      '/v1.11/nodes',
-      400,
-      'client version 1.11 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version',
-    ],
     ['/swarm/xyz', 404, 'page not found'],
     ['/v1.41/swarm/xyz', 404, 'page not found'],
   ])('%s', async (path, status, message) => {
     expect(await api.call('GET', path)).toMatchObject({ status, json: { message } });
+  });
+
+  // As recorded of dockerd 20.10.24, whose oldest version is 1.12.
+  test.each<[path: string, status: number, text: string, isVersionServed: boolean]>([
+    [
+      '/v1.11/nodes',
+      400,
+      'client version 1.11 is too old. Minimum supported API version is 1.12, please upgrade your client to a newer version\n',
+      false,
+    ],
+    ['/v1.23/nodes/nobody', 404, 'node nobody not found\n', true],
+    ['/v1.20/swarm/xyz', 404, 'page not found\n', false],
+  ])(
+    'a client that reads no errors as JSON has them as text: %s',
+    async (path, status, text, isVersionServed) => {
+      const reply = await api.call('GET', path);
+      expect(reply).toMatchObject({
+        status,
+        text,
+        headers: { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' },
+      });
+      expect('docker-experimental' in reply.headers).toBe(isVersionServed);
+    },
+  );
+
+  test('a version older than the swarm’s own API is served while the engine has it', async () => {
+    expect(await api.call('GET', '/v1.12/nodes')).toMatchObject({
+      status: 200,
+      json: [{ ID: nodeId }],
+      headers: { 'docker-experimental': 'false' },
+    });
   });
 
   test('a wrong method never reaches the engine’s own swarm mode', async () => {
@@ -225,8 +251,9 @@ describe('/swarm', () => {
     expect([join.status, join.json]).toEqual([503, { message: 'Timeout was reached before node joined.' }]);
     expect((await api.call('POST', '/swarm/leave?force=1')).status).toBe(200);
     expect(api.control.calls.at(-1)).toEqual(['leave', true]);
-    expect((await api.call('POST', '/swarm/init', { Availability: 'zz' })).json).toEqual({
-      message: 'invalid Availability: "zz"',
+    expect((await api.call('POST', '/swarm/init', { Availability: 7 })).json).toEqual({
+      message:
+        'json: cannot unmarshal number into Go struct field InitRequest.Availability of type swarm.NodeAvailability',
     });
   });
 

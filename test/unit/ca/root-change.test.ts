@@ -230,6 +230,11 @@ describe('refused', () => {
       'if a signing CA key is provided, the signing CA cert must also be provided',
     ],
     [
+      'a key with what is no certificate',
+      async () => ({ signingCaCert: 'x', signingCaKey: 'x' }),
+      'if a signing CA key is provided, the signing CA cert must also be provided',
+    ],
+    [
       'what is no certificate',
       async () => ({ signingCaCert: 'x' }),
       /^could not parse the desired CA certificate: /,

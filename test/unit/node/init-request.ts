@@ -1,7 +1,7 @@
 /** What `docker swarm init --advertise-addr 192.0.2.1` sends: every field, nearly all empty. */
-import type { InitRequest } from '../../../src/controlplane/api/swarm-control.js';
+import type { CheckedInitRequest } from '../../../src/controlplane/node/initial-cluster.js';
 
-export const initRequest: InitRequest = {
+export const initRequest: CheckedInitRequest = {
   listenAddr: '0.0.0.0:2377',
   advertiseAddr: '192.0.2.1',
   dataPathAddr: '',

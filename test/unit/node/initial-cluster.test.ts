@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import type { InitRequest } from '../../../src/controlplane/api/swarm-control.js';
 import { clusterSpecDefaults, initialObjects } from '../../../src/controlplane/node/initial-cluster.js';
+import type { CheckedInitRequest } from '../../../src/controlplane/node/initial-cluster.js';
 import type { NodeAddresses } from '../../../src/controlplane/node/node-addresses.js';
 import type { NodeDescription } from '../../../src/model/objects.js';
 import { initRequest } from './init-request.js';
 
-const objects = (over: Partial<InitRequest>) =>
+const objects = (over: Partial<CheckedInitRequest>) =>
   initialObjects(
     { ...initRequest, ...over },
     {

@@ -45,6 +45,7 @@ describe('resolveAddresses', () => {
       [lo, eth0, eth1],
       '192.0.2.5:5000 192.0.2.5:5000 192.0.2.5',
     ],
+    ['the usual port', { listenAddr: '0.0.0.0:' }, [eth0], '0.0.0.0:2377 192.0.2.5:2377 192.0.2.5'],
     [
       'a data path of its own',
       { advertiseAddr: '192.0.2.5', dataPathAddr: 'eth1' },
@@ -60,7 +61,16 @@ describe('resolveAddresses', () => {
   });
 
   const refused: Array<[Partial<AddressRequest>, InterfaceAddress[], string]> = [
-    [{ listenAddr: '' }, [eth0], 'invalid ListenAddr "": invalid empty address'],
+    [
+      { listenAddr: '0.0.0.0:abc' },
+      [eth0],
+      'manager stopped: failed to listen on remote API address: listen tcp: address tcp/abc: unknown port',
+    ],
+    [
+      { listenAddr: '[::]:99999' },
+      [eth0],
+      'manager stopped: failed to listen on remote API address: listen tcp: address 99999: invalid port',
+    ],
     [{}, [lo], "could not find the system's IP address"],
     [
       { listenAddr: 'nope' },

@@ -189,6 +189,55 @@ describe('SwarmNode', () => {
     expect(done.filter((step) => step !== 'wipe')).toEqual([]);
   });
 
+  // The order was read off dockerd 20.10.24 (test/swarm/http/steps/membership.ts).
+  test('of all faults of a request the one is told that Swarm tells', async () => {
+    const { node: make, done } = host();
+    const inits: Array<[Partial<InitRequest>, string]> = [
+      [{ listenAddr: '' }, 'invalid ListenAddr'],
+      [{ spec: { name: 'other' } }, 'swarm spec must be named'],
+      [{ listenAddr: 'nonsense' }, 'listen address must be'],
+      [{ advertiseAddr: 'nonsense' }, 'advertise address must be'],
+      [{ dataPathAddr: 'nonsense' }, 'data path address must be'],
+      [{ defaultAddrPool: ['nonsense'] }, 'invalid base pool nonsense'],
+      [{ dataPathPort: 1 }, 'Datapath port number'],
+      [{ availability: 'nonsense' }, 'invalid Availability: "nonsense"'],
+      [{ spec: { nodeCertExpiryNs: 1 } }, 'minimum certificate expiry time is: 1h0m0s'],
+    ];
+    const joins: Array<[Partial<JoinRequest>, string]> = [
+      [{ listenAddr: '' }, 'invalid ListenAddr'],
+      [{ remoteAddrs: [''] }, 'invalid remoteAddr "": invalid empty address'],
+      [{ listenAddr: 'nonsense' }, 'listen address must be'],
+      [{ dataPathAddr: 'nonsense' }, 'data path address must be'],
+      [{ availability: 'nonsense' }, 'invalid Availability: "nonsense"'],
+    ];
+    // Each with all that come after it.
+    for (const [at, [, text]] of inits.entries()) {
+      const faults = inits.slice(at).reduceRight((all, [fault]) => ({ ...all, ...fault }), {});
+      await expect(make().init({ ...initRequest, ...faults })).rejects.toThrow(text);
+    }
+    for (const [at, [, text]] of joins.entries()) {
+      const faults = joins.slice(at).reduceRight((all, [fault]) => ({ ...all, ...fault }), {});
+      await expect(make().join({ ...joinRequest, ...faults })).rejects.toThrow(text);
+    }
+    expect(done.filter((step) => step !== 'wipe')).toEqual([]);
+  });
+
+  test('an availability is one in letters of either case', async () => {
+    const asked: string[] = [];
+    const { node: make } = host({
+      obtainCertificate: async ({ availability }) => {
+        asked.push(availability);
+        return member('worker');
+      },
+    });
+    for (const availability of ['Drain', '']) {
+      const node = make();
+      await node.join({ ...joinRequest, availability });
+      await node.leave(false);
+    }
+    expect(asked).toEqual(['drain', 'active']);
+  });
+
   test('a refused join leaves nothing; a manager that is away is asked again', async () => {
     const tries: Error[] = [
       new OutsideError('connection refused', true),

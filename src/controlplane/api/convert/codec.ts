@@ -61,7 +61,8 @@ const plain = (message: string): SkepError => new SkepError('invalidArgument', m
 
 export const text: Codec<string> = textOf('string');
 
-function textOf(go: string): Codec<string> {
+/** A text by another name of Go's. */
+export function textOf(go: string): Codec<string> {
   return {
     go,
     zero: () => '',
