@@ -90,21 +90,21 @@ export function planContainer(
       ...(networkMode !== undefined && { NetworkMode: networkMode }),
       PortBindings: portBindings(hostPorts),
       Mounts: [...spec.mounts.map(toMount), ...payloads.map(toReadOnlyBind)],
-      GroupAdd: [...spec.groups],
+      GroupAdd: listOrNothing(spec.groups),
       ReadonlyRootfs: spec.readOnly,
       ...(spec.init !== undefined && { Init: spec.init }),
       // The only one that Linux has; Swarm says so, too.
       Isolation: 'default',
       Sysctls: { ...spec.sysctls },
-      SecurityOpt: securityOptions(spec.privileges),
-      CapAdd: [...spec.capabilityAdd],
-      CapDrop: [...spec.capabilityDrop],
+      SecurityOpt: listOrNothing(securityOptions(spec.privileges)),
+      CapAdd: listOrNothing(spec.capabilityAdd),
+      CapDrop: listOrNothing(spec.capabilityDrop),
       Ulimits: spec.ulimits.map(({ name, soft, hard }) => ({ Name: name, Soft: soft, Hard: hard })),
       ...(spec.oomScoreAdj !== undefined && { OomScoreAdj: spec.oomScoreAdj }),
       ...(nameservers.length > 0 && { Dns: nameservers }),
-      DnsSearch: [...(spec.dnsConfig?.search ?? [])],
-      DnsOptions: [...(spec.dnsConfig?.options ?? [])],
-      ExtraHosts: spec.hosts.flatMap(extraHost),
+      DnsSearch: listOrNothing(spec.dnsConfig?.search),
+      DnsOptions: listOrNothing(spec.dnsConfig?.options),
+      ExtraHosts: listOrNothing(spec.hosts.flatMap(extraHost)),
       ...(access && hostAccessSettings(access)),
       // Limits only: reservations are the scheduler's business.
       ...(limits && limits.memoryBytes > 0 && { Memory: limits.memoryBytes }),
@@ -125,6 +125,10 @@ export function planContainer(
     volumes: spec.mounts.flatMap(toVolume),
   };
 }
+
+/** Swarm's agent says nothing of a list with nothing in it: the engine then shows it as null. */
+const listOrNothing = (texts: readonly string[] | undefined): string[] | undefined =>
+  texts === undefined || texts.length === 0 ? undefined : [...texts];
 
 /** What no field of a service says. */
 const hostAccessSettings = ({ devices, privileged, shmSizeBytes }: HostAccess): Docker.HostConfig => ({

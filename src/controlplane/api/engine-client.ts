@@ -30,7 +30,13 @@ export class EngineClient {
   ) {}
 
   /** One call. Throws a retryable OutsideError when the engine cannot be reached. */
-  async call(method: string, path: string, body?: Buffer, signal?: AbortSignal): Promise<EngineAnswer> {
+  async call(
+    method: string,
+    path: string,
+    body?: Buffer,
+    signal?: AbortSignal,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<EngineAnswer> {
     const limit = AbortSignal.timeout(timeoutMs);
     try {
       return await new Promise<EngineAnswer>((resolve, reject) => {
@@ -41,6 +47,7 @@ export class EngineClient {
           agent: false,
           signal: signal ? AbortSignal.any([signal, limit]) : limit,
           headers: {
+            ...headers,
             Host: 'docker',
             ...(body ? { 'Content-Type': 'application/json', 'Content-Length': body.length } : {}),
           },
@@ -71,8 +78,12 @@ export class EngineClient {
   }
 
   /** A call whose answer must be a 2xx JSON document; undefined for any other status. */
-  async get<T>(path: string, signal?: AbortSignal): Promise<T | undefined> {
-    const answer = await this.call('GET', path, undefined, signal);
+  async get<T>(
+    path: string,
+    signal?: AbortSignal,
+    headers?: Readonly<Record<string, string>>,
+  ): Promise<T | undefined> {
+    const answer = await this.call('GET', path, undefined, signal, headers);
     if (answer.status < 200 || answer.status > 299) return undefined;
     return JSON.parse(answer.body.toString('utf8')) as T;
   }

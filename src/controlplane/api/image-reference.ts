@@ -21,3 +21,16 @@ export function isImageReference(text: string): boolean {
     return (match[0] ?? '').length <= 4096;
   return new RegExp(`^${component}$`).test(first) || first !== first.toLowerCase();
 }
+
+/** As users write it: without the registry and the library that a name stands for by itself. */
+const familiar = (image: string): string => {
+  const path = image.replace(/^(?:index\.)?docker\.io\//, '');
+  const hasDomain = path === image && /^(?:[^/]*[.:][^/]*|localhost)\//.test(image);
+  return hasDomain ? image : path.replace(/^library\/(?=[^/]+$)/, '');
+};
+
+/** The image that a tag names now: the reference, in the form of 20.10's, with its tag and the digest behind. */
+export function pinned(image: string, digest: string): string {
+  const name = familiar(image);
+  return `${/:[^/]*$/.test(name) ? name : `${name}:latest`}@${digest}`;
+}

@@ -68,7 +68,8 @@ export function validateServiceSpec(spec: ServiceSpec): void {
     if (wrong !== undefined) refuse(wrong);
   }
   validateMode(spec);
-  for (const config of [spec.updateConfig, spec.rollbackConfig]) if (config) validateUpdateConfig(config);
+  // Of a rollback Swarm looks at none of it; stacks that are deployed there have to be here.
+  if (spec.updateConfig) validateUpdateConfig(spec.updateConfig);
   if (spec.endpointSpec) validateEndpointSpec(spec.endpointSpec);
 }
 

@@ -7,7 +7,12 @@ import { instanceOf } from '../../model/objects.js';
 import type { Service, Task } from '../../model/objects.js';
 import { isJob, nextRun } from '../../model/service-laws.js';
 import { atMost } from '../../model/task-state.js';
-import type { NetworkAttachmentConfig, ServiceMode, ServiceSpec } from '../../model/service-spec.js';
+import type {
+  ContainerSpec,
+  NetworkAttachmentConfig,
+  ServiceMode,
+  ServiceSpec,
+} from '../../model/service-spec.js';
 import type { Transaction, View } from '../store/store.js';
 import type { ApiContext, Handler } from './context.js';
 import { requireStore, requireStoreWithRoom } from './context.js';
@@ -16,6 +21,7 @@ import { service as serviceCodec } from './convert/objects.js';
 import type { ServiceStatus } from './convert/objects.js';
 import { serviceSpec } from './convert/service.js';
 import { parseFilters } from './filters.js';
+import { chooseImage } from './image-digest.js';
 import { findService } from './lookup.js';
 import { findNetworkId } from './network-lookup.js';
 import { randomServiceName } from './random-name.js';
@@ -95,9 +101,12 @@ export const createService: Handler = async (context, request) => {
     name: sent.name || randomServiceName(context.random, (name) => !!store.view().byName('service', name)),
   });
   validateServiceSpec(spec);
+  const { container } = spec.taskTemplate;
+  const { image, warnings } = await chooseImage(context.engine, request, container);
+  const chosen = withContainer(spec, { image });
   const id = newId<ServiceId>(context.random);
   await store.update((tx) => {
-    validateAgainst(tx, spec);
+    validateAgainst(tx, chosen);
     if (tx.byName('service', spec.name))
       throw controlApiError(
         'alreadyExists',
@@ -105,12 +114,12 @@ export const createService: Handler = async (context, request) => {
       );
     tx.create('service', {
       id,
-      spec,
+      spec: chosen,
       specVersion: nextSpecVersion(tx),
-      ...nextRun(spec, undefined, tx.nowMs),
+      ...nextRun(chosen, undefined, tx.nowMs),
     });
   });
-  request.json(201, { ID: id });
+  request.json(201, { ID: id, ...(warnings.length > 0 && { Warnings: warnings }) });
 };
 
 /**
@@ -126,11 +135,14 @@ export const updateService: Handler = async (context, request) => {
   const view = store.view();
   const resolved = await complete(context, request, view, sent);
   const rollback = rollbackWanted(request);
-  const { id } = findService(view, request.param(0));
+  const known = findService(view, request.param(0));
+  const { id } = known;
+  const { container } = withRegistryAuth(request, resolved, known).taskTemplate;
+  const { image, warnings } = await chooseImage(context.engine, request, container);
   await store.update((tx) => {
     const current = tx.get('service', id);
     if (!current) throw new SkepError('notFound', `service ${request.param(0)} not found`);
-    const spec = withRegistryAuth(request, resolved, current);
+    const spec = withRegistryAuth(request, withContainer(resolved, { image }), current);
     validateServiceSpec(spec);
     checkUpdate(spec, current);
     if (rollback && !current.previousSpec)
@@ -139,7 +151,7 @@ export const updateService: Handler = async (context, request) => {
     if (!rollback) validateAgainst(tx, spec, current);
     tx.update('service', rollback ? rolledBack(tx, current) : updated(tx, current, spec));
   });
-  request.json(200, { Warnings: null });
+  request.json(200, { Warnings: warnings.length > 0 ? warnings : null });
 };
 
 export const removeService: Handler = async (context, request) => {
@@ -210,7 +222,7 @@ function withRegistryAuth(request: ApiRequest, spec: ServiceSpec, current: Servi
   const source = from === 'previous-spec' ? current.previousSpec : current.spec;
   if (!source) throw new SkepError('unknown', 'service does not have a previous spec');
   const kept = source.taskTemplate.container.registryAuth;
-  return kept === undefined ? spec : withAuth(spec, kept);
+  return kept === undefined ? spec : withContainer(spec, { registryAuth: kept });
 }
 
 const registryAuth = (request: ApiRequest): string | undefined => {
@@ -218,9 +230,9 @@ const registryAuth = (request: ApiRequest): string | undefined => {
   return typeof header === 'string' && header !== '' ? header : undefined;
 };
 
-const withAuth = (spec: ServiceSpec, auth: string): ServiceSpec => ({
+const withContainer = (spec: ServiceSpec, change: Partial<ContainerSpec>): ServiceSpec => ({
   ...spec,
-  taskTemplate: { ...spec.taskTemplate, container: { ...spec.taskTemplate.container, registryAuth: auth } },
+  taskTemplate: { ...spec.taskTemplate, container: { ...spec.taskTemplate.container, ...change } },
 });
 
 /** The spec as it will be stored: networks by id, the client's registry credentials in place. */
@@ -248,5 +260,5 @@ async function complete(
     ...(networks ? { networks: await resolve(networks) } : {}),
   };
   const auth = registryAuth(request);
-  return auth === undefined ? spec : withAuth(spec, auth);
+  return auth === undefined ? spec : withContainer(spec, { registryAuth: auth });
 }

@@ -195,14 +195,14 @@ test.each<[Partial<ContainerSpec>, Docker.ContainerCreateOptions]>([
 });
 
 // As Docker's own Swarm mode was seen to ask of the engine.
-test.each<[Partial<Privileges>, string[]]>([
-  [{}, []],
+test.each<[Partial<Privileges>, string[] | undefined]>([
+  [{}, undefined],
   [{ seLinuxContext: { ...context, disable: true } }, ['label=disable']],
   [
     { seLinuxContext: { ...context, user: 'u', role: 'r', type: 't', level: 'l' } },
     ['label=user:u', 'label=role:r', 'label=level:l', 'label=type:t'],
   ],
-  [{ seccomp: { mode: 'default', profile: '' }, appArmor: { mode: 'default' } }, []],
+  [{ seccomp: { mode: 'default', profile: '' }, appArmor: { mode: 'default' } }, undefined],
   [
     { seccomp: { mode: 'unconfined', profile: '' }, appArmor: { mode: 'disabled' }, noNewPrivileges: true },
     ['seccomp=unconfined', 'apparmor=unconfined', 'no-new-privileges=true'],

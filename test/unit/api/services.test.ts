@@ -207,6 +207,12 @@ describe('create refuses', () => {
       `${invalid}65 aliases on network ${ingressId}: must be 64 or fewer`,
     ],
     [{ Name: 'a', ...template({}, { Networks: [{ Target: 'nope' }] }) }, 500, 'network nope not found'],
+    // Ingress, host and bridge: Swarm looks for networks that begin with nothing.
+    [
+      { Name: 'a', ...template({}, { Networks: [{ Target: '' }] }) },
+      400,
+      'network  is ambiguous (3 matches found)',
+    ],
     [
       { Name: 'a', ...template({}, { Networks: [{ Target: 'ingress' }] }) },
       400,
@@ -561,6 +567,64 @@ describe('update', () => {
     await update(id, `version=${versionOf(id)}`, { Name: 'a', ...template({ Image: 'busybox:3' }) });
     expect(service(id).specVersion).toBeGreaterThan(second);
     expect(service(id).updateStatus).toBeUndefined();
+  });
+
+  describe('images of clients that cannot ask for digests', () => {
+    const digest = `sha256:${'1'.repeat(64)}`;
+    let asked: string[];
+    const withRegistry = (): void => {
+      asked = [];
+      api.behaviour = ({ url = '', headers }, reply) => {
+        asked.push(`${url} ${String(headers['x-registry-auth'])}`);
+        if (!url.startsWith('/distribution/known')) return reply.writeHead(401).end('{}');
+        reply.end(JSON.stringify({ Descriptor: { digest } }));
+      };
+    };
+    const imageOf = (name: string): string =>
+      api.store.view().byName('service', name)?.spec.taskTemplate.container.image ?? '';
+    const make = (version: string, Name: string, Image: string) =>
+      api.call(
+        'POST',
+        `${version}/services/create`,
+        { Name, ...template({ Image }) },
+        { 'X-Registry-Auth': 'me' },
+      );
+    const warning =
+      'image private could not be accessed on a registry to record\nits digest. Each node will access private independently,\n' +
+      'possibly leading to different nodes running different\nversions of the image.\n';
+
+    test('are pinned when a service is made, or the client is warned', async () => {
+      withRegistry();
+      const made = await make('/v1.29', 'a', 'known:2');
+      expect(made.json).toEqual({ ID: expect.any(String) as string });
+      expect(imageOf('a')).toBe(`known:2@${digest}`);
+      expect((await make('/v1.24', 'b', 'private')).json).toMatchObject({ Warnings: [warning] });
+      expect(imageOf('b')).toBe('private');
+      expect(asked).toEqual(['/distribution/known:2/json me', '/distribution/private/json me']);
+    });
+
+    test('are taken as they are of newer clients, and where they have a digest', async () => {
+      withRegistry();
+      expect((await make('/v1.30', 'a', 'known:2')).json).not.toHaveProperty('Warnings');
+      expect((await make('/v1.29', 'b', `known@${digest}`)).json).not.toHaveProperty('Warnings');
+      expect([imageOf('a'), imageOf('b'), ...asked]).toEqual(['known:2', `known@${digest}`]);
+      expect((await make('/v1.29', 'c', 'UPPER')).status).toBe(400);
+      expect(asked).toEqual([]);
+    });
+
+    test('are asked for with the stored credentials when a service is updated', async () => {
+      withRegistry();
+      await make('/v1.41', 'a', 'first');
+      const change = async (Image: string): Promise<unknown> => {
+        const { version } = api.store.view().byName('service', 'a')!;
+        const body = { Name: 'a', ...template({ Image }) };
+        return (await api.call('POST', `/v1.29/services/a/update?version=${version}`, body)).json;
+      };
+      expect(await change('known')).toEqual({ Warnings: null });
+      expect(imageOf('a')).toBe(`known:latest@${digest}`);
+      expect(await change('private')).toEqual({ Warnings: [warning] });
+      expect(asked).toEqual(['/distribution/known/json me', '/distribution/private/json me']);
+    });
   });
 
   test('carries the stored credentials over', async () => {
