@@ -10,6 +10,14 @@ export const init = { ListenAddr: listen, AdvertiseAddr: '192.168.60.1' };
 const initWith = (more: object): Step =>
   post('/v<api>/swarm/init', { ...init, ...more }, { note: JSON.stringify(more), undo: leave });
 
+/** With a token that is none: whatever is looked at after it is not seen. */
+const joinWith = (more: object): Step =>
+  post(
+    '/v<api>/swarm/join',
+    { ListenAddr: listen, RemoteAddrs: ['192.168.60.2:2377'], JoinToken: 'nonsense', ...more },
+    { note: JSON.stringify(more) },
+  );
+
 export const initialised: readonly Step[] = [
   post('/v<api>/swarm/init'),
   post('/v<api>/swarm/init', ''),
@@ -39,6 +47,15 @@ export const initialised: readonly Step[] = [
   initWith({ DefaultAddrPool: ['10.0.0.0/24'], SubnetSize: 20 }),
   initWith({ DefaultAddrPool: ['10.0.0.0/8', '10.1.0.0/16'] }),
   initWith({ Spec: 7 }),
+  // Of two faults one is told.
+  initWith({ ListenAddr: '', Spec: { Name: 'other' } }),
+  initWith({ ListenAddr: 'nonsense', Spec: { Name: 'other' } }),
+  initWith({ ListenAddr: 'nonsense', AdvertiseAddr: 'nonsense' }),
+  initWith({ AdvertiseAddr: 'nonsense', DataPathAddr: 'nonsense' }),
+  initWith({ DataPathAddr: 'nonsense', DefaultAddrPool: ['nonsense'] }),
+  initWith({ DefaultAddrPool: ['nonsense'], DataPathPort: 1 }),
+  initWith({ DataPathPort: 1, Availability: 'nonsense' }),
+  initWith({ ListenAddr: '0.0.0.0:99999' }),
   get('/v<api>/info', { shapeOf: infoShape(), note: 'none of that made a swarm' }),
   post('/v<api>/swarm/leave'),
   post('/v<api>/swarm/leave?force=1'),
@@ -50,6 +67,13 @@ export const initialised: readonly Step[] = [
     JoinToken: 'nonsense',
   }),
   post('/v<api>/swarm/join', { ListenAddr: listen, RemoteAddrs: [], JoinToken: '' }),
+  joinWith({ ListenAddr: '', RemoteAddrs: [] }),
+  joinWith({ ListenAddr: 'nonsense', RemoteAddrs: [''] }),
+  joinWith({ ListenAddr: 'nonsense', DataPathAddr: 'nonsense' }),
+  joinWith({ AdvertiseAddr: 'nonsense' }),
+  joinWith({ AdvertiseAddr: 'nonsense', DataPathAddr: 'nonsense' }),
+  joinWith({ DataPathAddr: 'nonsense', Availability: 'nonsense' }),
+  joinWith({ Availability: 'nonsense' }),
   post('/v<api>/swarm/init', init, { note: 'as it should be', save: { self: '' } }),
   post('/v<api>/swarm/init', init, { note: 'once more' }),
   post('/v<api>/swarm/join', { ListenAddr: listen, RemoteAddrs: ['192.168.60.2:2377'], JoinToken: 'x' }),

@@ -210,6 +210,8 @@ export const refusedServices: readonly Step[] = [
   refusedSpec('update: monitor', { UpdateConfig: { Monitor: -1 } }),
   refusedSpec('rollback: action', { RollbackConfig: { FailureAction: 'rollback' } }),
   refusedSpec('rollback: ratio', { RollbackConfig: { MaxFailureRatio: -1 } }),
+  refusedSpec('rollback: delay', { RollbackConfig: { Delay: -1 } }),
+  refusedSpec('rollback: monitor', { RollbackConfig: { Monitor: -1 } }),
   refusedSpec('endpoint mode', { EndpointSpec: { Mode: 'nonsense' } }),
   refusedSpec('dnsrr with ingress ports', { EndpointSpec: { Mode: 'dnsrr', Ports: [{ TargetPort: 80 }] } }),
   refusedPorts({ TargetPort: 80, PublishedPort: 81 }, { TargetPort: 90, PublishedPort: 81 }),
@@ -430,6 +432,10 @@ export const services: readonly Step[] = [
   updatedWeb('labels', { Labels: { new: 'yes' } }),
   get('/v<api>/services/web', { note: 'with labels' }),
   updatedWeb('the same version once more', { Labels: { new: 'yes' } }),
+  refetched,
+  post('/v1.29/services/<web>/update?version=<version>', service('web', { Labels: { new: 'yes' } }), {
+    note: 'by a client that cannot ask for a digest',
+  }),
   refetched,
   updatedWeb('rolled back', {}, '&rollback=previous'),
   get('/v<api>/services/web', {

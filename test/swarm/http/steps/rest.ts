@@ -222,13 +222,10 @@ export const networks: readonly Step[] = [
     { Name: 'inswarm', Driver: 'bridge', Scope: 'swarm' },
     { save: { inswarm: 'Id' } },
   ),
-  ...['plain', '<plain>', 'whole', 'inswarm', 'ingress', 'nobody', 'bridge'].map((name) =>
-    get(
-      `/v<api>/networks/${name}`,
-      name === 'bridge'
-        ? { shapeOf: [''] }
-        : { until: (body) => (body as { readonly Driver?: string }).Driver !== '' },
-    ),
+  ...['plain', '<plain>', 'whole', 'inswarm', 'ingress', 'nobody', 'host'].map((name) =>
+    get(`/v<api>/networks/${name}`, {
+      until: (body) => (body as { readonly Driver?: string }).Driver !== '',
+    }),
   ),
   get('/v<api>/networks/plain?verbose=true'),
   get('/v<api>/networks/plain?verbose=zzz'),
@@ -263,6 +260,9 @@ export const networks: readonly Step[] = [
   post('/v<api>/networks/plain/connect', 'garbage'),
   post('/v<api>/networks/plain/disconnect', { Container: 'nobody' }),
   post('/v<api>/networks/nobody/disconnect', { Container: 'nobody' }),
+  post('/v<api>/networks/plain/disconnect', { Container: 'nobody', Force: true }),
+  post('/v<api>/networks/plain/disconnect', 'garbage'),
+  post('/v<api>/networks/plain/disconnect', ''),
   post('/v<api>/networks/prune?filters={"label":["nobody"]}', undefined),
   post('/v<api>/networks/prune?filters={"nonsense":["a"]}', undefined),
   del('/v<api>/networks/nobody'),
