@@ -181,6 +181,9 @@ export class SimEngine {
       containerOfExec: () => {
         throw new Error('nobody asks for containers here');
       },
+      apiMinors: () => {
+        throw new Error('nobody asks for containers here');
+      },
       logs: () => {
         throw new Error('nobody asks for logs here');
       },

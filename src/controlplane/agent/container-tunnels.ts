@@ -34,7 +34,7 @@ const execBytesMax = 1024 * 1024;
 
 export interface ContainerTunnelsOptions {
   readonly nodeId: NodeId;
-  readonly engine: Pick<Engine, 'container' | 'containerOfExec' | 'socketPath'>;
+  readonly engine: Pick<Engine, 'container' | 'containerOfExec' | 'apiMinors' | 'socketPath'>;
   /** Whether the task is one that this node was given. */
   readonly hasTask: (taskId: TaskId) => boolean;
   readonly allowance: HostAllowance;
@@ -109,14 +109,27 @@ export class ContainerTunnels {
   async #serve(request: IncomingMessage, reply: ServerResponse): Promise<void> {
     const asked = await this.#allowed(request);
     const socketPath = this.#socketPath();
-    if (asked.operation !== 'POST exec') return passThrough(socketPath, request, reply);
-    await passThrough(socketPath, request, reply, { body: await this.#checkedExec(request) });
+    const url = await this.#spoken(request);
+    if (asked.operation !== 'POST exec') return passThrough(socketPath, request, reply, { url });
+    await passThrough(socketPath, request, reply, { url, body: await this.#checkedExec(request) });
   }
 
   async #serveUpgrade(request: IncomingMessage, connection: Duplex, head: Buffer): Promise<void> {
     const asked = await this.#allowed(request);
     if (!isUpgradable(asked)) throw notServed();
-    await passUpgrade(this.#socketPath(), request, connection, head);
+    const url = await this.#spoken(request);
+    await passUpgrade(this.#socketPath(), request, connection, head, { url });
+  }
+
+  /**
+   * The request's target in the nearest version that this node's engine speaks: clients have agreed on one with the engine of the
+   * manager they ask, which may be another.
+   */
+  async #spoken({ url = '' }: IncomingMessage): Promise<string> {
+    const [version, minor] = /^\/v1\.(\d+)(?=\/)/.exec(url) ?? [];
+    if (version === undefined) return url;
+    const { min, max } = await this.options.engine.apiMinors();
+    return `/v1.${Math.min(Math.max(Number(minor), min), max)}${url.slice(version.length)}`;
   }
 
   #socketPath(): string {

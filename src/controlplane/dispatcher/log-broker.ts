@@ -208,7 +208,8 @@ export class LogBroker {
     try {
       for await (const message of messages) {
         leg ??= this.#legs.get(message.subscriptionId);
-        if (!leg || leg.subscription.isClosed) return; // nobody reads any more
+        // Nobody reads any more; or the node's next stream has begun behind what was taken, and says the rest again.
+        if (!leg || !this.#legs.has(leg.id)) return;
         if (message.subscriptionId !== leg.id)
           throw new SkepError('invalidArgument', 'one stream carries one subscription');
         if (leg.nodeId !== nodeId) throw notYours();

@@ -129,6 +129,15 @@ export class Engine {
     return (await call(this.#docker.info())) as EngineInfo;
   }
 
+  /** The minor numbers of the API's versions `1.x` that the engine speaks: the oldest and the newest. */
+  async apiMinors(): Promise<{ readonly min: number; readonly max: number }> {
+    const { ApiVersion, MinAPIVersion } = await call(this.#docker.version());
+    const [min, max] = [MinAPIVersion, ApiVersion].map((version) => Number(/^1\.(\d+)$/.exec(version)?.[1]));
+    if (min === undefined || max === undefined || !(min <= max))
+      throw new EngineError(`the engine speaks no version that is known: ${ApiVersion}`, 500);
+    return { min, max };
+  }
+
   /** By id or name; undefined if there is none. */
   async container(id: string): Promise<ContainerView | undefined> {
     const inspected = await orAbsent(this.#docker.getContainer(id).inspect());

@@ -19,15 +19,20 @@ class GulpingSocket extends Duplex {
 
   /** There is room for more. */
   #isWanted = true;
+  #hasEnded = false;
 
   constructor(path: string) {
-    super({ readableHighWaterMark: gulpBytesMax });
+    super({ readableHighWaterMark: gulpBytesMax, allowHalfOpen: false });
     const callback = (size: number, bytes: Uint8Array): boolean =>
       this.#take(Buffer.from(bytes.subarray(0, size)));
     this.#socket = connect({ path, onread: { buffer: Buffer.allocUnsafe(gulpBytesMax), callback } });
-    this.#socket.once('end', () => this.push(null));
+    this.#socket.once('end', () => {
+      this.#hasEnded = true;
+      this.push(null);
+    });
     this.#socket.once('error', (err) => this.destroy(err));
-    this.#socket.once('close', () => this.destroy());
+    // What came before an end in order is still to be read.
+    this.#socket.once('close', () => this.#hasEnded || this.destroy());
   }
 
   /** @returns whether to read on at once */

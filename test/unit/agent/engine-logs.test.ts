@@ -128,6 +128,28 @@ test('an engine is read no further than its lines are taken', async () => {
   expect(seen).toBe(2_000);
 });
 
+test('an engine that has said all is read to the end, however slowly', async () => {
+  const count = 20_000;
+  answers = [
+    (response) => {
+      let next = 0;
+      const on = (): void => {
+        while (next < count) if (!response.write(line(next++))) return void response.once('drain', on);
+        response.end();
+      };
+      on();
+    },
+  ];
+  const all = { stdout: true, stderr: true, follow: false, tail: -1, since: '' };
+  const seen: number[] = [];
+  const engine = new Engine(`unix://${path}`);
+  for await (const some of engine.logs({ id: 'c1', tty: false }, all, new AbortController().signal)) {
+    seen.push(...unpacked(some).map(({ text }) => Number(text)));
+    await systemClock.sleep(5);
+  }
+  expect(seen).toEqual(upTo(count));
+});
+
 test.each([true, false])(
   'an engine that dies within a log goes on behind the last line, following: %s',
   async (follow) => {

@@ -326,6 +326,39 @@ test('who follows is told soon of a node that is lost, and gets the rest when it
   expect(await reader.end, 'nothing is missing').toBe('end');
 });
 
+test('what is left in a stream that the node’s next session replaced is not taken twice', async () => {
+  const cluster = await Fixture.create(['a', 'n1']);
+  const n1 = await cluster.node('n1');
+  const reader = cluster.reader({ follow: false });
+  await settled();
+  await n1.say('a', '1:one');
+  const next = await cluster.node('n1');
+  await n1.say('a', '2:two');
+  await next.say('a', '2:two', '3:three');
+  await n1.close('a');
+  await next.close('a');
+  expect([await reader.end, reader.lines]).toEqual(['end', ['a@n1 1 one', 'a@n1 1 two', 'a@n1 1 three']]);
+});
+
+test('a node that was given up may go on speaking', async () => {
+  const cluster = await Fixture.create(['a', 'n1'], ['b', 'n2']);
+  const [n1, n2] = [await cluster.node('n1'), await cluster.node('n2')];
+  const reader = cluster.reader({ follow: false });
+  await settled();
+  await n1.say('a', '1:one');
+  for (let i = 0; i < 8; i++) {
+    await cluster.clock.pass(500);
+    await n2.publish('b', {});
+  }
+  const { ended } = await n1.publish('a', {
+    lines: [{ taskId: 'a', nodeId: '', packed: packed({ text: 'late' }) }],
+  });
+  await expect(ended).resolves.toBeUndefined();
+  await n2.close('b');
+  expect(await reader.end).toMatch(/following reasons: node n1 disconnected unexpectedly$/);
+  expect(reader.lines).toEqual(['a@n1 1 one']);
+});
+
 test.each([true, false])('a node that is back in a moment is not missed, following: %s', async (follow) => {
   const cluster = await Fixture.create(['a', 'n1']);
   const n1 = await cluster.node('n1');

@@ -58,6 +58,8 @@ let endSession: () => void;
 /** To what the manager wants to be brought. */
 let listenForTunnels: () => void;
 let stopListening: () => Promise<void>;
+/** Of the node's engine. */
+let versions: { readonly ApiVersion: string; readonly MinAPIVersion: string };
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
@@ -65,6 +67,7 @@ afterEach(async () => {
 
 beforeEach(async () => {
   asked = [];
+  versions = { ApiVersion: '1.41', MinAPIVersion: '1.12' };
   behaviour = (_, reply) => reply.writeHead(500).end();
   onUpgrade = (_, socket) => socket.destroy();
   const directory = await mkdtemp(join(tmpdir(), 'skep-far-'));
@@ -91,6 +94,7 @@ beforeEach(async () => {
       reply.writeHead(isKnown ? 200 : 404, { 'Content-Type': 'application/json' });
       return reply.end(JSON.stringify(isKnown ? view : { message: 'none' }));
     }
+    if (url === '/version') return reply.end(JSON.stringify(versions));
     asked.push(`${method} ${url}`);
     behaviour(received, reply);
   });
@@ -245,6 +249,28 @@ describe('what names a container of another node', () => {
     });
     expect((await answer(`/containers/${containerId}/logs`)).text).toBe('output');
   });
+});
+
+test.each([
+  ['as new', '1.41', 'v1.41'],
+  ['older', '1.40', 'v1.40'],
+  ['newer, and speaks old versions no more', '1.51', 'v1.44'],
+])('the node’s engine is %s: it is asked in a version that it speaks', async (_, newest, spoken) => {
+  versions = { ApiVersion: newest, MinAPIVersion: newest === '1.51' ? '1.44' : '1.12' };
+  behaviour = (_, reply) => reply.end('output');
+  expect((await api.call('GET', `/v1.41/containers/${containerId}/top`)).text).toBe('output');
+  expect((await api.call('GET', `/containers/${containerId}/top`)).text).toBe('output');
+  onUpgrade = (_, socket) =>
+    socket.end('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n');
+  const headers = { Connection: 'Upgrade', Upgrade: 'tcp' };
+  const call = open('POST', `/v1.41/exec/${execId}.${far}/start`, headers);
+  call.end();
+  await once(call, 'upgrade');
+  expect(asked).toEqual([
+    `GET /${spoken}/containers/${containerId}/top`,
+    `GET /containers/${containerId}/top`,
+    `POST /${spoken}/exec/${execId}/start`,
+  ]);
 });
 
 test('exec instances are called so that any manager finds them', async () => {
