@@ -2,6 +2,7 @@
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  chmodSync,
   mkdtempSync,
   mkdirSync,
   copyFileSync,
@@ -35,12 +36,32 @@ export interface TestDockerd {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Starts a dockerd in namespaces of its own; `extra` are more of its options. */
-export async function startDockerd(
-  extra: readonly string[] = ['--bridge=none', '--iptables=false'],
-): Promise<TestDockerd> {
+const ownNetwork = ['--bridge=none', '--iptables=false'];
+
+/** Where the host's ids of a {@link startRemappedDockerd}'s containers begin, and how many there are. */
+export const remapped = { uid: 300_000, gid: 400_000, count: 65_536 };
+
+/** Starts one whose containers have user namespaces. Nothing of it is written to this machine's /etc, where an engine looks for ids. */
+export const startRemappedDockerd = (): Promise<TestDockerd> =>
+  startDockerd(
+    [...ownNetwork, '--userns-remap=daemon:daemon'],
+    [
+      'etc=$(dirname "$0")/etc && cp -a /etc "$etc"',
+      `echo daemon:${remapped.uid}:${remapped.count} >"$etc/subuid"`,
+      `echo daemon:${remapped.gid}:${remapped.count} >"$etc/subgid"`,
+      'mount --bind "$etc" /etc',
+    ].join(' && '),
+  );
+
+/**
+ * Starts a dockerd in namespaces of its own; `extra` are more of its options.
+ * @param prepare a script that is run before it, in its namespaces; `$0` is in its directory
+ */
+export async function startDockerd(extra = ownNetwork, prepare = ':'): Promise<TestDockerd> {
   const dir = mkdtempSync(join(tmpdir(), 'skep-agent-'));
   const tasksDir = mkdtempSync('/dev/shm/skep-tasks-');
+  // As on a host: whoever is nobody there may pass through.
+  for (const each of [dir, tasksDir]) chmodSync(each, 0o711);
   const address = `unix://${dir}/docker.sock`;
   const log = openSync(join(dir, 'log'), 'w');
   const options = [
@@ -53,8 +74,9 @@ export async function startDockerd(
   ];
   // Plugins are looked for in /run/docker/plugins alone; /run is this engine's own, and so are its lock files.
   mkdirSync(join(dir, 'plugins'));
-  const script =
-    'ip link set lo up && mount -t tmpfs tmpfs /run && mkdir /run/docker && ln -s "$0" /run/docker/plugins && exec dockerd "$@"';
+  const own =
+    'ip link set lo up && mount -t tmpfs tmpfs /run && mkdir /run/docker && ln -s "$0" /run/docker/plugins';
+  const script = `${own} && ${prepare} && exec dockerd "$@"`;
   const child = spawn('unshare', ['-mn', 'sh', '-c', script, join(dir, 'plugins'), ...options], {
     stdio: ['ignore', log, log],
   });
