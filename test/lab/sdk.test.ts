@@ -9,7 +9,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { hostCommand } from '../../src/lab/host-command.js';
 import { checkout } from '../../src/lab/lab.js';
 import { dockerode, watchDockerode } from '../support/dockerode.js';
-import type { Dockerode, Shown } from '../support/dockerode.js';
+import type { Dockerode, ServiceHandle, Shown } from '../support/dockerode.js';
 import { TestLab, eventually } from '../support/lab.js';
 
 const labName = 'test-sdk';
@@ -200,10 +200,15 @@ describe('dockerode', () => {
 
   test('hears of what happens', async () => {
     const events = await manager.getEvents({ filters: { type: ['service'], event: ['create'] } });
-    const heard = once(events, 'data');
-    const service = await manager.createService({ Name: 'seen', TaskTemplate: task(hello) });
-    const [line] = (await heard) as [Buffer];
-    events.destroy();
+    // Waited for together: should no service be made, that is what is told, and not that nothing was heard.
+    const over = new AbortController();
+    const [[line], service] = (await Promise.all([
+      once(events, 'data', { signal: over.signal }),
+      manager.createService({ Name: 'seen', TaskTemplate: task(hello) }),
+    ]).finally(() => {
+      over.abort();
+      events.destroy();
+    })) as [[Buffer], ServiceHandle];
     expect(JSON.parse(line.toString())).toMatchObject({
       ...{ Type: 'service', Action: 'create', scope: 'swarm' },
       Actor: { ID: service.id, Attributes: { name: 'seen' } },
