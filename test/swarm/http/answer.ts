@@ -56,6 +56,7 @@ const valueRules: Readonly<Record<string, string>> = {
   MemoryBytes: 'BYTES',
   NanoCPUs: 'CORES',
   'Peer.Name': 'NODE',
+  MacAddress: 'MAC',
   'skep.balancer': 'BALANCER',
   'skep.esp': 'BOOLEAN',
   CertIssuerSubject: 'BASE64',
