@@ -5,7 +5,8 @@
 # root at /run/lab/base.
 # Environment: SKEP_LAB_NODE (its name), _ADDRESS (with prefix), _INTERFACE, _CHECKOUT (its path on the machine), _NODEJS (the
 # program), _AGENT (the address or the socket that the agent listens on), _BALANCER (may be empty: skep-dataplane chooses),
-# _IPTABLES (may be empty: the machine's own; else a program for all three commands).
+# _IPTABLES (may be empty: the machine's own; else a program for all three commands), _ENGINE (may be empty: the machine's own;
+# else a directory with dockerd and what it starts).
 set -eu
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -60,6 +61,7 @@ fi
 # The docker everybody has (Debian's) is the default; another one stays reachable by its path.
 command -v ping >/dev/null || ln -s /bin/busybox /run/lab/bin/ping
 ln -s /usr/bin/docker /run/lab/bin/docker
+if [ -n "${SKEP_LAB_ENGINE:-}" ]; then ln -s "$SKEP_LAB_ENGINE"/* /run/lab/bin/; fi
 for command in skep skepd skep-dataplane; do ln -s "$SKEP_LAB_CHECKOUT/bin/$command" "/run/lab/bin/$command"; done
 
 # --- Network ------------------------------------------------------------------------------------------------------

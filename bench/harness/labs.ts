@@ -23,7 +23,7 @@ export class LabPair implements AsyncDisposable {
     await using undo = new CleanupStack();
     const make = async (by: ManagedLab['by']): Promise<ManagedLab> => {
       progress(`setting up ${nodes} nodes of ${by}`);
-      const lab = undo.use(await ManagedLab.create(by, `${name}-${by}`, nodes, kernel));
+      const lab = undo.use(await ManagedLab.create(by, `${name}-${by}`, nodes, { kernel }));
       await lab.init(managers);
       return lab;
     };

@@ -45,6 +45,8 @@ export interface UpOptions {
   readonly balancer?: string;
   /** What services may have of the nodes' host, as SKEP_ALLOW says it; without it, nothing. */
   readonly allow?: string;
+  /** Directory with the dockerd of the nodes and what it starts, as {@link laterEngine}; without it, the machine's own. */
+  readonly engine?: string;
   /** Called with one line for a human, now and then. */
   readonly progress: (line: string) => void;
 }
@@ -56,6 +58,7 @@ interface LabState {
   readonly kernel: Kernel;
   readonly balancer?: string;
   readonly allow?: string;
+  readonly engine?: string;
 }
 
 /** One row of `skep lab status`. */
@@ -94,12 +97,12 @@ export class Lab {
 
   /** Builds the lab and waits until every node's engine and API answer. Undone as a whole when a step fails. */
   static async up({ name, progress, ...options }: UpOptions): Promise<Lab> {
-    const { nodes: count, engineOnly = false, kernel = 'host', balancer, allow } = options;
+    const { nodes: count, engineOnly = false, kernel = 'host', balancer, allow, engine } = options;
     if (!Number.isInteger(count) || count < 1 || count > nodesMax)
       throw new SkepError('invalidArgument', `a lab has 1 to ${nodesMax} nodes, not ${count}`);
     const machine = kernels[kernel];
     const paths = labPaths(name);
-    requireParts(engineOnly, machine);
+    requireParts(engineOnly, machine, engine);
     mkdirSync('/run/skep-lab', { recursive: true });
     try {
       mkdirSync(paths.run);
@@ -116,6 +119,7 @@ export class Lab {
       ...{ nodes: count, engineOnly, kernel },
       ...(balancer === undefined ? {} : { balancer }),
       ...(allow === undefined ? {} : { allow }),
+      ...(engine === undefined ? {} : { engine }),
     };
     writeState(paths, state);
     const lab = new Lab(name, state);
@@ -282,8 +286,8 @@ export class Lab {
 
   async #boot(node: NodeLayout): Promise<void> {
     const { paths, state } = this;
-    const { balancer, allow } = state;
-    await this.#machine.start({ paths, node, checkout, balancer, allow });
+    const { balancer, allow, engine } = state;
+    await this.#machine.start({ paths, node, checkout, balancer, allow, engine });
   }
 
   async #awaitDaemon(node: NodeLayout, daemon: string, socket: string, deadlineMs: number): Promise<void> {
@@ -326,10 +330,15 @@ const logFilesOf = ({ logs }: NodeLayout): string[] =>
     : [];
 
 /** What must be on this machine; the set-up script installs all of it. */
-function requireParts(engineOnly: boolean, machine: MachineKind): void {
+function requireParts(engineOnly: boolean, machine: MachineKind, engine: string | undefined): void {
+  if (engine !== undefined && !/^\/(?!(tmp|run)\/)/.test(engine))
+    throw new SkepError(
+      'invalidArgument',
+      `${engine}: nodes see the machine’s directories but /tmp and /run, by their absolute paths`,
+    );
   const missing = [
     ...machine.parts,
-    '/usr/sbin/dockerd',
+    engine === undefined ? '/usr/sbin/dockerd' : `${engine}/dockerd`,
     '/usr/bin/containerd',
     '/usr/sbin/ebtables',
     `${checkout}/dist/lab/guest-agent.js`,

@@ -20,6 +20,9 @@ export const relayAddress = '169.254.60.254';
 /** Where image archives are kept between labs. */
 export const cacheDir = '/var/cache/skep-lab';
 
+/** An engine that is newer than the machine's own; scripts/lab-engine.sh makes it. */
+export const laterEngine = `${cacheDir}/engine/current`;
+
 /** Paths of one lab on this machine. */
 export interface LabPaths {
   /** State, sockets, logs and namespaces; gone after `down`. */

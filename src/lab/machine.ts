@@ -22,6 +22,8 @@ export interface Boot {
   readonly balancer: string | undefined;
   /** What SKEP_ALLOW says to skepd; undefined: nothing. */
   readonly allow: string | undefined;
+  /** Directory with the dockerd to run and what it starts; undefined: the machine's own. */
+  readonly engine: string | undefined;
 }
 
 /** One way to have a kernel below a node. */
@@ -54,7 +56,13 @@ export function createNodeDirs({ logs, root, agentSocketDir }: NodeLayout): void
 }
 
 /** What scripts/lab-node-init.sh wants to know of any node. */
-export const nodeEnvironment = ({ node, checkout, balancer, allow }: Boot): Record<string, string> => ({
+export const nodeEnvironment = ({
+  node,
+  checkout,
+  balancer,
+  allow,
+  engine,
+}: Boot): Record<string, string> => ({
   SKEP_LAB_NODE: node.name,
   SKEP_LAB_ADDRESS: `${node.address}/24`,
   SKEP_LAB_CHECKOUT: checkout,
@@ -62,6 +70,7 @@ export const nodeEnvironment = ({ node, checkout, balancer, allow }: Boot): Reco
   SKEP_LAB_NODEJS: process.execPath,
   ...(balancer === undefined ? {} : { SKEP_LAB_BALANCER: balancer }),
   ...(allow === undefined ? {} : { SKEP_LAB_ALLOW: allow }),
+  ...(engine === undefined ? {} : { SKEP_LAB_ENGINE: engine }),
 });
 
 /** A process in a session of its own with nothing of ours but its output file; returns its pid. */

@@ -18,6 +18,8 @@ const usage = `Usage: skep lab COMMAND [--name NAME]
                                            or Debian 12's stock kernel in QEMU, which is slow
   up --balancer ipvs|ebpf ...              the balancer engine; without it, the one that the kernel suggests
   up --allow WHAT ...                      what services may have of the nodes' host: as SKEP_ALLOW, see README.md
+  up --engine DIR ...                      the dockerd in it, not this machine's own (setup.sh keeps a later one
+                                           in /var/cache/skep-lab/engine/current)
   up --engine-only ...                     do not wait for Skep's daemons, only for the engines
   down                                     end the lab and leave nothing of it
   status                                   the nodes and the cuts between them
@@ -54,6 +56,7 @@ export async function main(argv: readonly string[]): Promise<number> {
         kernel: { type: 'string', default: 'host' },
         balancer: { type: 'string' },
         allow: { type: 'string' },
+        engine: { type: 'string' },
       },
     });
     return await run(verb, positionals, command, values);
@@ -85,6 +88,7 @@ interface Options {
   readonly kernel: string;
   readonly balancer?: string;
   readonly allow?: string;
+  readonly engine?: string;
 }
 
 async function run(
@@ -150,7 +154,7 @@ async function run(
 const balancers = ['ipvs', 'ebpf', 'auto'];
 
 async function up(options: Options): Promise<number> {
-  const { name, nodes, managers, init, 'engine-only': engineOnly, kernel, balancer, allow } = options;
+  const { name, nodes, managers, init, 'engine-only': engineOnly, kernel, balancer, allow, engine } = options;
   if (!isKernel(kernel))
     throw new UsageError(`--kernel must be ${Object.keys(kernels).join(' or ')}, not "${kernel}"`);
   if (balancer !== undefined && !balancers.includes(balancer))
@@ -169,6 +173,7 @@ async function up(options: Options): Promise<number> {
     kernel,
     ...(balancer === undefined ? {} : { balancer }),
     ...(allow === undefined ? {} : { allow }),
+    ...(engine === undefined ? {} : { engine }),
     progress,
   });
   if (init) await initSwarm(lab, managerCount, progress);

@@ -8,8 +8,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { groupMembers } from '../../src/lab/cgroups.js';
 import { hostCommand, tryHostCommand } from '../../src/lab/host-command.js';
+import type { CommandResult } from '../../src/lab/host-command.js';
 import { Lab, checkout } from '../../src/lab/lab.js';
-import { labPaths } from '../../src/lab/layout.js';
+import { labPaths, laterEngine } from '../../src/lab/layout.js';
 import { inNamespace } from '../../src/lab/switch.js';
 import { observeNamespaces, observeTraces } from '../support/machine-traces.js';
 
@@ -159,13 +160,32 @@ describe('a lab of two nodes', () => {
     await expect.poll(() => reaches('node1', '192.168.60.2'), { timeout: 15_000 }).toBe(true);
   });
 
-  test('a second lab has the same addresses and sees nothing of the first', async () => {
-    const other = await Lab.up({ name: otherName, nodes: 1, engineOnly: true, progress: () => undefined });
+  test('a second lab has the same addresses, an engine of its own, and sees nothing of the first', async () => {
+    const other = await Lab.up({
+      ...{ name: otherName, nodes: 1, engineOnly: true, engine: laterEngine, progress: () => undefined },
+    });
+    const runs = (of: Lab): Promise<CommandResult> =>
+      of.exec('node1', [
+        ...['docker', '-H', 'unix:///run/docker.sock', 'version', '-f'],
+        'Docker version {{.Server.Version}}, build {{.Server.GitCommit}}',
+      ]);
+    for (const [of, dockerd] of [[lab, 'dockerd'] as const, [other, `${laterEngine}/dockerd`] as const])
+      expect((await runs(of)).stdout).toBe(await hostCommand([dockerd, '--version']));
     await other.cut('node1', 'client');
     expect((await other.client(['curl', '-s', '-m', '2', 'http://192.168.60.2:8081/'])).exitCode).not.toBe(0);
     expect(await reaches('node1', '192.168.60.200')).toBe(true);
     await Lab.down(otherName);
     expect(await reaches('node1', '192.168.60.2')).toBe(true);
+    expect(existsSync(labPaths(otherName).run)).toBe(false);
+  });
+
+  test.each([
+    ['/tmp/engine', 'nodes see the machine’s directories but /tmp and /run'],
+    ['engine', 'nodes see the machine’s directories but /tmp and /run'],
+    ['/var/no-such-engine', 'a lab needs /var/no-such-engine/dockerd'],
+  ])('no lab on an engine that is not there: %s', async (engine, message) => {
+    const made = Lab.up({ name: otherName, nodes: 1, engineOnly: true, engine, progress: () => undefined });
+    await expect(made).rejects.toThrow(message);
     expect(existsSync(labPaths(otherName).run)).toBe(false);
   });
 

@@ -4,7 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { Lab } from '../../src/lab/lab.js';
-import type { Kernel } from '../../src/lab/kernels.js';
+import type { UpOptions } from '../../src/lab/lab.js';
 import type { CommandResult } from '../../src/lab/host-command.js';
 import { initSwarm } from '../../src/lab/swarm.js';
 
@@ -51,11 +51,16 @@ export class ManagedLab implements AsyncDisposable {
     this.#management = managements[by];
   }
 
-  /** Up; no node is in a swarm yet. @param kernel what the nodes run on */
-  static async create(by: ManagedBy, name: string, nodes = 3, kernel: Kernel = 'host'): Promise<ManagedLab> {
+  /** Up; no node is in a swarm yet. @param below what the nodes run on, if not this machine's own kernel and engine */
+  static async create(
+    by: ManagedBy,
+    name: string,
+    nodes = 3,
+    below: Pick<UpOptions, 'kernel' | 'engine'> = {},
+  ): Promise<ManagedLab> {
     await Lab.down(name);
     const { engineOnly } = managements[by];
-    const lab = await Lab.up({ name, nodes, engineOnly, kernel, progress: () => undefined });
+    const lab = await Lab.up({ name, nodes, engineOnly, ...below, progress: () => undefined });
     const managed = new ManagedLab(by, lab);
     try {
       if (by === 'swarm') await managed.#allowSwarmMode();
