@@ -20,8 +20,7 @@ import {
 import type { IpamConfig } from '../dockerd/ipam-config.js';
 import { ipamAddress, ipamConfigOf } from '../dockerd/ipam-config.js';
 import type { ApiContext, Handler } from './context.js';
-import { formatJson, parseJson, withMember } from './convert/json.js';
-import type { Json } from './convert/json.js';
+import { formatJson, jsonOf, withMember } from './convert/json.js';
 import { httpStatus } from '../http-status.js';
 import { findNetwork } from './networks.js';
 import type { ApiRequest } from './request.js';
@@ -85,6 +84,7 @@ export const createContainer: Handler = async (context, request) => {
 export const connectNetwork: Handler = async (context, request) => {
   const { engine } = context;
   const argument = request.param(0);
+  request.requireJson();
   const body = await request.body();
   const control = context.control.attachments();
   const sent = jsonOf(body);
@@ -232,15 +232,6 @@ export const changeContainers: Handler = (context, request) =>
   });
 
 const settled = async ({ control }: ApiContext): Promise<void> => control.attachments()?.settle();
-
-/** The request as JSON; undefined for what the engine will have its own words for. */
-function jsonOf(body: Buffer): Json | undefined {
-  try {
-    return parseJson(body.toString('utf8'), { truncated: 'unexpected EOF', allowTrailing: true });
-  } catch {
-    return undefined;
-  }
-}
 
 /** What to ask the managers for; undefined for a network of the engine's own. */
 async function swarmTarget(

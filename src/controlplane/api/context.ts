@@ -40,7 +40,7 @@ export interface ApiContext {
 
 export type Handler = (context: ApiContext, request: ApiRequest) => Promise<void>;
 
-const initOrJoin =
+export const initOrJoin =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm ' +
   'and try again.';
 const preparing =

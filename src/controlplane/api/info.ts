@@ -2,6 +2,7 @@
 import { withBalancer } from '../../model/balancing.js';
 import type { ApiContext, Handler } from './context.js';
 import { swarm } from './convert/objects.js';
+import type { ApiRequest } from './request.js';
 import { clusterView } from './swarm.js';
 import type { SwarmControl } from './swarm-control.js';
 import { storeWarnings } from '../upkeep/store-state.js';
@@ -51,7 +52,7 @@ export const info: Handler = async (context, request) => {
   }
   const engine = JSON.parse(answer.body.toString('utf8')) as EngineInfo;
   const networks = engine.Plugins?.Network ?? [];
-  const { section, warnings } = swarmSection(context);
+  const { section, warnings } = swarmSection(context, request);
   const balancer = await context.balancer();
   request.json(200, {
     ...engine,
@@ -62,7 +63,10 @@ export const info: Handler = async (context, request) => {
   });
 };
 
-function swarmSection(context: ApiContext): { section: object; warnings: readonly string[] } {
+function swarmSection(
+  context: ApiContext,
+  request: ApiRequest,
+): { section: object; warnings: readonly string[] } {
   const membership = context.control.membership();
   const base = {
     NodeID: membership.nodeId,
@@ -84,7 +88,7 @@ function swarmSection(context: ApiContext): { section: object; warnings: readonl
       ...base,
       Nodes: nodes.length,
       Managers: managers,
-      Cluster: swarm.encode(clusterView(context, view.cluster())),
+      Cluster: request.shown(swarm, clusterView(context, view.cluster())),
       ...(warnings.length > 0 ? { Warnings: warnings } : {}),
     },
     warnings,

@@ -22,9 +22,11 @@ import { subnetSize } from '../../model/network-subnets.js';
 import type { IpamConfig, NetworkSpec } from '../../model/objects.js';
 import type { Labels } from '../../model/service-spec.js';
 import type { ApiContext, Handler } from './context.js';
-import { notManager } from './context.js';
+import { initOrJoin, notManager } from './context.js';
 import { always, bool, field, labels, list, ptr, struct, text } from './convert/codec.js';
+import { formatJson, jsonOf, withMember } from './convert/json.js';
 import { refuseConflicts } from './network-conflicts.js';
+import { faultsOfIpam } from './network-ipam-faults.js';
 import { isInstance, predefinedNetworks } from './network-lookup.js';
 import type { EngineNetwork } from './network-lookup.js';
 import { passThrough } from '../dockerd/passthrough.js';
@@ -48,6 +50,7 @@ interface SentNetwork {
   readonly checkDuplicate: boolean;
   readonly driver: string;
   readonly scope: string;
+  readonly ipv4?: boolean;
   readonly ipv6?: boolean;
   readonly ipam?: SentIpam;
   readonly internal: boolean;
@@ -66,6 +69,7 @@ const sentNetwork = struct<SentNetwork>(
     checkDuplicate: always('CheckDuplicate', bool),
     driver: always('Driver', text),
     scope: always('Scope', text),
+    ipv4: always('EnableIPv4', ptr(bool), 48),
     ipv6: always('EnableIPv6', ptr(bool)),
     ipam: always(
       'IPAM',
@@ -107,7 +111,7 @@ const sentNetwork = struct<SentNetwork>(
 );
 
 export const createNetwork: Handler = async (context, request) => {
-  requireJson(request);
+  request.requireJson();
   const body = await request.body();
   const sent = request.decodeBody(sentNetwork, body);
   const { store } = context.control.membership();
@@ -121,7 +125,9 @@ export const createNetwork: Handler = async (context, request) => {
     if (sent.scope === 'swarm') throw await refusalInSwarmScope(context, request, sent);
     if (sent.ingress)
       throw new SkepError('permissionDenied', 'Ingress network can only be global scope network');
-    return passThrough(context.engine.socketPath, request.http, request.reply, { body });
+    return passThrough(context.engine.socketPath, request.http, request.reply, {
+      body: sent.configOnly ? withoutDriver(request, body) : body,
+    });
   }
   if (!store) throw cannotCreate(context, request);
   requireRoom(context.control.membership().storeState);
@@ -143,6 +149,12 @@ export const createNetwork: Handler = async (context, request) => {
   const warning = namesake ? `Network with name ${sent.name} (id : ${namesake.Id}) already exists` : '';
   request.json(201, { Id: id, Warning: warning });
 };
+
+/** What only configures others has no driver, but newer engines refuse one of the swarm's outside of their own. */
+function withoutDriver({ modern }: ApiRequest, body: Buffer): Buffer {
+  const sent = modern ? jsonOf(body) : undefined;
+  return sent === undefined ? body : Buffer.from(formatJson(withMember(sent, 'Driver', undefined)));
+}
 
 const exists = ({ name }: SentNetwork): SkepError =>
   new SkepError('alreadyExists', `network with name ${name} already exists`);
@@ -179,28 +191,31 @@ async function refusalInSwarmScope(
   );
 }
 
-/** dockerd's check, which it makes on this route and not on those of the swarm. */
-function requireJson({ http }: ApiRequest): void {
-  const type = http.headers['content-type'] ?? '';
-  if (type === '' && (http.headers['content-length'] ?? '0') === '0') return;
-  if (type.split(';')[0]?.trim() !== 'application/json')
-    throw new SkepError('invalidArgument', `Content-Type specified (${type}) must be 'application/json'`);
-}
-
-/** A worker is told to ask a manager; outside a swarm the status differs between the engine's versions. */
+/** 20.10 tells a worker to ask a manager; outside a swarm the status differs between the engine's versions. */
 function cannotCreate({ control }: ApiContext, { modern }: ApiRequest): SkepError {
-  if (control.membership().localNodeState === 'active')
+  const { localNodeState } = control.membership();
+  if (localNodeState === 'active')
     return new SkepError(
       'permissionDenied',
-      'Cannot create a multi-host network from a worker node. Please create the network from a manager node.',
+      modern
+        ? initOrJoin
+        : 'Cannot create a multi-host network from a worker node. Please create the network from a manager node.',
     );
   const refusal = notManager(control);
-  if (control.membership().localNodeState !== 'inactive') return refusal;
+  if (localNodeState !== 'inactive') return refusal;
   return new SkepError(modern ? 'permissionDenied' : 'unknown', refusal.message);
 }
 
 function toSpec({ modern }: ApiRequest, sent: SentNetwork): NetworkSpec {
-  if (sent.name === '') throw new SkepError(modern ? 'invalidArgument' : 'unknown', 'invalid name: ');
+  if (sent.name === '')
+    throw modern
+      ? new SkepError('invalidArgument', 'invalid name: name is empty')
+      : new SkepError('unknown', 'invalid name: ');
+  if (sent.ipv4 === false)
+    throw new SkepError('invalidArgument', 'IPv4 cannot be disabled in a Swarm scoped network');
+  const faults = modern ? faultsOfIpam(sent.ipam?.configs ?? [], sent.ipv6 ?? false) : [];
+  if (faults.length > 0)
+    throw new SkepError('invalidArgument', `invalid network config:\n${asLines(faults)}`);
   const configs = (sent.ipam?.configs ?? []).map((config): IpamConfig => {
     const { subnet, range, gateway } = config;
     const auxiliaryAddresses = config.auxiliaryAddresses as Readonly<Record<string, Ip>>;
@@ -234,6 +249,10 @@ function toSpec({ modern }: ApiRequest, sent: SentNetwork): NetworkSpec {
     },
   };
 }
+
+/** As Docker joins errors. */
+const asLines = (faults: readonly string[]): string =>
+  faults.length === 1 ? faults.join() : faults.map((fault) => `* ${fault}`).join('\n');
 
 function validateIpam(sent: SentNetwork, configs: readonly IpamConfig[]): void {
   const refuse = (message: string): never => {

@@ -100,7 +100,7 @@ export const listNetworks: Handler = async (context, request) => {
     ? view
         .list('network')
         .filter((network) => matches(filters, swarmSubject(view, network)))
-        .map((network) => encodeNetwork(network, request))
+        .map((network) => request.shown(networkResource, network))
     : (await instances(context, request)).map(asOverlay).filter((network) =>
         matches(filters, {
           id: network.Id,
@@ -113,12 +113,6 @@ export const listNetworks: Handler = async (context, request) => {
       );
   request.json(200, [...shared, ...local]);
 };
-
-/** EnableIPv4 came with API 1.48. */
-const encodeNetwork = (network: Network, { minor, modern }: ApiRequest): object => ({
-  ...(networkResource.encode(network) as object),
-  ...(modern && minor >= 48 ? { EnableIPv4: true } : {}),
-});
 
 /** What a path's `{id}` names. `instance` is what stands for the network on this node, where there is such. */
 export type FoundNetwork =
@@ -239,7 +233,7 @@ export const inspectNetwork: Handler = async (context, request) => {
   const mesh = view && nodeId !== '' ? meshSandboxOf(view, found.network, nodeId) : {};
   const containers = { ...full?.Containers, ...mesh };
   request.json(200, {
-    ...encodeNetwork(found.network, request),
+    ...(request.shown(networkResource, found.network) as object),
     // Where the node takes part an engine of Swarm's shows its own view, in which no labels are empty ones.
     ...((full || Object.keys(mesh).length > 0) && {
       Labels: found.network.spec.labels,

@@ -35,7 +35,7 @@ export const listNodes: Handler = async (context, request) => {
   );
   request.json(
     200,
-    nodes.map((node) => nodeCodec.encode(node)),
+    nodes.map((node) => request.shown(nodeCodec, node)),
   );
 };
 
@@ -52,7 +52,7 @@ function isAsked(filters: Filters, key: string, word: string): boolean {
 }
 
 export const inspectNode: Handler = async (context, request) => {
-  request.json(200, nodeCodec.encode(findNode(requireStore(context).view(), request.param(0))));
+  request.json(200, request.shown(nodeCodec, findNode(requireStore(context).view(), request.param(0))));
 };
 
 export const updateNode: Handler = async (context, request) => {

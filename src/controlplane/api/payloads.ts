@@ -77,7 +77,7 @@ function handlersOf<K extends PayloadKind>(
       ) as Objects[K][];
       request.json(
         200,
-        found.map((object) => shown.encode(object)),
+        found.map((object) => request.shown(shown, object)),
       );
     },
 
@@ -97,7 +97,7 @@ function handlersOf<K extends PayloadKind>(
     },
 
     inspect: async (context, request) => {
-      request.json(200, shown.encode(find(requireStore(context).view(), request.param(0))));
+      request.json(200, request.shown(shown, find(requireStore(context).view(), request.param(0))));
     },
 
     update: async (context, request) => {

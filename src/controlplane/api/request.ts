@@ -10,6 +10,7 @@ import { decodeAs } from './convert/codec.js';
 import type { Codec } from './convert/codec.js';
 import { JsonObject, parseJson } from './convert/json.js';
 import type { Json } from './convert/json.js';
+import { faultOfMediaType } from './media-type.js';
 import { isModern } from './versions.js';
 import type { EngineIdentity, Minor } from './versions.js';
 
@@ -68,6 +69,7 @@ export class ApiRequest {
   }
 
   async decode<T>(codec: Codec<T>): Promise<T> {
+    if (this.modern) this.requireJson();
     return this.decodeBody(codec, await this.body());
   }
 
@@ -77,7 +79,23 @@ export class ApiRequest {
       this.#parse(body.toString('utf8')),
       this.minor,
       this.modern ? 'invalid JSON: ' : '',
+      this.engine.maxMinor,
     );
+  }
+
+  /** Throws `invalidArgument` for a body that is not said to be JSON; 20.10 asked for that on a few routes only. */
+  requireJson(): void {
+    const headers = this.http.headers;
+    const type = headers['content-type'] ?? '';
+    const isEmpty = headers['transfer-encoding'] === undefined && (headers['content-length'] ?? '0') === '0';
+    if (type === '' && isEmpty) return;
+    const fault = faultOfMediaType(type, this.modern);
+    if (fault !== undefined) throw new SkepError('invalidArgument', fault);
+  }
+
+  /** What an answer has of `value`, as the engine's version writes it. */
+  shown<T>(codec: Codec<T>, value: T): unknown {
+    return codec.encode(value, this.engine.maxMinor);
   }
 
   #parse(body: string): Json {

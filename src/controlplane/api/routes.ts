@@ -27,8 +27,13 @@ import {
   updateSwarm,
 } from './swarm.js';
 import { inspectTask, listTasks } from './tasks.js';
+import type { EngineIdentity, Minor } from './versions.js';
+import { createVolume, updateVolume } from './volumes.js';
 
-const table: readonly (readonly [methods: string, path: string, handler: Handler])[] = [
+/** @param since the minor API version of the oldest engine that has the route; older ones are left to refuse it */
+type Row = readonly [methods: string, path: string, handler: Handler, since?: Minor];
+
+const table: readonly Row[] = [
   ['GET HEAD', '/_ping', ping],
   ['GET', '/info', info],
   ['GET', '/events', events],
@@ -79,6 +84,9 @@ const table: readonly (readonly [methods: string, path: string, handler: Handler
   ['POST', '/networks/{}/connect', connectNetwork],
   ['POST', '/networks/{}/disconnect', disconnectNetwork],
 
+  ['POST', '/volumes/create', createVolume],
+  ['PUT', '/volumes/{}', updateVolume, 42],
+
   ['GET', '/containers/json', listContainers],
   ['POST', '/containers/create', createContainer],
   ['POST', '/containers/prune', changeContainers],
@@ -93,10 +101,11 @@ export const servedRoutes: readonly (readonly [method: string, path: string])[] 
   ([methods, path]) => methods.split(' ').map((method) => [method, path] as const),
 );
 
-const routes = table.map(([methods, path, handler]) => ({
+const routes = table.map(([methods, path, handler, since = 0]) => ({
   methods: methods.split(' '),
   parts: path.split('/').slice(1),
   handler,
+  since,
 }));
 
 /**
@@ -110,11 +119,12 @@ export type Route =
   | { readonly kind: 'unknown' }
   | { readonly kind: 'engine' };
 
-/** Finds who answers; `path` is without version and query. */
-export function findRoute(method: string, path: string): Route {
+/** Finds who answers in front of an engine of this version; `path` is without version and query. */
+export function findRoute(method: string, path: string, { maxMinor }: EngineIdentity): Route {
   const parts = path.split('/').slice(1);
   for (const route of routes) {
-    if (!route.methods.includes(method) || route.parts.length !== parts.length) continue;
+    if (!route.methods.includes(method) || route.parts.length !== parts.length || maxMinor < route.since)
+      continue;
     const params: string[] = [];
     const fits = route.parts.every((wanted, i) => {
       const part = parts[i] ?? '';

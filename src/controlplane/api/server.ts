@@ -206,7 +206,7 @@ async function handle(context: ApiContext, http: IncomingMessage, reply: ServerR
     admit(context, http, path);
     const remote = await findRemote(context, http.method ?? 'GET', path, identity, gone.signal);
     if (remote) return await passToNode(context, remote, http, reply, gone.signal);
-    const route = findRoute(http.method ?? 'GET', path);
+    const route = findRoute(http.method ?? 'GET', path, identity);
     if (route.kind === 'engine') return await passThrough(context.engine.socketPath, http, reply);
     if (route.kind === 'unknown' && http.method === 'OPTIONS') {
       setVersionHeaders(reply, identity);
@@ -282,7 +282,7 @@ async function upgrade(
   const method = http.method ?? 'GET';
   // What follows such a request is read by nobody here.
   admit(context, http, path, 'admin');
-  if (findRoute(method, path).kind !== 'engine')
+  if (findRoute(method, path, identity).kind !== 'engine')
     throw new SkepError('invalidArgument', 'this request cannot be an upgrade');
   const gone = new AbortController();
   const leave = (): void => gone.abort();

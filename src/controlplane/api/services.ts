@@ -17,7 +17,7 @@ import type { Transaction, View } from '../store/store.js';
 import type { ApiContext, Handler } from './context.js';
 import { requireStore, requireStoreWithRoom } from './context.js';
 import { insertDefaults } from './convert/insert-defaults.js';
-import { service as serviceCodec } from './convert/objects.js';
+import { createdService, service as serviceCodec } from './convert/objects.js';
 import type { ServiceStatus } from './convert/objects.js';
 import { serviceSpec } from './convert/service.js';
 import { parseFilters } from './filters.js';
@@ -52,7 +52,10 @@ export const listServices: Handler = async (context, request) => {
   request.json(
     200,
     services.map((service) =>
-      serviceCodec.encode(withStatus ? { ...service, serviceStatus: statusOf(view, service) } : service),
+      request.shown(
+        serviceCodec,
+        withStatus ? { ...service, serviceStatus: statusOf(view, service) } : service,
+      ),
     ),
   );
 };
@@ -89,7 +92,7 @@ export const inspectService: Handler = async (context, request) => {
   const service = findService(requireStore(context).view(), request.param(0));
   request.json(
     200,
-    serviceCodec.encode(defaults ? { ...service, spec: insertDefaults(service.spec) } : service),
+    request.shown(serviceCodec, defaults ? { ...service, spec: insertDefaults(service.spec) } : service),
   );
 };
 
@@ -119,7 +122,7 @@ export const createService: Handler = async (context, request) => {
       ...nextRun(chosen, undefined, tx.nowMs),
     });
   });
-  request.json(201, { ID: id, ...(warnings.length > 0 && { Warnings: warnings }) });
+  request.json(201, request.shown(createdService, { id, warnings }));
 };
 
 /**

@@ -49,7 +49,10 @@ export const clusterView = ({ tlsInfoOf }: ApiContext, cluster: Cluster) => {
 
 export const inspectSwarm: Handler = async (context, request) => {
   const cluster = requireStore(context).view().cluster();
-  request.json(200, swarm.encode({ ...clusterView(context, cluster), joinTokens: cluster.joinTokens }));
+  request.json(
+    200,
+    request.shown(swarm, { ...clusterView(context, cluster), joinTokens: cluster.joinTokens }),
+  );
 };
 
 export const initSwarm: Handler = async ({ control }, request) => {

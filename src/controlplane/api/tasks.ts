@@ -11,6 +11,7 @@ import { requireStore } from './context.js';
 import { task as taskCodec } from './convert/objects.js';
 import { parseFilters } from './filters.js';
 import { findNode, findService, findTask } from './lookup.js';
+import type { ApiRequest } from './request.js';
 
 export const listTasks: Handler = async (context, request) => {
   const filters = parseFilters(request, {
@@ -44,13 +45,13 @@ export const listTasks: Handler = async (context, request) => {
     );
   request.json(
     200,
-    tasks.map((task) => encodeTask(view, task, request.modern)),
+    tasks.map((task) => encodeTask(view, task, request)),
   );
 };
 
 export const inspectTask: Handler = async (context, request) => {
   const view = requireStore(context).view();
-  request.json(200, encodeTask(view, findTask(view, request.param(0)), request.modern));
+  request.json(200, encodeTask(view, findTask(view, request.param(0)), request));
 };
 
 /** `_up-to-date`: the service's present spec would not have the task replaced. */
@@ -59,11 +60,11 @@ function isUpToDate(view: View, task: Task): boolean {
   return service !== undefined && !isTaskDirty(service, task, task.nodeId && view.get('node', task.nodeId));
 }
 
-function encodeTask(view: View, task: Task, modern: boolean): unknown {
+function encodeTask(view: View, task: Task, request: ApiRequest): unknown {
   // Services show the runtime, their tasks do not; attachments do.
   const { runtime: _, ...spec } = task.spec;
   const { jobIteration, ...rest } = task;
-  return taskCodec.encode({
+  return request.shown(taskCodec, {
     ...rest,
     ...(jobIteration === undefined ? {} : { run: { iteration: jobIteration } }),
     spec: isAttachment(task) ? task.spec : spec,
@@ -72,6 +73,6 @@ function encodeTask(view: View, task: Task, modern: boolean): unknown {
       const network = view.get('network', networkId);
       return network ? [{ network, addresses: [`${address}/${prefixLength}`] }] : [];
     }),
-    ...(modern ? { volumes: null } : {}),
+    volumes: null,
   });
 }

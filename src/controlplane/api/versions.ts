@@ -28,7 +28,10 @@ export const assumedEngine: EngineIdentity = {
   experimental: false,
 };
 
-/** Whether bodies, filters and texts are those of 28 rather than 20.10. */
+/**
+ * Whether bodies, filters and texts are those of 28 rather than 20.10: Swarm's answers of 1.45 (26.1) and 1.51 (28.5) are alike
+ * where those of 1.41 differ (docs/adr/0038). Fields that came one by one have their versions in convert/.
+ */
 export const isModern = (engine: EngineIdentity): boolean => engine.maxMinor >= 42;
 
 export interface VersionedPath {

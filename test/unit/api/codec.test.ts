@@ -197,7 +197,7 @@ describe('what is well typed and means nothing', () => {
 
 describe('a spec comes back as dockerd shows it', () => {
   const shown = (text: string, minor = 41): unknown =>
-    serviceSpec.encode(decodeAs(serviceSpec, parse(text), minor));
+    serviceSpec.encode(decodeAs(serviceSpec, parse(text), minor), minor);
 
   test('nearly nothing said', () => {
     expect(
@@ -307,7 +307,7 @@ describe('a spec comes back as dockerd shows it', () => {
       '"BindOptions":{"Propagation":"rslave"}}]},"RestartPolicy":{"Condition":"none","Delay":0,"MaxAttempts":3,"Window":5},' +
       '"Networks":[{"Target":"n","Aliases":["x"]}],"LogDriver":{"Name":"json-file","Options":{"tag":"t"}}}}';
     const spec = decodeAs(serviceSpec, parse(text), 41);
-    const again = decodeAs(serviceSpec, parse(JSON.stringify(serviceSpec.encode(spec))), 41);
+    const again = decodeAs(serviceSpec, parse(JSON.stringify(serviceSpec.encode(spec, 41))), 41);
     expect(again).toEqual(spec);
     expect(again.taskTemplate.restartPolicy?.delayNs).toBe(0);
     expect(again.taskTemplate.container.stopGracePeriodNs).toBe(0);
@@ -319,7 +319,7 @@ describe('a spec comes back as dockerd shows it', () => {
       parse('{"Name":"a","TaskTemplate":{"ContainerSpec":{"Image":"b"}},"UpdateConfig":{}}'),
       41,
     );
-    expect(serviceSpec.encode(insertDefaults(spec))).toEqual({
+    expect(serviceSpec.encode(insertDefaults(spec), 41)).toEqual({
       Name: 'a',
       Labels: {},
       TaskTemplate: {
@@ -368,7 +368,7 @@ describe('a spec comes back as dockerd shows it', () => {
         container: { ...spec.taskTemplate.container, registryAuth: 'hush' },
       },
     };
-    expect(JSON.stringify(serviceSpec.encode(secret))).not.toContain('hush');
+    expect(JSON.stringify(serviceSpec.encode(secret, 41))).not.toContain('hush');
   });
 });
 

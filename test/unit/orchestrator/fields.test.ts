@@ -262,7 +262,7 @@ function changed<T>(value: T, path: readonly string[], to: unknown): T {
 }
 
 const throughApi = (spec: ServiceSpec): ServiceSpec =>
-  decodeAs(codec, parseJson(JSON.stringify(codec.encode(spec)), whole), 47);
+  decodeAs(codec, parseJson(JSON.stringify(codec.encode(spec, 47)), whole), 47);
 const whole = { truncated: 'unexpected EOF' as const, allowTrailing: false };
 
 /** Whether an update to this spec replaces the one task of a service of the base. */

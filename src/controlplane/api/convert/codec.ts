@@ -19,7 +19,8 @@ export interface Codec<T> {
   zero(): T;
   /** `json` is never null. */
   decode(json: NonNullable<Json>, at: Decoding): T;
-  encode(value: T): unknown;
+  /** @param engineMinor the minor API version of the engine that is spoken for: later fields are not shown */
+  encode(value: T, engineMinor: number): unknown;
   /** What `omitempty` drops. */
   isEmpty(value: T): boolean;
   /** Called instead of decode when the field was not sent, for what must be. */
@@ -34,8 +35,15 @@ export class Decoding {
   fault: string | undefined;
   refusal: SkepError | undefined;
 
-  /** `minor` is the minor number of the request's API version: fields newer than it are ignored. */
-  constructor(readonly minor: number) {}
+  /** Minor API versions of the request and of the engine that is spoken for: newer fields than these are ignored. */
+  constructor(
+    readonly minor: number,
+    readonly engineMinor: number,
+  ) {}
+
+  knows({ request, engine }: Since): boolean {
+    return request <= this.minor && engine <= this.engineMinor;
+  }
 
   mismatch(json: NonNullable<Json>, go: string): void {
     const place = this.path.length === 0 ? 'value' : `struct field ${this.struct}.${this.path.join('.')}`;
@@ -48,8 +56,8 @@ export class Decoding {
 }
 
 /** Decodes a whole document; throws `invalidArgument` with Go's text, or the first refusal. */
-export function decodeAs<T>(codec: Codec<T>, json: Json, minor: number, prefix = ''): T {
-  const at = new Decoding(minor);
+export function decodeAs<T>(codec: Codec<T>, json: Json, minor: number, prefix = '', engineMinor = minor): T {
+  const at = new Decoding(minor, engineMinor);
   // A null document is Go's zero value, which still lacks what must be there.
   const value = codec.decode(json ?? new JsonObject([]), at);
   if (at.fault !== undefined) throw new SkepError('invalidArgument', prefix + at.fault);
@@ -180,7 +188,7 @@ export const ptr = <T>(inner: Codec<T>): Codec<T | undefined> => ({
   go: inner.go,
   zero: () => undefined,
   decode: (json, at) => inner.decode(json, at),
-  encode: (value) => (value === undefined ? null : inner.encode(value)),
+  encode: (value, engineMinor) => (value === undefined ? null : inner.encode(value, engineMinor)),
   isEmpty: (value) => value === undefined,
 });
 
@@ -192,7 +200,7 @@ export const opt = <T>(inner: Codec<T>): Codec<T | undefined> => ({
     const value = inner.decode(json, at);
     return inner.isEmpty(value) ? undefined : value;
   },
-  encode: (value) => (value === undefined ? inner.encode(inner.zero()) : inner.encode(value)),
+  encode: (value, engineMinor) => inner.encode(value ?? inner.zero(), engineMinor),
   isEmpty: (value) => value === undefined || inner.isEmpty(value),
 });
 
@@ -204,7 +212,7 @@ export const bytes: Codec<string> = {
     const encoded = textOf('[]uint8').decode(json, at);
     const plainText = encoded.replace(/[\r\n]/g, '');
     if (/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(plainText)) return plainText;
-    at.refuse(plain(`illegal base64 data at input byte ${base64Fault(encoded)}`));
+    at.fault ??= `illegal base64 data at input byte ${base64Fault(encoded)}`;
     return '';
   },
 };
@@ -234,7 +242,7 @@ export const list = <T>(item: Codec<T>): Codec<readonly T[]> => ({
     }
     return (json as readonly Json[]).map((each) => (each === null ? item.zero() : item.decode(each, at)));
   },
-  encode: (values) => values.map((value) => item.encode(value)),
+  encode: (values, engineMinor) => values.map((value) => item.encode(value, engineMinor)),
   isEmpty: (values) => values.length === 0,
 });
 
@@ -262,9 +270,9 @@ export const via = <A, B>(
   from: (value: B) => A,
 ): Codec<B> => ({
   go: inner.go,
-  zero: () => to(inner.zero(), new Decoding(0)),
+  zero: () => to(inner.zero(), new Decoding(0, 0)),
   decode: (json, at) => to(inner.decode(json, at), at),
-  encode: (value) => inner.encode(from(value)),
+  encode: (value, engineMinor) => inner.encode(from(value), engineMinor),
   isEmpty: (value) => inner.isEmpty(from(value)),
   missing: (at) => {
     inner.missing?.(at);
@@ -279,46 +287,64 @@ export const written = <A, B>(inner: Codec<A>, from: (value: B) => A): Codec<B> 
 /** A struct that Docker writes as `{}` while the model has none. */
 export const orEmpty = <T>(inner: Codec<T>): Codec<T | undefined> => ({
   ...ptr(inner),
-  encode: (value) => (value === undefined ? {} : inner.encode(value)),
+  encode: (value, engineMinor) => (value === undefined ? {} : inner.encode(value, engineMinor)),
   isEmpty: () => false,
 });
 
 /** A slice or map that Docker writes as null while it is empty. */
 export const orNull = <T>(inner: Codec<T>): Codec<T> => ({
   ...inner,
-  encode: (value) => (inner.isEmpty(value) ? null : inner.encode(value)),
+  encode: (value, engineMinor) => (inner.isEmpty(value) ? null : inner.encode(value, engineMinor)),
 });
+
+/** The minor API versions that brought a field. */
+export interface Since {
+  /** Requests of older versions cannot set it. */
+  readonly request: number;
+  /** Engines of older versions have none such: it is neither taken nor shown, whatever the request speaks. */
+  readonly engine: number;
+}
+
+/** The one version that brought it, or two where requests of any version may set what a newer engine has. */
+type Version = number | Since;
+const sinceOf = (version: Version): Since =>
+  typeof version === 'number' ? { request: version, engine: version } : version;
 
 /** One row of a table. */
 export interface Field<T> {
   /** Docker's key; dots lead into nested structs that the model does not have. Empty: not in Docker's JSON. */
   readonly key: string;
   readonly codec: Codec<T>;
-  readonly omit: boolean;
-  /** Minor API version that introduced the field: older requests cannot set it. */
-  readonly since: number;
+  /** Engines of minor versions before this drop it when empty. */
+  readonly omitBefore: number;
+  readonly since: Since;
 }
 
 /** `key` with `omitempty`. */
-export const field = <T>(key: string, codec: Codec<T>, since = 0): Field<T> => ({
+export const field = <T>(key: string, codec: Codec<T>, since: Version = 0): Field<T> => ({
   key,
   codec,
-  omit: true,
-  since,
+  omitBefore: Infinity,
+  since: sinceOf(since),
 });
 /** `key` that is written even when empty. */
-export const always = <T>(key: string, codec: Codec<T>, since = 0): Field<T> => ({
+export const always = <T>(key: string, codec: Codec<T>, since: Version = 0): Field<T> => ({
   key,
   codec,
-  omit: false,
-  since,
+  omitBefore: 0,
+  since: sinceOf(since),
+});
+/** `key` with `omitempty`, and without it from this minor version of the engine on. */
+export const alwaysSince = <T>(engineMinor: number, key: string, codec: Codec<T>): Field<T> => ({
+  ...always(key, codec),
+  omitBefore: engineMinor,
 });
 /** What the model has and Docker's JSON never shows. */
 export const hidden = <T>(zero: T): Field<T> => ({
   key: '',
   codec: { go: '', zero: () => zero, decode: () => zero, encode: () => undefined, isEmpty: () => true },
-  omit: true,
-  since: 0,
+  omitBefore: Infinity,
+  since: sinceOf(0),
 });
 
 /** Every field of the model's T has exactly one row. */
@@ -393,7 +419,7 @@ export function struct<T extends object>(
       at.struct = branch.struct;
       at.path.push(child.key);
       if ('children' in child) decodeBranch(child, value, into, seen, at);
-      else if (child.field.since <= at.minor) {
+      else if (at.knows(child.field.since)) {
         seen.add(child.name);
         const decoded = child.field.codec.decode(value, at);
         if (child.name !== '' && decoded !== undefined) into[child.name] = decoded;
@@ -402,13 +428,20 @@ export function struct<T extends object>(
     }
     at.struct = outer;
   };
-  const encodeBranch = (branch: Branch, value: Record<string, unknown>): Record<string, unknown> => {
+  const isShown = ({ name, field: row }: Leaf, value: unknown, engineMinor: number): boolean =>
+    name !== '' &&
+    row.since.engine <= engineMinor &&
+    !(engineMinor < row.omitBefore && row.codec.isEmpty(value));
+  const encodeBranch = (
+    branch: Branch,
+    value: Record<string, unknown>,
+    engineMinor: number,
+  ): Record<string, unknown> => {
     const result: Record<string, unknown> = {};
-    for (const child of branch.children.values()) {
-      if ('children' in child) result[child.key] = encodeBranch(child, value);
-      else if (child.name !== '' && !(child.field.omit && child.field.codec.isEmpty(value[child.name])))
-        result[child.key] = child.field.codec.encode(value[child.name]);
-    }
+    for (const child of branch.children.values())
+      if ('children' in child) result[child.key] = encodeBranch(child, value, engineMinor);
+      else if (isShown(child, value[child.name], engineMinor))
+        result[child.key] = child.field.codec.encode(value[child.name], engineMinor);
     return result;
   };
   const zero = (): T => {
@@ -429,7 +462,10 @@ export function struct<T extends object>(
       for (const [property, row] of rows) if (!seen.has(property)) row.codec.missing?.(at);
       return result;
     },
-    encode: (value) => ({ ...encodeBranch(root, value as Record<string, unknown>), ...options.constants }),
+    encode: (value, engineMinor) => ({
+      ...encodeBranch(root, value as Record<string, unknown>, engineMinor),
+      ...options.constants,
+    }),
     isEmpty: () => false,
   };
 }

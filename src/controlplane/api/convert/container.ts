@@ -84,7 +84,8 @@ const volumeOptions = struct<VolumeOptions>(
   {
     noCopy: field('NoCopy', opt(bool)),
     labels: field('Labels', opt(labels)),
-    subpath: field('Subpath', opt(text), 45),
+    // Clients of any version can set it, once the engine knows it.
+    subpath: field('Subpath', opt(text), { request: 0, engine: 45 }),
     driverConfig: field(
       'DriverConfig',
       ptr(
@@ -237,7 +238,7 @@ const privileges = struct<Privileges>(
       ),
       44,
     ),
-    noNewPrivileges: field('NoNewPrivileges', bool, 44),
+    noNewPrivileges: always('NoNewPrivileges', bool, 44),
   },
   { constants: { CredentialSpec: null }, refused: { CredentialSpec: credentialSpecRefusal } },
 );

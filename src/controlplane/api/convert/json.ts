@@ -69,6 +69,15 @@ export function parseJson(text: string, options: ParseOptions): Json {
   return value;
 }
 
+/** A body that goes on to the engine; undefined for what that will have its own words for. */
+export function jsonOf(body: Buffer): Json | undefined {
+  try {
+    return parseJson(body.toString('utf8'), { truncated: 'unexpected EOF', allowTrailing: true });
+  } catch {
+    return undefined;
+  }
+}
+
 class Reader {
   #at = 0;
 

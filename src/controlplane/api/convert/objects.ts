@@ -27,6 +27,7 @@ import type { PortConfig, EndpointSpec, Labels } from '../../../model/service-sp
 import { taskStates } from '../../../model/task-state.js';
 import {
   always,
+  alwaysSince,
   bool,
   choice,
   duration,
@@ -50,6 +51,15 @@ import {
 import type { Codec, Field, Fields } from './codec.js';
 import { genericResources } from './generic-resource.js';
 import { endpointSpec, logDriver, portConfig, serviceSpec, taskSpec } from './service.js';
+
+/** What Docker writes as null, for want of any. */
+const nothing: Codec<null> = {
+  go: '',
+  zero: () => null,
+  decode: () => null,
+  encode: () => null,
+  isEmpty: () => true,
+};
 
 /** A branded text. */
 const branded = <T extends string>(): Codec<T> => text as unknown as Codec<T>;
@@ -341,6 +351,17 @@ const jobStatus = struct<JobStatus>('JobStatus', {
 
 export type ServiceView = Service & { readonly serviceStatus?: ServiceStatus };
 
+/** The answer to `POST /services/create`. */
+export interface CreatedService {
+  readonly id: ServiceId;
+  readonly warnings: readonly string[];
+}
+
+export const createdService = struct<CreatedService>('ServiceCreateResponse', {
+  id: always('ID', branded<ServiceId>()),
+  warnings: alwaysSince(44, 'Warnings', orNull(strings)),
+});
+
 export const service = struct<ServiceView>('Service', {
   id: always('ID', branded<ServiceId>()),
   ...meta,
@@ -400,6 +421,7 @@ interface NetworkResource {
   readonly createdAtMs: number;
   readonly scope: string;
   readonly driver: string;
+  readonly ipv4: boolean;
   readonly ipv6: boolean;
   readonly ipam: {
     readonly driver: string;
@@ -439,6 +461,7 @@ export const networkResource: Codec<Network> = written(
     createdAtMs: always('Created', time),
     scope: always('Scope', text),
     driver: always('Driver', text),
+    ipv4: always('EnableIPv4', bool, 48),
     ipv6: always('EnableIPv6', bool),
     ipam: always(
       'IPAM',
@@ -465,6 +488,7 @@ export const networkResource: Codec<Network> = written(
       createdAtMs: network.createdAtMs,
       scope: 'swarm',
       driver: allocation ? spec.driver : '',
+      ipv4: true,
       ipv6: spec.ipv6,
       ipam: {
         driver: allocation ? spec.ipam.driver || 'default' : '',
@@ -599,8 +623,8 @@ export interface TaskView extends Pick<
   /** Present in tasks of jobs. */
   readonly run?: { readonly iteration: number };
   readonly attachments: readonly { readonly network: Network; readonly addresses: readonly string[] }[];
-  /** Present (as null) from API 1.42 on. */
-  readonly volumes?: null;
+  /** Of the cluster, of which there are none. */
+  readonly volumes: null;
 }
 
 export const task = struct<TaskView>('Task', {
@@ -628,11 +652,5 @@ export const task = struct<TaskView>('Task', {
     ),
   ),
   assignedGenericResources: field('GenericResources', genericResources),
-  volumes: field('Volumes', {
-    go: '',
-    zero: () => undefined,
-    decode: () => undefined,
-    encode: () => null,
-    isEmpty: (value: null | undefined) => value === undefined,
-  }),
+  volumes: always('Volumes', nothing, 42),
 });
