@@ -17,8 +17,8 @@ const behindNodeBytesMin = 256 * 1024;
 const piecesBytes = 500;
 /** How long a task's lines wait for those of tasks that may have older ones: a history is worth more order than the present. */
 const patienceMs = { history: 1_500, following: 250 };
-/** About so much is handed to the reader at once. */
-const handedBytesMax = 256 * 1024;
+/** About so much is handed to the reader at once: gRPC keeps up to 16 of them at each end of the way to another manager. */
+const handedBytesMax = 64 * 1024;
 /** How long a node may say nothing at all, not even that it is there, or be away. */
 const silenceMsMax = 3_000;
 /** A node that is silent is asked about once more after this: it may be the manager that was held up. */

@@ -29,9 +29,11 @@ import { requestRenewal } from '../../../src/controlplane/node/certificate-reque
 import { createManagerServices } from '../../../src/controlplane/dispatcher/manager-services.js';
 import type { ManagerServices } from '../../../src/controlplane/dispatcher/manager-services.js';
 import type { Assignment } from '../../../src/controlplane/rpc/assignment.js';
-import { DispatcherClient, NodeCaClient } from '../../../src/controlplane/rpc/clients.js';
+import { logsRequest, readLogReplies } from '../../../src/controlplane/managers/managers-service.js';
+import { DispatcherClient, ManagersClient, NodeCaClient } from '../../../src/controlplane/rpc/clients.js';
 import type { WireNodeDescription } from '../../../src/controlplane/rpc/messages.js';
 import type { Store } from '../../../src/controlplane/store/store.js';
+import type { ReadLogs } from '../../../src/controlplane/task-logs.js';
 import type { Cidr, Ip, Mac } from '../../../src/model/addresses.js';
 import { isAttachment } from '../../../src/model/attachments.js';
 import { leaderId } from '../../../src/model/ids.js';
@@ -723,32 +725,48 @@ describe('logs', () => {
     expect(produced).toBeGreaterThan(10);
   });
 
-  test('fifty thousand lines come whole and in order, and a reader that waits holds the node up', async () => {
-    const of = await makeCluster([node('n1')], [running]);
-    const total = 50_000;
-    const text = 'x'.repeat(1_000);
-    let produced = 0;
-    const many: TaskLogs = async function* (_, { tail }) {
-      if (tail === 1) yield packed({ text: 'ready\n' });
-      else
-        while (produced < total)
-          yield packed(...Array.from({ length: 100 }, () => ({ text: `${produced++} ${text}\n` })));
-    };
-    await listening(of, many);
-    const seen: number[] = [];
-    const startedMs = performance.now();
-    for await (const lines of of.readLogs({ serviceId: web.id }, options, new AbortController().signal)) {
-      for (const { packed: some } of lines)
-        seen.push(...unpacked(some).map((line) => Number.parseInt(line.text)));
-      if (seen.length > 2_000) continue;
-      // It has stopped when it is at the same place twice.
-      for (let before = -1; before < produced; await delay(200)) before = produced;
-      expect(produced * text.length, 'bytes under way').toBeLessThan(24 * 1024 * 1024);
-    }
-    const seconds = (performance.now() - startedMs) / 1_000;
-    expect(seen).toEqual(Array.from({ length: total }, (_, i) => i));
-    expect(total / seconds).toBeGreaterThan(2_000);
-  }, 20_000);
+  /** As a manager reads that does not lead, and asks the one that does. */
+  const throughAnother = async (of: Cluster): Promise<ReadLogs> => {
+    const { credentials, options: named } = nodeClientSecurity(await of.identity('m2', 'manager'));
+    const client = new ManagersClient(of.address, credentials, named);
+    cleanups.push(() => client.close());
+    return (subject, wanted, signal) => readLogReplies(client.readLogs(logsRequest(subject, wanted), signal));
+  };
+
+  test.each<[reader: string, readLogsOf: (of: Cluster) => Promise<ReadLogs>]>([
+    ['a reader', async (of) => of.readLogs],
+    ['a reader at another manager', throughAnother],
+  ])(
+    'fifty thousand lines come whole and in order, and %s that waits holds the node up',
+    async (_, readLogsOf) => {
+      const of = await makeCluster([node('n1'), { ...node('m2'), role: 'manager' }], [running]);
+      const total = 50_000;
+      const text = 'x'.repeat(1_000);
+      let produced = 0;
+      const many: TaskLogs = async function* (__, { tail }) {
+        if (tail === 1) yield packed({ text: 'ready\n' });
+        else
+          while (produced < total)
+            yield packed(...Array.from({ length: 100 }, () => ({ text: `${produced++} ${text}\n` })));
+      };
+      await listening(of, many);
+      const seen: number[] = [];
+      const startedMs = performance.now();
+      const readLogs = await readLogsOf(of);
+      for await (const lines of readLogs({ serviceId: web.id }, options, new AbortController().signal)) {
+        for (const { packed: some } of lines)
+          seen.push(...unpacked(some).map((line) => Number.parseInt(line.text)));
+        if (seen.length > 2_000) continue;
+        // It has stopped when it is at the same place twice.
+        for (let before = -1; before < produced; await delay(200)) before = produced;
+        expect(produced * text.length, 'bytes under way').toBeLessThan(24 * 1024 * 1024);
+      }
+      const seconds = (performance.now() - startedMs) / 1_000;
+      expect(seen).toEqual(Array.from({ length: total }, (_, i) => i));
+      expect(total / seconds).toBeGreaterThan(2_000);
+    },
+    40_000,
+  );
 
   test('what cannot be read is said at the end', async () => {
     const of = await makeCluster(
