@@ -129,6 +129,25 @@ describe('three managers', () => {
   test('lose their leader: writes go on within seconds, and no container of the others restarts', async () => {
     const before = await Promise.all(others.map(containers));
     const asked = others[0]!;
+    // Numbers from a node that stays, followed at a manager that does.
+    await cluster.run(asked, [
+      ...`docker service create -d --name numbers --no-resolve-image --constraint node.hostname==${others[1]}`.split(
+        ' ',
+      ),
+      ...['skep/whoami:lab', 'sh', '-c', 'i=0; while :; do echo $((i += 1)); sleep 0.1; done'],
+    ]);
+    const following = cluster.lab.exec(
+      asked,
+      ['sh', '-c', 'docker service logs -f --raw numbers >/run/numbers 2>&1'],
+      { deadlineMs: 180_000 },
+    );
+    const numbers = async (): Promise<string[]> =>
+      (await sh(asked, 'touch /run/numbers; cat /run/numbers')).split('\n').filter(Boolean);
+    const expectBehind = (count: number): Promise<string[]> =>
+      eventually(`more than ${count} numbers`, soonMs, numbers, (found) =>
+        expect(found.length).toBeGreaterThan(count),
+      );
+    await expectBehind(5);
     await cluster.lab.kill(leader);
     const cutMs = performance.now();
     await docker(asked, 'service update --label-add after=loss -d web');
@@ -143,6 +162,13 @@ describe('three managers', () => {
     await docker(asked, 'service create --name probe --no-resolve-image --replicas 1 skep/whoami:lab');
     // Swarm's managers need ten to twenty seconds to elect another.
     expect(Math.max(writtenMs, ledMs)).toBeLessThan(6_000);
+    const atLossCount = (await numbers()).length;
+    const read = await expectBehind(atLossCount + 10);
+    expect(read, 'what is followed goes on with the next leader, and loses nothing').toEqual(
+      read.map((_, i) => String(i + 1)),
+    );
+    await docker(asked, 'service rm numbers');
+    expect((await following).exitCode).toBe(0);
     const after = await Promise.all(others.map(containers));
     for (const [i, text] of before.entries())
       expect(after[i]!.split('\n')).toEqual(
