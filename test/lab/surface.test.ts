@@ -1,29 +1,36 @@
 /**
- * The whole HTTP surface: the script of test/swarm/http asked of Skep, and compared with what Docker's own Swarm answered. What differs
- * must have a reason, and docs/compatibility.md says what it is.
+ * The whole HTTP surface: the script of test/swarm/http asked of Skep on each engine, and compared with what Docker's own Swarm
+ * answered on the same. What differs must have a reason, and docs/compatibility.md says what it is.
  */
 import { expect, test } from 'vitest';
 import { ManagedLab } from '../support/managed-lab.js';
-import { ask } from '../swarm/http/ask.js';
+import { compared, newestOf } from '../swarm/http/compared.js';
+import type { Compared } from '../swarm/http/compared.js';
 import { differences } from '../swarm/http/differences.js';
 import { checkDocument, documentOf } from '../swarm/http/document.js';
+import type { Comparison, Found } from '../swarm/http/judge.js';
 import { judge, said } from '../swarm/http/judge.js';
 import { keptAnswers } from '../swarm/http/kept.js';
 import { play } from '../swarm/http/play.js';
 import { reasons } from '../swarm/http/reasons.js';
-import { script } from '../swarm/http/script.js';
+import { scriptOf } from '../swarm/http/script.js';
+
+async function compare({ lab, below, version }: Compared): Promise<Comparison> {
+  await using skep = await ManagedLab.create('skep', `test-surface-${lab}`, 2, below);
+  const api = version ?? (await newestOf(skep));
+  const swarm = keptAnswers(api);
+  if (!swarm)
+    throw new Error(`no answers of Swarm's are kept for API ${api}: "npm run compare:swarm" keeps them`);
+  const answers = await play(skep, scriptOf(api), new Map([['api', api]]));
+  return { version: api, swarm, differences: differences(swarm, answers) };
+}
 
 test('Skep answers as Swarm, or has a reason not to', async () => {
-  await using lab = await ManagedLab.create('skep', 'test-surface', 2);
-  const { headers } = await ask(lab.socketOf('node1'), { method: 'GET', target: '/_ping', headers: {} });
-  const version = headers['api-version'] ?? '';
-  const swarm = keptAnswers(version);
-  if (!swarm)
-    throw new Error(`no answers of Swarm's are kept for API ${version}: "npm run compare:swarm" keeps them`);
-  const skep = await play(lab, script, new Map([['api', version]]));
-  const judgement = judge(differences(swarm, skep), reasons);
-  expect(judgement.unexplained.map((each) => `${each.title}: ${said(each)}`)).toEqual([]);
-  expect(judgement.ambiguous.map((each) => `${each.title}: ${said(each)}`)).toEqual([]);
+  const comparisons = await Promise.all(compared.map(compare));
+  const judgement = judge(comparisons, reasons);
+  const told = ({ version, title, ...each }: Found): string => `${version} ${title}: ${said(each)}`;
+  expect(judgement.unexplained.map(told)).toEqual([]);
+  expect(judgement.ambiguous.map(told)).toEqual([]);
   expect(judgement.stale).toEqual([]);
-  checkDocument(documentOf(version, swarm, judgement));
+  checkDocument(documentOf(comparisons, judgement));
 });

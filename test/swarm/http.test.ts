@@ -4,19 +4,19 @@
  */
 import { expect, test } from 'vitest';
 import { ManagedLab } from '../support/managed-lab.js';
-import { ask } from './http/ask.js';
+import { compared, newestOf } from './http/compared.js';
 import { differences } from './http/differences.js';
 import { keepAnswers, keptAnswers } from './http/kept.js';
 import { play } from './http/play.js';
-import { script } from './http/script.js';
+import { scriptOf } from './http/script.js';
 
-test('what is kept of Swarm is what Swarm answers', async () => {
-  await using lab = await ManagedLab.create('swarm', 'test-swarm-http', 2);
-  const { headers } = await ask(lab.socketOf('node1'), { method: 'GET', target: '/_ping', headers: {} });
-  const version = headers['api-version'] ?? '';
-  const answers = await play(lab, script, new Map([['api', version]]));
-  if (process.env.SKEP_UPDATE === '1') keepAnswers(version, answers);
-  const kept = keptAnswers(version);
-  expect(kept?.size).toBe(answers.size);
-  expect(differences(answers, kept!)).toEqual([]);
-});
+for (const { lab: of, below, version } of compared)
+  test.concurrent(`what is kept of Swarm is what Swarm answers: the ${of} engine`, async () => {
+    await using lab = await ManagedLab.create('swarm', `test-swarm-${of}`, 2, below);
+    const api = version ?? (await newestOf(lab));
+    const answers = await play(lab, scriptOf(api), new Map([['api', api]]));
+    if (process.env.SKEP_UPDATE === '1') keepAnswers(api, answers);
+    const kept = keptAnswers(api);
+    expect(kept?.size).toBe(answers.size);
+    expect(differences(answers, kept!)).toEqual([]);
+  });

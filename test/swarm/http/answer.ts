@@ -31,6 +31,7 @@ const textRules: readonly (readonly [pattern: RegExp, shown: string])[] = [
   [/SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{25}/g, 'TOKEN'],
   [/SWMKEY-1-[A-Za-z0-9+/]{43}/g, 'KEY'],
   [/\b(?!0001-)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z/g, 'TIME'],
+  [/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{1,9} \+0000 UTC/g, 'TIME'],
   [/\b[0-9a-f]{64}\b/g, 'HEX'],
   [/\b[0-9a-z]{25}\b/g, 'ID'],
   [/\b10\.\d+\.\d+\.(?!0\b)\d+\b/g, 'IP'],

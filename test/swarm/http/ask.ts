@@ -17,6 +17,9 @@ export interface Asked {
 /** What has not been answered whole by then is kept as no answer. Swarm's own limit for joining is the longest. */
 const answerMsMax = 25_000;
 
+/** The text of an answer that did not come, as the connection ended while the request was still being sent. */
+export const cutOff = 'cut off';
+
 /** Rejects when nothing answers at all. */
 export function ask(socketPath: string, { method, target, headers, body }: Asked): Promise<RawAnswer> {
   return new Promise((resolve, reject) => {
@@ -38,7 +41,7 @@ export function ask(socketPath: string, { method, target, headers, body }: Asked
     call.on('error', (err: NodeJS.ErrnoException) => {
       clearTimeout(timer);
       // An answer to what was not read to its end cuts what is still being sent.
-      if (err.code === 'EPIPE') resolve({ status: 0, headers: {}, text: 'cut off' });
+      if (err.code === 'EPIPE') resolve({ status: 0, headers: {}, text: cutOff });
       else reject(err);
     });
     call.on('response', (reply) => {

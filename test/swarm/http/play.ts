@@ -4,7 +4,7 @@ import type { ManagedLab } from '../../support/managed-lab.js';
 import type { Answer, Json } from './answer.js';
 import { answerOf, asText, parseBody, valueAt } from './answer.js';
 import type { RawAnswer } from './ask.js';
-import { ask } from './ask.js';
+import { ask, cutOff } from './ask.js';
 import type { NodeName, Step } from './step.js';
 import { titleOf } from './step.js';
 
@@ -13,6 +13,8 @@ export type Answers = ReadonlyMap<string, Answer>;
 
 const pollMs = 100;
 const untilMsMax = 40_000;
+/** What is refused before it was read may be answered or cut off, as it happens. */
+const triesMax = 20;
 
 const filled = (text: string, values: ReadonlyMap<string, string>): string =>
   text.replace(/<([a-z][a-z0-9-]*)>/g, (whole, name: string) => values.get(name) ?? whole);
@@ -91,10 +93,11 @@ async function answered(
     ...(sent === undefined ? {} : { body: filled(sent, values).replace(/"=(\d+)"/g, '$1') }),
   };
   const end = performance.now() + untilMsMax;
-  for (;;) {
+  for (let tries = 1; ; tries++) {
     const isLate = performance.now() > end;
     try {
       const raw = await ask(daemons.socketOf(node), asked);
+      if (raw.text === cutOff && tries < triesMax) continue;
       const isExpected = until === undefined || until(parseBody(raw.text));
       if (isExpected || isLate) return { raw, isExpected };
     } catch (cause) {

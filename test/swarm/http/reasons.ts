@@ -23,6 +23,10 @@ const badAdvertiseAddress =
 const newCa =
   'swarm | POST /v<api>/swarm/update?version=<version> (update: {"CAConfig":{"SigningCACert":"nonsense"}})';
 const unattachable = '(on a network that is not attachable)';
+const noWarnings = 'body.Warnings SWARM null SKEP nothing';
+const bindOption = String.raw`Mounts\[0\]\.BindOptions\.(CreateMountpoint|ReadOnlyNonRecursive) SWARM nothing SKEP true$`;
+const wrongType =
+  /^body\.message SWARM "invalid JSON: json: cannot unmarshal (string|number( -1)?) into (Go struct field )?[A-Z][A-Za-z0-9.]+ of type [A-Za-z0-9.[\]]+" SKEP "invalid JSON: json: cannot unmarshal (string|number( -1)?) into Go struct field [A-Z][A-Za-z]+\.[A-Za-z0-9.]+ of type [A-Za-z0-9.[\]]+"$/;
 const byName =
   'services refused | POST /v<api>/services/create (create: {"Resources":{"Reservations":{"GenericResources":[{"NamedResourceSpec":{"Kind":"card","Value":"one"}}]}}})';
 
@@ -33,6 +37,7 @@ export const reasons: readonly Reason[] = [
       /^(no swarm|swarm|paths|worker|locked) \| (node2: )?(GET|HEAD) (\/v(<api>|1\.23))?\/_ping( \(of a manager\))?$/,
       /^header swarm SWARM nothing SKEP "(inactive|active\/manager|active\/worker|locked)"$/,
     ),
+    ...when('versions | GET /v1.41/_ping', 'header swarm SWARM nothing SKEP "active/manager"'),
   ),
   row(
     'Nodes are labelled with what their kernel can do, for constraints and for the managers: which balancer serves it, and whether it encrypts',
@@ -40,6 +45,7 @@ export const reasons: readonly Reason[] = [
       /^(no swarm|init|swarm|engine|worker|locked|leave) \| (node2: )?GET \/v(<api>|1\.24|1\.38)\/info( \([a-z ]+\))?$/,
       'body.Labels SWARM [] SKEP ["(string)"]',
     ),
+    ...when(/^versions \| GET \/v1\.\d\d\/info$/, 'body.Labels SWARM [] SKEP ["(string)"]'),
     ...when(
       /^(nodes|paths) \| GET (\/v(<api>|1\.24|1\.20))?\/nodes(\?filters=(null)?| filters=\{[^}]*\}?\})?( \(with labels\))?$/,
       'body[0].Description.Engine.Labels SWARM nothing SKEP {"skep.balancer":"BALANCER","skep.esp":"BOOLEAN"}',
@@ -48,11 +54,15 @@ export const reasons: readonly Reason[] = [
       /^nodes \| GET \/v<api>\/nodes\/(<self>|node1|%6eode1)( \((updated|labels gone)\))?$/,
       'body.Description.Engine.Labels SWARM nothing SKEP {"skep.balancer":"BALANCER","skep.esp":"BOOLEAN"}',
     ),
+    ...when(
+      /^versions \| GET \/v1\.\d\d\/nodes\/node1$/,
+      'body.Description.Engine.Labels SWARM nothing SKEP {"skep.balancer":"BALANCER","skep.esp":"BOOLEAN"}',
+    ),
   ),
   row(
     'Containers get their networks from Skep’s own driver, which the engine lists',
     ...when(
-      'engine | GET /v<api>/info (with tasks)',
+      /^(engine \| GET \/v<api>\/info \(with tasks\)|versions \| GET \/v1\.\d\d\/info)$/,
       'body.Plugins.Network SWARM ["bridge","host","ipvlan","macvlan","null","overlay"] SKEP ["bridge","host","ipvlan","macvlan","null","overlay","skep"]',
     ),
   ),
@@ -65,6 +75,14 @@ export const reasons: readonly Reason[] = [
     ...when(
       /^(swarm|engine|locked) \| GET \/v<api>\/info \((updated|with tasks|unlocked)\)$/,
       `body.Swarm.Cluster.Spec.TaskDefaults.LogDriver SWARM nothing SKEP ${logDriver}`,
+    ),
+    ...when(
+      /^versions \| GET \/v1\.\d\d\/info$/,
+      `body.Swarm.Cluster.Spec.TaskDefaults.LogDriver SWARM nothing SKEP ${logDriver}`,
+    ),
+    ...when(
+      /^versions \| GET \/v1\.\d\d\/swarm$/,
+      `body.Spec.TaskDefaults.LogDriver SWARM nothing SKEP ${logDriver}`,
     ),
     ...when(
       'engine | GET /v<api>/containers/<container>/json',
@@ -120,6 +138,7 @@ export const reasons: readonly Reason[] = [
       'status SWARM 201 SKEP 400',
       'body.ID SWARM "ID" SKEP nothing',
       'body.message SWARM nothing SKEP "rpc error: code = InvalidArgument desc = invalid argument for resource card"',
+      noWarnings,
     ),
   ),
   row(
@@ -135,7 +154,7 @@ export const reasons: readonly Reason[] = [
     ...when(
       `engine | POST /v<api>/containers/<refused>/start ${unattachable}`,
       'status SWARM 500 SKEP 404',
-      'body.message SWARM "Could not attach to network over: rpc error: code = PermissionDenied desc = network over not manually attachable" SKEP "No such container: <refused>"',
+      /^body\.message SWARM "(failed to set up container networking: )?Could not attach to network over: rpc error: code = PermissionDenied desc = network over not manually attachable" SKEP "No such container: <refused>"$/,
     ),
     ...when(
       `engine | DELETE /v<api>/containers/<refused> ${unattachable}`,
@@ -162,7 +181,7 @@ export const reasons: readonly Reason[] = [
     ...when(
       'networks | GET /v<api>/networks/inswarm',
       'status SWARM 200 SKEP 404',
-      /^body\.[A-Z]\w+ SWARM ("[^"]*"|false|null|\{[^}]*\}) SKEP nothing$/,
+      /^body\.[A-Z]\w+ SWARM ("[^"]*"|true|false|null|\{[^}]*\}) SKEP nothing$/,
       'body.message SWARM nothing SKEP "network inswarm not found"',
     ),
     ...when(
@@ -181,9 +200,10 @@ export const reasons: readonly Reason[] = [
     'An overlay that depends on a configuration of one node is refused when it is made; Swarm makes it, and rejects each of its tasks in these words',
     ...when(
       'networks | POST /v<api>/networks/create {"Name":"refused","Driver":"overlay","ConfigFrom":{"Network":"nobody"}}',
-      'status SWARM 201 SKEP 403',
+      /^status SWARM (201|404) SKEP 403$/,
       'body.Id SWARM "ID" SKEP nothing',
       'body.Warning SWARM "" SKEP nothing',
+      'body.message SWARM "configuration network \\"nobody\\" does not exist" SKEP "user specified configurations are not supported if the network depends on a configuration network"',
       'body.message SWARM nothing SKEP "user specified configurations are not supported if the network depends on a configuration network"',
     ),
   ),
@@ -216,8 +236,113 @@ export const reasons: readonly Reason[] = [
     'A locked node that is to make an overlay says that it is to be unlocked, as it says elsewhere; Swarm’s advice here is to make another swarm',
     ...when(
       /^locked \| POST \/v<api>\/networks\/create \{"Name":"over","Driver":"overlay"(,"Attachable":true)?\}$/,
-      'status SWARM 500 SKEP 503',
+      /^status SWARM (500|403) SKEP 503$/,
       `body.message SWARM ${notManager} SKEP ${swarmLocked}`,
+    ),
+  ),
+  row(
+    'What a client sent in the wrong type, and a port that is none, are named as by the Go of Docker 20.10; that of Debian’s engine of 1.51 (Go 1.27) names them otherwise',
+    ...when(
+      'init | POST /v<api>/swarm/init ({"ListenAddr":"0.0.0.0:abc"})',
+      'body.message SWARM "manager stopped: failed to listen on remote API address: listen tcp: lookup tcp/abc: unknown port" SKEP "manager stopped: failed to listen on remote API address: listen tcp: address tcp/abc: unknown port"',
+    ),
+    ...when(
+      /^services refused \| POST \/v<api>\/services\/create (\{"TaskTemplate":\{"ContainerSpec":\{"Env":"A=1"\}\}\}|\(create: (negative replicas|\[\{"TargetPort":"x"\}\]|\{"(StopGracePeriod|OomScoreAdj)":"x"\}|\{"(Hosts|Sysctls|Privileges|Mounts|Resources|RestartPolicy|ForceUpdate)":(\[7\]|\{"a":1\}|\{"NoNewPrivileges":"x"\}|\[\{"Type":"tmpfs","Target":"\/a","TmpfsOptions":\{"Options":\["a"\]\}\}\]|\{"Limits":\{"NanoCPUs":"x"\}\}|\{"MaxAttempts":-1\}|-1)\})\))$/,
+      wrongType,
+    ),
+    ...when(
+      'swarm | POST /v<api>/swarm/update?version=<version> (update: {"Orchestration":{"TaskHistoryRetentionLimit":"x"}})',
+      wrongType,
+    ),
+    ...when(
+      'nodes | POST /v<api>/nodes/<self>/update?version=<version> {"Role":"manager","Availability":"active","Labels":{"a":1}}',
+      wrongType,
+    ),
+    ...when(
+      /^(secrets|configs) \| POST \/v<api>\/(secrets|configs)\/create \{"Name":"x","Data":"eA==","Labels":\{"a":1\}\}$/,
+      wrongType,
+    ),
+    ...when(
+      /^(secrets|configs) \| POST \/v<api>\/(secrets|configs)\/create \{"Name":"x","Data":"\*\*\*"\}$/,
+      /^body\.message SWARM "invalid JSON: json: cannot unmarshal string into Go struct field (Secret|Config)Spec\.Data of type \[\]uint8: illegal base64 data at input byte 0" SKEP "invalid JSON: illegal base64 data at input byte 0"$/,
+    ),
+    ...when(
+      /^networks \| POST \/v<api>\/networks\/create \{"Name":"refused","Driver":"overlay",("Labels":\{"a":1\}|"EnableIPv4":"x")\}$/,
+      wrongType,
+    ),
+  ),
+  row(
+    'What a bind mount says of its mount point and of mounts below it is kept; Swarm forgets it on the way in',
+    ...when(
+      /^services \| GET \/v<api>\/services\/full(\?insertDefaults=true)?$/,
+      new RegExp(String.raw`^body\.Spec\.TaskTemplate\.ContainerSpec\.${bindOption}`),
+    ),
+    ...when(
+      /^services \| GET \/v(<api>|1\.24|1\.40)\/services(\?(status=(true)?|filters=(null)?)| filters=\{("(name|mode|runtime)":[{[][^}\]]+[}\]])?\})?$/,
+      new RegExp(String.raw`^body\[\d\]\.Spec\.TaskTemplate\.ContainerSpec\.${bindOption}`),
+    ),
+    ...when(
+      /^versions \| GET \/v(<api>|1\.\d\d)\/services\/at-1-\d\d( \(updated\))?$/,
+      new RegExp(String.raw`^body\.(Spec|PreviousSpec)\.TaskTemplate\.ContainerSpec\.${bindOption}`),
+    ),
+    ...when(
+      /^(services|tasks) \| GET \/v<api>\/tasks(\?filters=(null)?| filters=\{("(service|desired-state|runtime|_up-to-date)":[{[][^}\]]+[}\]])?\})( \(pending\))?$/,
+      new RegExp(String.raw`^body\[\d+\]\.Spec\.ContainerSpec\.${bindOption}`),
+    ),
+  ),
+  row(
+    'A profile that is none is refused, so that nobody has less protection than asked for; Swarm takes the default one',
+    ...when(
+      /^services refused \| POST \/v<api>\/services\/create \(create: \{"Privileges":\{("Seccomp":\{"Mode":"(nonsense"|custom"(,"Profile":"bm9uc2Vuc2U=")?)|"AppArmor":\{"Mode":"nonsense")\}\}\}\)$/,
+      'status SWARM 201 SKEP 400',
+      'body.ID SWARM "ID" SKEP nothing',
+      noWarnings,
+      /^body\.message SWARM nothing SKEP "invalid (seccomp mode: \\"nonsense\\"|AppArmor mode: \\"nonsense\\"|seccomp profile: mode \\"custom\\" needs a profile in JSON)"$/,
+    ),
+  ),
+  row(
+    'Mounts that no node could make are refused, and it is said why',
+    ...when(
+      /^services refused \| POST \/v<api>\/services\/create \(create: \{"Mounts":\[\{"Type":"(cluster|npipe)","Source":"v","Target":"\/a"\}\]\}\)$/,
+      'status SWARM 201 SKEP 400',
+      'body.ID SWARM "ID" SKEP nothing',
+      noWarnings,
+      /^body\.message SWARM (nothing|"invalid MountType: \\"cluster\\"") SKEP "invalid MountType: \\"(cluster\\": cluster volumes are not supported|npipe\\": named pipes are of Windows)"$/,
+    ),
+  ),
+  row(
+    'Volumes of the cluster, which Swarm has of plugins (CSI), are not made',
+    ...when(
+      'versions | POST /v<api>/volumes/create (of the cluster)',
+      'status SWARM 201 SKEP 501',
+      /^body\.(ClusterVolume|CreatedAt|Driver|Labels|Mountpoint|Name|Options|Scope) SWARM (\{"CreatedAt":"TIME","ID":"ID",.*"Group":"g"\}.*\}|"(TIME|nonsense|everywhere|global|)"|null) SKEP nothing$/,
+      'body.message SWARM nothing SKEP "cluster volumes are not supported"',
+    ),
+    ...when(
+      'versions | GET /v<api>/volumes/everywhere',
+      'status SWARM 200 SKEP 404',
+      /^body\.(ClusterVolume|CreatedAt|Driver|Labels|Mountpoint|Name|Options|Scope) SWARM (\{"CreatedAt":"\(string\)",.*\}|"\(string\)"|null) SKEP nothing$/,
+      'body.message SWARM nothing SKEP "(string)"',
+    ),
+    ...when(
+      'versions | PUT /v<api>/volumes/everywhere?version=1',
+      'body.message SWARM "rpc error: code = NotFound desc = volume everywhere not found" SKEP "volume everywhere not found"',
+    ),
+  ),
+  row(
+    'Balancers are no endpoints of networks',
+    ...when(
+      /^versions \| GET \/v1\.\d\d\/networks\/wide$/,
+      /^body\.Containers\.lb-wide SWARM \{"EndpointID":"HEX","IPv4Address":"IP\/24","IPv6Address":"","MacAddress":"MAC","Name":"wide-endpoint"\} SKEP nothing$/,
+    ),
+  ),
+  row(
+    'The engine is told of Skep’s name server and of the aliases of a user’s container, and shows them as it was told',
+    ...when(
+      /^versions \| GET \/v(<api>|1\.\d\d)\/containers\/wide\/json( \(on two\))?$/,
+      'body.HostConfig.Dns SWARM null SKEP ["(string)"]',
+      'body.NetworkSettings.Networks.wide.DriverOpts.skep.aliases SWARM nothing SKEP "(string)"',
+      'body.NetworkSettings.Networks.wide.Aliases SWARM ["(string)"] SKEP null',
     ),
   ),
 ];

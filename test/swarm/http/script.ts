@@ -7,8 +7,10 @@ import { paths, refusals } from './steps/everywhere.js';
 import { asWorker, initialised, joined, left, locked, updated } from './steps/membership.js';
 import { madeServices, nodes, refusedServices, removed, services, tasks } from './steps/objects.js';
 import { configs, engine, networks, secrets } from './steps/rest.js';
+import { versions } from './steps/versions.js';
 
-export const script: Readonly<Record<string, readonly Step[]>> = {
+/** @param api the version that `<api>` stands for, such as `1.41` */
+export const scriptOf = (api: string): Readonly<Record<string, readonly Step[]>> => ({
   'no swarm': [...refusals, ...paths],
   init: initialised,
   swarm: updated,
@@ -20,6 +22,7 @@ export const script: Readonly<Record<string, readonly Step[]>> = {
   tasks,
   engine,
   'services removed': removed,
+  versions: versions(Number(api.split('.')[1])),
   secrets,
   configs,
   networks,
@@ -27,4 +30,4 @@ export const script: Readonly<Record<string, readonly Step[]>> = {
   worker: asWorker,
   locked,
   leave: left,
-};
+});

@@ -35,7 +35,7 @@ test.each(cases)('$because: $asked $differs', ({ asked, differs }) => {
 });
 
 test('every case is of requests that are asked, and none of most', () => {
-  const titles = [...keptAnswers('1.41')!.keys()];
+  const titles = [...new Set(['1.41', '1.51'].flatMap((version) => [...keptAnswers(version)!.keys()]))];
   const counts = cases.map(({ asked }) => titles.filter((title) => asked.test(title)).length);
   expect(cases.filter((_, i) => counts[i] === 0).map(({ asked }) => asked)).toEqual([]);
   expect(Math.max(...counts)).toBeLessThan(titles.length / 20);
@@ -56,10 +56,18 @@ test('a difference without a reason, one with two, and a case without a differen
   const other = reason('other', /^[ab]$/, /^status SWARM 200 SKEP (400|403)$/);
   const stale = reason('stale', /^z$/, /^status SWARM 200 SKEP 400$/);
   const [both, alone, none] = [difference('a', '400'), difference('b', '403'), difference('c', '404')];
-  const { explained, unexplained, ambiguous, stale: left } = judge([both, alone, none], [one, other, stale]);
+  const [first, second] = [
+    { version: '1.41', swarm: new Map(), differences: [both] },
+    { version: '1.51', swarm: new Map(), differences: [alone, none] },
+  ];
+  const { explained, unexplained, ambiguous, stale: left } = judge([first, second], [one, other, stale]);
   expect(explained.map((each) => [each.reason.because, each.differences])).toEqual([
-    ['one', [both]],
-    ['other', [alone]],
+    ['one', [{ ...both, version: '1.41' }]],
+    ['other', [{ ...alone, version: '1.51' }]],
   ]);
-  expect([unexplained, ambiguous, left]).toEqual([[none], [both], stale.cases]);
+  expect([unexplained, ambiguous, left]).toEqual([
+    [{ ...none, version: '1.51' }],
+    [{ ...both, version: '1.41' }],
+    stale.cases,
+  ]);
 });

@@ -14,7 +14,7 @@ export const task = (container: object, more: object = {}): object => ({
 });
 
 /** Every field that a spec of API 1.51 has, each other than its default. No node can run it. */
-export const everyField = (name: string, networkId: string, publishedPort = 30_080): object => ({
+export const everyField = (name: string, networkId: string, publishedPort = 30_080) => ({
   Name: name,
   Labels: { a: '1', b: '' },
   TaskTemplate: {
