@@ -3,7 +3,6 @@
  * once more replaces no task; one key changed in it changes that one service; and nothing is left of what is removed.
  */
 import { beforeAll, describe, expect, test } from 'vitest';
-import { existsSync } from 'node:fs';
 import { ensureImage } from '../../src/lab/images.js';
 import { initSwarm } from '../../src/lab/swarm.js';
 import { loadStackImages, stackImages } from '../stacks/images.js';
@@ -12,7 +11,7 @@ import { describeHandbook } from '../stacks/handbook.js';
 import { describeSite } from '../stacks/site.js';
 import { StackLab, home, lines, manager, nodes, soonMs } from '../stacks/stack-lab.js';
 import type { Stack } from '../stacks/stacks.js';
-import { stacks } from '../stacks/stacks.js';
+import { deployable as deployed, hasNewestCli, newestCli, stacks } from '../stacks/stacks.js';
 import { TestLab, eventually } from '../support/lab.js';
 
 // Before the lab is up: its nodes have this machine's files below their own as they are then.
@@ -21,12 +20,9 @@ const cluster = new TestLab({ name: 'test-stacks', nodes: 3 });
 const lab = new StackLab(cluster);
 const { sh } = lab;
 
-const newestCli = '/usr/local/bin/docker';
-const hasNewest = existsSync(newestCli);
 /** Every other stack is deployed with the newer of the stock CLIs, where there is one. */
 const cliOf = (stack: Stack): string =>
-  hasNewest && (stack.newestOnly || stacks.indexOf(stack) % 2 === 0) ? newestCli : 'docker';
-const deployed = stacks.filter(({ newestOnly }) => hasNewest || !newestOnly);
+  hasNewestCli && (stack.newestOnly || stacks.indexOf(stack) % 2 === 0) ? newestCli : 'docker';
 
 const deploy = (stack: Stack, words = ''): Promise<string> =>
   sh(
@@ -216,7 +212,7 @@ describe('a stack that is deployed again', () => {
   });
 });
 
-test.runIf(hasNewest)('the newer CLI shows what two files come to, and asks nobody', async () => {
+test.runIf(hasNewestCli)('the newer CLI shows what two files come to, and asks nobody', async () => {
   const files = '-c canary.yml -c canary.next.yml';
   const shown = await sh(`DOCKER_HOST=unix:///nowhere ${newestCli} stack config ${files}`);
   expect(shown).toContain('LOG_LEVEL: debug');

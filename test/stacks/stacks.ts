@@ -1,4 +1,9 @@
 /** The stacks of this directory: how each is deployed, what it must come to, and one key that a later deploy changes. */
+import { existsSync } from 'node:fs';
+
+/** The newer of the stock CLIs; not every machine has it beside that of its engine. */
+export const newestCli = '/usr/local/bin/docker';
+export const hasNewestCli = existsSync(newestCli);
 
 /** One edit of a file and what it is of. */
 export interface Change {
@@ -159,3 +164,6 @@ export const stacks: readonly Stack[] = [
     },
   },
 ];
+
+/** Those that a CLI which is here can deploy. */
+export const deployable = stacks.filter(({ newestOnly }) => hasNewestCli || !newestOnly);
