@@ -30,6 +30,15 @@ async function namesIn(container: string): Promise<string[]> {
   return stdout.trim().split('\n');
 }
 
+/**
+ * What the daemons of node2 had to do once more, as their logs say. Seconds come of it: an engine that does not find its network driver
+ * asks for it again after 1, 2, 4 and 8 s.
+ */
+async function triedAgain(): Promise<string> {
+  const script = "grep -h -e 'retrying in' -e 'starts again' /run/lab/log/*.log | tail -n 20";
+  return (await cluster.lab.exec('node2', ['sh', '-c', script])).stdout;
+}
+
 beforeAll(async () => {
   await initSwarm(cluster.lab, 1, () => undefined);
   await cluster.docker('node1', 'network create -d overlay mynet');
@@ -59,7 +68,9 @@ test(`${reboots} reboots in a row with every manager out of reach`, async () => 
     while (name === '' && Date.now() < startedMs + 2 * answerMsMax) name = await answer();
     took.push(Date.now() - startedMs);
     await started;
-    expect({ reboot, name, took }).toEqual({ reboot, name: before, took });
+    const isSlow = Math.max(...took) > answerMsMax;
+    const slow = isSlow ? `too slow: ${await triedAgain()}` : '';
+    expect({ reboot, name, took, slow }).toEqual({ reboot, name: before, took, slow: '' });
     expect(await namesIn(before)).toEqual(names);
     const verified = await eventually(
       'the kernel equals the state',
@@ -70,7 +81,6 @@ test(`${reboots} reboots in a row with every manager out of reach`, async () => 
     expect(JSON.parse(verified.stdout)).toMatchObject({ equal: true, differences: [], repaired: 0 });
   }
   console.log(`answered after ${took.join(', ')} ms`);
-  expect(Math.max(...took)).toBeLessThanOrEqual(answerMsMax);
 }, 600_000);
 
 test('a manager that is back takes the task for the one it knows', async () => {
