@@ -521,6 +521,35 @@ SKEP_TLSKEY=/run/tls/server-key.pem`;
     expect(await old("docker service inspect --format '{{.Spec.Labels.by}}' logspout")).toBe('alice');
   });
 
+  test('follows logs over the death of the engine that has them, and misses nothing', async () => {
+    const create =
+      'docker service create -d --name counting --no-resolve-image --constraint node.hostname==node2';
+    await cluster.run(manager, [
+      ...[...create.split(' '), image],
+      ...['sh', '-c', 'i=0; while :; do echo $((i += 1)); sleep 0.1; done'],
+    ]);
+    const following = cluster.lab.exec(
+      manager,
+      ['sh', '-c', 'docker service logs -f --raw counting >/run/counting 2>&1'],
+      { deadlineMs: 180_000 },
+    );
+    const counted = async (): Promise<string[]> =>
+      (await old('touch /run/counting; cat /run/counting')).split('\n').filter(Boolean);
+    const expectBehind = (count: number): Promise<string[]> =>
+      eventually(`more than ${count}`, soonMs, counted, (found) =>
+        expect(found.length).toBeGreaterThan(count),
+      ); // prettier-ignore
+    await expectBehind(5);
+    const [container = ''] = await containers('counting', '{{.ID}}');
+    await cluster.run('node2', ['sh', '-c', 'kill -9 $(cat /run/lab/pid/dockerd)']);
+    const before = (await counted()).length;
+    const read = await expectBehind(before + 20);
+    expect(read).toEqual(read.map((_, i) => String(i + 1)));
+    expect(await containers('counting', '{{.ID}}'), 'the container went on').toEqual([container]);
+    await old('docker service rm counting');
+    expect((await following).exitCode).toBe(0);
+  });
+
   test('follows a service’s logs over new tasks and the loss of a node, and reads what happened', async () => {
     const asked =
       'docker service create -d --name chat --replicas 2 --replicas-max-per-node 1 --no-resolve-image';
