@@ -2,7 +2,7 @@
 import { alternate } from '../harness/rounds.js';
 import { bench } from '../harness/bench.js';
 import type { Bar } from '../harness/bars.js';
-import { LabPair } from '../harness/labs.js';
+import { bothContenders, makeLabs } from '../harness/labs.js';
 import { Measurements } from '../harness/series.js';
 import { clear, deploy, deployments, prepare, stack } from './deployments.js';
 
@@ -10,11 +10,11 @@ bench('deploy', {
   kernels: ['host', 'uml'],
   timeoutMs: 3 * 3_600_000,
   async measure(run) {
-    await using pair = await LabPair.create(run, { name: 'bench-deploy', nodes: 3, managers: 3 });
-    for (const lab of pair.labs) await prepare(lab);
+    await using labs = await makeLabs(run, bothContenders, { name: 'bench-deploy', nodes: 3, managers: 3 });
+    for (const lab of labs.all) await prepare(lab);
     const found = new Measurements();
     await alternate(
-      pair.labs,
+      labs.all,
       run.rounds,
       run.progress,
       ({ by }) => by,

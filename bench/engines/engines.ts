@@ -3,7 +3,6 @@
  * round, each round in another order, so that what else the machine does falls on all of them; each ratio is of one round,
  * and the median of rounds is reported.
  */
-import { hasIpvs } from '../../src/dataplane/balancer/ipvs.js';
 import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import type { ContenderName, Path } from './contender.js';
 import { Contender, paths } from './contender.js';
@@ -48,12 +47,6 @@ export interface Report {
   /** Of `ebpf`, for requests on kept connections; empty without it. */
   readonly programs: readonly (ProgramCost & { readonly path: Path })[];
 }
-
-/** Which engines this kernel can run. @param ebpf whether its programs are built and loadable is for the caller to know */
-export const enginesOf = async (ebpf: boolean): Promise<BenchOptions['engines']> => [
-  ...(ebpf ? (['ebpf'] as const) : []),
-  ...((await hasIpvs(null)) ? (['ipvs'] as const) : []),
-];
 
 /** Runs all of it; bounded by (rounds × contenders × 6 + 2) × seconds and some ten seconds to set up. */
 export async function measure({

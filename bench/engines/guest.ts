@@ -4,20 +4,16 @@
  * host.
  */
 import { execFile } from 'node:child_process';
-import { statfs } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { enginesOf, measure } from './engines.js';
-
-/** BPF_FS_MAGIC of linux/magic.h. */
-const bpfFilesystem = 0xcafe4a11;
+import { enginesHere } from '../engines-here.js';
+import { measure } from './engines.js';
 
 await promisify(execFile)('modprobe', [
   ...['-d', process.env['SKEP_MODULES'] ?? '/tmp/modules'],
   ...['-a', 'ip_vs_rr'],
 ]);
-const { type } = await statfs('/sys/fs/bpf').catch(() => ({ type: 0 }));
 const { rows } = await measure({
-  engines: await enginesOf(type === bpfFilesystem),
+  engines: await enginesHere(),
   rounds: Number(process.env['SKEP_BENCH_ROUNDS'] ?? 5),
   seconds: Number(process.env['SKEP_BENCH_SECONDS'] ?? 1),
   name: 'bench',

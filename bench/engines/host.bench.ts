@@ -4,12 +4,15 @@ import { writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { expect, test } from 'vitest';
 import { loads } from './load.js';
-import { enginesOf, measure, programTableOf, tableOf } from './engines.js';
+import { ensureBpffs } from '../../src/dataplane/ebpf/bpf.js';
+import { enginesHere } from '../engines-here.js';
+import { measure, programTableOf, tableOf } from './engines.js';
 
 const name = `b${process.pid % 1000}`;
 
 test('what balancing costs', { timeout: 600_000 }, async () => {
-  const engines = await enginesOf(true);
+  ensureBpffs(`/sys/fs/bpf/${name}`);
+  const engines = await enginesHere();
   const rounds = Number(process.env['SKEP_BENCH_ROUNDS'] ?? 5);
   const wanted = process.env['SKEP_BENCH_LOADS']?.split(',');
   const seconds = Number(process.env['SKEP_BENCH_SECONDS'] ?? 1);

@@ -1,6 +1,6 @@
 /** What do the daemons take while nobody asks them for anything? */
 import { bench } from '../harness/bench.js';
-import { LabPair } from '../harness/labs.js';
+import { bothContenders, makeLabs } from '../harness/labs.js';
 import { alternate } from '../harness/rounds.js';
 import { Measurements } from '../harness/series.js';
 import type { Bar } from '../harness/bars.js';
@@ -22,16 +22,16 @@ bench('footprint', {
   kernels: ['host'],
   timeoutMs: 3_600_000,
   async measure(run) {
-    await using pair = await LabPair.create(run, { name: 'bench-foot', nodes: 2, managers: 1 });
+    await using labs = await makeLabs(run, bothContenders, { name: 'bench-foot', nodes: 2, managers: 1 });
     const found = new Measurements();
     for (const count of counts) {
-      for (const lab of pair.labs) {
+      for (const lab of labs.all) {
         run.progress(`${lab.by}: ${count} services`);
         const create = `seq -f service%g ${count} | xargs -r -P 4 -I NAME docker service create -d --no-resolve-image --name NAME skep/nginx:lab`;
         await lab.sh('node1', `${create} >/dev/null; ${runningTasks(lab, count)}; sleep ${settleS}`, 900_000);
       }
       await alternate(
-        pair.labs,
+        labs.all,
         run.rounds,
         run.progress,
         ({ by }) => `${by}, ${count} services`,

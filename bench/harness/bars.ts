@@ -9,6 +9,8 @@ export interface Bar {
   readonly against?: SeriesName;
   readonly atLeast?: number;
   readonly atMost?: number;
+  /** The limit is for the worst round, not for the median; without `against` only. */
+  readonly inEveryRound?: true;
 }
 
 /** What became of a bar. */
@@ -26,9 +28,11 @@ export const judge = (bars: readonly Bar[], series: readonly Series[]): readonly
     return { bar: wordsOf(bar), reached, holds };
   });
 
-function reachedOf({ of, against }: Bar, series: readonly Series[]): number {
+function reachedOf({ of, against, atLeast, inEveryRound }: Bar, series: readonly Series[]): number {
   const one = measured(series, of);
-  return against === undefined ? median(one.values) : ratioOf(one, measured(series, against)).ofMedians;
+  if (against !== undefined) return ratioOf(one, measured(series, against)).ofMedians;
+  if (!inEveryRound) return median(one.values);
+  return atLeast === undefined ? Math.max(...one.values) : Math.min(...one.values);
 }
 
 function measured(series: readonly Series[], name: SeriesName): Series {
@@ -38,8 +42,8 @@ function measured(series: readonly Series[], name: SeriesName): Series {
 }
 
 /** `new connections, skep ebpf: at least 0.9 of limit`. What both series have in common is said once. */
-function wordsOf({ of, against, atLeast, atMost }: Bar): string {
-  const limit = atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`;
+function wordsOf({ of, against, atLeast, atMost, inEveryRound }: Bar): string {
+  const limit = `${atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`}${inEveryRound ? ' in every round' : ''}`;
   if (against === undefined) return `${nameOf(of)}: ${limit}`;
   const differs = {
     measure: against.measure === of.measure ? '' : against.measure,

@@ -1,10 +1,11 @@
-/** Docker Swarm beside Skep: two labs of the same machines, kernel, engines and images. */
+/** Docker Swarm beside Skep: labs of the same machines, kernel, engines and images. */
 import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import { ManagedLab } from '../../test/support/managed-lab.js';
+import type { ManagedBy } from '../../test/support/managed-lab.js';
 import type { Run } from './bench.js';
 
-/** How a side-by-side pair is made. */
-export interface PairOptions {
+/** How each is made. */
+export interface LabOptions {
   /** Begins the labs' names. */
   readonly name: string;
   readonly nodes: number;
@@ -12,26 +13,28 @@ export interface PairOptions {
   readonly managers: number;
 }
 
-/** Both labs, a swarm of all nodes in each; down with the scope. */
-export class LabPair implements AsyncDisposable {
-  private constructor(
-    readonly labs: readonly [skep: ManagedLab, swarm: ManagedLab],
-    private readonly undo: AsyncDisposable,
-  ) {}
-
-  static async create({ kernel, progress }: Run, { name, nodes, managers }: PairOptions): Promise<LabPair> {
-    await using undo = new CleanupStack();
-    const make = async (by: ManagedLab['by']): Promise<ManagedLab> => {
-      progress(`setting up ${nodes} nodes of ${by}`);
-      const lab = undo.use(await ManagedLab.create(by, `${name}-${by}`, nodes, { kernel }));
-      await lab.init(managers);
-      return lab;
-    };
-    const labs = [await make('skep'), await make('swarm')] as const;
-    return new LabPair(labs, undo.move());
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return Promise.resolve(this.undo[Symbol.asyncDispose]());
-  }
+/** Labs that are up, a swarm of all nodes in each; down with the scope. */
+export interface Labs extends AsyncDisposable {
+  readonly all: readonly ManagedLab[];
 }
+
+/** One lab for each contender, all of them up at the same time. */
+export async function makeLabs(
+  { kernel, progress }: Run,
+  contenders: readonly ManagedBy[],
+  { name, nodes, managers }: LabOptions,
+): Promise<Labs> {
+  await using undo = new CleanupStack();
+  const all: ManagedLab[] = [];
+  for (const by of contenders) {
+    progress(`setting up ${nodes} nodes of ${by}`);
+    const lab = undo.use(await ManagedLab.create(by, `${name}-${by}`, nodes, { kernel }));
+    await lab.init(managers);
+    all.push(lab);
+  }
+  const made = undo.move();
+  return { all, [Symbol.asyncDispose]: () => made[Symbol.asyncDispose]() };
+}
+
+/** Skep and Docker Swarm. */
+export const bothContenders = ['skep', 'swarm'] as const satisfies readonly ManagedBy[];

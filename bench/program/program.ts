@@ -36,7 +36,8 @@ export interface BenchSizes {
   readonly services: number;
   /** Among which one endpoint changes; beside ten. */
   readonly among: number;
-  readonly rounds: number;
+  /** Of one endpoint, for each number of services. */
+  readonly changes: number;
   /** Of the tools' work that is run. */
   readonly share: number;
 }
@@ -48,7 +49,7 @@ export function sizesOf(otherwise: BenchSizes, environment: NodeJS.ProcessEnv): 
   return {
     services: number('services'),
     among: number('among'),
-    rounds: number('rounds'),
+    changes: number('changes'),
     share: number('share'),
   };
 }
@@ -56,14 +57,14 @@ export function sizesOf(otherwise: BenchSizes, environment: NodeJS.ProcessEnv): 
 /** All that this bench measures. */
 export async function measure(
   options: ProgramOptions,
-  { services, among, rounds, share }: BenchSizes,
+  { services, among, changes, share }: BenchSizes,
 ): Promise<{ readonly nothing: FromNothing; readonly change: OneChange }> {
   const endpoints = 10;
   const nothing = await fromNothing(options, { services, endpoints }, share);
   const change = await oneChange(
     options,
     [10, among].map((count) => ({ services: count, endpoints })),
-    rounds,
+    changes,
   );
   return { nothing, change };
 }
@@ -120,7 +121,7 @@ export interface OneChange {
 export async function oneChange(
   { openEngine, name }: ProgramOptions,
   sizes: readonly NetworkSize[],
-  rounds: number,
+  changes: number,
 ): Promise<OneChange> {
   await using undo = new CleanupStack();
   const runs: { size: NetworkSize; node: BenchNode; state: ReturnType<typeof networkOf>; costs: Cost[] }[] =
@@ -132,7 +133,7 @@ export async function oneChange(
     await node.program(state);
     runs.push({ size, node, state, costs: [] });
   }
-  for (let round = 0; round < rounds; round++)
+  for (let change = 0; change < changes; change++)
     for (const run of runs) {
       run.state = withOneChange(run.state, run.size);
       run.costs.push(await run.node.program(run.state));

@@ -68,6 +68,14 @@ http {
 }
 `;
 
+/** A web server that says which container answered whom. */
+export const nginxImage: ImageSource = {
+  names: ['skep/nginx:lab', 'skep/whoami:lab', 'nginx:latest'],
+  changes: ['CMD ["/usr/sbin/nginx"]', 'EXPOSE 80', 'ENV PATH=/usr/sbin:/bin'],
+  programs: ['/usr/sbin/nginx'],
+  files: { ...accounts, 'etc/nginx/nginx.conf': nginxConf },
+};
+
 const sources: readonly ImageSource[] = [
   {
     names: ['skep/busybox:lab', 'busybox:latest'],
@@ -75,12 +83,7 @@ const sources: readonly ImageSource[] = [
     programs: [],
     files: accounts,
   },
-  {
-    names: ['skep/nginx:lab', 'skep/whoami:lab', 'nginx:latest'],
-    changes: ['CMD ["/usr/sbin/nginx"]', 'EXPOSE 80', 'ENV PATH=/usr/sbin:/bin'],
-    programs: ['/usr/sbin/nginx'],
-    files: { ...accounts, 'etc/nginx/nginx.conf': nginxConf },
-  },
+  nginxImage,
 ];
 
 const emptyDirs = ['proc', 'sys', 'dev', 'tmp', 'run', 'root', 'var/log/nginx', 'var/lib/nginx'];

@@ -3,18 +3,15 @@
  * through every node, with and without tasks. Each thing has services of its own, so that they can happen side by side; what a
  * user may not do (stop the last task of a service without another) does not happen.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { ensureImage, importScript } from '../../src/lab/images.js';
-import { checkout } from '../../src/lab/lab.js';
-import type { MixedFailure, MixedReport } from '../../src/lab/mixed-load.js';
+import type { MixedFailure } from '../../src/lab/mixed-load.js';
 import { joinCommand } from '../../src/lab/swarm.js';
 import { TestLab, eventually } from '../support/lab.js';
+import { MixedLoad } from '../support/mixed-load.js';
 
 const lab = new TestLab({ name: 'test-drain', nodes: 3 });
 const manager = 'node1';
@@ -167,43 +164,6 @@ const story = async (names: ReadonlySet<string>): Promise<string> =>
     ...(await Promise.all(nodes.map((node) => lab.complaints(node)))),
   ].join('\n');
 
-class MixedLoad {
-  readonly #child;
-  readonly #lines: string[] = [];
-  readonly #heard = new Set<() => void>();
-
-  constructor() {
-    const targets = services.map(
-      ({ name }) => `${name}=${nodes.map((_, i) => `http://192.168.60.${i + 1}:${portOf(name)}/`).join(',')}`,
-    );
-    const rates = [perSecond.new, perSecond.kept, perSecond.streams].map(String);
-    const program = [process.execPath, join(checkout, 'dist/lab/mixed-load.js'), ...rates, ...targets];
-    const [command = '', ...args] = lab.lab.clientCommand(program);
-    this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
-    createInterface({ input: this.#child.stdout }).on('line', (line) => {
-      this.#lines.push(line);
-      for (const hear of this.#heard) hear();
-    });
-  }
-
-  /** No more requests to the service; its streams go on. */
-  async leave(name: string): Promise<void> {
-    this.#child.stdin.write(`leave ${name}\n`);
-    await eventually(`left ${name}`, 10_000, async () => this.#lines, (lines) => expect(lines).toContain(`left ${name}`)); // prettier-ignore
-  }
-
-  async end(): Promise<MixedReport> {
-    const ended = once(this.#child, 'close');
-    this.#child.stdin.end();
-    await ended;
-    return JSON.parse(this.#lines.at(-1) ?? '') as MixedReport;
-  }
-
-  stop(): void {
-    this.#child.kill('SIGKILL');
-  }
-}
-
 test('updates, scale-downs, drains and a removal under load: no request fails', async () => {
   const archive = await ensureImage({
     names: [image],
@@ -229,7 +189,13 @@ test('updates, scale-downs, drains and a removal under load: no request fails', 
 
   note('load');
   const loadStartedMs = performance.now();
-  const mixed = new MixedLoad();
+  using mixed = new MixedLoad(
+    lab.lab,
+    perSecond,
+    Object.fromEntries(
+      services.map(({ name }) => [name, nodes.map((_, i) => `http://192.168.60.${i + 1}:${portOf(name)}/`)]),
+    ),
+  );
   const disrupt = async (): Promise<void> => {
     await delay(3_000);
     const stopFirst = updated.map(({ name }) => update(name, 'stop-first'));
@@ -241,27 +207,23 @@ test('updates, scale-downs, drains and a removal under load: no request fails', 
     note(`rm ${removed.name}`);
     await docker(`service rm ${removed.name}`);
   };
-  try {
-    const [done] = await Promise.allSettled([disrupt()]);
-    const { answered, failures, ms } = await mixed.end();
-    const seconds = (ms: number): string => ((loadStartedMs - startedMs + ms) / 1000).toFixed(1);
-    const alike = new Map<string, MixedFailure[]>();
-    for (const failure of failures) {
-      const what = `${failure.kind} ${failure.url}: ${failure.reason}`;
-      alike.set(what, [...(alike.get(what) ?? []), failure]);
-    }
-    const explained = [...alike].map(([what, all]) => {
-      const sentMs = all.map(({ atMs }) => atMs);
-      return `${all.length} ${what}; sent from ${seconds(Math.min(...sentMs))} s to ${seconds(Math.max(...sentMs))} s`;
-    });
-    const failed = done.status === 'rejected' || failures.length > 0;
-    const told = failed ? await story(new Set(failures.map(({ url }) => serviceAt(url)))) : '';
-    console.log(JSON.stringify({ answered, ms, failures: failures.length }));
-    expect(explained, told).toEqual([]);
-    if (done.status === 'rejected') throw new Error(told, { cause: done.reason });
-    expect((answered.new + answered.kept + answered.stream) / (ms / 1000)).toBeGreaterThanOrEqual(200);
-    expect(answered.stream).toBeGreaterThanOrEqual(100);
-  } finally {
-    mixed.stop();
+  const [done] = await Promise.allSettled([disrupt()]);
+  const { answered, failures, ms } = await mixed.end();
+  const seconds = (ms: number): string => ((loadStartedMs - startedMs + ms) / 1000).toFixed(1);
+  const alike = new Map<string, MixedFailure[]>();
+  for (const failure of failures) {
+    const what = `${failure.kind} ${failure.url}: ${failure.reason}`;
+    alike.set(what, [...(alike.get(what) ?? []), failure]);
   }
+  const explained = [...alike].map(([what, all]) => {
+    const sentMs = all.map(({ atMs }) => atMs);
+    return `${all.length} ${what}; sent from ${seconds(Math.min(...sentMs))} s to ${seconds(Math.max(...sentMs))} s`;
+  });
+  const failed = done.status === 'rejected' || failures.length > 0;
+  const told = failed ? await story(new Set(failures.map(({ url }) => serviceAt(url)))) : '';
+  console.log(JSON.stringify({ answered, ms, failures: failures.length }));
+  expect(explained, told).toEqual([]);
+  if (done.status === 'rejected') throw new Error(told, { cause: done.reason });
+  expect((answered.new + answered.kept + answered.stream) / (ms / 1000)).toBeGreaterThanOrEqual(200);
+  expect(answered.stream).toBeGreaterThanOrEqual(100);
 }, 300_000);

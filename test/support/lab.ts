@@ -5,9 +5,10 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect } from 'vitest';
-import { Lab, checkout } from '../../src/lab/lab.js';
+import { Lab } from '../../src/lab/lab.js';
 import type { Kernel } from '../../src/lab/kernels.js';
 import type { LoadReport } from '../../src/lab/http-load.js';
+import { loadFrom } from './http-load.js';
 
 const upDeadlineMs = 240_000;
 const downDeadlineMs = 60_000;
@@ -85,13 +86,8 @@ export class TestLab {
   }
 
   /** `count` requests from the client at `perSecond`, spread over the URLs in turn. */
-  async load(count: number, perSecond: number, urls: readonly string[]): Promise<LoadReport> {
-    const deadlineMs = (count / perSecond) * 1000 + 60_000;
-    const program = `${checkout}/dist/lab/http-load.js`;
-    const argv = [process.execPath, program, String(count), String(perSecond), ...urls];
-    const { exitCode, stdout, stderr } = await this.lab.client(argv, { deadlineMs });
-    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
-    return JSON.parse(stdout) as LoadReport;
+  load(count: number, perSecond: number, urls: readonly string[]): Promise<LoadReport> {
+    return loadFrom(this.lab, count, perSecond, urls);
   }
 }
 

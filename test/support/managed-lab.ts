@@ -3,10 +3,16 @@
  * the stock docker CLI on one of the nodes.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { ensureImage, importScript } from '../../src/lab/images.js';
+import type { ImageSource } from '../../src/lab/images.js';
+import type { LoadReport } from '../../src/lab/http-load.js';
 import { Lab } from '../../src/lab/lab.js';
 import type { UpOptions } from '../../src/lab/lab.js';
 import type { CommandResult } from '../../src/lab/host-command.js';
 import { initSwarm } from '../../src/lab/swarm.js';
+import { loadFrom } from './http-load.js';
+import { MixedLoad } from './mixed-load.js';
+import type { MixedRates } from './mixed-load.js';
 
 export type ManagedBy = 'skep' | 'swarm';
 
@@ -43,6 +49,7 @@ const text = (words: string | readonly string[]): string =>
 
 export class ManagedLab implements AsyncDisposable {
   readonly #management: Management;
+  #managers = 0;
 
   private constructor(
     readonly by: ManagedBy,
@@ -79,6 +86,7 @@ export class ManagedLab implements AsyncDisposable {
 
   /** A swarm of all nodes, the first `managers` of them managers. */
   async init(managers: number): Promise<void> {
+    this.#managers = managers;
     await initSwarm(this.lab, managers, () => undefined, this.#management.dockerHost);
   }
 
@@ -88,6 +96,32 @@ export class ManagedLab implements AsyncDisposable {
 
   get nodes(): readonly string[] {
     return this.lab.nodes.map(({ name }) => name);
+  }
+
+  /** Those of the nodes that are managers, once there is a swarm. */
+  get managers(): readonly string[] {
+    return this.nodes.slice(0, this.#managers);
+  }
+
+  addressOf(node: string): string {
+    return this.lab.node(node).address;
+  }
+
+  /** Loads an image into every node's engine. */
+  async loadImage(source: ImageSource): Promise<void> {
+    const script = importScript([await ensureImage(source)]);
+    await Promise.all(this.nodes.map((node) => this.lab.exec(node, ['sh', '-c', script])));
+  }
+
+  /** As {@link MixedLoad}, through every node. */
+  mixedLoad(rates: MixedRates, name: string, port: number): MixedLoad {
+    const urls = this.nodes.map((node) => `http://${this.addressOf(node)}:${port}/`);
+    return new MixedLoad(this.lab, rates, { [name]: urls });
+  }
+
+  /** Requests from the machine outside the cluster, at a rate; resolves when all have an end. */
+  load(count: number, perSecond: number, urls: readonly string[]): Promise<LoadReport> {
+    return loadFrom(this.lab, count, perSecond, urls);
   }
 
   /** The socket that the node's API listens on, as seen in the node. */
@@ -168,22 +202,23 @@ export class ManagedLab implements AsyncDisposable {
     );
   }
 
-  /** Each node's view: all managers are well, and all agree on who leads. @returns the leader's name */
+  /** Each manager's view: all nodes are ready, managers well, and all agree on who leads. @returns the leader's name */
   async awaitWell(): Promise<string> {
     const words = 'node ls --format {{.Hostname}}={{.ManagerStatus}}={{.Status}}';
     const leaders = new Set<string>();
-    for (const node of this.nodes)
+    for (const node of this.managers)
       await this.until(
         node,
         words,
         (output) => {
           const rows = output.split('\n').map((row) => row.split('='));
+          const roles = rows.map(([, role]) => role).filter((role) => role !== '');
           const leader = rows.find(([, role]) => role === 'Leader')?.[0];
           const isWell =
             rows.length === this.nodes.length &&
-            rows.every(
-              ([, role, status]) => (role === 'Leader' || role === 'Reachable') && status === 'Ready',
-            );
+            rows.every(([, , status]) => status === 'Ready') &&
+            roles.length === this.managers.length &&
+            roles.every((role) => role === 'Leader' || role === 'Reachable');
           if (isWell && leader !== undefined) leaders.add(leader);
           return isWell && leader !== undefined;
         },

@@ -10,7 +10,7 @@ const root = join(import.meta.dirname, '../..');
 const sources = [
   ...['src/model', 'src/runtime', 'src/dataplane'],
   ...['test/conformance', 'test/support', 'test/uml/guest', 'test/unit/dataplane/plan'],
-  ...['bench/engines', 'bench/program'],
+  'bench',
 ];
 
 export interface GuestProgram extends AsyncDisposable {

@@ -37,6 +37,12 @@ describe('bars', () => {
     [{ of: against, against: of, atMost: 0.5 }, true, 'requests, swarm: at most 0.5 of skep'],
     [{ of: { ...of, measure: 'errors' }, atMost: 0 }, true, 'errors, skep: at most 0'],
     [{ of, atMost: 99 }, false, 'requests, skep: at most 99'],
+    [
+      { of: { ...of, measure: 'errors' }, atMost: 0, inEveryRound: true as const },
+      false,
+      'errors, skep: at most 0 in every round',
+    ],
+    [{ of, atLeast: 90, inEveryRound: true as const }, true, 'requests, skep: at least 90 in every round'],
   ])('%j', (bar, holds, words) => {
     expect(judge([bar], series)).toMatchObject([{ bar: words, holds }]);
   });
