@@ -176,6 +176,23 @@ describe('in front of an engine of 1.51', () => {
       expect((await api.call('GET', path)).json).toMatchObject({ EnableIPv4: true });
   });
 
+  test.each([
+    ['10.8.0.1', "invalid gateway 10.8.0.1: parent subnet 10.9.0.0/24 doesn't contain this address"],
+    [
+      'x',
+      '* invalid ip-range y: invalid CIDR block notation\n* invalid gateway x: invalid address',
+      { IPRange: 'y' },
+    ],
+  ])('all that is wrong with a network’s addresses is told: %j', async (gateway, faults, more = {}) => {
+    await using api = await start();
+    const config = { Subnet: '10.9.0.0/24', Gateway: gateway, ...more };
+    const body = { Name: 'a', Driver: 'overlay', IPAM: { Config: [config] } };
+    expect(await api.call('POST', '/networks/create', body)).toMatchObject({
+      status: 400,
+      json: { message: `invalid network config:\n${faults}` },
+    });
+  });
+
   test('a network that only configures others goes to the engine without a driver of the swarm', async () => {
     await using api = await start();
     let sent = '';
