@@ -176,7 +176,7 @@ describe('in front of an engine of 1.51', () => {
       expect((await api.call('GET', path)).json).toMatchObject({ EnableIPv4: true });
   });
 
-  test.each([
+  test.each<[gateway: string, faults: string, more?: object]>([
     ['10.8.0.1', "invalid gateway 10.8.0.1: parent subnet 10.9.0.0/24 doesn't contain this address"],
     [
       'x',
