@@ -22,6 +22,7 @@ const sharedLabs = [
   'autolock',
   'backup',
   'lab',
+  'networks',
   'root-rotation',
   'sdk',
   'services',

@@ -220,6 +220,8 @@ export interface NetworkSpec {
   readonly internal: boolean;
   readonly attachable: boolean;
   readonly ingress: boolean;
+  /** The network of each node (made with `--config-only`) whose settings it takes there; absent: none. */
+  readonly configFrom?: string;
   readonly ipam: {
     readonly driver: string;
     readonly options: Labels;
@@ -347,6 +349,13 @@ export interface NetworkAttachment {
   readonly aliases: readonly string[];
 }
 
+/** A network of the nodes' own driver (node-networks.ts) as a task is given it: it never changes, and its node knows it as long as the task. */
+export interface NodeNetworkAttachment {
+  readonly networkId: NetworkId;
+  readonly spec: NetworkSpec;
+  readonly aliases: readonly string[];
+}
+
 export interface Task extends Meta {
   readonly id: TaskId;
   readonly serviceId: ServiceId;
@@ -365,8 +374,10 @@ export interface Task extends Meta {
   readonly endpoint?: Pick<ServiceEndpoint, 'ports' | 'virtualIps'>;
   readonly desiredState: TaskState;
   readonly status: TaskStatus;
-  /** Empty until allocated. */
+  /** Its legs on overlays; empty until allocated. */
   readonly networks: readonly NetworkAttachment[];
+  /** What it is on besides, of its node's own; absent: nothing. */
+  readonly nodeNetworks?: readonly NodeNetworkAttachment[];
   readonly logDriver?: LogDriver;
   /** What the scheduler claimed for it on its node; absent: nothing. */
   readonly assignedGenericResources?: readonly GenericResource[];

@@ -57,7 +57,7 @@ export const restartDelayMs = (spec: TaskSpec): number =>
   nsToMs(spec.restartPolicy?.delayNs ?? defaultRestartPolicy.delayNs);
 
 /** The networks of the swarm that a service's tasks attach to; the task template's list wins over the deprecated one. */
-export const overlaysOf = (spec: ServiceSpec): readonly NetworkAttachmentConfig[] =>
+export const swarmNetworksOf = (spec: ServiceSpec): readonly NetworkAttachmentConfig[] =>
   (spec.taskTemplate.networks?.length ? spec.taskTemplate.networks : (spec.networks ?? [])).filter(
     ({ target }) => !isEngineNetwork(target),
   );

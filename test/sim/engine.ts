@@ -152,6 +152,7 @@ export class SimEngine {
         ),
       listNetworks: (label: string) =>
         call(() => [...this.#networks.values()].filter(({ labels }) => label in labels)),
+      configNetwork: () => call(() => undefined),
       createNetwork: ({ Name, Driver, Labels }: Parameters<Engine['createNetwork']>[0]) =>
         call(() => {
           if ([...this.#networks.values()].some(({ name }) => name === Name))

@@ -5,6 +5,7 @@
  * A server does not miss it, for nothing is sent to the task before all its sandboxes are programmed.
  */
 import type Docker from 'dockerode';
+import type { ConfigNetwork } from '../dockerd/client.js';
 import { ipamConfigOf } from '../dockerd/ipam-config.js';
 import { engineNetworkOf } from '../../model/engine-networks.js';
 import { SkepError } from '../../model/errors.js';
@@ -12,6 +13,8 @@ import { resourceEnvironment } from '../../model/generic-resources.js';
 import { hostAccess } from '../../model/host-access.js';
 import type { HostAccess } from '../../model/host-access.js';
 import { vniOptionName } from '../../model/network-options.js';
+import { configNetworkLabel } from '../../model/node-networks.js';
+import type { NodeNetworkAttachment } from '../../model/objects.js';
 import type { NetworkAttachment, Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
 import type { ContainerSpec, Mount, PortConfig, Privileges } from '../../model/service-spec.js';
@@ -54,13 +57,20 @@ export function planContainer(
   legs: readonly Leg[],
   payloads: readonly PayloadMount[] = [],
 ): ContainerPlan {
-  const [first, ...others] = orderLegs(legs);
+  const ordered = orderLegs(legs);
+  // Ingress last: in the order in which a container is connected.
+  const connections = [
+    ...ordered.filter(({ overlay }) => !overlay.ingress).map(toConnection),
+    ...(task.nodeNetworks ?? []).map((attachment) => toNodeConnection(task, attachment)),
+  ];
+  const ofIngress = ordered.filter(({ overlay }) => overlay.ingress).map(toConnection);
+  const [first, ...others] = connections.length > 0 ? connections : ofIngress;
   checkSpec(spec);
   const { limits } = task.spec.resources ?? {};
   const { healthcheck } = spec;
   const hostPorts = task.endpointSpec?.ports.filter(({ publishMode }) => publishMode === 'host') ?? [];
   const nameservers = dnsServers(legs, spec);
-  const networkMode = engineNetworkOf(task.spec.networks) ?? first?.overlay.name;
+  const networkMode = engineNetworkOf(task.spec.networks) ?? first?.network;
   const access = hostAccess(task.serviceLabels);
   const create: Docker.ContainerCreateOptions = {
     name: taskName(task),
@@ -115,13 +125,13 @@ export function planContainer(
       }),
     },
     ...(first && {
-      NetworkingConfig: { EndpointsConfig: { [first.overlay.name]: endpointSettings(first) } },
+      NetworkingConfig: { EndpointsConfig: { [first.network]: first.endpoint } },
     }),
   };
   return {
     create,
-    connect: others.filter(({ overlay }) => !overlay.ingress).map(toConnection),
-    connectStarted: others.filter(({ overlay }) => overlay.ingress).map(toConnection),
+    connect: others,
+    connectStarted: connections.length > 0 ? ofIngress : [],
     volumes: spec.mounts.flatMap(toVolume),
   };
 }
@@ -176,6 +186,12 @@ const dnsServers = (legs: readonly Leg[], spec: ContainerSpec): string[] => [
 export const toConnection = (leg: Leg): Connection => ({
   network: leg.overlay.name,
   endpoint: endpointSettings(leg),
+});
+
+/** The engine gives the address, and tells the node's other containers there what the service is called. */
+const toNodeConnection = ({ serviceName }: Task, { spec, aliases }: NodeNetworkAttachment): Connection => ({
+  network: spec.name,
+  endpoint: { Aliases: [...new Set([serviceName, `tasks.${serviceName}`, ...aliases])] },
 });
 
 const endpointSettings = ({ attachment }: Leg): Docker.EndpointSettings => ({
@@ -300,6 +316,36 @@ function toVolume({ type, source, volumeOptions }: Mount): Docker.VolumeCreateOp
     },
   ];
 }
+
+/** What a node's engine makes of a network that is each node's own, with the settings of the configuration that it names, if any. */
+export const nodeLocalNetwork = (
+  { networkId, spec }: NodeNetworkAttachment,
+  config: ConfigNetwork | undefined,
+): Docker.NetworkCreateOptions => ({
+  Name: spec.name,
+  CheckDuplicate: true,
+  Driver: spec.driver,
+  Internal: spec.internal,
+  Attachable: spec.attachable,
+  EnableIPv6: config?.enableIpv6 ?? spec.ipv6,
+  Labels: {
+    ...config?.labels,
+    ...spec.labels,
+    [overlayIdOption]: networkId,
+    ...(config && { [configNetworkLabel]: config.name }),
+  },
+  Options: { ...(config?.options ?? spec.driverOptions) },
+  IPAM: config?.ipam ?? {
+    Driver: spec.ipam.driver || 'default',
+    Options: { ...spec.ipam.options },
+    Config: spec.ipam.configs.map(({ subnet, range, gateway, auxiliaryAddresses }) => ({
+      ...(subnet !== '' && { Subnet: subnet }),
+      ...(range !== undefined && { IPRange: range }),
+      ...(gateway !== undefined && { Gateway: gateway }),
+      ...(auxiliaryAddresses && { AuxiliaryAddresses: auxiliaryAddresses }),
+    })),
+  },
+});
 
 /** The option by which the `skep` network driver knows the overlay. */
 export const overlayIdOption = 'skep.network.id';

@@ -1,13 +1,17 @@
 /**
- * The node-local networks of driver `skep` that stand for overlays in the engine. Made when a task or a
+ * The node-local networks that stand for the swarm's in the engine: of driver `skep` for overlays, of their own drivers for those
+ * that are each node's own. Made when a task or a
  * user's container needs one, removed when nobody here holds it and nothing is attached. Must stay true: what is held is not removed, for
  * the engine itself lets go of a network that only a container not yet started refers to.
  */
+import type Docker from 'dockerode';
+import { SkepError } from '../../model/errors.js';
+import type { NodeNetworkAttachment } from '../../model/objects.js';
 import type { Log } from '../../runtime/log.js';
 import type { Engine, LocalNetwork } from '../dockerd/client.js';
 import { EngineError } from '../dockerd/client.js';
 import type { AssignmentItems } from '../rpc/assignment.js';
-import { localNetwork, overlayIdOption } from './container-config.js';
+import { localNetwork, nodeLocalNetwork, overlayIdOption } from './container-config.js';
 
 export class LocalNetworks {
   readonly #holders = new Map<string, Set<string>>();
@@ -45,17 +49,37 @@ export class LocalNetworks {
 
   /** Makes sure that the overlay has its network in the engine, and gives the engine's id of it. */
   ensure(overlay: AssignmentItems['overlay']): Promise<string> {
-    return this.#oneByOne(overlay.id, async () => {
-      const present = await this.#find(overlay.id);
+    return this.#ensure(overlay.id, async () => localNetwork(overlay));
+  }
+
+  /** The same for a network of this node's own. Throws `failedPrecondition` where the configuration that it names is not there. */
+  ensureOfNode(attachment: NodeNetworkAttachment): Promise<string> {
+    return this.#ensure(attachment.networkId, async () => {
+      const { configFrom } = attachment.spec;
+      const config = configFrom === undefined ? undefined : await this.engine.configNetwork(configFrom);
+      if (configFrom !== undefined && !config)
+        // libnetwork's words.
+        throw new SkepError(
+          'failedPrecondition',
+          `configuration network ${JSON.stringify(configFrom)} does not exist`,
+        );
+      return nodeLocalNetwork(attachment, config);
+    });
+  }
+
+  #ensure(networkId: string, options: () => Promise<Docker.NetworkCreateOptions>): Promise<string> {
+    return this.#oneByOne(networkId, async () => {
+      const present = await this.#find(networkId);
       if (present) return present.id;
+      const wanted = await options();
       try {
-        const id = await this.engine.createNetwork(localNetwork(overlay));
-        this.log.info({ network: overlay.id, name: overlay.name }, 'local network created');
+        const id = await this.engine.createNetwork(wanted);
+        this.log.info({ network: networkId, name: wanted.Name }, 'local network created');
         return id;
       } catch (err) {
         // Somebody else, such as a daemon that this one has replaced, was faster.
         const isTaken = err instanceof EngineError && err.statusCode === 409;
-        const found = isTaken ? await this.#find(overlay.id) : undefined;
+        const found = isTaken ? await this.#find(networkId) : undefined;
         if (!found) throw err;
         return found.id;
       }

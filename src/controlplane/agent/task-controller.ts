@@ -88,7 +88,11 @@ export class ContainerController implements TaskController {
     this.#networkIds = task.networks.map(({ networkId }) => networkId);
     this.#legs = new TaskLegs(task, parts);
     this.#payloads = new TaskPayloads(task, parts);
-    if (!isTerminal(task.status.state)) parts.localNetworks.hold(task.id, this.#networkIds);
+    if (!isTerminal(task.status.state))
+      parts.localNetworks.hold(
+        task.id,
+        [...task.networks, ...(task.nodeNetworks ?? [])].map(({ networkId }) => networkId),
+      );
   }
 
   container(): Promise<ContainerView | undefined> {
@@ -102,6 +106,7 @@ export class ContainerController implements TaskController {
     if (await this.#isPrepared()) return;
     this.#refuseAccess();
     for (const { overlay } of legs) await localNetworks.ensure(overlay);
+    for (const attachment of this.task.nodeNetworks ?? []) await localNetworks.ensureOfNode(attachment);
     await this.#payloads.ensure(signal);
     for (const volume of plan.volumes) await engine.createVolume(volume);
     const failure = await images.provide(this.task.spec.container, signal);

@@ -4,13 +4,14 @@
  * is ever held twice because only the leader's allocator hands out and each draft sees its own takings.
  */
 import { routedDestinations } from '../../model/host-routes.js';
+import { isNodeNetwork } from '../../model/node-networks.js';
 import type { Network } from '../../model/objects.js';
 import { atMost } from '../../model/task-state.js';
 import { Draft } from '../plan.js';
 import type { Plan } from '../plan.js';
 import type { View } from '../store/store.js';
 import { allocateTask, attachNode } from './attachments.js';
-import { allocateEndpoint, isEndpointCurrent } from './endpoints.js';
+import { allocateEndpoint, isEndpointCurrent, knownNetworks } from './endpoints.js';
 import { Holdings } from './holdings.js';
 import type { TakenNetwork } from './networks.js';
 import { allocateNetwork } from './networks.js';
@@ -20,26 +21,22 @@ export function planAllocations(view: View, nowMs: number): Plan {
   const draft = new Draft(view, nowMs);
   const holdings = new Holdings(draft);
   planNetworks(draft, holdings);
-  const ingress = view.list('network').find((network) => network.spec.ingress)?.id;
-  for (const node of view.list('node')) attachNode(draft, holdings, node, ingress);
+  const known = knownNetworks(view);
+  for (const node of view.list('node')) attachNode(draft, holdings, node, known.ingress);
   for (const service of byAge(view.list('service')))
-    if (!isEndpointCurrent(service, ingress)) allocateEndpoint(draft, holdings, service, ingress);
+    if (!isEndpointCurrent(service, known)) allocateEndpoint(draft, holdings, service, known);
   for (const task of view.list('task')) {
     if (task.status.state !== 'new' || !atMost(task.desiredState, 'complete')) continue;
     const service = draft.get('service', task.serviceId);
-    if (service && isEndpointCurrent(service, ingress)) allocateTask(draft, holdings, service, task, ingress);
+    if (service && isEndpointCurrent(service, known)) allocateTask(draft, holdings, service, task, known);
   }
   holdings.writeLedgers();
   return draft.plan();
 }
 
-/** Only overlays are ours to allocate; what else a network may be is local to each node. */
-const isOverlay = (network: Network): boolean =>
-  network.spec.driver === 'overlay' || network.spec.driver === '';
-
 function planNetworks(draft: Draft, holdings: Holdings): void {
   const networks = draft.view.list('network');
-  const waiting = networks.filter((network) => !network.allocation && isOverlay(network));
+  const waiting = networks.filter((network) => !network.allocation && !isNodeNetwork(network));
   if (waiting.length === 0) return;
   const taken = networks.flatMap(allocated);
   const routes = routedDestinations(draft.view.list('node'));

@@ -4,9 +4,11 @@
  */
 import type { NetworkId } from '../../model/ids.js';
 import type { NetworkAttachment, Node, NodeAttachment, Service, Task } from '../../model/objects.js';
-import { overlaysOf } from '../../model/service-laws.js';
+import type { NodeNetworkAttachment } from '../../model/objects.js';
+import { swarmNetworksOf } from '../../model/service-laws.js';
 import type { Draft } from '../plan.js';
-import { networksOfService, prefixLengthOf } from './endpoints.js';
+import type { KnownNetworks } from './endpoints.js';
+import { overlaysOfService, prefixLengthOf } from './endpoints.js';
 import type { Holdings } from './holdings.js';
 import { holdsAddresses } from './holdings.js';
 import { macOf } from './mac.js';
@@ -20,13 +22,18 @@ export function allocateTask(
   holdings: Holdings,
   service: Service,
   task: Task,
-  ingress: NetworkId | undefined,
+  known: KnownNetworks,
 ): void {
-  const networks = networksOfService(service, ingress);
+  const networks = overlaysOfService(service, known);
   if (networks === undefined || !draft.fits(1 + networks.length)) return;
   const addresses = holdings.takeAddresses(networks);
   if (!addresses) return;
-  const aliases = new Map(overlaysOf(service.spec).map((config) => [config.target, config.aliases]));
+  const asked = swarmNetworksOf(service.spec);
+  const aliases = new Map(asked.map((config) => [config.target, config.aliases]));
+  const nodeNetworks = asked.flatMap((config): NodeNetworkAttachment[] => {
+    const network = known.ofNodes.get(config.target as NetworkId);
+    return network ? [{ networkId: network.id, spec: network.spec, aliases: config.aliases }] : [];
+  });
   const attachments = networks.map((networkId, index): NetworkAttachment => ({
     networkId,
     address: addresses[index] as NetworkAttachment['address'],
@@ -37,6 +44,7 @@ export function allocateTask(
   draft.update('task', {
     ...task,
     networks: attachments,
+    ...(nodeNetworks.length > 0 && { nodeNetworks }),
     ...(service.endpoint && {
       endpoint: { ports: service.endpoint.ports, virtualIps: service.endpoint.virtualIps },
     }),

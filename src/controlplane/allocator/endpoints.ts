@@ -6,29 +6,48 @@ import { isDeepStrictEqual } from 'node:util';
 import type { NetworkId } from '../../model/ids.js';
 import type { Network, Service, ServiceEndpoint } from '../../model/objects.js';
 import type { EndpointSpec } from '../../model/service-spec.js';
-import { publishesOnIngress, overlaysOf } from '../../model/service-laws.js';
+import { publishesOnIngress, swarmNetworksOf } from '../../model/service-laws.js';
+import { isNodeNetwork } from '../../model/node-networks.js';
 import type { Ip } from '../../model/addresses.js';
 import { parseCidr } from '../../model/addresses.js';
 import { subnetAround } from '../../model/network-subnets.js';
 import type { Draft } from '../plan.js';
+import type { View } from '../store/store.js';
 import type { Holdings } from './holdings.js';
 
 const defaultEndpointSpec: EndpointSpec = { mode: 'vip', ports: [] };
 
-/** The networks a service's tasks take part in, ingress first; undefined while the ingress network is missing. */
-export function networksOfService(
+/** What the allocator gives addresses on, and what it gives none on. */
+export interface KnownNetworks {
+  readonly ingress: NetworkId | undefined;
+  /** Those that are each node's own. */
+  readonly ofNodes: ReadonlyMap<NetworkId, Network>;
+}
+
+export function knownNetworks(view: Pick<View, 'list'>): KnownNetworks {
+  const networks = view.list('network');
+  return {
+    ingress: networks.find(({ spec }) => spec.ingress)?.id,
+    ofNodes: new Map(networks.filter(isNodeNetwork).map((network) => [network.id, network])),
+  };
+}
+
+/** The overlays a service's tasks take part in, ingress first; undefined while the ingress network is missing. */
+export function overlaysOfService(
   service: Service,
-  ingress: NetworkId | undefined,
+  { ingress, ofNodes }: KnownNetworks,
 ): readonly NetworkId[] | undefined {
-  const attached = overlaysOf(service.spec).map(({ target }) => target as NetworkId);
+  const attached = swarmNetworksOf(service.spec)
+    .map(({ target }) => target as NetworkId)
+    .filter((id) => !ofNodes.has(id));
   if (!publishesOnIngress(service.spec)) return [...new Set(attached)];
   return ingress === undefined ? undefined : [...new Set([ingress, ...attached])];
 }
 
 /** True when the service holds exactly what its spec asks for; its tasks wait until then. */
-export function isEndpointCurrent(service: Service, ingress: NetworkId | undefined): boolean {
+export function isEndpointCurrent(service: Service, known: KnownNetworks): boolean {
   const { endpoint } = service;
-  const vips = vipNetworks(service, ingress);
+  const vips = vipNetworks(service, known);
   return (
     endpoint !== undefined &&
     vips !== undefined &&
@@ -48,9 +67,9 @@ export function allocateEndpoint(
   draft: Draft,
   holdings: Holdings,
   service: Service,
-  ingress: NetworkId | undefined,
+  known: KnownNetworks,
 ): void {
-  const vips = vipNetworks(service, ingress);
+  const vips = vipNetworks(service, known);
   if (vips === undefined || !draft.fits(1 + vips.length)) return;
   const spec = service.spec.endpointSpec ?? defaultEndpointSpec;
   const previous = service.endpoint?.ports ?? [];
@@ -82,6 +101,6 @@ export function prefixLengthOf(network: Network | undefined, address: Ip | undef
   return around ? parseCidr(around.subnet).prefixLength : 0;
 }
 
-/** Where the service has a VIP: all its networks, or none for dnsrr. */
-const vipNetworks = (service: Service, ingress: NetworkId | undefined): readonly NetworkId[] | undefined =>
-  service.spec.endpointSpec?.mode === 'dnsrr' ? [] : networksOfService(service, ingress);
+/** Where the service has a VIP: all its overlays, or none for dnsrr. */
+const vipNetworks = (service: Service, known: KnownNetworks): readonly NetworkId[] | undefined =>
+  service.spec.endpointSpec?.mode === 'dnsrr' ? [] : overlaysOfService(service, known);

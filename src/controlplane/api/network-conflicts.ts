@@ -11,6 +11,7 @@ import { routeInTheWay } from '../../model/host-routes.js';
 import { defaultAliasRanges, vniClass } from '../../model/network-laws.js';
 import { pinnedVni } from '../../model/network-options.js';
 import { subnetsOf } from '../../model/network-subnets.js';
+import { isNodeNetwork } from '../../model/node-networks.js';
 import type { Network, NetworkSpec, Node } from '../../model/objects.js';
 import type { View } from '../store/store.js';
 
@@ -41,9 +42,11 @@ export function refuseConflicts(view: View, spec: NetworkSpec): void {
   }
 }
 
-/** A network's subnets, as soon as they are known. */
+/** An overlay's subnets, as soon as they are known; of a network of each node's own only its engine knows. */
 export const subnetsOfNetwork = ({ spec, allocation }: Network): readonly Cidr[] =>
-  (allocation ? subnetsOf(allocation) : spec.ipam.configs).map(({ subnet }) => subnet);
+  isNodeNetwork({ spec })
+    ? []
+    : (allocation ? subnetsOf(allocation) : spec.ipam.configs).map(({ subnet }) => subnet);
 
 /** Of two networks, a subnet of each that overlap. */
 export function overlapOf(one: Network, other: Network): readonly [Cidr, Cidr] | undefined {

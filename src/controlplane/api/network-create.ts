@@ -118,20 +118,21 @@ export const createNetwork: Handler = async (context, request) => {
   if (sent.driver === 'overlay' && sent.scope === 'local')
     throw new SkepError('permissionDenied', 'cannot downgrade network scope for overlay networks');
   const duplicate = store?.view().byName('network', sent.name);
-  const ofSwarm = sent.driver === 'overlay' && !sent.configOnly;
+  const ofSwarm = !sent.configOnly && (sent.driver === 'overlay' || sent.scope === 'swarm');
   const reserved = store && (ofSwarm ? predefinedNetworks.has(sent.name) : isEngineNetwork(sent.name));
   if (duplicate?.spec.name === sent.name || reserved) throw exists(sent);
   if (!ofSwarm) {
-    if (sent.scope === 'swarm') throw await refusalInSwarmScope(context, request, sent);
     if (sent.ingress)
       throw new SkepError('permissionDenied', 'Ingress network can only be global scope network');
     return passThrough(context.engine.socketPath, request.http, request.reply, {
       body: sent.configOnly ? withoutDriver(request, body) : body,
     });
   }
-  if (!store) throw cannotCreate(context, request);
+  const isOverlay = sent.driver === 'overlay';
+  if (!isOverlay) await refuseUnknownDriver(context, request, sent);
+  if (!store) throw isOverlay ? cannotCreate(context, request) : cannotCreateForNodes(context);
   requireRoom(context.control.membership().storeState);
-  const spec = toSpec(request, sent);
+  const spec = isOverlay ? toSpec(request, sent) : toNodeNetworkSpec(request, sent);
   validate(spec);
   const namesake = await engineNetworkNamed(context, request, sent.name);
   // Newer engines have no two of one name.
@@ -143,7 +144,7 @@ export const createNetwork: Handler = async (context, request) => {
       throw controlApiError('alreadyExists', `ingress network (${ingress.id}) is already present`);
     if (tx.byName('network', spec.name))
       throw controlApiError('unknown', 'name conflicts with an existing object');
-    refuseConflicts(tx, spec);
+    if (isOverlay) refuseConflicts(tx, spec);
     tx.create('network', { id, spec, addressCursor: 0 });
   });
   const warning = namesake ? `Network with name ${sent.name} (id : ${namesake.Id}) already exists` : '';
@@ -174,64 +175,101 @@ async function engineNetworkNamed(
 /** Drivers that every engine on Linux has; the networks that they make are of one node. */
 const nodeDrivers = ['', 'bridge', 'host', 'ipvlan', 'macvlan', 'null'];
 
-/** A network of each node's own under one name for all: services are on overlays, and on `host` and `bridge`. */
-async function refusalInSwarmScope(
+async function refuseUnknownDriver(
   { engine }: ApiContext,
   { signal }: ApiRequest,
   { driver }: SentNetwork,
-): Promise<SkepError> {
-  const info = nodeDrivers.includes(driver)
-    ? undefined
-    : await engine.get<{ Plugins?: { Network?: readonly string[] | null } }>('/info', signal);
-  if (info && !info.Plugins?.Network?.includes(driver))
-    return new SkepError('notFound', `plugin ${JSON.stringify(driver)} not found`);
-  return new SkepError(
-    'unimplemented',
-    `networks of driver ${driver || 'bridge'} in swarm scope are not supported`,
+): Promise<void> {
+  if (nodeDrivers.includes(driver)) return;
+  const info = await engine.get<{ Plugins?: { Network?: readonly string[] | null } }>('/info', signal);
+  if (!info?.Plugins?.Network?.includes(driver))
+    throw new SkepError('notFound', `plugin ${JSON.stringify(driver)} not found`);
+}
+
+/** What a configuration of each node decides, nobody else can. */
+const ownSettings = (): SkepError =>
+  new SkepError(
+    'permissionDenied',
+    'user specified configurations are not supported if the network depends on a configuration network',
   );
+
+/** A network that each node's engine makes for itself: subnets and options are for it to judge. */
+function toNodeNetworkSpec({ modern }: ApiRequest, sent: SentNetwork): NetworkSpec {
+  if (sent.name === '') throw invalidName(modern);
+  if (sent.ingress)
+    throw new SkepError('permissionDenied', 'Ingress network can only be created by the overlay driver');
+  const { driver = '', options = {}, configs = [] } = sent.ipam ?? {};
+  const isConfigured =
+    (driver !== '' && driver !== 'default') ||
+    [options, sent.labels, sent.options].some((settings) => Object.keys(settings).length > 0) ||
+    configs.length > 0 ||
+    sent.ipv6 === true;
+  if (sent.configFrom !== '' && isConfigured) throw ownSettings();
+  return {
+    name: sent.name,
+    labels: sent.labels,
+    driver: sent.driver || 'bridge',
+    driverOptions: sent.options,
+    ipv6: sent.ipv6 ?? false,
+    internal: sent.internal,
+    attachable: sent.attachable,
+    ingress: false,
+    ...(sent.configFrom !== '' && { configFrom: sent.configFrom }),
+    ipam: { driver, options, configs: configs.map((config) => toIpamConfig(config, modern)) },
+  };
+}
+
+const invalidName = (modern: boolean): SkepError =>
+  modern
+    ? new SkepError('invalidArgument', 'invalid name: name is empty')
+    : new SkepError('unknown', 'invalid name: ');
+
+function toIpamConfig(config: SentIpam['configs'][number], modern: boolean): IpamConfig {
+  const { subnet, range, gateway } = config;
+  const auxiliaryAddresses = config.auxiliaryAddresses as Readonly<Record<string, Ip>>;
+  try {
+    if (subnet !== '') parseCidr(subnet);
+  } catch (err) {
+    const reason = err instanceof Error ? err.message : String(err);
+    throw new SkepError(modern ? 'invalidArgument' : 'unknown', `Invalid subnet ${subnet} : ${reason}`);
+  }
+  return {
+    subnet: subnet as Cidr,
+    ...(range === '' ? {} : { range: range as Cidr }),
+    ...(gateway === '' ? {} : { gateway: gateway as Ip }),
+    ...(Object.keys(auxiliaryAddresses).length === 0 ? {} : { auxiliaryAddresses }),
+  };
 }
 
 /** 20.10 tells a worker to ask a manager; outside a swarm the status differs between the engine's versions. */
 function cannotCreate({ control }: ApiContext, { modern }: ApiRequest): SkepError {
   const { localNodeState } = control.membership();
-  if (localNodeState === 'active')
-    return new SkepError(
-      'permissionDenied',
-      modern
-        ? initOrJoin
-        : 'Cannot create a multi-host network from a worker node. Please create the network from a manager node.',
-    );
+  if (localNodeState === 'active') return new SkepError('permissionDenied', modern ? initOrJoin : askManager);
   const refusal = notManager(control);
   if (localNodeState !== 'inactive') return refusal;
   return new SkepError(modern ? 'permissionDenied' : 'unknown', refusal.message);
 }
 
+/** Who asks for a driver of the nodes' own is told otherwise outside of a swarm, while the node is locked, and by today's workers. */
+const cannotCreateForNodes = ({ control }: ApiContext): SkepError =>
+  new SkepError(
+    'permissionDenied',
+    control.membership().localNodeState === 'active'
+      ? askManager
+      : 'cannot create a swarm scoped network when swarm is not active',
+  );
+
+const askManager =
+  'Cannot create a multi-host network from a worker node. Please create the network from a manager node.';
+
 function toSpec({ modern }: ApiRequest, sent: SentNetwork): NetworkSpec {
-  if (sent.name === '')
-    throw modern
-      ? new SkepError('invalidArgument', 'invalid name: name is empty')
-      : new SkepError('unknown', 'invalid name: ');
+  if (sent.name === '') throw invalidName(modern);
   if (sent.ipv4 === false)
     throw new SkepError('invalidArgument', 'IPv4 cannot be disabled in a Swarm scoped network');
   const faults = modern ? faultsOfIpam(sent.ipam?.configs ?? [], sent.ipv6 ?? false) : [];
   if (faults.length > 0)
     throw new SkepError('invalidArgument', `invalid network config:\n${asLines(faults)}`);
-  const configs = (sent.ipam?.configs ?? []).map((config): IpamConfig => {
-    const { subnet, range, gateway } = config;
-    const auxiliaryAddresses = config.auxiliaryAddresses as Readonly<Record<string, Ip>>;
-    try {
-      if (subnet !== '') parseCidr(subnet);
-    } catch (err) {
-      const reason = err instanceof Error ? err.message : String(err);
-      throw new SkepError(modern ? 'invalidArgument' : 'unknown', `Invalid subnet ${subnet} : ${reason}`);
-    }
-    return {
-      subnet: subnet as Cidr,
-      ...(range === '' ? {} : { range: range as Cidr }),
-      ...(gateway === '' ? {} : { gateway: gateway as Ip }),
-      ...(Object.keys(auxiliaryAddresses).length === 0 ? {} : { auxiliaryAddresses }),
-    };
-  });
+  const configs = (sent.ipam?.configs ?? []).map((config) => toIpamConfig(config, modern));
   validateIpam(sent, configs);
   return {
     name: sent.name,
@@ -294,11 +332,7 @@ function validateIpam(sent: SentNetwork, configs: readonly IpamConfig[]): void {
       refuse(`ipam configuration: several subnets have at most 2^${hostPartBitsMax} addresses together`);
   }
   // In Swarm each task on such a network is rejected with these words: an overlay's addresses are the swarm's to give.
-  if (sent.configFrom !== '')
-    throw new SkepError(
-      'permissionDenied',
-      'user specified configurations are not supported if the network depends on a configuration network',
-    );
+  if (sent.configFrom !== '') throw ownSettings();
 }
 
 /**

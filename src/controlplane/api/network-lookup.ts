@@ -1,12 +1,13 @@
 /** Finding networks by what users type: among the swarm's own and, through the engine, the node's. */
 import { engineNetworkNames, isEngineNetwork } from '../../model/engine-networks.js';
 import { SkepError } from '../../model/errors.js';
+import { configNetworkLabel } from '../../model/node-networks.js';
 import type { Network } from '../../model/objects.js';
 import type { View } from '../store/store.js';
 import type { ApiContext } from './context.js';
 import type { ApiRequest } from './request.js';
 
-/** The driver of a node's own instance of an overlay, and the option that names the overlay. */
+/** The driver of a node's own instance of an overlay; and of instances of any network the label that names it. */
 export const instanceDriver = 'skep';
 export const overlayIdOption = 'skep.network.id';
 
@@ -31,17 +32,22 @@ export interface EngineNetwork {
   readonly [field: string]: unknown;
 }
 
-export const isInstance = ({ Driver }: EngineNetwork): boolean => Driver === instanceDriver;
+export const isInstance = (network: EngineNetwork): boolean =>
+  network.Driver === instanceDriver || overlayIdOf(network) !== undefined;
 
-/** The overlay that an instance stands for. */
-export const overlayIdOf = ({ Options }: EngineNetwork): string | undefined => Options?.[overlayIdOption];
+/** The network of the swarm that an instance stands for. */
+export const overlayIdOf = ({ Options, Labels }: EngineNetwork): string | undefined =>
+  Options?.[overlayIdOption] ?? Labels?.[overlayIdOption];
 
-/** This node's instances of overlays. */
+/** The configuration of this node that an instance was made with; empty: none. */
+export const configNetworkOf = ({ Labels }: EngineNetwork): string => Labels?.[configNetworkLabel] ?? '';
+
+/** This node's instances of networks of the swarm. */
 export async function instances(
   { engine }: Pick<ApiContext, 'engine'>,
   { signal }: Pick<ApiRequest, 'signal'>,
 ): Promise<readonly EngineNetwork[]> {
-  const filters = encodeURIComponent(JSON.stringify({ driver: [instanceDriver] }));
+  const filters = encodeURIComponent(JSON.stringify({ label: [overlayIdOption] }));
   return (await engine.get<EngineNetwork[]>(`/networks?filters=${filters}`, signal)) ?? [];
 }
 

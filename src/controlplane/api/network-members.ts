@@ -42,11 +42,20 @@ const peerNameLength = 12;
 
 const hostIp = ({ dataPathAddr, status }: Node): string => dataPathAddr ?? status.addr;
 
-/** The nodes that take part in the network. */
+/** The nodes that take part in the network; of one that is each node's own, those that have a task on it. */
 export const peersOf = (view: View, { id }: Network): readonly PeerInfo[] =>
   view
     .list('node')
-    .filter(({ attachments }) => attachments.some(({ networkId }) => networkId === id))
+    .filter(
+      (node) =>
+        node.attachments.some(({ networkId }) => networkId === id) ||
+        view
+          .tasksOnNode(node.id)
+          .some(
+            ({ status, nodeNetworks = [] }) =>
+              status.state === 'running' && nodeNetworks.some(({ networkId }) => networkId === id),
+          ),
+    )
     .map((node) => ({ Name: node.id.slice(0, peerNameLength), IP: hostIp(node) }));
 
 /**

@@ -38,7 +38,9 @@ export function userOfNetwork(view: View, { id, spec }: Network): NetworkUser | 
   }
   const tasks = view
     .list('task')
-    .filter(({ networks }) => networks.some(({ networkId }) => networkId === id));
+    .filter(({ networks, nodeNetworks = [] }) =>
+      [...networks, ...nodeNetworks].some(({ networkId }) => networkId === id),
+    );
   const inUseBy = (task: Task, leaves: boolean): NetworkUser => ({
     refusal: `network ${id} is in use by task ${task.id}`,
     leaves,

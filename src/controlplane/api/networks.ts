@@ -1,17 +1,25 @@
 /**
- * `/networks`: the swarm's networks and the engine's as one list. An overlay that a task on this node uses exists in
- * the engine as a node-local network of driver `skep`; such an instance is never shown as what it is. On a manager
+ * `/networks`: the swarm's networks and the engine's as one list. A network of the swarm that a task on this node uses exists in
+ * the engine as a node-local one (an overlay of driver `skep`, others of their own); such an instance is never shown as what it is. On a manager
  * the swarm's own object stands for it, on a worker it is shown as the overlay it belongs to.
  */
 import { isEngineNetwork } from '../../model/engine-networks.js';
 import type { EngineNetworkName } from '../../model/engine-networks.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
+import { isNodeNetwork } from '../../model/node-networks.js';
 import type { Network } from '../../model/objects.js';
 import type { View } from '../store/store.js';
 import type { ApiContext, Handler } from './context.js';
 import { networkResource } from './convert/objects.js';
 import { Filters, parseFilters } from './filters.js';
-import { findSwarmNetworks, instances, isInstance, overlayIdOf } from './network-lookup.js';
+import {
+  configNetworkOf,
+  findSwarmNetworks,
+  instanceDriver,
+  instances,
+  isInstance,
+  overlayIdOf,
+} from './network-lookup.js';
 import type { EngineNetwork } from './network-lookup.js';
 import { meshSandboxOf, peersOf, servicesOf } from './network-members.js';
 import { untilReleased, userOfNetwork } from './network-use.js';
@@ -60,20 +68,21 @@ function checkFilters(filters: Filters): void {
 const swarmSubject = (view: View, network: Network): Subject => ({
   id: network.id,
   name: network.spec.name,
-  driver: network.allocation ? network.spec.driver : '',
+  driver: network.allocation || isNodeNetwork(network) ? network.spec.driver : '',
   scope: 'swarm',
   labels: network.spec.labels,
   inUse: userOfNetwork(view, network) !== undefined,
 });
 
-/** An instance as the overlay it stands for; the engine's own id would mean nothing elsewhere. */
-function asOverlay(instance: EngineNetwork): EngineNetwork {
-  const { Options, Labels, IPAM } = instance;
+/** An instance as the network it stands for; the engine's own id would mean nothing elsewhere. */
+function asSwarms(instance: EngineNetwork): EngineNetwork {
+  const { Driver, Options, Labels, IPAM } = instance;
   return {
     ...instance,
     Id: overlayIdOf(instance) ?? instance.Id,
-    Driver: 'overlay',
+    Driver: Driver === instanceDriver ? 'overlay' : Driver,
     Scope: 'swarm',
+    ConfigFrom: { Network: configNetworkOf(instance) },
     IPAM: { ...(IPAM as object | undefined), Driver: 'default' },
     Options: withoutOurs(Options),
     Labels: withoutOurs(Labels),
@@ -101,7 +110,7 @@ export const listNetworks: Handler = async (context, request) => {
         .list('network')
         .filter((network) => matches(filters, swarmSubject(view, network)))
         .map((network) => request.shown(networkResource, network))
-    : (await instances(context, request)).map(asOverlay).filter((network) =>
+    : (await instances(context, request)).map(asSwarms).filter((network) =>
         matches(filters, {
           id: network.Id,
           name: network.Name,
@@ -214,7 +223,7 @@ export const inspectNetwork: Handler = async (context, request) => {
   if (found.kind === 'local') return passThrough(context.engine.socketPath, request.http, request.reply);
   if (found.kind === 'instance') {
     const full = await context.engine.get<EngineNetwork>(`/networks/${found.network.Id}`, request.signal);
-    return request.json(200, asOverlay(full ?? found.network));
+    return request.json(200, asSwarms(full ?? found.network));
   }
   if (found.kind === 'engine') {
     const own = await context.engine.get<EngineNetwork>(`/networks/${found.name}`, request.signal);
@@ -239,10 +248,17 @@ export const inspectNetwork: Handler = async (context, request) => {
       Labels: found.network.spec.labels,
       Containers: containers,
     }),
+    ...(full && isNodeNetwork(found.network) && settingsOf(full)),
     ...(peers.length > 0 && { Peers: peers }),
     ...(Object.keys(services).length > 0 && { Services: services }),
   });
 };
+
+/** What a node's engine has made of a network of its own: its addresses are nobody else's to say. */
+function settingsOf(instance: EngineNetwork): object {
+  const { IPAM, Options, Labels } = asSwarms(instance);
+  return { IPAM, Options, Labels };
+}
 
 const instanceOf = async (
   context: ApiContext,
@@ -253,6 +269,7 @@ const instanceOf = async (
 
 export const removeNetwork: Handler = async (context, request) => {
   const found = await find(context, request, request.param(0));
+  if (found.kind === 'local') await refuseUsedConfiguration(context, request);
   if (found.kind === 'local' || found.kind === 'engine')
     return passThrough(context.engine.socketPath, request.http, request.reply);
   const { store } = context.control.membership();
@@ -274,6 +291,19 @@ export const removeNetwork: Handler = async (context, request) => {
   });
   request.empty(204);
 };
+
+/** In the engine's words for a configuration that its own networks have; those of the swarm have been given a copy. */
+async function refuseUsedConfiguration(context: ApiContext, request: ApiRequest): Promise<void> {
+  const all = await instances(context, request);
+  if (all.length === 0) return;
+  const path = `/networks/${encodeURIComponent(request.param(0))}`;
+  const config = await context.engine.get<EngineNetwork>(path, request.signal);
+  if (config?.['ConfigOnly'] === true && all.some((each) => configNetworkOf(each) === config.Name))
+    throw new SkepError(
+      'permissionDenied',
+      `error while removing network: configuration network ${JSON.stringify(config.Name)} is in use`,
+    );
+}
 
 /** The swarm's unused networks go as well, ingress excepted; those in use are passed over in silence. */
 export const pruneNetworks: Handler = async (context, request) => {

@@ -17,7 +17,7 @@ import type { Config, Network, Secret, Service } from '../../model/objects.js';
 import { answersTo } from '../../model/payload-versions.js';
 import { faultOfReferences, payloadKinds } from '../../model/payloads.js';
 import type { PayloadKind } from '../../model/payloads.js';
-import { overlaysOf, referencesOf } from '../../model/service-laws.js';
+import { swarmNetworksOf, referencesOf } from '../../model/service-laws.js';
 import { swarmPorts } from '../../model/swarm-ports.js';
 import type {
   ContainerSpec,
@@ -170,7 +170,7 @@ export function findIngress(view: View): Network | undefined {
 
 /** Networks of the swarm that the service's tasks join. */
 export const attachedNetworks = (spec: ServiceSpec): readonly string[] =>
-  overlaysOf(spec).map(({ target }) => target);
+  swarmNetworksOf(spec).map(({ target }) => target);
 
 /** Refuses references to secrets and configs that are not there, or have another name. */
 function validateReferences(view: View, spec: ServiceSpec): void {

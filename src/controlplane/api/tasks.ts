@@ -69,9 +69,15 @@ function encodeTask(view: View, task: Task, request: ApiRequest): unknown {
     ...(jobIteration === undefined ? {} : { run: { iteration: jobIteration } }),
     spec: isAttachment(task) ? task.spec : spec,
     labels: {},
-    attachments: task.networks.flatMap(({ networkId, address, prefixLength }) => {
+    attachments: [
+      ...task.networks.map(({ networkId, address, prefixLength }) => ({
+        networkId,
+        addresses: [`${address}/${prefixLength}`],
+      })),
+      ...(task.nodeNetworks ?? []).map(({ networkId }) => ({ networkId, addresses: [] })),
+    ].flatMap(({ networkId, addresses }) => {
       const network = view.get('network', networkId);
-      return network ? [{ network, addresses: [`${address}/${prefixLength}`] }] : [];
+      return network ? [{ network, addresses }] : [];
     }),
     volumes: null,
   });

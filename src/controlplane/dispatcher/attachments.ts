@@ -12,6 +12,7 @@ import { SkepError } from '../../model/errors.js';
 import type { NetworkId, NodeId, TaskId } from '../../model/ids.js';
 import { isId } from '../../model/ids.js';
 import { subnetsOf } from '../../model/network-subnets.js';
+import { isNodeNetwork } from '../../model/node-networks.js';
 import type { Network, NetworkAttachment, Task } from '../../model/objects.js';
 import type { NetworkAttachmentSpec } from '../../model/service-spec.js';
 import type { Clock } from '../../runtime/clock.js';
@@ -139,6 +140,11 @@ function attachableNetwork(view: View, target: string): Network {
   if (!network) throw new SkepError('notFound', `network ${target} not found`);
   if (!network.spec.attachable)
     throw new SkepError('permissionDenied', `network ${target} not manually attachable`);
+  if (isNodeNetwork(network))
+    throw new SkepError(
+      'unimplemented',
+      `network ${network.spec.name} is of driver ${network.spec.driver}: only tasks of services are on such networks of the swarm`,
+    );
   return network;
 }
 

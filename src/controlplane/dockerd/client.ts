@@ -59,6 +59,25 @@ export interface ConnectedContainer {
   readonly networks: readonly { readonly name: string; readonly address: string }[];
 }
 
+/** What a network takes that is made from it. */
+export interface ConfigNetwork {
+  readonly name: string;
+  readonly enableIpv6: boolean;
+  readonly ipam: NonNullable<Docker.NetworkCreateOptions['IPAM']>;
+  readonly options: Readonly<Record<string, string>>;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** The engine's answer, as far as {@link ConfigNetwork} is read from it. */
+interface InspectedNetwork {
+  readonly Name: string;
+  readonly ConfigOnly: boolean;
+  readonly EnableIPv6: boolean;
+  readonly IPAM: NonNullable<Docker.NetworkCreateOptions['IPAM']>;
+  readonly Options: Readonly<Record<string, string>> | null;
+  readonly Labels: Readonly<Record<string, string>> | null;
+}
+
 export interface LocalNetwork {
   readonly id: string;
   readonly name: string;
@@ -232,6 +251,14 @@ export class Engine {
       driver: Driver,
       labels: Labels ?? {},
     }));
+  }
+
+  /** The network of that name that only holds settings (`--config-only`). */
+  async configNetwork(name: string): Promise<ConfigNetwork | undefined> {
+    const found = (await orAbsent(this.#docker.getNetwork(name).inspect())) as InspectedNetwork | undefined;
+    if (found?.ConfigOnly !== true || found.Name !== name) return undefined;
+    const { EnableIPv6, IPAM, Options, Labels } = found;
+    return { name, enableIpv6: EnableIPv6, ipam: IPAM, options: Options ?? {}, labels: Labels ?? {} };
   }
 
   /** 409: a network of that name exists. */

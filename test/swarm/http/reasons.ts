@@ -164,39 +164,6 @@ export const reasons: readonly Reason[] = [
     ),
   ),
   row(
-    'Networks of a node’s own drivers with the scope of the swarm are not made (see ADR 41)',
-    ...when(
-      /^(no swarm|worker|locked) \| (node2: )?POST \/v<api>\/networks\/create \{"Name":"over","Driver":"bridge","Scope":"swarm"\}$/,
-      'status SWARM 403 SKEP 501',
-      /^body\.message SWARM "[Cc]annot create a [^"]+" SKEP "networks of driver bridge in swarm scope are not supported"$/,
-    ),
-    ...when(
-      'networks | POST /v<api>/networks/create {"Name":"inswarm","Driver":"bridge","Scope":"swarm"}',
-      'status SWARM 201 SKEP 501',
-      'unexpected SWARM nothing SKEP true',
-      'body.Id SWARM "<inswarm>" SKEP nothing',
-      'body.Warning SWARM "" SKEP nothing',
-      'body.message SWARM nothing SKEP "networks of driver bridge in swarm scope are not supported"',
-    ),
-    ...when(
-      'networks | GET /v<api>/networks/inswarm',
-      'status SWARM 200 SKEP 404',
-      /^body\.[A-Z]\w+ SWARM ("[^"]*"|true|false|null|\{[^}]*\}) SKEP nothing$/,
-      'body.message SWARM nothing SKEP "network inswarm not found"',
-    ),
-    ...when(
-      'networks | DELETE /v<api>/networks/inswarm',
-      'status SWARM 204 SKEP 404',
-      'header content-type SWARM nothing SKEP "application/json"',
-      'body SWARM nothing SKEP {"message":"network inswarm not found"}',
-    ),
-    // Lists that are shorter by one.
-    ...when(
-      /^networks \| GET \/v<api>\/networks (filters=\{"scope":\["swarm"\]\}|\(all\))$/,
-      /^body SWARM \[.*("<inswarm>"|"Config":\[\],).*\] SKEP \[((?!<inswarm>).)*\]$/,
-    ),
-  ),
-  row(
     'An overlay that depends on a configuration of one node is refused when it is made; Swarm makes it, and rejects each of its tasks in these words',
     ...when(
       'networks | POST /v<api>/networks/create {"Name":"refused","Driver":"overlay","ConfigFrom":{"Network":"nobody"}}',
@@ -214,8 +181,8 @@ export const reasons: readonly Reason[] = [
       'body.IPAM.Config[0].AuxiliaryAddresses SWARM nothing SKEP {"x":"IP"}',
     ),
     ...when(
-      /^networks \| GET \/v<api>\/networks filters=\{("type":\["custom"\],|"dangling":\["true"\],)?"driver":\["overlay"\]\}$/,
-      'body[0].IPAM.Config[0].AuxiliaryAddresses SWARM nothing SKEP {"x":"IP"}',
+      /^networks \| GET \/v<api>\/networks filters=\{(("type":\["custom"\],|"dangling":\["true"\],)?"driver":\["overlay"\]|"scope":\["swarm"\])\}$/,
+      /^body\[[01]\]\.IPAM\.Config\[0\]\.AuxiliaryAddresses SWARM nothing SKEP \{"x":"IP"\}$/,
     ),
   ),
   row(

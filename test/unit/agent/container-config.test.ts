@@ -1,11 +1,17 @@
 import type Docker from 'dockerode';
 import { expect, test } from 'vitest';
-import { localNetwork, planContainer, withTag } from '../../../src/controlplane/agent/container-config.js';
+import {
+  localNetwork,
+  nodeLocalNetwork,
+  planContainer,
+  withTag,
+} from '../../../src/controlplane/agent/container-config.js';
 import type { Leg } from '../../../src/controlplane/agent/container-config.js';
-import type { Ip, Mac } from '../../../src/model/addresses.js';
+import type { Cidr, Ip, Mac } from '../../../src/model/addresses.js';
 import type { NetworkId } from '../../../src/model/ids.js';
+import type { NodeNetworkAttachment } from '../../../src/model/objects.js';
 import type { ContainerSpec, Privileges } from '../../../src/model/service-spec.js';
-import { ports, service, task, taskSpec } from '../../support/cluster-objects.js';
+import { network as networkOf, ports, service, task, taskSpec } from '../../support/cluster-objects.js';
 
 const leg = (name: string, address: string, ownAddress: string, ingress = false): Leg => ({
   attachment: {
@@ -54,6 +60,57 @@ test("the first user network is the one of creation, ingress comes after the sta
   expect(connectStarted).toEqual([
     { network: 'ingress', endpoint: { IPAMConfig: { IPv4Address: '10.0.0.5' } } },
   ]);
+});
+
+const mv: NodeNetworkAttachment = {
+  networkId: 'mvid' as NetworkId,
+  spec: { ...networkOf('mv').spec, driver: 'macvlan', configFrom: 'cfg', labels: {} },
+  aliases: ['alias'],
+};
+
+test('a network of the node’s own comes after overlays and before ingress, and its engine gives the address', () => {
+  const of = { ...task('t1', web, 'assigned', { node: 'n1' }), nodeNetworks: [mv] };
+  const named = { Aliases: ['web', 'tasks.web', 'alias'] };
+  const legs = [leg('ingress', '10.0.0.5', '10.0.0.2', true), leg('mynet', '10.0.1.5', '10.0.1.2')];
+  expect(planContainer(of, of.spec.container, legs)).toMatchObject({
+    create: { HostConfig: { NetworkMode: 'mynet' } },
+    connect: [{ network: 'mv', endpoint: named }],
+    connectStarted: [{ network: 'ingress' }],
+  });
+  expect(planContainer(of, of.spec.container, legs.slice(0, 1))).toMatchObject({
+    create: { HostConfig: { NetworkMode: 'mv' }, NetworkingConfig: { EndpointsConfig: { mv: named } } },
+    connect: [],
+    connectStarted: [{ network: 'ingress' }],
+  });
+});
+
+test('it has the settings of the configuration that it names, or those that the swarm has of it', () => {
+  const config = {
+    name: 'cfg',
+    enableIpv6: false,
+    ipam: { Driver: 'default', Config: [{ Subnet: '192.168.78.0/24' }] },
+    options: { parent: 'eth0' },
+    labels: { a: 'b' },
+  };
+  expect(nodeLocalNetwork(mv, config)).toEqual({
+    Name: 'mv',
+    CheckDuplicate: true,
+    Driver: 'macvlan',
+    Internal: false,
+    Attachable: false,
+    EnableIPv6: false,
+    Labels: { a: 'b', 'skep.network.id': 'mvid', 'skep.network.config': 'cfg' },
+    Options: { parent: 'eth0' },
+    IPAM: config.ipam,
+  });
+  const { configFrom: _, ...rest } = mv.spec;
+  const configs = [{ subnet: '10.70.0.0/24' as Cidr, gateway: '10.70.0.9' as Ip }];
+  const spec = { ...rest, driverOptions: { parent: 'eth1' }, ipam: { ...rest.ipam, configs } };
+  expect(nodeLocalNetwork({ ...mv, spec }, undefined)).toMatchObject({
+    Labels: { 'skep.network.id': 'mvid' },
+    Options: { parent: 'eth1' },
+    IPAM: { Driver: 'default', Config: [{ Subnet: '10.70.0.0/24', Gateway: '10.70.0.9' }] },
+  });
 });
 
 test("a task on ingress alone is created there; a task without networks takes the engine's default", () => {

@@ -52,6 +52,31 @@ async function change(store: MemoryStore, id: string, spec: Partial<Service['spe
 }
 
 describe('planAllocations', () => {
+  test('a network of the nodes’ own driver gives no address and no VIP, and goes to its tasks as it is', async () => {
+    const plain = network('mv');
+    const mv = { ...plain, spec: { ...plain.spec, driver: 'macvlan', configFrom: 'cfg' } };
+    const both = taskSpec({
+      networks: ['net', 'mv'].map((target) => ({ target, aliases: [`of-${target}`] })),
+    });
+    const web = service('web', { taskTemplate: both });
+    const only = service('only', onNet('mv'));
+    const store = await allocate(
+      await storeOf({
+        node: [node('n1')],
+        network: [ingress, network('net'), mv],
+        service: [web, only],
+        task: [task('t1', web, 'new'), task('t2', only, 'new')],
+      }),
+    );
+    expect(store.view().get('network', 'mv' as NetworkId)?.allocation).toBeUndefined();
+    expect([vips(store, 'web'), vips(store, 'only')]).toEqual([['net 10.0.1.2/24'], []]);
+    expect([addresses(store, 't1'), addresses(store, 't2')]).toEqual([['net 10.0.1.3/24'], []]);
+    expect(taskOf(store, 't1').nodeNetworks).toEqual([
+      { networkId: 'mv', spec: mv.spec, aliases: ['of-mv'] },
+    ]);
+    expect(taskOf(store, 't2').status.state).toBe('pending');
+  });
+
   test('a published service on one node: the first VIP of ingress is 10.0.0.3, as in Swarm', async () => {
     const web = service('web', { ...onNet(), endpointSpec: ports([80, 8080]) });
     const store = await allocate(

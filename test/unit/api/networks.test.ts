@@ -317,17 +317,23 @@ test.each<[body: object, status: number, message: string]>([
   [{ Name: 'bridge' }, 409, 'network with name bridge already exists'],
   [{ Name: 'host', Driver: 'bridge' }, 409, 'network with name host already exists'],
   [{ Name: 'x', Driver: 'zz', Scope: 'swarm' }, 404, 'plugin "zz" not found'],
+  [{ Name: 'bridge', Driver: 'macvlan', Scope: 'swarm' }, 409, 'network with name bridge already exists'],
   [
-    { Name: 'x', Driver: 'macvlan', Scope: 'swarm' },
-    501,
-    'networks of driver macvlan in swarm scope are not supported',
+    { Name: 'x', Driver: 'macvlan', Scope: 'swarm', Ingress: true },
+    403,
+    'Ingress network can only be created by the overlay driver',
   ],
-  [{ Name: 'x', Scope: 'swarm' }, 501, 'networks of driver bridge in swarm scope are not supported'],
-  [
-    { Name: 'x', Driver: 'weave', Scope: 'swarm' },
-    501,
-    'networks of driver weave in swarm scope are not supported',
-  ],
+  ...[
+    { IPAM: { Config: [{ Subnet: '10.71.0.0/24' }] } },
+    { Labels: { a: 'b' } },
+    { Options: { parent: 'eth0' } },
+    { EnableIPv6: true },
+    { IPAM: { Driver: 'weave' } },
+  ].map((more): [object, number, string] => [
+    { Name: 'x', Driver: 'macvlan', Scope: 'swarm', ConfigFrom: { Network: 'cfg' }, ...more },
+    403,
+    'user specified configurations are not supported if the network depends on a configuration network',
+  ]),
   [
     { Name: 'x', Driver: 'overlay', ConfigFrom: { Network: 'cfg' } },
     403,
@@ -337,6 +343,59 @@ test.each<[body: object, status: number, message: string]>([
   api.behaviour = (_, reply) => reply.end(JSON.stringify({ Plugins: { Network: ['bridge', 'weave'] } }));
   const reply = await api.call('POST', '/networks/create', body);
   expect([reply.status, reply.json]).toEqual([status, { message }]);
+});
+
+test('a network of the nodes’ own driver is an object without addresses, and in use by services and tasks', async () => {
+  api.behaviour = (_, reply) => reply.end(JSON.stringify({ Plugins: { Network: ['weave'] } }));
+  const more = {
+    Driver: 'macvlan',
+    Scope: 'swarm',
+    ConfigFrom: { Network: 'cfg' },
+    IPAM: { Driver: 'default' },
+  };
+  const id = await api.createNetwork('mv', more);
+  await api.createNetwork('plugged', { Driver: 'weave', Scope: 'swarm' });
+  expect(await api.createNetwork('plain', { Driver: '', Scope: 'swarm', Labels: { a: 'b' } })).not.toBe('');
+  withNetworks(bridge);
+  expect((await api.call('GET', '/networks/mv')).json).toMatchObject({
+    Id: id,
+    Driver: 'macvlan',
+    Scope: 'swarm',
+    IPAM: { Driver: '', Options: null, Config: [] },
+    ConfigFrom: { Network: 'cfg' },
+    Options: null,
+  });
+  const listed = (await api.call('GET', `/networks?${filters({ driver: ['bridge'] })}`)).json as {
+    Name: string;
+  }[];
+  expect(listed.map(({ Name }) => Name)).toContain('plain');
+  const serviceId = await api.createService({
+    Name: 's',
+    TaskTemplate: { ContainerSpec: { Image: 'busybox' }, Networks: [{ Target: id }] },
+  });
+  const inUse = `network ${id} is in use by service ${serviceId}`;
+  expect((await api.call('DELETE', '/networks/mv')).text).toContain(inUse);
+  const service = api.store.view().get('service', serviceId as ServiceId)!;
+  const spec = api.store.view().get('network', id as NetworkId)!.spec;
+  const nodeNetworks = [{ networkId: id as NetworkId, spec, aliases: [] }];
+  await api.store.update((tx) => {
+    tx.create('task', taskOf(service, 'taskaaaaaaaaaaaaaaaaaaaaa', { nodeNetworks }));
+  });
+  expect((await api.call('GET', '/tasks/taskaaaaaaaaaaaaaaaaaaaaa')).json).toMatchObject({
+    NetworksAttachments: [
+      {
+        Network: {
+          ID: id,
+          Spec: { Name: 'mv', ConfigFrom: { Network: 'cfg' }, Scope: 'swarm' },
+          DriverState: { Name: 'macvlan' },
+          IPAMOptions: { Driver: {} },
+        },
+      },
+    ],
+  });
+  expect((await api.call('GET', '/networks/mv')).json).toMatchObject({
+    Peers: [{ Name: nodeId.slice(0, 12) }],
+  });
 });
 
 test.each([

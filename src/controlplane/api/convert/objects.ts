@@ -4,6 +4,7 @@
  */
 import { vniOptionName } from '../../../model/network-options.js';
 import { subnetsOf } from '../../../model/network-subnets.js';
+import { isNodeNetwork } from '../../../model/node-networks.js';
 import type {
   AllocatedPort,
   Cluster,
@@ -397,6 +398,10 @@ export const service = struct<ServiceView>('Service', {
 
 // --- networks --------------------------------------------------------------------------------------------------
 
+/** An overlay has a driver when it has been allocated. */
+const shownDriver = ({ spec, allocation }: Network): string =>
+  allocation || isNodeNetwork({ spec }) ? spec.driver : '';
+
 /** Driver options as shown: the user's, and the VNI once there is one. */
 const shownOptions = ({ spec, allocation }: Network): Labels =>
   allocation ? { ...spec.driverOptions, [vniOptionName]: String(allocation.vni) } : spec.driverOptions;
@@ -487,7 +492,7 @@ export const networkResource: Codec<Network> = written(
       id: network.id,
       createdAtMs: network.createdAtMs,
       scope: 'swarm',
-      driver: allocation ? spec.driver : '',
+      driver: shownDriver(network),
       ipv4: true,
       ipv6: spec.ipv6,
       ipam: {
@@ -498,7 +503,7 @@ export const networkResource: Codec<Network> = written(
       internal: spec.internal,
       attachable: spec.attachable,
       ingress: spec.ingress,
-      configFrom: '',
+      configFrom: spec.configFrom ?? '',
       configOnly: false,
       containers: {},
       options: shownOptions(network),
@@ -517,6 +522,7 @@ interface NetworkObject extends Meta {
   readonly attachable: boolean;
   readonly ingress: boolean;
   readonly specIpam?: IpamOptions;
+  readonly configFrom?: { readonly network: string };
   readonly scope: string;
   readonly driverState: { readonly name: string; readonly options: Labels };
   readonly ipam?: IpamOptions;
@@ -548,6 +554,10 @@ const networkObject: Codec<Network> = written(
     attachable: field('Spec.Attachable', bool),
     ingress: field('Spec.Ingress', bool),
     specIpam: field('Spec.IPAMOptions', ptr(ipamOptions)),
+    configFrom: field(
+      'Spec.ConfigFrom',
+      ptr(struct<{ readonly network: string }>('ConfigReference', { network: field('Network', text) })),
+    ),
     scope: field('Spec.Scope', text),
     driverState: always('DriverState', logDriver),
     ipam: field('IPAMOptions', ptr(ipamOptions)),
@@ -574,8 +584,9 @@ const networkObject: Codec<Network> = written(
             },
           }
         : {}),
+      ...(spec.configFrom !== undefined && { configFrom: { network: spec.configFrom } }),
       scope: 'swarm',
-      driverState: { name: allocation ? spec.driver : '', options: allocation ? shownOptions(network) : {} },
+      driverState: { name: shownDriver(network), options: allocation ? shownOptions(network) : {} },
       ...(allocation
         ? {
             ipam: {
@@ -583,7 +594,9 @@ const networkObject: Codec<Network> = written(
               configs: shownIpam(network),
             },
           }
-        : {}),
+        : isNodeNetwork(network)
+          ? { ipam: { driver: { name: '', options: {} }, configs: [] } }
+          : {}),
     };
   },
 );
