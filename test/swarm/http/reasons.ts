@@ -184,6 +184,17 @@ export const reasons: readonly Reason[] = [
       /^networks \| GET \/v<api>\/networks filters=\{(("type":\["custom"\],|"dangling":\["true"\],)?"driver":\["overlay"\]|"scope":\["swarm"\])\}$/,
       /^body\[[01]\]\.IPAM\.Config\[0\]\.AuxiliaryAddresses SWARM nothing SKEP \{"x":"IP"\}$/,
     ),
+    ...when(
+      'networks | GET /v<api>/networks (all)',
+      'body[1].IPAM.Config[0].AuxiliaryAddresses SWARM nothing SKEP {"x":"(string)"}',
+    ),
+  ),
+  row(
+    'The default bridge of a 20.10 engine shows its gateway when the daemon has found the bridge there at its start: those of the kept answers had been started twice',
+    ...when(
+      'networks | GET /v<api>/networks (all)',
+      /^body\[[56]\]\.(Options\.com\.docker\.network\.[\w.]+|IPAM\.Config\[0\]\.Gateway) SWARM (nothing SKEP "\(string\)"|"\(string\)" SKEP nothing)$/,
+    ),
   ),
   row(
     'Part of a name finds a network of the swarm’s as it finds one of the node’s and as Docker documents it; 20.10 finds a part only of those that the asked node’s containers are on',
