@@ -324,6 +324,58 @@ describe.concurrent('a new user', () => {
     await newest('docker service rm far');
   });
 
+  test('reads logs as the options say; of terminals, too', async () => {
+    const create = (name: string, options: string, script: string): Promise<string> =>
+      cluster.run(manager, [
+        ...`docker service create -d --name ${name} ${options} --no-resolve-image --constraint node.hostname==node2`.split(
+          ' ',
+        ),
+        ...[image, 'sh', '-c', `${script}; exec sleep 1000`],
+      ]);
+    await create(
+      'spoken',
+      '--log-driver json-file --log-opt tag=spoken --log-opt env=MOOD -e MOOD=calm',
+      'echo one; echo two >&2; sleep 1; echo three',
+    );
+    await create('drawn', '--tty', 'printf "\\033[1mbold\\033[0m\\n"; echo end');
+    const logs = (options: string): Promise<string> => old(`docker service logs ${options} 2>&1`);
+    await eventually('all has been said', soonMs, () => logs('--raw spoken'), (said) =>
+      expect(said.split('\n').sort()).toEqual(['one', 'three', 'two']),
+    ); // prettier-ignore
+    await eventually('the terminal’s, too', soonMs, () => logs('--raw drawn'), (said) =>
+      expect(said).toBe('\u001b[1mbold\u001b[0m\r\nend'),
+    ); // prettier-ignore
+    expect(await logs('--raw --tail 1 drawn')).toBe('end');
+
+    const [task = '', node = ''] = [
+      await old('docker service ps -q --no-trunc spoken'),
+      await old('docker node inspect -f {{.ID}} node2'),
+    ];
+    const short = task.slice(0, 12);
+    const service = await old('docker service inspect -f {{.ID}} spoken');
+    const only = (options: string): Promise<string> => logs(`${options} --tail 1 spoken`);
+    expect(await only('')).toMatch(new RegExp(`^spoken\\.1\\.${short}@node2 +\\| three$`));
+    expect(await only('--no-trunc')).toMatch(new RegExp(`^spoken\\.1\\.${task}@node2 +\\| three$`));
+    expect(await only('--no-task-ids')).toMatch(/^spoken\.1@node2 +\| three$/);
+    expect(await only('--no-resolve --no-trunc')).toMatch(
+      new RegExp(`^${service}\\.1\\.${task}@${node} +\\| three$`),
+    );
+    expect(await only('--raw --timestamps')).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z three$/);
+    const swarm = `com.docker.swarm.node.id=${node},com.docker.swarm.service.id=${service},com.docker.swarm.task.id=${task}`;
+    expect(await only('--raw --details')).toBe(`MOOD=calm,${swarm},tag=spoken three`);
+    expect(await only('--details')).toMatch(/\| MOOD=calm,tag=spoken three$/);
+    expect(
+      await cluster.lab.exec(manager, ['sh', '-c', 'docker service logs --raw spoken 2>/dev/null']),
+    ).toMatchObject({
+      stdout: 'one\nthree\n',
+    });
+    const [at = ''] = (await only('--raw --timestamps')).split(' ');
+    expect(await logs(`--raw --since ${at} spoken`)).toBe('three');
+    expect(await logs('--raw --since 24h --tail 0 spoken')).toBe('');
+    expect(await logs(`--raw --tail 1 ${task}`), 'of one task').toBe('three');
+    await old('docker service rm spoken drawn');
+  });
+
   test('is told what is wrong', async () => {
     const create = (name: string, words: string): Promise<string> =>
       newest(`docker service create --detach --name ${name} ${words}`);
