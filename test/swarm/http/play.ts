@@ -13,7 +13,6 @@ export type Answers = ReadonlyMap<string, Answer>;
 
 const pollMs = 100;
 const untilMsMax = 40_000;
-const restartsMax = 2;
 /** What is refused before it was read may be answered or cut off, as it happens. */
 const triesMax = 20;
 
@@ -36,7 +35,8 @@ export async function play(
   for (const [phase, steps] of Object.entries(script))
     for (const step of steps) {
       const title = unused(answers, `${phase} | ${titleOf(step)}`);
-      const { raw, isExpected } = await (step.restart ? restarted : answered)(daemons, step, values);
+      if (step.restart) await daemons.killDaemon(step.node);
+      const { raw, isExpected } = await answered(daemons, step, values);
       const body = parseBody(raw.text);
       const saved = Object.entries(step.save ?? {}).map(([name, way]) => [name, valueAt(body, way)] as const);
       for (const [name, value] of saved) if (value !== undefined) values.set(name, asText(value));
@@ -70,30 +70,11 @@ const unused = (answers: Answers, title: string): string => {
 const namesOf = (values: ReadonlyMap<string, string>): ReadonlyMap<string, string> =>
   new Map([...values].flatMap(([name, value]) => (value.length >= 25 ? [[value, name]] : [])));
 
-interface Answered {
-  readonly raw: RawAnswer;
-  readonly isExpected: boolean;
-}
-
-/** What the daemon was about to write when it was killed shows after the next time only. */
-async function restarted(
-  daemons: Daemons,
-  step: Step,
-  values: ReadonlyMap<string, string>,
-): Promise<Answered> {
-  for (let restarts = 1; ; restarts++) {
-    await daemons.killDaemon(step.node);
-    const found = await answered(daemons, step, values, untilMsMax / restartsMax);
-    if (found.isExpected || restarts === restartsMax) return found;
-  }
-}
-
 async function answered(
   daemons: Daemons,
   step: Step,
   values: ReadonlyMap<string, string>,
-  untilMs = untilMsMax,
-): Promise<Answered> {
+): Promise<{ readonly raw: RawAnswer; readonly isExpected: boolean }> {
   const { method, body, filters, headers = {}, node, until } = step;
   const query = (): string => {
     const target = filled(step.target, values);
@@ -111,7 +92,7 @@ async function answered(
     },
     ...(sent === undefined ? {} : { body: filled(sent, values).replace(/"=(\d+)"/g, '$1') }),
   };
-  const end = performance.now() + untilMs;
+  const end = performance.now() + untilMsMax;
   for (let tries = 1; ; tries++) {
     const isLate = performance.now() > end;
     try {
