@@ -1,10 +1,8 @@
 /** What an operator does to a service that is in use, each under a load through every node. */
-import { nginxImage } from '../../src/lab/images.js';
 import type { ManagedLab } from '../../test/support/managed-lab.js';
+import { createSite, site } from '../harness/site.js';
 
-const image = 'skep/site:bench';
-const name = 'site';
-const port = 8080;
+const { name, port } = site;
 const replicas = 6;
 const manager = 'node1';
 /** Not the one that is asked. */
@@ -71,24 +69,8 @@ export const disruptions: readonly Disruption[] = [
   { name: `a scale-down to 2`, happen: scale(2), restore: scale(replicas) },
 ];
 
-/** A server that ends what it has begun when it is told to stop, and says when it is ready. */
-export async function prepare(lab: ManagedLab): Promise<void> {
-  await lab.loadImage({
-    ...nginxImage,
-    names: [image],
-    changes: [
-      ...nginxImage.changes,
-      'STOPSIGNAL SIGQUIT',
-      'HEALTHCHECK --interval=2s --timeout=20s --retries=10 CMD ["/bin/wget", "-q", "-O", "/dev/null", "http://127.0.0.1/"]',
-    ],
-  });
-  const options = `--replicas ${replicas} --publish ${port}:80 --stop-grace-period 60s --update-monitor 1s`;
-  await lab.sh(
-    manager,
-    `docker service create --quiet --detach=false --no-resolve-image --name ${name} ${options} ${image}`,
-    deadlineMs,
-  );
-}
+export const prepare = (lab: ManagedLab): Promise<void> =>
+  createSite(lab, replicas, '--stop-grace-period 60s --update-monitor 1s');
 
 /** How many requests failed of how many. */
 export async function disrupt(

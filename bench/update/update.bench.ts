@@ -1,7 +1,7 @@
 /** How many requests fail while a service is updated, scaled down, or its node drained? */
 import { bench } from '../harness/bench.js';
 import type { Bar } from '../harness/bars.js';
-import { makeLabs } from '../harness/labs.js';
+import { bothContenders, makeLabs } from '../harness/labs.js';
 import { alternate } from '../harness/rounds.js';
 import { Measurements } from '../harness/series.js';
 import { disrupt, disruptions, prepare } from './disruptions.js';
@@ -11,7 +11,7 @@ bench('update', {
   timeoutMs: 4 * 3_600_000,
   async measure(run) {
     // The machine's own kernel has no IPVS, so that Swarm has no mesh there.
-    const contenders = run.kernel === 'host' ? (['skep'] as const) : (['skep', 'swarm'] as const);
+    const contenders = run.kernel === 'host' ? (['skep'] as const) : bothContenders;
     await using labs = await makeLabs(run, contenders, { name: 'bench-upd', nodes: 3, managers: 1 });
     for (const lab of labs.all) await prepare(lab);
     const found = new Measurements();

@@ -40,6 +40,8 @@ const managements: Readonly<Record<ManagedBy, Management>> = {
   },
 };
 
+const engineSocket = 'unix:///run/docker.sock';
+const clockLooks = 5;
 const pollMs = 100;
 const commandDeadlineMs = 60_000;
 const wellDeadlineMs = 120_000;
@@ -143,6 +145,28 @@ export class ManagedLab implements AsyncDisposable {
     return this.lab.exec(node, argv, { deadlineMs: commandDeadlineMs });
   }
 
+  /** One command of the docker CLI to the node's own engine, whoever manages; what it printed, and a failure is an error. */
+  engine(node: string, words: readonly string[]): Promise<string> {
+    return this.#run(node, ['docker', '-H', engineSocket, ...words]);
+  }
+
+  /** `argv` as run on this machine to be the machine outside the cluster. */
+  clientCommand(argv: readonly string[]): string[] {
+    return this.lab.clientCommand(argv);
+  }
+
+  /** By how many milliseconds the node's clock is ahead of this machine's, as told by the quickest of some looks. */
+  async clockAheadMs(node: string): Promise<number> {
+    let [best, ahead] = [Infinity, 0];
+    for (let look = 0; look < clockLooks; look += 1) {
+      const askedMs = Date.now();
+      const thereMs = Number(await this.sh(node, 'date +%s%N')) / 1e6;
+      const tookMs = Date.now() - askedMs;
+      if (tookMs < best) [best, ahead] = [tookMs, thereMs - (askedMs + tookMs / 2)];
+    }
+    return ahead;
+  }
+
   /** One request to the API that the CLI talks to. @returns the answer's body, and behind it its status */
   async ask(node: string, method: string, path: string, body?: object): Promise<string> {
     const sent = body === undefined ? [] : ['-H', 'Content-Type: application/json', '-d', '@-'];
@@ -167,10 +191,11 @@ export class ManagedLab implements AsyncDisposable {
 
   /** A script in the node's shell, where `docker` asks whoever manages. @returns what it printed; a failure is an error */
   async sh(node: string, script: string, deadlineMs = commandDeadlineMs): Promise<string> {
-    const argv = ['env', `DOCKER_HOST=${this.#management.dockerHost}`, 'sh', '-c', script];
-    const { exitCode, stdout, stderr } = await this.lab.exec(node, argv, { deadlineMs });
-    if (exitCode !== 0) throw new Error(`${this.by}, ${node}: ${script}: ${stderr.trim()}`);
-    return stdout.trimEnd();
+    return this.#run(
+      node,
+      ['env', `DOCKER_HOST=${this.#management.dockerHost}`, 'sh', '-c', script],
+      deadlineMs,
+    );
   }
 
   /** Resident memory of the daemon that manages, in MiB: now, or the most that it ever was. */
@@ -239,6 +264,12 @@ export class ManagedLab implements AsyncDisposable {
 
   async killDaemon(node: string): Promise<void> {
     await this.lab.exec(node, ['sh', '-c', this.#management.killDaemon]);
+  }
+
+  async #run(node: string, argv: readonly string[], deadlineMs = commandDeadlineMs): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.lab.exec(node, argv, { deadlineMs });
+    if (exitCode !== 0) throw new Error(`${this.by}, ${node}: ${argv.join(' ')}: ${stderr.trim()}`);
+    return stdout.trimEnd();
   }
 
   /** The engines of a lab keep containers over their own restarts, which Swarm mode refuses to work with. */

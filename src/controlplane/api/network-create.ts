@@ -2,30 +2,21 @@
  * `POST /networks/create`: what is for the whole swarm becomes an object in the store, the rest is the engine's.
  * The checks follow dockerd's router, then swarmkit's control API (semantics sheet, 2.7 and 16.5).
  */
-import {
-  addressBits,
-  isIp,
-  cidrContains,
-  normalizeCidr,
-  numberToIp,
-  parseCidr,
-  parseIp,
-} from '../../model/addresses.js';
-import type { Cidr, Ip } from '../../model/addresses.js';
+import { normalizeCidr, parseCidr } from '../../model/addresses.js';
 import { isEngineNetwork } from '../../model/engine-networks.js';
 import { SkepError, controlApiError } from '../../model/errors.js';
 import { newId } from '../../model/ids.js';
 import type { NetworkId } from '../../model/ids.js';
-import { hostPartBitsMax, ingressPrefixLengthMin } from '../../model/network-laws.js';
-import { faultOfNetworkOptions } from '../../model/network-options.js';
-import { subnetSize } from '../../model/network-subnets.js';
-import type { IpamConfig, NetworkSpec } from '../../model/objects.js';
+import { ingressPrefixLengthMin } from '../../model/network-laws.js';
+import type { NetworkSpec } from '../../model/objects.js';
 import type { Labels } from '../../model/service-spec.js';
 import type { ApiContext, Handler } from './context.js';
 import { initOrJoin, notManager } from './context.js';
-import { always, bool, field, labels, list, ptr, struct, text } from './convert/codec.js';
+import { always, bool, field, labels, ptr, struct, text } from './convert/codec.js';
 import { formatJson, jsonOf, withMember } from './convert/json.js';
 import { refuseConflicts } from './network-conflicts.js';
+import { asLines, sentIpam, toIpamConfig, validateIpam } from './network-ipam.js';
+import type { NetworkWithIpam } from './network-ipam.js';
 import { faultsOfIpam } from './network-ipam-faults.js';
 import { isInstance, predefinedNetworks } from './network-lookup.js';
 import type { EngineNetwork } from './network-lookup.js';
@@ -34,31 +25,16 @@ import type { ApiRequest } from './request.js';
 import { findIngress, validateName } from './service-validation.js';
 import { requireRoom } from '../upkeep/store-state.js';
 
-interface SentIpam {
-  readonly driver: string;
-  readonly options: Labels;
-  readonly configs: readonly {
-    readonly subnet: string;
-    readonly range: string;
-    readonly gateway: string;
-    readonly auxiliaryAddresses: Labels;
-  }[];
-}
-
-interface SentNetwork {
-  readonly name: string;
+interface SentNetwork extends NetworkWithIpam {
   readonly checkDuplicate: boolean;
   readonly driver: string;
   readonly scope: string;
   readonly ipv4?: boolean;
   readonly ipv6?: boolean;
-  readonly ipam?: SentIpam;
   readonly internal: boolean;
   readonly attachable: boolean;
-  readonly ingress: boolean;
   readonly configOnly: boolean;
   readonly configFrom: string;
-  readonly options: Labels;
   readonly labels: Labels;
 }
 
@@ -71,34 +47,7 @@ const sentNetwork = struct<SentNetwork>(
     scope: always('Scope', text),
     ipv4: always('EnableIPv4', ptr(bool), 48),
     ipv6: always('EnableIPv6', ptr(bool)),
-    ipam: always(
-      'IPAM',
-      ptr(
-        struct<SentIpam>(
-          'IPAM',
-          {
-            driver: always('Driver', text),
-            options: always('Options', labels),
-            configs: always(
-              'Config',
-              list(
-                struct<SentIpam['configs'][number]>(
-                  'IPAMConfig',
-                  {
-                    subnet: field('Subnet', text),
-                    range: field('IPRange', text),
-                    gateway: field('Gateway', text),
-                    auxiliaryAddresses: field('AuxiliaryAddresses', labels),
-                  },
-                  { package: 'network' },
-                ),
-              ),
-            ),
-          },
-          { package: 'network' },
-        ),
-      ),
-    ),
+    ipam: always('IPAM', ptr(sentIpam)),
     internal: always('Internal', bool),
     attachable: always('Attachable', bool),
     ingress: always('Ingress', bool),
@@ -224,23 +173,6 @@ const invalidName = (modern: boolean): SkepError =>
     ? new SkepError('invalidArgument', 'invalid name: name is empty')
     : new SkepError('unknown', 'invalid name: ');
 
-function toIpamConfig(config: SentIpam['configs'][number], modern: boolean): IpamConfig {
-  const { subnet, range, gateway } = config;
-  const auxiliaryAddresses = config.auxiliaryAddresses as Readonly<Record<string, Ip>>;
-  try {
-    if (subnet !== '') parseCidr(subnet);
-  } catch (err) {
-    const reason = err instanceof Error ? err.message : String(err);
-    throw new SkepError(modern ? 'invalidArgument' : 'unknown', `Invalid subnet ${subnet} : ${reason}`);
-  }
-  return {
-    subnet: subnet as Cidr,
-    ...(range === '' ? {} : { range: range as Cidr }),
-    ...(gateway === '' ? {} : { gateway: gateway as Ip }),
-    ...(Object.keys(auxiliaryAddresses).length === 0 ? {} : { auxiliaryAddresses }),
-  };
-}
-
 /** 20.10 tells a worker to ask a manager; outside a swarm the status differs between the engine's versions. */
 function cannotCreate({ control }: ApiContext, { modern }: ApiRequest): SkepError {
   const { localNodeState } = control.membership();
@@ -271,6 +203,8 @@ function toSpec({ modern }: ApiRequest, sent: SentNetwork): NetworkSpec {
     throw new SkepError('invalidArgument', `invalid network config:\n${asLines(faults)}`);
   const configs = (sent.ipam?.configs ?? []).map((config) => toIpamConfig(config, modern));
   validateIpam(sent, configs);
+  // In Swarm each task on such a network is rejected with these words: an overlay's addresses are the swarm's to give.
+  if (sent.configFrom !== '') throw ownSettings();
   return {
     name: sent.name,
     labels: sent.labels,
@@ -286,93 +220,6 @@ function toSpec({ modern }: ApiRequest, sent: SentNetwork): NetworkSpec {
       configs: configs.map((config) => ({ ...config, subnet: normalizeCidr(config.subnet) })),
     },
   };
-}
-
-/** As Docker joins errors. */
-const asLines = (faults: readonly string[]): string =>
-  faults.length === 1 ? faults.join() : faults.map((fault) => `* ${fault}`).join('\n');
-
-function validateIpam(sent: SentNetwork, configs: readonly IpamConfig[]): void {
-  const refuse = (message: string): never => {
-    throw controlApiError('invalidArgument', message);
-  };
-  for (const { subnet, range, gateway } of configs) {
-    if (subnet === '') return refuse('ipam configuration: invalid subnet ');
-    if (range !== undefined) {
-      let inside = false;
-      try {
-        inside =
-          cidrContains(subnet, range.split('/')[0] ?? '') &&
-          parseCidr(range).prefixLength >= parseCidr(subnet).prefixLength;
-      } catch {
-        refuse(`ipam configuration: invalid range ${range}`);
-      }
-      if (!inside) refuse(`ipam configuration: subnet ${subnet} does not contain range ${range}`);
-    }
-    if (gateway !== undefined) {
-      if (!isIp(gateway)) refuse(`ipam configuration: invalid gateway ${gateway}`);
-      if (!cidrContains(subnet, gateway))
-        refuse(`ipam configuration: subnet ${subnet} does not contain gateway ${gateway}`);
-    }
-  }
-  for (const config of configs) validateAuxiliary(sent.name, config);
-  const fault = faultOfNetworkOptions(sent.options);
-  if (fault !== undefined) throw new SkepError('unknown', fault);
-  const driver = sent.ipam?.driver ?? '';
-  if (driver !== '' && driver !== 'default') refuse(`error during lookup of plugin ${driver}`);
-  if (configs.some(({ subnet }) => parseCidr(subnet).family === 6))
-    throw new SkepError(
-      'unimplemented',
-      'IPv6 subnets are not supported on overlay networks: give IPv4 subnets only',
-    );
-  if (configs.length > 1) {
-    if (sent.ingress) refuse('ipam configuration: an ingress network has one subnet');
-    const addresses = configs.reduce((sum, { subnet }) => sum + subnetSize(normalizeCidr(subnet)), 0n);
-    if (addresses > 1n << BigInt(hostPartBitsMax))
-      refuse(`ipam configuration: several subnets have at most 2^${hostPartBitsMax} addresses together`);
-  }
-  // In Swarm each task on such a network is rejected with these words: an overlay's addresses are the swarm's to give.
-  if (sent.configFrom !== '') throw ownSettings();
-}
-
-/**
- * Swarm drops these addresses; here they are kept as on a network of one node, and refused in libnetwork's words (recorded
- * from dockerd 20.10.24 with a bridge network).
- */
-function validateAuxiliary(network: string, config: IpamConfig): void {
-  const { subnet, gateway, auxiliaryAddresses = {} } = config;
-  const { base, prefixLength, family } = parseCidr(subnet);
-  const hostBits = addressBits(family) - prefixLength;
-  if (hostBits === 0 || (family === 4 && hostBits === 1))
-    throw new SkepError('unknown', 'failed to allocate gateway (): No available addresses on this pool');
-  // Its own, and the broadcast address.
-  const last = base + (1n << BigInt(hostBits)) - 1n;
-  const taken = new Set<string>(
-    [base, ...(family === 4 ? [last] : [])].map((host) => numberToIp(host, family)),
-  );
-  if (gateway !== undefined) {
-    if (taken.has(parseIp(gateway)))
-      throw new SkepError('unknown', `failed to allocate gateway (${gateway}): Address already in use`);
-    taken.add(parseIp(gateway));
-  }
-  for (const [name, address] of Object.entries(auxiliaryAddresses)) {
-    if (!isIp(address))
-      throw new SkepError(
-        'unknown',
-        `non parsable secondary ip address (${name}:${address}) passed for network ${network}`,
-      );
-    if (!cidrContains(subnet, address))
-      throw new SkepError(
-        'permissionDenied',
-        `auxiliary address: (${name}:${address}) must belong to the master pool: ${normalizeCidr(subnet)}`,
-      );
-    if (taken.has(parseIp(address)))
-      throw new SkepError(
-        'unknown',
-        `failed to allocate secondary ip address (${name}:${address}): Address already in use`,
-      );
-    taken.add(parseIp(address));
-  }
 }
 
 function validate({ name, labels: given, ingress, attachable, ipam }: NetworkSpec): void {
