@@ -7,6 +7,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
+import { resultOf } from '../harness/wrk-result.js';
 import type { Contender, Path } from './contender.js';
 import { paths, targetPorts } from './contender.js';
 
@@ -117,11 +118,7 @@ async function wrk(contender: Contender, url: string, anew: boolean, seconds: nu
     ...header,
     url,
   ]);
-  // A connection that is in the making when the time is up counts as no error of the path.
-  const errors = /connect (\d+), read (\d+), write (\d+), timeout (\d+)/.exec(text);
-  const failed = errors ? errors.slice(1).reduce((sum, count) => sum + Number(count), 0) : 0;
-  assert(failed === 0 && !text.includes('Non-2xx'), `${contender.name} ${url}: ${text}`);
-  return Number(/Requests\/sec:\s+([\d.]+)/.exec(text)?.[1]);
+  return resultOf(`${contender.name} ${url}`, text).requestsPerS;
 }
 
 const client = (contender: Contender, command: string[]): Promise<string> =>

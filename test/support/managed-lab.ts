@@ -155,6 +155,13 @@ export class ManagedLab implements AsyncDisposable {
     return this.lab.clientCommand(argv);
   }
 
+  /** A command on the machine outside the cluster; what it printed, and a failure is an error. */
+  async client(argv: readonly string[]): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.lab.client(argv);
+    if (exitCode !== 0) throw new Error(`${this.by}, client: ${argv.join(' ')}: ${stderr.trim()}`);
+    return stdout.trimEnd();
+  }
+
   /** By how many milliseconds the node's clock is ahead of this machine's, as told by the quickest of some looks. */
   async clockAheadMs(node: string): Promise<number> {
     let [best, ahead] = [Infinity, 0];
