@@ -102,7 +102,10 @@ test('an autolocked swarm comes back locked, elsewhere and in place, and a resto
   // Somebody else has the manager's port: nothing of the restore stays.
   const other = createServer();
   await new Promise<void>((resolve) => other.listen(port, '127.0.0.1', resolve));
-  await assert.rejects(second.restoreCluster(backup, addresses, membership), /cannot listen/);
+  await assert.rejects(
+    second.restoreCluster(backup, addresses, membership),
+    /failed to listen on remote API address/,
+  );
   await new Promise((resolve) => other.close(resolve));
   expect(await readdir(swarmDir)).not.toEqual(
     expect.arrayContaining([expect.stringMatching(/restoring|lost/)]),

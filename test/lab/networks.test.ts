@@ -47,21 +47,27 @@ const refused = async (words: string): Promise<string> => {
 beforeAll(() => initSwarm(cluster.lab, 1, () => undefined), 60_000);
 
 test('tasks and VIPs of every subnet of an overlay are reached from every other', async () => {
-  const subnets = '--subnet 10.50.0.0/29 --gateway 10.50.0.6 --subnet 10.60.0.0/24 --ip-range 10.60.0.128/25';
-  await docker(manager, `network create -d overlay ${subnets} two`);
+  // By the API: the CLI sends subnets in an order of chance, and which one is filled first decides what is seen below.
+  const configs = [
+    { Subnet: '10.50.0.0/29', Gateway: '10.50.0.6' },
+    { Subnet: '10.60.0.0/24', IPRange: '10.60.0.128/25', Gateway: '10.60.0.128' },
+  ];
+  const body = JSON.stringify({ Name: 'two', Driver: 'overlay', IPAM: { Config: configs } });
+  const post = [
+    'curl',
+    '-sf',
+    '--unix-socket',
+    '/run/skep/docker.sock',
+    '-H',
+    'Content-Type: application/json',
+  ];
+  await cluster.run(manager, [...post, '-d', body, 'http://docker/networks/create']);
   await create('--name web --replicas 4 --network two');
   await running('web', 4);
   await create('--name late --replicas 2 --network two');
   await running('late', 2);
   expect(JSON.parse(await docker(manager, 'network inspect two'))).toMatchObject([
-    {
-      IPAM: {
-        Config: [
-          { Subnet: '10.50.0.0/29', Gateway: '10.50.0.6' },
-          { Subnet: '10.60.0.0/24', IPRange: '10.60.0.128/25', Gateway: '10.60.0.128' },
-        ],
-      },
-    },
+    { IPAM: { Config: configs } },
   ]);
   const vips = await Promise.all(
     ['web', 'late'].map((name) =>
