@@ -33,11 +33,6 @@ http {
 export const siteImage: ImageSource = {
   ...nginxImage,
   names: [site.image],
-  changes: [
-    ...nginxImage.changes,
-    'STOPSIGNAL SIGQUIT',
-    'HEALTHCHECK --interval=2s --timeout=20s --retries=10 CMD ["/bin/wget", "-q", "-O", "/dev/null", "http://127.0.0.1/"]',
-  ],
   files: {
     ...nginxImage.files,
     'etc/nginx/nginx.conf': nginxConf('/run', false),
@@ -49,9 +44,12 @@ export const siteImage: ImageSource = {
 export async function createSite(lab: ManagedLab, replicas: number, options: string): Promise<void> {
   await lab.loadImage(siteImage);
   const published = `--replicas ${replicas} --publish ${site.port}:80`;
+  // With SIGTERM nginx drops what it has begun. An imported image can have neither.
+  const life =
+    "--stop-signal SIGQUIT --health-cmd 'wget -q -O /dev/null http://127.0.0.1/' --health-interval 2s --health-timeout 20s --health-retries 10";
   await lab.sh(
     manager,
-    `docker service create --quiet --detach=false --no-resolve-image --name ${site.name} ${published} ${options} ${site.image}`,
+    `docker service create --quiet --detach=false --no-resolve-image --name ${site.name} ${published} ${life} ${options} ${site.image}`,
     deadlineMs,
   );
 }

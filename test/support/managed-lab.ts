@@ -112,7 +112,7 @@ export class ManagedLab implements AsyncDisposable {
   /** Loads an image into every node's engine. */
   async loadImage(source: ImageSource): Promise<void> {
     const script = importScript([await ensureImage(source)]);
-    await Promise.all(this.nodes.map((node) => this.lab.exec(node, ['sh', '-c', script])));
+    await Promise.all(this.nodes.map((node) => this.#run(node, ['sh', '-c', script])));
   }
 
   /** As {@link MixedLoad}, through every node. */
