@@ -245,7 +245,13 @@ export class Harness implements AsyncDisposable {
       ...harness.limits,
       rotateToken: (token) => `${token.slice(0, token.lastIndexOf('-'))}-rotated`,
     });
-    await harness.server.listen(harness.socketPath, harness.listen);
+    try {
+      await harness.server.listen(harness.socketPath, harness.listen);
+    } catch (err) {
+      await harness.stopEngine();
+      await rm(harness.#directory, { recursive: true, force: true });
+      throw err;
+    }
     return harness;
   }
 
