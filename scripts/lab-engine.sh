@@ -3,10 +3,9 @@
 # one: dockerd and what it starts, which are linked to `current`. Nothing is installed, and the machine's own sources of apt stay
 # as they are: this has lists of its own, of Debian's unstable distribution, which apt checks by the archive's key as always.
 # Idempotent; once the directory is there no network is needed. With --newest it takes the newest there is.
-# Environment: SKEP_DEBIAN_MIRROR (may be unset), SKEP_LAB_ENGINES (may be unset: where to lay it out).
+# Environment: SKEP_DEBIAN_MIRROR (may be unset: where the machine's own apt has Debian from), SKEP_LAB_ENGINES (may be unset: where to lay it out).
 set -euo pipefail
 cache=${SKEP_LAB_ENGINES:-/var/cache/skep-lab/engine}
-mirror=${SKEP_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 # What test/swarm/http/kept was asked of last. Unstable moves on, then it is the newest: requests name the version they speak.
 wanted=28.5.2+dfsg4-5
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -14,6 +13,12 @@ keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 say() { printf 'setup: %s\n' "$*"; }
 
 if [ -e "$cache/current/dockerd" ] && [ "${1:-}" != --newest ]; then exit; fi
+# The archive that the machine uses, unstable being another suite of it.
+mirror=${SKEP_DEBIAN_MIRROR:-$(find /etc/apt \( -name '*.sources' -o -name '*.list' \) -exec cat {} + | sed -nE '/^#/d; s#.*(https?://[^ ]+/debian)/?( .*)?$#\1#p' | sed -n 1p)}
+[ -n "$mirror" ] || {
+  say 'apt has no Debian archive among its sources: SKEP_DEBIAN_MIRROR names one'
+  exit 1
+}
 mkdir -p "$cache"
 work=$(mktemp -d "$cache/new.XXXXXX")
 trap 'rm -rf "$work"' EXIT

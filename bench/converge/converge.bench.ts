@@ -1,8 +1,7 @@
 /** How long after a task died or became healthy does every node balance accordingly? */
 import { bench } from '../harness/bench.js';
 import type { Bar } from '../harness/bars.js';
-import { bothContenders, makeLabs } from '../harness/labs.js';
-import { alternate } from '../harness/rounds.js';
+import { makeLabs, meshContenders } from '../harness/labs.js';
 import { Measurements } from '../harness/series.js';
 import { median } from '../../test/support/median.js';
 import { Probes } from './probes.js';
@@ -23,30 +22,26 @@ bench('converge', {
   kernels: ['host', 'uml'],
   timeoutMs: 4 * 3_600_000,
   async measure(run) {
-    // The machine's own kernel has no IPVS, so that Swarm has no mesh there.
-    const contenders = run.kernel === 'host' ? (['skep'] as const) : bothContenders;
-    await using labs = await makeLabs(run, contenders, { name: 'bench-conv', nodes: 3, managers: 3 });
+    await using labs = await makeLabs(run, meshContenders(run.kernel), {
+      name: 'bench-conv',
+      nodes: 3,
+      managers: 3,
+    });
     for (const lab of labs.all) await prepare(lab);
     const found = new Measurements();
-    await alternate(
-      labs.all,
-      run.rounds,
-      run.progress,
-      ({ by }) => by,
-      async (lab, round) => {
-        const all: Convergence[] = [];
-        await using probes = new Probes(lab, site.port, perSecond[run.kernel]);
-        for (let turn = 0; turn < perRound; turn += 1)
-          all.push(await replace(lab, probes, round * perRound + turn));
-        for (const [event, words] of Object.entries(events)) {
-          const values = all.map((one) => one[event as keyof Convergence]);
-          const name = { case: words, unit: 'ms', contender: lab.by };
-          found.add({ ...name, measure: 'until all nodes follow, p50' }, median(values));
-          // Of so few, the slowest.
-          found.add({ ...name, measure: 'until all nodes follow, p99' }, Math.max(...values));
-        }
-      },
-    );
+    await labs.inTurns(async (lab, round) => {
+      const all: Convergence[] = [];
+      await using probes = new Probes(lab, site.port, perSecond[run.kernel]);
+      for (let turn = 0; turn < perRound; turn += 1)
+        all.push(await replace(lab, probes, round * perRound + turn));
+      for (const [event, words] of Object.entries(events)) {
+        const values = all.map((one) => one[event as keyof Convergence]);
+        const name = { case: words, unit: 'ms', contender: lab.by };
+        found.add({ ...name, measure: 'until all nodes follow, p50' }, median(values));
+        // Of so few, the slowest.
+        found.add({ ...name, measure: 'until all nodes follow, p99' }, Math.max(...values));
+      }
+    });
     const skep = run.kernel === 'host' ? [] : found.series.filter(({ contender }) => contender === 'skep');
     const bars = skep.map((of): Bar => ({ of, against: { ...of, contender: 'swarm' }, atMost: share }));
     return { series: found.series, bars };

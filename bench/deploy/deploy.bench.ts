@@ -1,5 +1,4 @@
 /** How long does it take until what was deployed runs? */
-import { alternate } from '../harness/rounds.js';
 import { bench } from '../harness/bench.js';
 import type { Bar } from '../harness/bars.js';
 import { bothContenders, makeLabs } from '../harness/labs.js';
@@ -13,22 +12,16 @@ bench('deploy', {
     await using labs = await makeLabs(run, bothContenders, { name: 'bench-deploy', nodes: 3, managers: 3 });
     for (const lab of labs.all) await prepare(lab);
     const found = new Measurements();
-    await alternate(
-      labs.all,
-      run.rounds,
-      run.progress,
-      ({ by }) => by,
-      async (lab) => {
-        for (const steps of [deployments, [stack]]) {
-          for (const step of steps)
-            found.add(
-              { case: step.name, measure: 'until it runs', unit: 'ms', contender: lab.by },
-              await deploy(lab, step),
-            );
-          await clear(lab);
-        }
-      },
-    );
+    await labs.inTurns(async (lab) => {
+      for (const steps of [deployments, [stack]]) {
+        for (const step of steps)
+          found.add(
+            { case: step.name, measure: 'until it runs', unit: 'ms', contender: lab.by },
+            await deploy(lab, step),
+          );
+        await clear(lab);
+      }
+    });
     const bars = [...deployments, stack].map(({ name }): Bar => {
       const of = { case: name, measure: 'until it runs', contender: 'skep' };
       return { of, against: { ...of, contender: 'swarm' }, atMost: 1 };

@@ -2,8 +2,7 @@
 import type { ManagedBy } from '../../test/support/managed-lab.js';
 import { bench } from '../harness/bench.js';
 import type { Bar } from '../harness/bars.js';
-import { bothContenders, makeLabs } from '../harness/labs.js';
-import { alternate } from '../harness/rounds.js';
+import { bothContenders, makeLabs, meshContenders } from '../harness/labs.js';
 import { Measurements } from '../harness/series.js';
 import { cutLeader } from './leader.js';
 import { cutWorker, prepareWorkers } from './worker.js';
@@ -20,29 +19,22 @@ bench('failover', {
   timeoutMs: 3 * 3_600_000,
   async measure(run) {
     await using labs = await makeLabs(run, bothContenders, { name: 'bench-fail', nodes: 4, managers: 3 });
-    // The machine's own kernel has no IPVS, so that Swarm has no mesh there.
-    const isPublished = (by: ManagedBy): boolean => by === 'skep' || run.kernel !== 'host';
+    const isPublished = (by: ManagedBy): boolean => meshContenders(run.kernel).includes(by);
     for (const lab of labs.all) await prepareWorkers(lab, isPublished(lab.by));
     const found = new Measurements();
     const add = (name: keyof typeof measures, contender: string, value: number | undefined): void => {
       const { case: of, measure } = measures[name];
       if (value !== undefined) found.add({ case: of, measure, unit: 'ms', contender }, value);
     };
-    await alternate(
-      labs.all,
-      run.rounds,
-      run.progress,
-      ({ by }) => by,
-      async (lab, round) => {
-        const worker = await cutWorker(lab, round, isPublished(lab.by));
-        add('requests', lab.by, worker.failingMs);
-        add('moved', lab.by, worker.movedMs);
-        run.progress(`${lab.by}: now the leader`);
-        const leader = await cutLeader(lab, 'everywhere', round);
-        add('written', lab.by, leader.writtenMs);
-        add('running', lab.by, leader.runningMs);
-      },
-    );
+    await labs.inTurns(async (lab, round) => {
+      const worker = await cutWorker(lab, round, isPublished(lab.by));
+      add('requests', lab.by, worker.failingMs);
+      add('moved', lab.by, worker.movedMs);
+      run.progress(`${lab.by}: now the leader`);
+      const leader = await cutLeader(lab, 'everywhere', round);
+      add('written', lab.by, leader.writtenMs);
+      add('running', lab.by, leader.runningMs);
+    });
     const bars = Object.entries(measures)
       .filter(([name]) => name !== 'requests' || isPublished('swarm'))
       .map(([, { case: of, measure, atMost }]): Bar => {

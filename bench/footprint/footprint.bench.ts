@@ -1,7 +1,6 @@
 /** What do the daemons take while nobody asks them for anything? */
 import { bench } from '../harness/bench.js';
 import { bothContenders, makeLabs } from '../harness/labs.js';
-import { alternate } from '../harness/rounds.js';
 import { Measurements } from '../harness/series.js';
 import type { Bar } from '../harness/bars.js';
 import { runningTasks } from '../harness/running.js';
@@ -30,23 +29,17 @@ bench('footprint', {
         const create = `seq -f service%g ${count} | xargs -r -P 4 -I NAME docker service create -d --no-resolve-image --name NAME skep/nginx:lab`;
         await lab.sh('node1', `${create} >/dev/null; ${runningTasks(lab, count)}; sleep ${settleS}`, 900_000);
       }
-      await alternate(
-        labs.all,
-        run.rounds,
-        run.progress,
-        ({ by }) => `${by}, ${count} services`,
-        async (lab) => {
-          for (const role of roles)
-            for (const usage of await sample(lab, nodes[role], daemonsOf(lab.by, role), sampleS)) {
-              const name = { case: caseOf(count, role, usage.daemon), contender: lab.by };
-              found.add({ ...name, measure: 'resident memory', unit: 'MiB' }, usage.residentMiB);
-              found.add(
-                { ...name, measure: 'idle processor time', unit: '% of a core' },
-                usage.processorPercent,
-              );
-            }
-        },
-      );
+      await labs.inTurns(async (lab) => {
+        for (const role of roles)
+          for (const usage of await sample(lab, nodes[role], daemonsOf(lab.by, role), sampleS)) {
+            const name = { case: caseOf(count, role, usage.daemon), contender: lab.by };
+            found.add({ ...name, measure: 'resident memory', unit: 'MiB' }, usage.residentMiB);
+            found.add(
+              { ...name, measure: 'idle processor time', unit: '% of a core' },
+              usage.processorPercent,
+            );
+          }
+      });
     }
     const bars = counts.flatMap((count) =>
       roles.flatMap((role) =>

@@ -3,6 +3,7 @@ import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import { ManagedLab } from '../../test/support/managed-lab.js';
 import type { ManagedBy } from '../../test/support/managed-lab.js';
 import type { Run } from './bench.js';
+import { alternate } from './rounds.js';
 
 /** How each is made. */
 export interface LabOptions {
@@ -16,11 +17,13 @@ export interface LabOptions {
 /** Labs that are up, a swarm of all nodes in each; down with the scope. */
 export interface Labs extends AsyncDisposable {
   readonly all: readonly ManagedLab[];
+  /** Measures each in every round, see {@link alternate}. */
+  readonly inTurns: (measure: (lab: ManagedLab, round: number) => Promise<void>) => Promise<void>;
 }
 
 /** One lab for each contender, all of them up at the same time. */
 export async function makeLabs(
-  { kernel, progress }: Run,
+  { kernel, rounds, progress }: Run,
   contenders: readonly ManagedBy[],
   { name, nodes, managers }: LabOptions,
 ): Promise<Labs> {
@@ -33,8 +36,16 @@ export async function makeLabs(
     all.push(lab);
   }
   const made = undo.move();
-  return { all, [Symbol.asyncDispose]: () => made[Symbol.asyncDispose]() };
+  return {
+    all,
+    inTurns: (measure) => alternate(all, rounds, progress, ({ by }) => by, measure),
+    [Symbol.asyncDispose]: () => made[Symbol.asyncDispose](),
+  };
 }
 
 /** Skep and Docker Swarm. */
 export const bothContenders = ['skep', 'swarm'] as const satisfies readonly ManagedBy[];
+
+/** Who has a mesh on that kernel: Swarm's needs IPVS, which the machine's own does not have. */
+export const meshContenders = (kernel: Run['kernel']): readonly ManagedBy[] =>
+  kernel === 'host' ? ['skep'] : bothContenders;

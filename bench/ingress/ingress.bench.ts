@@ -1,7 +1,7 @@
 /** What does the way through a published port cost, against none of it? */
 import { bench } from '../harness/bench.js';
 import type { Bar } from '../harness/bars.js';
-import { bothContenders, makeLabs } from '../harness/labs.js';
+import { bothContenders, makeLabs, meshContenders } from '../harness/labs.js';
 import { alternate } from '../harness/rounds.js';
 import { Measurements } from '../harness/series.js';
 import { site } from '../harness/site.js';
@@ -51,8 +51,7 @@ bench('ingress', {
       await hostMode(swarm),
       await mesh(skep, 'skep'),
     ];
-    // The machine's own kernel has no IPVS, so that Swarm has no mesh there.
-    if (run.kernel !== 'host') ways.push(await mesh(swarm, 'swarm'));
+    if (meshContenders(run.kernel).includes('swarm')) ways.push(await mesh(swarm, 'swarm'));
     const found = new Measurements();
     await alternate(
       ways,

@@ -1,8 +1,7 @@
 /** How many requests fail while a service is updated, scaled down, or its node drained? */
 import { bench } from '../harness/bench.js';
 import type { Bar } from '../harness/bars.js';
-import { bothContenders, makeLabs } from '../harness/labs.js';
-import { alternate } from '../harness/rounds.js';
+import { makeLabs, meshContenders } from '../harness/labs.js';
 import { Measurements } from '../harness/series.js';
 import { disrupt, disruptions, prepare } from './disruptions.js';
 
@@ -10,25 +9,21 @@ bench('update', {
   kernels: ['host', 'uml'],
   timeoutMs: 4 * 3_600_000,
   async measure(run) {
-    // The machine's own kernel has no IPVS, so that Swarm has no mesh there.
-    const contenders = run.kernel === 'host' ? (['skep'] as const) : bothContenders;
-    await using labs = await makeLabs(run, contenders, { name: 'bench-upd', nodes: 3, managers: 1 });
+    await using labs = await makeLabs(run, meshContenders(run.kernel), {
+      name: 'bench-upd',
+      nodes: 3,
+      managers: 1,
+    });
     for (const lab of labs.all) await prepare(lab);
     const found = new Measurements();
-    await alternate(
-      labs.all,
-      run.rounds,
-      run.progress,
-      ({ by }) => by,
-      async (lab) => {
-        for (const disruption of disruptions) {
-          const { failed, sent } = await disrupt(lab, disruption);
-          const name = { case: disruption.name, contender: lab.by };
-          found.add({ ...name, measure: 'failed', unit: 'requests' }, failed);
-          found.add({ ...name, measure: 'sent', unit: 'requests' }, sent);
-        }
-      },
-    );
+    await labs.inTurns(async (lab) => {
+      for (const disruption of disruptions) {
+        const { failed, sent } = await disrupt(lab, disruption);
+        const name = { case: disruption.name, contender: lab.by };
+        found.add({ ...name, measure: 'failed', unit: 'requests' }, failed);
+        found.add({ ...name, measure: 'sent', unit: 'requests' }, sent);
+      }
+    });
     const bars = disruptions.map(({ name }): Bar => ({
       of: { case: name, measure: 'failed', contender: 'skep' },
       atMost: 0,
