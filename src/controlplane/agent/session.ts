@@ -22,7 +22,7 @@ import type {
   WireAssignmentsMessage,
 } from '../rpc/assignment.js';
 import { applyChanges, parseMessage } from '../rpc/assignment.js';
-import { DispatcherClient, rpcTimeoutMs } from '../rpc/clients.js';
+import { DispatcherClient, rpcTimeoutMs, sessionRetryMsMax } from '../rpc/clients.js';
 import type { SessionClient } from '../rpc/clients.js';
 import type { ManagerAddress, SessionMessage, WireNodeDescription } from '../rpc/messages.js';
 import { NotLeaderError } from '../rpc/not-leader.js';
@@ -34,8 +34,7 @@ import type { StatusReporter } from './status-reporter.js';
 import type { TaskBarrier } from './task-barrier.js';
 import type { Worker } from './worker.js';
 
-/** Swarm's agent: backoff from 100 ms doubling to 8 s; the host is described anew every 20 s. */
-const retryMsMax = 8_000;
+/** Swarm's agent describes its host anew every 20 s. */
 const describeEveryMs = 20_000;
 /** A session that lasted as long was a good one: the next failure is a first one. */
 const goodSessionMs = 8_000;
@@ -143,7 +142,7 @@ export class AgentSession {
         this.#failures.set(manager.addr, (this.#failures.get(manager.addr) ?? 0) + 1);
         log.warn({ manager: manager.addr, failures, err: refusal.message }, 'session ended, will retry');
         if (isFinal(refusal)) this.#settleReady?.reject(refusal);
-        const delayMs = backoffMs(failures, retryMsMax);
+        const delayMs = backoffMs(failures, sessionRetryMsMax);
         await this.#changed.wait(delayMs / 2 + this.#fraction() * (delayMs / 2), clock, signal);
       }
     }

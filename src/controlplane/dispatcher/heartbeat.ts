@@ -1,7 +1,7 @@
 /**
  * Which nodes are alive. A node that missed three of its heartbeat periods is `down`; after the dispatcher has
- * (re)started every node that was not down is `unknown` and gets twice the time to come back. Tasks on a node that
- * stayed down for 24 hours are `orphaned`.
+ * (re)started every node that was not down is `unknown` and gets twice the time to come back, and as long as its agent may
+ * wait between two tries. Tasks on a node that stayed down for 24 hours are `orphaned`.
  *
  * Heartbeats touch memory only; the store is written when a node's state changes.
  */
@@ -12,6 +12,7 @@ import { atLeast, atMost } from '../../model/task-state.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { runLoop, Trigger } from '../../runtime/loop.js';
+import { rpcTimeoutMs, sessionRetryMsMax } from '../rpc/clients.js';
 import type { Store } from '../store/store.js';
 import { maxWrites } from '../store/store.js';
 
@@ -20,6 +21,8 @@ const periodMsDefault = 5_000;
 const periodJitterMs = 500;
 const missedBeatsMax = 3;
 const unknownGraceFactor = 2;
+/** With a short period an agent that waits for its next try would be taken for a dead one, and its tasks be moved. */
+const unknownGraceMsMin = sessionRetryMsMax + rpcTimeoutMs;
 const orphanAfterMs = 24 * 3600 * 1000;
 
 const unknownMessage = 'Node moved to "unknown" state due to leadership change in cluster';
@@ -91,7 +94,7 @@ export class Heartbeats {
 
   async #markUnknown(): Promise<void> {
     const { store, clock } = this.options;
-    const graceMs = unknownGraceFactor * missedBeatsMax * this.#configuredMs();
+    const graceMs = Math.max(unknownGraceFactor * missedBeatsMax * this.#configuredMs(), unknownGraceMsMin);
     // A node that registered between our start and this pass is known to be alive.
     const silent = (node: Node): boolean =>
       node.status.state !== 'down' && node.description !== undefined && !this.#deadlinesMs.has(node.id);

@@ -42,6 +42,9 @@ import { DispatcherConstructor, ManagersConstructor, messageBytesMax, NodeCaCons
 /** Swarm's agent gives every call five seconds. */
 export const rpcTimeoutMs = 5_000;
 
+/** The longest that Swarm's agent waits after a session failed (swarmkit agent/session.go). */
+export const sessionRetryMsMax = 8_000;
+
 type Callback<T> = (err: ServiceError | null, reply: T) => void;
 type Unary<Q, R> = (request: Q, options: { deadline: number }, callback: Callback<R>) => unknown;
 

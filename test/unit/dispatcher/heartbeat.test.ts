@@ -1,6 +1,7 @@
 /** Who is alive, with a clock that the test moves. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Heartbeats, heartbeatPeriodMs } from '../../../src/controlplane/dispatcher/heartbeat.js';
+import { rpcTimeoutMs, sessionRetryMsMax } from '../../../src/controlplane/rpc/clients.js';
 import type { NodeId, TaskId } from '../../../src/model/ids.js';
 import { systemClock } from '../../../src/runtime/clock.js';
 import { createLog } from '../../../src/runtime/log.js';
@@ -51,6 +52,20 @@ test('after a restart every node that was not down is unknown, and has twice the
     message: 'heartbeat failure for node in "unknown" state',
   });
   expect(down).toContain('lost');
+});
+
+test('after a restart an agent between two tries is not lost, however short the period', async () => {
+  const store = await storeOf({ node: [node('waiting')] });
+  await store.update((tx) =>
+    tx.update('cluster', { ...tx.cluster(), spec: { ...tx.cluster().spec, heartbeatPeriodNs: 1e9 } }),
+  );
+  const down: string[] = [];
+  const heartbeats = new Heartbeats({ store, clock: systemClock, random: half, log }, (id) => down.push(id));
+  void heartbeats.run(stop.signal);
+  await vi.advanceTimersByTimeAsync(sessionRetryMsMax + rpcTimeoutMs - 100);
+  expect(down).toEqual([]);
+  await vi.advanceTimersByTimeAsync(200);
+  expect(down).toEqual(['waiting']);
 });
 
 test('three missed beats: down, once; a beat in time keeps it', async () => {
