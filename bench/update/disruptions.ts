@@ -1,4 +1,5 @@
 /** What an operator does to a service that is in use, each under a load through every node. */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { ManagedLab } from '../../test/support/managed-lab.js';
 import { createSite, site } from '../harness/site.js';
 
@@ -12,12 +13,19 @@ const rates = { new: 40, kept: 20, streams: 0 };
 
 export interface Disruption {
   readonly name: string;
+  /** How many containers there are once all of it is over: those that are to end have ended. */
+  readonly left: number;
+  /** The node where none is left. */
+  readonly emptied?: string;
   readonly happen: (lab: ManagedLab) => Promise<void>;
   /** Afterwards, without load: as it was before. */
   readonly restore: (lab: ManagedLab) => Promise<void>;
 }
 
 const nothing = (): Promise<void> => Promise.resolve();
+/** Requests before the change: what follows begins under load. */
+const loadMs = 2_000;
+const pollMs = 250;
 
 /** Twice, so that five rounds make twenty updates. */
 const update = (order: 'stop-first' | 'start-first'): Disruption => ({
@@ -26,6 +34,7 @@ const update = (order: 'stop-first' | 'start-first'): Disruption => ({
     const once = `docker service update --quiet --detach=false --force --update-order ${order} ${name}`;
     await lab.sh(manager, `${once} && ${once}`, deadlineMs);
   },
+  left: replicas,
   restore: nothing,
 });
 
@@ -59,6 +68,8 @@ export const disruptions: readonly Disruption[] = [
   update('start-first'),
   {
     name: 'a drain',
+    left: replicas,
+    emptied: drained,
     happen: availability('drain'),
     // Tasks do not come back by themselves: the next round's drain is to find some there.
     restore: async (lab) => {
@@ -66,20 +77,40 @@ export const disruptions: readonly Disruption[] = [
       await lab.sh(manager, `docker service update --quiet --detach=false --force ${name}`, deadlineMs);
     },
   },
-  { name: `a scale-down to 2`, happen: scale(2), restore: scale(replicas) },
+  { name: `a scale-down to 2`, left: 2, happen: scale(2), restore: scale(replicas) },
 ];
 
 export const prepare = (lab: ManagedLab): Promise<void> =>
   createSite(lab, replicas, '--stop-grace-period 60s --update-monitor 1s');
 
+/** Until the engines have the containers that are left, and no other one of the service. */
+async function awaitLeft(lab: ManagedLab, { name: what, left, emptied }: Disruption): Promise<void> {
+  const words = ['ps', '-q', '--filter', `label=com.docker.swarm.service.name=${name}`];
+  const end = performance.now() + deadlineMs;
+  for (;;) {
+    const counts = await Promise.all(
+      lab.nodes.map(async (node) => {
+        const ids = await lab.engine(node, words);
+        return { node, count: ids === '' ? 0 : ids.split('\n').length };
+      }),
+    );
+    const inAll = counts.reduce((sum, { count }) => sum + count, 0);
+    if (inAll === left && counts.every(({ node, count }) => node !== emptied || count === 0)) return;
+    if (performance.now() > end) throw new Error(`${lab.by}: ${what} is not over: ${JSON.stringify(counts)}`);
+    await delay(pollMs);
+  }
+}
+
 /** How many requests failed of how many. */
 export async function disrupt(
   lab: ManagedLab,
-  { happen, restore }: Disruption,
+  disruption: Disruption,
 ): Promise<{ readonly failed: number; readonly sent: number }> {
   using load = lab.mixedLoad(rates, name, port);
-  await happen(lab);
+  await delay(loadMs);
+  await disruption.happen(lab);
+  await awaitLeft(lab, disruption);
   const { answered, failures } = await load.end();
-  await restore(lab);
+  await disruption.restore(lab);
   return { failed: failures.length, sent: answered.new + answered.kept + failures.length };
 }
