@@ -7,7 +7,8 @@ export const site = { name: 'site', port: 8080, image: 'skep/site:bench', bulkPa
 
 const manager = 'node1';
 const deadlineMs = 600_000;
-const bulkBytes = 4 * 2 ** 20;
+/** Of the file at `site.bulkPath`. */
+export const bulkBytes = 4 * 2 ** 20;
 
 /** One process that answers with its host's name, and with megabytes. @param directory where it may write, and has `bulk` */
 export const nginxConf = (directory: string, isDaemon = true): string => `user root;

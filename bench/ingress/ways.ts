@@ -1,6 +1,6 @@
 /** The ways from a client to a web server in a container, each by what a client would call. */
 import type { ManagedLab } from '../../test/support/managed-lab.js';
-import { nginxConf, site, siteImage } from '../harness/site.js';
+import { bulkBytes, nginxConf, site, siteImage } from '../harness/site.js';
 
 /** The client calls the first node; the container is there, or on the other one. */
 export const places = { here: 'node1', elsewhere: 'node2' } as const;
@@ -20,8 +20,12 @@ const tasksDeadlineMs = 180_000;
 const meshPorts = { here: 8081, elsewhere: 8082 } as const;
 const hostPort = 8083;
 const barePort = 80;
-/** The path limit's network, its addresses by node, and its tunnel beside the engines' (RFC 7348 leaves the port open). */
-const limit = { bridge: 'limit0', subnet: '10.99.0', vni: 9_999, port: 4_999, netns: 'limit' } as const;
+/** The path limit's network, its addresses by place, and its tunnel beside the engines' (RFC 7348 leaves the port open). */
+const limit = {
+  ...{ subnet: '10.99.0', vni: 9_999, port: 4_999, gateway: 1 },
+  hosts: { here: 11, elsewhere: 12 },
+  directory: '/run/limit',
+} as const;
 
 const urlAt = (address: string, port: number): string => `http://${address}:${port}`;
 
@@ -46,39 +50,40 @@ export async function bare(lab: ManagedLab): Promise<Way> {
 }
 
 /**
- * The path limit: client, entry node, a bridge, for the other node a VXLAN tunnel, and a namespace, as an overlay has them, by
- * static routes; nobody balances or translates, and none of it is tracked.
+ * The path limit: the hops of an overlay (client, entry node, a bridge in a namespace of its own, for the other node a VXLAN tunnel,
+ * the server's namespace) by static routes; nobody balances or translates, and none of it is tracked.
  */
 export async function pathLimit(lab: ManagedLab): Promise<Way> {
-  const { bridge, subnet, vni, port, netns } = limit;
-  const hosts = { here: 11, elsewhere: 12 } as const;
+  const { subnet, vni, port, gateway, hosts, directory } = limit;
   for (const [place, node] of all) {
     const peer = lab.addressOf(places[place === 'here' ? 'elsewhere' : 'here']);
-    const own = lab.addressOf(node);
     await lab.sh(
       node,
       `set -e
-      ip link add ${bridge} type bridge
-      ip link add limit-vx type vxlan id ${vni} dstport ${port} local ${own} remote ${peer}
-      ip link set limit-vx master ${bridge} up
-      ip netns add ${netns}
-      ip link add limit-veth type veth peer name eth0 netns ${netns}
-      ip link set limit-veth master ${bridge} up
-      ip link set ${bridge} mtu 1450 up
-      ip netns exec ${netns} sh -c 'ip link set lo up; ip link set eth0 mtu 1450 up; ip addr add ${subnet}.${hosts[place]}/24 dev eth0; ip route add default via ${subnet}.1'
-      ${node === entry ? `ip addr add ${subnet}.1/24 dev ${bridge}` : ''}
-      sysctl -qw net.ipv4.ip_forward=1
-      iptables -I FORWARD -d ${subnet}.0/24 -j ACCEPT
-      iptables -I FORWARD -s ${subnet}.0/24 -j ACCEPT
+      ip netns add limit-bridge && ip netns add limit-server
+      ip -n limit-bridge link add br0 mtu 1450 type bridge
+      ip link add limit-vx mtu 1450 type vxlan id ${vni} dstport ${port} local ${lab.addressOf(node)} remote ${peer}
+      ip link set limit-vx netns limit-bridge
+      ip link add limit0 mtu 1450 type veth peer name host0 mtu 1450 netns limit-bridge
+      ip -n limit-server link add eth0 mtu 1450 type veth peer name server0 mtu 1450 netns limit-bridge
+      for port in limit-vx host0 server0; do ip -n limit-bridge link set $port master br0 up; done
+      ip -n limit-bridge link set br0 up
+      ip -n limit-server link set lo up
+      ip -n limit-server link set eth0 up
+      ip -n limit-server addr add ${subnet}.${hosts[place]}/24 dev eth0
+      ip -n limit-server route add default via ${subnet}.${gateway}
+      ip link set limit0 up
       iptables -t raw -I PREROUTING -d ${subnet}.0/24 -j CT --notrack
       iptables -t raw -I PREROUTING -s ${subnet}.0/24 -j CT --notrack
-      mkdir -p /run/limit && cat >/run/limit/nginx.conf
-      ip netns exec ${netns} nginx -c /run/limit/nginx.conf`.replace(
-        'cat >/run/limit/nginx.conf',
-        `cat >/run/limit/nginx.conf <<'END'\n${nginxConf('/run/limit')}\nEND\n`,
-      ),
+      iptables -I FORWARD -d ${subnet}.0/24 -j ACCEPT
+      iptables -I FORWARD -s ${subnet}.0/24 -j ACCEPT
+      mkdir ${directory}
+      truncate -s ${bulkBytes} ${directory}${site.bulkPath}
+      cat >${directory}/nginx.conf <<'END'\n${nginxConf(directory)}\nEND
+      ip netns exec limit-server nginx -c ${directory}/nginx.conf </dev/null >/dev/null 2>&1`,
     );
   }
+  await lab.sh(entry, `ip addr add ${subnet}.${gateway}/24 dev limit0`);
   await lab.client(['ip', 'route', 'add', `${subnet}.0/24`, 'via', lab.addressOf(entry)]);
   return { name: 'limit', lab, urlOf: (place) => urlAt(`${subnet}.${hosts[place]}`, 80) };
 }
