@@ -32,6 +32,8 @@ php8.2-mysql        | /usr/lib/php/20220829/mysqli.so     | that application tal
 openssl             | /usr/bin/openssl                    | certificates for clients of the API, as README.md makes them
 curl                | /usr/bin/curl                       | the client of the lab
 wrk                 | /usr/bin/wrk                        | the load generator of the benchmarks
+dnsperf             | /usr/bin/dnsperf                    | asks for names in the benchmarks
+dnsmasq-base        | /usr/sbin/dnsmasq                   | the benchmarks' name server of the world
 g++                 | /usr/bin/g++                        | compiles the native addon
 make                | /usr/bin/make                       | compiles the native addon
 libbpf-dev          | /usr/include/bpf/libbpf.h           | the native addon loads BPF programs with it

@@ -1,6 +1,4 @@
 /** One run of wrk, the load generator, and what it says. */
-import assert from 'node:assert';
-import { tryHostCommand } from '../../src/lab/host-command.js';
 import { resultOf } from './wrk-result.js';
 import type { WrkResult } from './wrk-result.js';
 
@@ -15,21 +13,17 @@ export interface WrkLoad {
 const priority = ['nice', '-n', '-10'];
 const patienceMs = 60_000;
 
-/**
- * @param within how a command is run where the client is
- * @throws AssertionError when a request failed: then the path broke, and its rate says nothing
- */
+/** Runs a command where a client is. @returns what it printed; a failure is an error */
+export type RunCommand = (argv: readonly string[], deadlineMs: number) => Promise<string>;
+
+/** @throws AssertionError when a request failed: then the path broke, and its rate says nothing */
 export async function wrk(
-  within: (argv: readonly string[]) => string[],
+  run: RunCommand,
   url: string,
   { connections, seconds, anew = false }: WrkLoad,
 ): Promise<WrkResult> {
   const header = anew ? ['-H', 'Connection: close'] : [];
   const load = ['-t1', `-c${connections}`, `-d${seconds}s`, '--latency', ...header];
-  const argv = within([...priority, 'wrk', ...load, url]);
-  const { exitCode, stdout, stderr } = await tryHostCommand(argv, {
-    deadlineMs: seconds * 1000 + patienceMs,
-  });
-  assert(exitCode === 0, `wrk ${url}: ${stderr}`);
-  return resultOf(url, stdout);
+  const printed = await run([...priority, 'wrk', ...load, url], seconds * 1000 + patienceMs);
+  return resultOf(url, printed);
 }

@@ -1,6 +1,7 @@
 /** The ways from a client to a web server in a container, each by what a client would call. */
 import type { ManagedLab } from '../../test/support/managed-lab.js';
-import { bulkBytes, nginxConf, site, siteImage } from '../harness/site.js';
+import { bulkBytes, nginxConf, site } from '../harness/site.js';
+import { createTask } from '../harness/tasks.js';
 
 /** The client calls the first node; the container is there, or on the other one. */
 export const places = { here: 'node1', elsewhere: 'node2' } as const;
@@ -16,7 +17,6 @@ export interface Way {
 }
 
 const all = Object.entries(places) as [Place, string][];
-const tasksDeadlineMs = 180_000;
 const meshPorts = { here: 8081, elsewhere: 8082 } as const;
 const hostPort = 8083;
 const barePort = 80;
@@ -32,14 +32,19 @@ const urlAt = (address: string, port: number): string => `http://${address}:${po
 /** A published port, through the mesh of whoever manages. */
 export async function mesh(lab: ManagedLab, name: string): Promise<Way> {
   for (const [place, node] of all)
-    await create(lab, `mesh-${place}`, node, `--publish ${meshPorts[place]}:80`);
+    await createTask(lab, `mesh-${place}`, node, `--publish ${meshPorts[place]}:80 ${site.image}`);
   return { name, lab, urlOf: (place) => urlAt(lab.addressOf(entry), meshPorts[place]) };
 }
 
 /** A port of the node that has the task, as published with `mode=host`: the engine's translation and no mesh. */
 export async function hostMode(lab: ManagedLab): Promise<Way> {
   for (const [place, node] of all)
-    await create(lab, `host-${place}`, node, `--publish mode=host,published=${hostPort},target=80`);
+    await createTask(
+      lab,
+      `host-${place}`,
+      node,
+      `--publish mode=host,published=${hostPort},target=80 ${site.image}`,
+    );
   return { name: 'host mode', lab, urlOf: (place) => urlAt(lab.addressOf(places[place]), hostPort) };
 }
 
@@ -86,18 +91,4 @@ export async function pathLimit(lab: ManagedLab): Promise<Way> {
   await lab.sh(entry, `ip addr add ${subnet}.${gateway}/24 dev limit0`);
   await lab.client(['ip', 'route', 'add', `${subnet}.0/24`, 'via', lab.addressOf(entry)]);
   return { name: 'limit', lab, urlOf: (place) => urlAt(`${subnet}.${hosts[place]}`, 80) };
-}
-
-/** The image, where it is needed. */
-export const loadSite = (lab: ManagedLab): Promise<void> => lab.loadImage(siteImage);
-
-async function create(lab: ManagedLab, name: string, node: string, options: string): Promise<void> {
-  const words = `service create -d --no-resolve-image --name ${name} --constraint node.hostname==${node}`;
-  await lab.must(entry, `${words} ${options} ${site.image}`);
-  await lab.until(
-    entry,
-    `service ls --filter name=${name} --format {{.Replicas}}`,
-    (output) => output === '1/1',
-    tasksDeadlineMs,
-  );
 }

@@ -112,7 +112,7 @@ export class ManagedLab implements AsyncDisposable {
   /** Loads an image into every node's engine. */
   async loadImage(source: ImageSource): Promise<void> {
     const script = importScript([await ensureImage(source)]);
-    await Promise.all(this.nodes.map((node) => this.#run(node, ['sh', '-c', script])));
+    await Promise.all(this.nodes.map((node) => this.run(node, ['sh', '-c', script])));
   }
 
   /** As {@link MixedLoad}, through every node. */
@@ -147,7 +147,7 @@ export class ManagedLab implements AsyncDisposable {
 
   /** One command of the docker CLI to the node's own engine, whoever manages; what it printed, and a failure is an error. */
   engine(node: string, words: readonly string[]): Promise<string> {
-    return this.#run(node, ['docker', '-H', engineSocket, ...words]);
+    return this.run(node, ['docker', '-H', engineSocket, ...words]);
   }
 
   /** `argv` as run on this machine to be the machine outside the cluster. */
@@ -156,8 +156,8 @@ export class ManagedLab implements AsyncDisposable {
   }
 
   /** A command on the machine outside the cluster; what it printed, and a failure is an error. */
-  async client(argv: readonly string[]): Promise<string> {
-    const { exitCode, stdout, stderr } = await this.lab.client(argv);
+  async client(argv: readonly string[], deadlineMs = commandDeadlineMs): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.lab.client(argv, { deadlineMs });
     if (exitCode !== 0) throw new Error(`${this.by}, client: ${argv.join(' ')}: ${stderr.trim()}`);
     return stdout.trimEnd();
   }
@@ -196,9 +196,16 @@ export class ManagedLab implements AsyncDisposable {
     return stdout.trimEnd();
   }
 
+  /** A command in the node; what it printed, and a failure is an error. */
+  async run(node: string, argv: readonly string[], deadlineMs = commandDeadlineMs): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.lab.exec(node, argv, { deadlineMs });
+    if (exitCode !== 0) throw new Error(`${this.by}, ${node}: ${argv.join(' ')}: ${stderr.trim()}`);
+    return stdout.trimEnd();
+  }
+
   /** A script in the node's shell, where `docker` asks whoever manages. @returns what it printed; a failure is an error */
   async sh(node: string, script: string, deadlineMs = commandDeadlineMs): Promise<string> {
-    return this.#run(
+    return this.run(
       node,
       ['env', `DOCKER_HOST=${this.#management.dockerHost}`, 'sh', '-c', script],
       deadlineMs,
@@ -271,12 +278,6 @@ export class ManagedLab implements AsyncDisposable {
 
   async killDaemon(node: string): Promise<void> {
     await this.lab.exec(node, ['sh', '-c', this.#management.killDaemon]);
-  }
-
-  async #run(node: string, argv: readonly string[], deadlineMs = commandDeadlineMs): Promise<string> {
-    const { exitCode, stdout, stderr } = await this.lab.exec(node, argv, { deadlineMs });
-    if (exitCode !== 0) throw new Error(`${this.by}, ${node}: ${argv.join(' ')}: ${stderr.trim()}`);
-    return stdout.trimEnd();
   }
 
   /** The engines of a lab keep containers over their own restarts, which Swarm mode refuses to work with. */

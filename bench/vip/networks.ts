@@ -1,0 +1,82 @@
+/**
+ * Two networks, one with a single service beside the client's and one with a thousand, and the calls that a container on both makes
+ * there. Most of the thousand have a VIP and no task: what a call must be told apart from is there, containers are not.
+ */
+import type { ManagedLab } from '../../test/support/managed-lab.js';
+import type { Run } from '../harness/bench.js';
+import { runningTasks } from '../harness/running.js';
+import { site } from '../harness/site.js';
+import { addressOn, containerOf, createTask, inNetworkOf, vipOf } from '../harness/tasks.js';
+import type { WebWay } from '../harness/web-loads.js';
+
+export const sizes = [1, 1000] as const;
+/** How many of the other services have a task, and none is called. */
+const withTask = 10;
+/** Room for a VIP each, and for the tasks. */
+const subnet = '10.77.0.0/20';
+const places = { here: 'node1', elsewhere: 'node2' } as const;
+const clientNode = places.here;
+const manager = 'node1';
+const creationMs = 900_000;
+const others = 'other';
+
+type Size = (typeof sizes)[number];
+type Place = keyof typeof places;
+
+const networkOf = (size: Size): string => `services-${size}`;
+
+export const caseOf = (place: Place, size: Size): string =>
+  `task ${place}, ${size === 1 ? 'one service' : `${size} services`}`;
+
+/**
+ * Makes all of it. @returns the calls: to the task's own address, and through the VIP
+ */
+export async function prepare(lab: ManagedLab, { progress }: Run): Promise<readonly WebWay[]> {
+  for (const size of sizes)
+    await lab.must(
+      manager,
+      `network create -d overlay ${size === 1 ? '' : `--subnet ${subnet} `}${networkOf(size)}`,
+    );
+  const both = sizes.map((size) => `--network ${networkOf(size)}`).join(' ');
+  await createTask(lab, 'client', clientNode, `${both} ${site.image}`);
+  const run = await inNetworkOf(lab, clientNode, await containerOf(lab, 'client', clientNode));
+  const direct = lab.by === 'skep' ? 'direct' : `${lab.by}, direct`;
+  const calls: WebWay[] = [];
+  for (const size of sizes)
+    for (const [place, node] of Object.entries(places) as [Place, string][]) {
+      const network = networkOf(size);
+      const name = `${network}-${place}`;
+      await createTask(lab, name, node, `--network ${network} ${site.image}`);
+      const address = await addressOn(lab, node, await containerOf(lab, name, node), network);
+      const call = { case: caseOf(place, size), run };
+      calls.push({ ...call, contender: direct, url: `http://${address}` });
+      calls.push({ ...call, contender: lab.by, url: `http://${await vipOf(lab, name)}` });
+    }
+  const count = Math.max(...sizes) - Object.keys(places).length;
+  progress(`${lab.by}: ${count} more services`);
+  await createOthers(lab, networkOf(1000), count);
+  // Through the last one's VIP: then the node that is called from has them all.
+  const retry = '--retry 60 --retry-all-errors --retry-delay 1 -m 2'.split(' ');
+  const last = await vipOf(lab, `${others}-${count}`);
+  await run(['curl', '-sS', ...retry, '-o', '/dev/null', `http://${last}`], creationMs);
+  return calls;
+}
+
+/** By the API, which is what the CLI takes a second for: services without a task, then those with one. */
+async function createOthers(lab: ManagedLab, network: string, count: number): Promise<void> {
+  const id = await lab.must(manager, `network inspect -f {{.Id}} ${network}`);
+  const bodyOf = (replicas: number): string =>
+    JSON.stringify({
+      Name: `${others}-NUMBER`,
+      TaskTemplate: { ContainerSpec: { Image: site.image }, Networks: [{ Target: id }] },
+      Mode: { Replicated: { Replicas: replicas } },
+    });
+  const create = (first: number, last: number, replicas: number): string =>
+    `seq ${first} ${last} | xargs -P 4 -I NUMBER curl -sSf -o /dev/null --unix-socket ${lab.socket} -H 'Content-Type: application/json' -d '${bodyOf(replicas)}' http://d/v1.41/services/create`;
+  const running = runningTasks(lab, withTask + 1 + sizes.length * Object.keys(places).length);
+  await lab.sh(
+    manager,
+    `${create(1, count - withTask, 0)} && ${create(count - withTask + 1, count, 1)} && ${running}`,
+    creationMs,
+  );
+}

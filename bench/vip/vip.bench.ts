@@ -1,0 +1,51 @@
+/** What does a call through a service's VIP cost against a direct one, with one service on the network and with a thousand? */
+import { bench } from '../harness/bench.js';
+import { makeLabs, meshContenders } from '../harness/labs.js';
+import { alternate } from '../harness/rounds.js';
+import { Measurements } from '../harness/series.js';
+import { siteImage } from '../harness/site.js';
+import { measureWeb, webBars } from '../harness/web-loads.js';
+import type { WebWay } from '../harness/web-loads.js';
+import { caseOf, prepare, sizes } from './networks.js';
+
+const ofDirect = { connections: 0.95, kept: 0.95, bulk: 0.95 };
+const ofOneService = { connections: 0.9, kept: 0.9, bulk: 0.9 };
+
+bench('vip', {
+  kernels: ['host', 'uml'],
+  timeoutMs: 3 * 3_600_000,
+  async measure(run) {
+    const contenders = meshContenders(run.kernel);
+    await using labs = await makeLabs(run, contenders, { name: 'bench-vip', nodes: 2, managers: 1 });
+    for (const lab of labs.all) await lab.loadImage(siteImage);
+    const calls: WebWay[] = [];
+    for (const lab of labs.all) calls.push(...(await prepare(lab, run)));
+    const found = new Measurements();
+    await alternate(
+      [...new Set(calls.map(({ contender }) => contender))],
+      run.rounds,
+      run.progress,
+      (contender) => contender,
+      async (contender) => {
+        for (const call of calls.filter((one) => one.contender === contender))
+          await measureWeb(found, run.kernel, call);
+      },
+    );
+    const [one, many] = sizes;
+    const bars = (['here', 'elsewhere'] as const).flatMap((place) => {
+      const of = (
+        size: typeof one | typeof many,
+        contender: string,
+      ): { case: string; contender: string } => ({
+        case: caseOf(place, size),
+        contender,
+      });
+      return [
+        ...webBars(of(one, 'skep'), of(one, 'direct'), ofDirect),
+        ...webBars(of(many, 'skep'), of(many, 'direct'), ofDirect),
+        ...webBars(of(many, 'skep'), of(one, 'skep'), ofOneService),
+      ];
+    });
+    return { series: found.series, bars };
+  },
+});
