@@ -38,4 +38,16 @@ while [ $# -gt 1 ]; do
 done
 [ $# -eq 0 ] || { usage >&2; exit 2; }
 npm run --silent build
-exec npx --no vitest run --project bench "bench/$name/$name.bench.ts"
+
+# A run that is ended takes no labs down by itself.
+leave_nothing() {
+  local lab
+  for lab in /run/skep-lab/b-"$name"-*; do
+    [ ! -d "$lab" ] || bin/skep lab down --name "$(basename "$lab")"
+  done
+}
+trap leave_nothing EXIT
+trap 'kill "$run" 2>/dev/null; wait "$run" || true; exit 143' INT TERM
+npx --no vitest run --project bench "bench/$name/$name.bench.ts" &
+run=$!
+wait "$run"

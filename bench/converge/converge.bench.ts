@@ -23,7 +23,6 @@ bench('converge', {
   timeoutMs: 4 * 3_600_000,
   async measure(run) {
     await using labs = await makeLabs(run, meshContenders(run.kernel), {
-      name: 'bench-conv',
       nodes: 3,
       managers: 3,
     });

@@ -9,7 +9,7 @@ bench('deploy', {
   kernels: ['host', 'uml'],
   timeoutMs: 3 * 3_600_000,
   async measure(run) {
-    await using labs = await makeLabs(run, bothContenders, { name: 'bench-deploy', nodes: 3, managers: 3 });
+    await using labs = await makeLabs(run, bothContenders, { nodes: 3, managers: 3 });
     for (const lab of labs.all) await prepare(lab);
     const found = new Measurements();
     await labs.inTurns(async (lab) => {

@@ -14,7 +14,7 @@ bench('dns', {
   kernels: ['host'],
   timeoutMs: 3_600_000,
   async measure(run) {
-    await using labs = await makeLabs(run, bothContenders, { name: 'bench-dns', nodes: 2, managers: 1 });
+    await using labs = await makeLabs(run, bothContenders, { nodes: 2, managers: 1 });
     await using upstreams = new CleanupStack();
     const clients = new Map<ManagedLab, RunCommand>();
     for (const lab of labs.all) {

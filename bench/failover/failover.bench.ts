@@ -18,7 +18,7 @@ bench('failover', {
   kernels: ['host', 'uml'],
   timeoutMs: 3 * 3_600_000,
   async measure(run) {
-    await using labs = await makeLabs(run, bothContenders, { name: 'bench-fail', nodes: 4, managers: 3 });
+    await using labs = await makeLabs(run, bothContenders, { nodes: 4, managers: 3 });
     const isPublished = (by: ManagedBy): boolean => meshContenders(run.kernel).includes(by);
     for (const lab of labs.all) await prepareWorkers(lab, isPublished(lab.by));
     const found = new Measurements();

@@ -21,7 +21,7 @@ bench('footprint', {
   kernels: ['host'],
   timeoutMs: 3_600_000,
   async measure(run) {
-    await using labs = await makeLabs(run, bothContenders, { name: 'bench-foot', nodes: 2, managers: 1 });
+    await using labs = await makeLabs(run, bothContenders, { nodes: 2, managers: 1 });
     const found = new Measurements();
     for (const count of counts) {
       for (const lab of labs.all) {

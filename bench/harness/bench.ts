@@ -22,6 +22,8 @@ const roundsLeast = 5;
 const directory = join(import.meta.dirname, '..');
 
 export interface Run {
+  /** The bench's. */
+  readonly name: string;
   readonly kernel: Kernel;
   readonly rounds: number;
   /** A line for who waits. */
@@ -52,7 +54,7 @@ export function bench(name: string, { kernels, timeoutMs, measure }: BenchDefini
         console.log(
           `${((performance.now() - begunMs) / 1000).toFixed(0).padStart(5)} s  ${name}, ${kernel}: ${line}`,
         );
-      const { series, bars } = await measure({ kernel, rounds, progress });
+      const { series, bars } = await measure({ name, kernel, rounds, progress });
       const report = { series, verdicts: judge(bars, series) };
       console.log(`\n${name}, ${kernel}\n${textOf(report)}\n`);
       const provenance = {

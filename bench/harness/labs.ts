@@ -7,8 +7,6 @@ import { alternate } from './rounds.js';
 
 /** How each is made. */
 export interface LabOptions {
-  /** Begins the labs' names. */
-  readonly name: string;
   readonly nodes: number;
   /** The first so many nodes are managers. */
   readonly managers: number;
@@ -21,17 +19,17 @@ export interface Labs extends AsyncDisposable {
   readonly inTurns: (measure: (lab: ManagedLab, round: number) => Promise<void>) => Promise<void>;
 }
 
-/** One lab for each contender, all of them up at the same time. */
+/** One lab for each contender, all of them up at the same time; scripts/bench.sh takes down, by their names, what a run leaves that is ended. */
 export async function makeLabs(
-  { kernel, rounds, progress }: Run,
+  { name, kernel, rounds, progress }: Run,
   contenders: readonly ManagedBy[],
-  { name, nodes, managers }: LabOptions,
+  { nodes, managers }: LabOptions,
 ): Promise<Labs> {
   await using undo = new CleanupStack();
   const all: ManagedLab[] = [];
   for (const by of contenders) {
     progress(`setting up ${nodes} nodes of ${by}`);
-    const lab = undo.use(await ManagedLab.create(by, `${name}-${by}`, nodes, { kernel }));
+    const lab = undo.use(await ManagedLab.create(by, `b-${name}-${by}`, nodes, { kernel }));
     await lab.init(managers);
     all.push(lab);
   }

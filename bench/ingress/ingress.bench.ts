@@ -17,7 +17,7 @@ bench('ingress', {
   kernels: ['host', 'uml', 'qemu'],
   timeoutMs: 3 * 3_600_000,
   async measure(run) {
-    await using labs = await makeLabs(run, bothContenders, { name: 'bench-in', nodes: 2, managers: 1 });
+    await using labs = await makeLabs(run, bothContenders, { nodes: 2, managers: 1 });
     const [skep, swarm] = labs.all;
     if (!skep || !swarm) throw new Error('two labs are up');
     for (const lab of labs.all) await lab.loadImage(siteImage);

@@ -21,7 +21,7 @@ bench('logs', {
   kernels: ['host'],
   timeoutMs: 3_600_000,
   async measure(run) {
-    await using labs = await makeLabs(run, bothContenders, { name: 'bench-logs', nodes: 3, managers: 3 });
+    await using labs = await makeLabs(run, bothContenders, { nodes: 3, managers: 3 });
     const clusters: Cluster[] = [];
     for (const lab of labs.all) clusters.push(await begin(lab));
     const found = new Measurements();

@@ -10,7 +10,6 @@ bench('update', {
   timeoutMs: 4 * 3_600_000,
   async measure(run) {
     await using labs = await makeLabs(run, meshContenders(run.kernel), {
-      name: 'bench-upd',
       nodes: 3,
       managers: 1,
     });

@@ -16,7 +16,7 @@ bench('vip', {
   timeoutMs: 3 * 3_600_000,
   async measure(run) {
     const contenders = meshContenders(run.kernel);
-    await using labs = await makeLabs(run, contenders, { name: 'bench-vip', nodes: 2, managers: 1 });
+    await using labs = await makeLabs(run, contenders, { nodes: 2, managers: 1 });
     for (const lab of labs.all) await lab.loadImage(siteImage);
     const calls: WebWay[] = [];
     for (const lab of labs.all) calls.push(...(await prepare(lab, run)));
