@@ -32,6 +32,8 @@ class Member implements AsyncDisposable {
   readonly members: EtcdMembers;
   readonly leases: EtcdLeases;
   readonly undo = new CleanupStack();
+  /** How often its manager has asked who leads Raft. */
+  looks = 0;
 
   constructor(
     readonly name: string,
@@ -73,7 +75,11 @@ async function manage(member: Member, led: string[]): Promise<{ store: Store; st
   const sealer = new Sealer(dataKey);
   const store = await EtcdStore.open({ client, sealer, log });
   const over = new AbortController();
-  const raft = new RaftWatch(client, clock, () => leadership.look());
+  const status = (deadlineMs?: number) => {
+    member.looks += 1;
+    return client.status(deadlineMs);
+  };
+  const raft = new RaftWatch({ status }, clock, () => leadership.look());
   const leadership: Leadership = new Leadership({
     ...{ store, nodeId, raft, clock, log },
     lead: async (_inOffice, signal) => {
@@ -87,7 +93,10 @@ async function manage(member: Member, led: string[]): Promise<{ store: Store; st
   const running = [
     raft.run(over.signal),
     leadership.run(over.signal),
-    holdPresence({ client, leases, sealer, nodeId, addr: `${name}:2377`, clock, log }, over.signal),
+    holdPresence(
+      { client, leases, sealer, nodeId, addr: `${name}:2377`, onBeat: raft.heard, clock, log },
+      over.signal,
+    ),
   ];
   const stop = async (): Promise<void> => {
     over.abort(new Error('over'));
@@ -165,6 +174,14 @@ describe('three members', () => {
     await expect.poll(() => leaderNow(stores[0]!), soon).toBeDefined();
     const first = leaderNow(stores[0]!);
     await expect.poll(() => led.at(-1), soon).toBe(first);
+    const looks = (): number => all.reduce((sum, member) => sum + member.looks, 0);
+    const looksOfOneSecond = async (): Promise<number> => {
+      const before = looks();
+      await clock.sleep(1_000);
+      return looks() - before;
+    };
+    // The beats of their leases say that nothing has changed.
+    await expect.poll(looksOfOneSecond, soon).toBe(0);
     const index = all.findIndex(({ name }) => name === first);
     const { pid } = all[index]!.supervisor;
     assert(pid);

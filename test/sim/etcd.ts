@@ -15,7 +15,7 @@ import type {
   WatchEvent,
   WriteOp,
 } from '../../src/controlplane/etcd/client.js';
-import type { EtcdLeases, Lease } from '../../src/controlplane/etcd/lease.js';
+import type { Beat, EtcdLeases, Lease } from '../../src/controlplane/etcd/lease.js';
 import type { EtcdMember, EtcdMembers } from '../../src/controlplane/etcd/members.js';
 import type { Chance } from './chance.js';
 import type { Process, Time } from './time.js';
@@ -524,8 +524,13 @@ export class SimEtcdClient implements ClientPart, LeasesPart {
     return this.#agreed('lease revoke', 2_000, () => this.etcd.revoke(id));
   }
 
-  async keepAlive({ id, ttlMs }: Lease, signal: AbortSignal): Promise<never> {
+  async keepAlive(
+    { id, ttlMs }: Lease,
+    signal: AbortSignal,
+    onBeat: (beat: Beat) => void = () => undefined,
+  ): Promise<never> {
     const { clock } = this.process;
+    const nextMs = ttlMs / 4;
     let heardMs = clock.steadyMs();
     for (;;) {
       if (clock.steadyMs() - heardMs > 0.6 * ttlMs)
@@ -536,8 +541,9 @@ export class SimEtcdClient implements ClientPart, LeasesPart {
         if (!this.etcd.renew(id))
           throw new EtcdError('lease keep alive', status.NOT_FOUND, 'the lease has expired', undefined);
         heardMs = clock.steadyMs();
+        onBeat({ raftTerm: member.termSeen, nextMs });
       }
-      await clock.sleep(ttlMs / 4, signal);
+      await clock.sleep(nextMs, signal);
     }
   }
 

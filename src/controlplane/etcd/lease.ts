@@ -11,17 +11,28 @@ interface WireGrant {
   readonly ID: string;
   readonly TTL: string;
 }
+interface WireKeepAlive extends WireGrant {
+  readonly header: { readonly raftTerm: string };
+}
 
 type LeaseClient = grpc.Client & {
   leaseGrant: Unary<WireGrant>;
   leaseRevoke: Unary<unknown>;
-  leaseKeepAlive(): grpc.ClientDuplexStream<{ readonly ID: string }, WireGrant>;
+  leaseKeepAlive(): grpc.ClientDuplexStream<{ readonly ID: string }, WireKeepAlive>;
 };
 
 export interface Lease {
   readonly id: string;
   /** What etcd grants may be more than was asked for: never less than one and a half elections. */
   readonly ttlMs: number;
+}
+
+/** An answer to one beat of a lease. Whoever leads Raft has given it, on this term or the next: nobody else can renew a lease. */
+export interface Beat {
+  /** As this member knew it when it was asked. */
+  readonly raftTerm: number;
+  /** When the next beat is due, in ms. */
+  readonly nextMs: number;
 }
 
 const beatsPerTtl = 4;
@@ -51,8 +62,16 @@ export class EtcdLeases {
     }
   }
 
-  /** Holds a lease until something fails. @throws EtcdError NOT_FOUND when it has expired; the signal's reason */
-  keepAlive({ id, ttlMs }: Lease, signal: AbortSignal): Promise<never> {
+  /**
+   * Holds a lease until something fails.
+   * @param onBeat called with each answer
+   * @throws EtcdError NOT_FOUND when it has expired; the signal's reason
+   */
+  keepAlive(
+    { id, ttlMs }: Lease,
+    signal: AbortSignal,
+    onBeat: (beat: Beat) => void = () => undefined,
+  ): Promise<never> {
     return new Promise((_, reject) => {
       if (signal.aborted) return reject(signal.reason as Error);
       const stream = this.#leases.leaseKeepAlive();
@@ -71,16 +90,18 @@ export class EtcdLeases {
           end(new EtcdError('lease keep alive', status.DEADLINE_EXCEEDED, 'no answer', undefined));
         else stream.write({ ID: id });
       };
-      const timer = setInterval(beat, ttlMs / beatsPerTtl);
+      const nextMs = ttlMs / beatsPerTtl;
+      const timer = setInterval(beat, nextMs);
       // Stays after the end: cancelling makes one more error, which nobody else would take.
       stream.on('error', (err: grpc.ServiceError) => end(toEtcdError('lease keep alive', err)));
       stream.on('end', () =>
         end(new EtcdError('lease keep alive', status.UNAVAILABLE, 'the stream ended', undefined)),
       );
-      stream.on('data', ({ TTL }: WireGrant) => {
+      stream.on('data', ({ TTL, header }: WireKeepAlive) => {
         heardMs = performance.now();
         if (Number(TTL) === 0)
           end(new EtcdError('lease keep alive', status.NOT_FOUND, 'the lease has expired', undefined));
+        else if (!signal.aborted) onBeat({ raftTerm: Number(header.raftTerm), nextMs });
       });
       beat();
     });

@@ -71,7 +71,11 @@ export function createManagerCore(options: ManagerCoreOptions): ManagerCore {
       allOrNone(signal, [
         (over) => raft.run(over),
         (over) => leadership.run(over),
-        (over) => holdPresence({ client, leases, sealer, nodeId, addr, ...trust, clock, log }, over),
+        (over) =>
+          holdPresence(
+            { client, leases, sealer, nodeId, addr, ...trust, onBeat: raft.heard, clock, log },
+            over,
+          ),
       ]),
   };
 }

@@ -9,7 +9,7 @@ import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { EtcdClient, WriteOp } from '../etcd/client.js';
-import type { EtcdLeases, Lease } from '../etcd/lease.js';
+import type { Beat, EtcdLeases, Lease } from '../etcd/lease.js';
 import { objectKey } from './keys.js';
 import type { Sealer } from './seal.js';
 
@@ -22,6 +22,8 @@ export interface PresenceOptions {
   readonly addr: string;
   /** See ManagerPresence; asked for whenever the object is written. */
   readonly etcdTrust?: () => string;
+  /** Told of each answer to the lease's beats. */
+  readonly onBeat?: (beat: Beat) => void;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -32,14 +34,14 @@ const retryMsMax = 1_000;
 
 /** Runs until the signal aborts; then the object is gone, if etcd can still be told. */
 export async function holdPresence(options: PresenceOptions, signal: AbortSignal): Promise<void> {
-  const { leases, clock, log } = options;
+  const { leases, onBeat, clock, log } = options;
   for (let failures = 0; !signal.aborted;) {
     let lease: Lease | undefined;
     try {
       lease = await leases.grant(ttlS);
       await write(options, lease);
       failures = 0;
-      await leases.keepAlive(lease, signal);
+      await leases.keepAlive(lease, signal, onBeat);
     } catch (err) {
       if (signal.aborted) {
         // Others need not wait for it to expire.
