@@ -30,6 +30,11 @@ export interface MembersLoopOptions {
 const startMsMax = 60_000;
 /** etcd tells nobody that a member has started or caught up. */
 const lookMs = 1_000;
+/**
+ * Where members and managers are the same and alive, whatever comes begins with a change of a node or of a manager's presence, and
+ * these wake the loop. But for a manager that was taken in at the moment of its demotion: its learner is found after this.
+ */
+const settledLookMs = 15_000;
 
 export async function runMembersLoop(options: MembersLoopOptions, signal: AbortSignal): Promise<void> {
   const { store, clock, log } = options;
@@ -42,10 +47,12 @@ export async function runMembersLoop(options: MembersLoopOptions, signal: AbortS
   });
   try {
     await runLoop(
-      { name: 'members', trigger, clock, log, resyncMs: lookMs, gapMs: 20, retryMsMax: 2_000 },
+      { name: 'members', trigger, clock, log, resyncMs: settledLookMs, gapMs: 20, retryMsMax: 2_000 },
       async () => {
-        await pass(options);
-        await removeAbandoned(options, unstarted);
+        const present = await options.members.list();
+        const isSettled = await pass(options, present);
+        await removeAbandoned(options, present, unstarted);
+        return isSettled ? settledLookMs : lookMs;
       },
       signal,
     );
@@ -56,9 +63,10 @@ export async function runMembersLoop(options: MembersLoopOptions, signal: AbortS
 
 async function removeAbandoned(
   { members, clock, log }: MembersLoopOptions,
+  present: readonly EtcdMember[],
   unstarted: Map<string, number>,
 ): Promise<void> {
-  const waiting = (await members.list()).filter(({ name }) => name === '');
+  const waiting = present.filter(({ name }) => name === '');
   const ids = new Set(waiting.map(({ id }) => id));
   for (const id of unstarted.keys()) if (!ids.has(id)) unstarted.delete(id);
   for (const { id, peerUrls } of waiting) {
@@ -70,8 +78,11 @@ async function removeAbandoned(
   }
 }
 
-async function pass({ store, nodeId, members, client, raft, log }: MembersLoopOptions): Promise<void> {
-  const present = await members.list();
+/** @returns whether there was nothing to do, and nothing is to come */
+async function pass(
+  { store, nodeId, members, client, raft, log }: MembersLoopOptions,
+  present: readonly EtcdMember[],
+): Promise<boolean> {
   const plan = planMembers(store.view(), present, nodeId);
   for (const { id, name } of plan.promote)
     if (await members.promote(id)) log.info({ node: name }, 'manager votes');
@@ -82,6 +93,7 @@ async function pass({ store, nodeId, members, client, raft, log }: MembersLoopOp
   for (let i = 0; i < plan.nodes.length; i += maxWrites)
     await writeNodes(store, plan.nodes.slice(i, i + maxWrites));
   if (plan.successor !== undefined) await handOver(plan.successor, present);
+  return plan.isSettled;
 
   async function handOver(successor: NodeId, all: readonly EtcdMember[]): Promise<void> {
     const member = all.find(({ name }) => name === successor);

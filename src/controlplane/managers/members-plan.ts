@@ -18,6 +18,8 @@ export interface MembersPlan {
   readonly nodes: readonly Node[];
   /** Who is to lead, since the leader is to be a worker. */
   readonly successor?: NodeId;
+  /** Those that are to be managers are the members, vote and are alive: there is nothing to do, or to wait for. */
+  readonly isSettled: boolean;
 }
 
 /** @param self the leader, whose plan it is */
@@ -50,7 +52,16 @@ export function planMembers(view: View, members: readonly EtcdMember[], self: No
   // Of nodes that were removed.
   for (const member of members)
     if (member.name !== '' && !view.get('node', member.name as NodeId)) removeOne(member);
-  return { promote, remove, nodes, ...(successor && { successor }) };
+  const isSettled = nodes.length === 0 && isSettledAt(view, members);
+  return { promote, remove, nodes, ...(successor && { successor }), isSettled };
+}
+
+/** One that is not alive may be taken in anew at any time, by any manager, with nothing written in the store. */
+function isSettledAt(view: View, members: readonly EtcdMember[]): boolean {
+  const wanted = view.list('node').filter(({ spec }) => spec.role === 'manager');
+  const voting = new Set(members.filter(({ isLearner }) => !isLearner).map(({ name }) => name));
+  const isWell = ({ id }: Node): boolean => voting.has(id) && view.get('manager', id) !== undefined;
+  return members.length === wanted.length && wanted.every(isWell);
 }
 
 /** True when a majority of the members that vote without this one is alive (Swarm's rule, semantics 11.4). */

@@ -35,14 +35,18 @@ const worker = (id: string, wanted: NodeRole = 'worker'): Node => {
   return { ...made, spec: { ...made.spec, role: wanted } };
 };
 
-async function planned(nodes: readonly Node[], members: readonly EtcdMember[], dead: readonly string[] = []) {
+async function planOf(nodes: readonly Node[], members: readonly EtcdMember[], dead: readonly string[] = []) {
   const alive = members.filter(({ name, isLearner }) => name !== '' && !isLearner && !dead.includes(name));
   const view = await viewOf({
     node: nodes,
     manager: alive.map(({ name }) => presence(name)),
     leader: [leader('a')],
   });
-  const plan = planMembers(view, members, self);
+  return planMembers(view, members, self);
+}
+
+async function planned(...given: Parameters<typeof planOf>) {
+  const plan = await planOf(...given);
   return {
     promote: plan.promote.map(({ name }) => name),
     remove: plan.remove.map(({ name }) => name),
@@ -175,4 +179,25 @@ describe('a demoted manager', () => {
     );
     expect(remove).toEqual(['b']);
   });
+});
+
+/** A leader looks at members often until it is so: see members-loop.ts. */
+describe('all is settled', () => {
+  const cases: readonly (readonly [string, boolean, ...Parameters<typeof planOf>])[] = [
+    ['one manager', true, [manager('a'), worker('w')], [member('a')]],
+    ['three managers', true, three.map((id) => manager(id)), three.map((id) => member(id))],
+    ['but one of them is away', false, three.map((id) => manager(id)), three.map((id) => member(id)), ['c']],
+    ['but one learns', false, [manager('a'), manager('b')], [member('a'), member('b', { isLearner: true })]],
+    ['but one has not started', false, [manager('a')], [member('a'), member('')]],
+    ['but one is to come', false, [manager('a'), worker('b', 'manager')], [member('a')]],
+    ['but one is to go', false, [manager('a'), manager('b', 'worker')], [member('a'), member('b')]],
+    ['but one was removed', false, [manager('a')], [member('a'), member('b')]],
+  ];
+  for (const [name, isSettled, nodes, members, dead] of cases)
+    test(name, async () => {
+      // What the plan itself changes of nodes is done first.
+      const changed = new Map((await planOf(nodes, members, dead)).nodes.map((one) => [one.id, one]));
+      const after = nodes.map((one) => changed.get(one.id) ?? one);
+      expect((await planOf(after, members, dead)).isSettled).toBe(isSettled);
+    });
 });
