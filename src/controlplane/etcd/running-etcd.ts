@@ -28,16 +28,16 @@ export async function endEtcd(
 }
 
 export async function endProcess(target: ProcessRef, clock: Clock): Promise<void> {
-  await signalProcess(target, 'SIGTERM');
+  signalProcess(target, 'SIGTERM');
   if (await isGone(target, termMs, clock)) return;
-  await signalProcess(target, 'SIGKILL');
+  signalProcess(target, 'SIGKILL');
   if (!(await isGone(target, termMs, clock)))
     throw new OutsideError(`etcd (process ${target.pid}) cannot be ended`, true);
 }
 
 async function isGone(target: ProcessRef, withinMs: number, clock: Clock): Promise<boolean> {
   const deadlineMs = performance.now() + withinMs;
-  while (await isAlive(target)) {
+  while (isAlive(target)) {
     if (performance.now() > deadlineMs) return false;
     await clock.sleep(pollMs);
   }

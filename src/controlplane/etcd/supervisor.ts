@@ -207,7 +207,7 @@ export class EtcdSupervisor {
       });
       child.unref();
       const { pid } = child;
-      const startTime = pid === undefined ? undefined : await startTimeOf(pid);
+      const startTime = pid === undefined ? undefined : startTimeOf(pid);
       if (pid === undefined || startTime === undefined) throw await this.#ended();
       log.info({ pid, mode }, 'etcd started');
       this.#trustFile = config.peerTls?.rootFile ?? '';
@@ -224,7 +224,7 @@ export class EtcdSupervisor {
     try {
       for (;;) {
         this.#ending.signal.throwIfAborted();
-        if (!(await isAlive(target))) throw await this.#ended();
+        if (!isAlive(target)) throw await this.#ended();
         try {
           // Both: the status says who leads, the read proves that it can.
           if ((await client.status(probeMs)).hasLeader) {
@@ -252,7 +252,7 @@ export class EtcdSupervisor {
     let ends = 0;
     while (!signal.aborted) {
       // An adopted process is nobody's child here, so there is no event to wait for.
-      if (await isAlive(current)) {
+      if (isAlive(current)) {
         await this.#clock.sleep(this.#restarting ? pollMs : watchMs, signal).catch(() => undefined);
         continue;
       }
