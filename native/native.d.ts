@@ -169,6 +169,12 @@ export function bpfGetBatch(
  */
 export function bpfReadMapped(fd: number, first: number, count: number): Buffer;
 
+/**
+ * True when an array with BPF_F_MMAPABLE begins with `values`, one after the other, and the `zeros` entries behind them are zero; at
+ * least one entry in all. Compared where they lie: a copy of megabytes would cost several times what looking at them does.
+ */
+export function bpfMappedHolds(fd: number, values: Buffer, zeros: number): boolean;
+
 /** Makes or replaces entries in order; those before the one that fails stay. */
 export function bpfPutBatch(fd: number, keys: Buffer, values: Buffer, count: number): void;
 

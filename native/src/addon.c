@@ -26,6 +26,7 @@ static napi_value initialise(napi_env env, napi_value exports) {
       {"bpfDelete", NULL, bpf_delete, NULL, NULL, NULL, napi_enumerable, NULL},
       {"bpfGetBatch", NULL, bpf_get_batch, NULL, NULL, NULL, napi_enumerable, NULL},
       {"bpfReadMapped", NULL, bpf_read_mapped, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"bpfMappedHolds", NULL, bpf_mapped_holds, NULL, NULL, NULL, napi_enumerable, NULL},
       {"bpfPutBatch", NULL, bpf_put_batch, NULL, NULL, NULL, napi_enumerable, NULL},
       {"bpfExpireFlows", NULL, bpf_expire_flows, NULL, NULL, NULL, napi_enumerable, NULL},
       {"bpfDeleteBatch", NULL, bpf_delete_batch, NULL, NULL, NULL, napi_enumerable, NULL},

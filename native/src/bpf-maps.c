@@ -177,6 +177,38 @@ napi_value bpf_read_mapped(napi_env env, napi_callback_info call) {
   return result;
 }
 
+static bool holds_values(const char *mapped, const char *values, size_t count, uint32_t size, size_t stride) {
+  if (stride == size) return memcmp(mapped, values, count * stride) == 0;
+  for (size_t i = 0; i < count; i++)
+    if (memcmp(mapped + i * stride, values + i * size, size) != 0) return false;
+  return true;
+}
+
+static bool is_zero(const char *octets, size_t length) {
+  return length == 0 || (octets[0] == 0 && memcmp(octets, octets + 1, length - 1) == 0);
+}
+
+napi_value bpf_mapped_holds(napi_env env, napi_callback_info call) {
+  napi_value arguments[3], result;
+  struct bpf_map_info info;
+  int fd, zeros;
+  void *values;
+  size_t octets;
+  if (!open_call(env, call, 3, arguments, &fd, &info, "bpfMappedHolds(fd, values, zeros)")) return NULL;
+  if (!read_octets(env, arguments[1], 0, &values, &octets) || !read_int(env, arguments[2], &zeros)) return NULL;
+  size_t count = octets / info.value_size, stride = stride_of(&info);
+  if (octets % info.value_size != 0 || zeros < 0 || count + (size_t)zeros == 0 || count + (uint64_t)zeros > info.max_entries)
+    return throw_type(env, "values, zeros: out of bounds"), NULL;
+  size_t length = (count + (size_t)zeros) * stride;
+  const char *mapped = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, 0);
+  if (mapped == MAP_FAILED) return throw_errno(env, errno, "mmap", info.name), NULL;
+  bool holds = holds_values(mapped, values, count, info.value_size, stride) &&
+               is_zero(mapped + count * stride, (size_t)zeros * stride);
+  munmap((void *)mapped, length);
+  napi_get_boolean(env, holds, &result);
+  return result;
+}
+
 /* The octets of `count` keys or values in the Buffer; false with an exception pending. */
 static bool read_many(napi_env env, napi_value value, int count, uint32_t bytes_each, void **out) {
   size_t length;

@@ -68,6 +68,7 @@ napi_value bpf_put(napi_env env, napi_callback_info info);
 napi_value bpf_delete(napi_env env, napi_callback_info info);
 napi_value bpf_get_batch(napi_env env, napi_callback_info info);
 napi_value bpf_read_mapped(napi_env env, napi_callback_info info);
+napi_value bpf_mapped_holds(napi_env env, napi_callback_info info);
 napi_value bpf_put_batch(napi_env env, napi_callback_info info);
 napi_value bpf_delete_batch(napi_env env, napi_callback_info info);
 /* Type and sizes of a map's descriptor; false with errno set. */

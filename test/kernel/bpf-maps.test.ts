@@ -158,7 +158,16 @@ struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __
         byCalls.subarray(first * map.valueBytes, (first + count) * map.valueBytes),
       );
     expect(() => map.getRange(9_999, 2)).toThrow(/out of bounds/);
+    const begin = map.getRange(0, 9_500);
+    expect([map.beginsWith(begin, 500), map.beginsWith(begin, 0)]).toEqual([true, true]);
+    expect(map.beginsWith(Buffer.alloc(map.valueBytes * 500), 0)).toBe(true);
+    expect(map.beginsWith(Buffer.alloc(map.valueBytes * 500), 1)).toBe(false);
+    expect(map.beginsWith(begin.subarray(map.valueBytes), 0)).toBe(false);
+    expect(() => map.beginsWith(begin, 501)).toThrow(/out of bounds/);
+    map.put(word(9_999), Buffer.alloc(map.valueBytes, 1));
+    expect([map.beginsWith(begin, 500), map.beginsWith(begin, 499)]).toEqual([false, true]);
     map.put(word(511), Buffer.alloc(map.valueBytes, 7));
+    expect(map.beginsWith(begin, 0)).toBe(false);
     expect(map.getRange(511, 1)).toEqual(Buffer.alloc(map.valueBytes, 7));
   });
 

@@ -65,6 +65,11 @@ export class MemoryMap implements BpfMap {
     return Buffer.from(this.#octets.subarray(at, at + count * this.valueBytes));
   }
 
+  beginsWith(values: Buffer, zeros: number): boolean {
+    const count = values.length / this.valueBytes + zeros;
+    return this.getRange(0, count).equals(Buffer.concat([values], count * this.valueBytes));
+  }
+
   putRange(firstIndex: number, values: Buffer): void {
     const count = values.length / this.valueBytes;
     assert(this.kind === 'array' && Number.isInteger(count));

@@ -45,6 +45,8 @@ export interface BpfMap {
 
   /** The values of `count` entries of an array from `firstIndex` on, one after the other. */
   getRange(firstIndex: number, count: number): Buffer;
+  /** Whether an array begins with these values, and the `zeros` entries behind them are zero. */
+  beginsWith(values: Buffer, zeros: number): boolean;
   /** Writes values that lie one after the other to an array from `firstIndex` on. */
   putRange(firstIndex: number, values: Buffer): void;
 }
@@ -270,6 +272,17 @@ class KernelMap implements BpfMap, Disposable {
       got += batch.count;
     }
     return Buffer.concat(parts);
+  }
+
+  beginsWith(values: Buffer, zeros: number): boolean {
+    const count = values.length / this.valueBytes;
+    assert(Number.isInteger(count), 'values of another length');
+    assert(zeros >= 0 && count + zeros <= this.entriesMax, 'range out of bounds');
+    if (count + zeros === 0) return true;
+    if (this.#isMapped) return this.#attempt('read', () => native().bpfMappedHolds(this.fd, values, zeros));
+    return this.getRange(0, count + zeros).equals(
+      Buffer.concat([values], values.length + zeros * this.valueBytes),
+    );
   }
 
   putRange(firstIndex: number, values: Buffer): void {

@@ -56,10 +56,12 @@ export class MirroredArray {
    * @param beyond how many entries behind those of the copy are read, too: somebody else may have written there
    */
   refresh(beyond = this.map.entriesMax): number[] {
-    const found = this.map.getRange(0, Math.min(this.map.entriesMax, this.#count + beyond));
+    const reach = Math.min(this.map.entriesMax, this.#count + beyond);
+    // Nearly always: every few seconds, of megabytes, so that not even a copy is made.
+    if (this.map.beginsWith(this.#octets.subarray(0, this.at(this.#count)), reach - this.#count)) return [];
+    const found = this.map.getRange(0, reach);
     this.#reach(entriesUpToLastNonzero(found, this.map.valueBytes));
     const size = this.#count * this.map.valueBytes;
-    if (this.#octets.compare(found, 0, size, 0, size) === 0) return [];
     const changed: number[] = [];
     for (let index = 0, at = 0; index < this.#count; index++, at += this.map.valueBytes) {
       const end = at + this.map.valueBytes;
