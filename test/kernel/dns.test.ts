@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import dnsPacket from 'dns-packet';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Forwarder, framed } from '../../src/dataplane/dns/forwarder.js';
-import type { Upstream } from '../../src/dataplane/dns/forwarder.js';
+import type { Upstream } from '../../src/dataplane/dns/upstream-sockets.js';
 import { DnsServer } from '../../src/dataplane/dns/server.js';
 import type { DnsQuery } from '../../src/dataplane/dns/wire.js';
 import { parseQuery } from '../../src/dataplane/dns/wire.js';

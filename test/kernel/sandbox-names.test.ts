@@ -227,7 +227,7 @@ test('an answer does not wait for what the daemon is busy with', async () => {
 });
 
 test('what one container asks beyond its rate is dropped where it is sent', async () => {
-  const flooding = flood('c5', asQuestions);
+  const flooding = [1, 2].map(() => flood('c5', asQuestions));
   const dropped = async (): Promise<number> => {
     const rules = await cluster.run('c5', 'iptables', '-t', 'raw', '-nvxL', 'SKEP-RATE');
     return Number(/^\s*(\d+) .*DROP/m.exec(rules)?.[1]);
@@ -235,7 +235,7 @@ test('what one container asks beyond its rate is dropped where it is sent', asyn
   await expect
     .poll(dropped, { timeout: 9_000, interval: 200 })
     .toBeGreaterThan(0)
-    .finally(() => flooding.stop());
+    .finally(() => Promise.all(flooding.map((one) => one.stop())));
 });
 
 test('a container that leaves its networks keeps nothing of ours, and has the engine’s resolver back', async () => {

@@ -6,12 +6,13 @@
  * from the state: those of others come in between.
  */
 import { randomInt } from 'node:crypto';
-import { createSocket } from 'node:dgram';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { familyOf, isIp } from '../../model/addresses.js';
+import { isIp } from '../../model/addresses.js';
 import type { Clock } from '../../runtime/clock.js';
 import { asAnswerTo, cacheKey, ForwardCache, repeatsQuestion } from './forward-cache.js';
+import type { Upstream } from './upstream-sockets.js';
+import { UpstreamSockets } from './upstream-sockets.js';
 import type { DnsQuery, Rcode, Transport } from './wire.js';
 import { fitUdp, formatFailure } from './wire.js';
 
@@ -24,11 +25,6 @@ const ownStartsPerTurn = 4;
 /** resolv.conf(5): MAXNS. */
 const upstreamsMax = 3;
 const resolvConfMaxAgeMs = 5000;
-
-export interface Upstream {
-  readonly address: string;
-  readonly port: number;
-}
 
 /** The nameservers of a resolv.conf(5); the first three, as libc has it. */
 export function parseResolvConf(text: string): Upstream[] {
@@ -66,6 +62,7 @@ type Outcome = Buffer | null | 'busy';
 
 export class Forwarder {
   readonly #cache = new ForwardCache();
+  readonly #sockets = new UpstreamSockets();
   readonly #underWay = new Map<string, Promise<Buffer | null>>();
   readonly #waiting = new Map<string, number>();
   readonly #startedThisTurn = new Map<string, number>();
@@ -133,7 +130,7 @@ export class Forwarder {
     asker: string,
   ): Promise<Buffer | null> {
     for (const upstream of this.upstreams()) {
-      const response = await askUpstream(upstream, query, transport);
+      const response = await askUpstream(this.#sockets, upstream, query, transport);
       if (!response) continue;
       try {
         this.#cache.set(key, response, this.clock.nowMs(), asker);
@@ -148,48 +145,35 @@ export class Forwarder {
 
 /** By the transport of the client; by TCP after all when the answer did not fit. The cut answer is better than none. */
 async function askUpstream(
+  sockets: UpstreamSockets,
   upstream: Upstream,
   query: DnsQuery,
   transport: Transport,
 ): Promise<Buffer | null> {
   if (transport === 'tcp') return askByTcp(upstream, query);
-  const response = await askByUdp(upstream, query);
+  const response = await askByUdp(sockets, upstream, query);
   const isCut = response !== null && (response.readUInt16BE(2) & 0x0200) !== 0;
   return isCut ? ((await askByTcp(upstream, query)) ?? response) : response;
 }
 
-/** The query under an id of our own, which with the socket's random port is what a forged answer would have to guess. */
+/** The query under an id of our own, which with the socket's port is what a forged answer would have to guess. */
 function underOwnId(query: DnsQuery): Buffer {
   const bytes = Buffer.from(query.bytes);
   bytes.writeUInt16BE(randomInt(0x10000), 0);
   return bytes;
 }
 
-/** One question over a socket of its own; null after the deadline or an error. */
-function askByUdp({ address, port }: Upstream, query: DnsQuery): Promise<Buffer | null> {
-  return new Promise((resolve) => {
-    const socket = createSocket(familyOf(address) === 4 ? 'udp4' : 'udp6');
-    const question = underOwnId(query);
-    let done = false;
-    const finish = (response: Buffer | null): void => {
-      if (done) return;
-      done = true;
-      clearTimeout(timer);
-      socket.close();
-      resolve(response);
-    };
-    const timer = setTimeout(() => finish(null), tryMs);
-    socket.on('error', () => finish(null));
-    socket.on('message', (response) => {
-      // A connected socket hears that resolver alone; a late or forged answer is passed over.
-      const ours = response.length > 12 && response.readUInt16BE(0) === question.readUInt16BE(0);
-      if (ours && repeatsQuestion(query, response)) finish(response);
-    });
-    socket.connect(port, address, () => {
-      if (!done) socket.send(question, (err) => err && finish(null));
-    });
-  });
+/** One question by UDP; null after the deadline or an error. */
+function askByUdp(sockets: UpstreamSockets, upstream: Upstream, query: DnsQuery): Promise<Buffer | null> {
+  const question = underOwnId(query);
+  return sockets.ask(upstream, question, (received) => answers(question, query, received), tryMs);
 }
+
+/** Whether it is what was asked for: under the id of our own, with the question repeated. */
+const answers = (question: Buffer, query: DnsQuery, received: Buffer): boolean =>
+  received.length > 12 &&
+  received.readUInt16BE(0) === question.readUInt16BE(0) &&
+  repeatsQuestion(query, received);
 
 /** As {@link askByUdp}, for clients that came by TCP. */
 function askByTcp({ address, port }: Upstream, query: DnsQuery): Promise<Buffer | null> {
@@ -210,8 +194,7 @@ function askByTcp({ address, port }: Upstream, query: DnsQuery): Promise<Buffer 
       received = Buffer.concat([received, data]);
       if (received.length < 2 || received.length < 2 + received.readUInt16BE(0)) return;
       const response = received.subarray(2, 2 + received.readUInt16BE(0));
-      const ours = response.length > 12 && response.readUInt16BE(0) === question.readUInt16BE(0);
-      finish(ours && repeatsQuestion(query, response) ? response : null);
+      finish(answers(question, query, response) ? response : null);
     });
   });
 }

@@ -55,7 +55,12 @@ export class DnsListener {
       closeSync(udpFd);
       throw err;
     }
-    this.#udp = createSocket(familyOf(address) === 4 ? 'udp4' : 'udp6');
+    const family = familyOf(address);
+    this.#udp = createSocket({
+      type: family === 4 ? 'udp4' : 'udp6',
+      // Answers go to addresses that questions came from: there is nothing to look up, and a turn of the event loop to save.
+      lookup: (host, _options, found) => found(null, host, family),
+    });
     this.#udp.on('error', (err) => this.#fail(err));
     this.#udp.on('message', (message, { address: from, port: fromPort }) => {
       void this.answer(message, canonical(from), 'udp').then((response) => {

@@ -145,6 +145,7 @@ function formatRecord({ type, data }: DnsRecord, ttlS: number): Buffer {
 }
 
 function formatAddress(ip: Ip): Buffer {
+  if (familyOf(ip) === 4) return Buffer.from(ip.split('.').map(Number));
   const digits = addressBits(familyOf(ip)) / 4;
   return Buffer.from(ipToNumber(ip).toString(16).padStart(digits, '0'), 'hex');
 }

@@ -13,9 +13,15 @@ import { stoodInFor } from './sandbox-dns.js';
 import { jump } from './firewall.js';
 import type { KernelObject } from './objects.js';
 
-/** Questions a second: the most that the `limit` match can count; and at once. */
-const rateMax = 10_000;
-const burstMax = 1_000;
+/** Questions a second: about what one thread answers, so that nobody who asks faster keeps it busier than it can be. */
+const rateMax = 50_000;
+/** The most that one `limit` match can count, and at once: what is beyond one is left to the next. */
+const rateOfMatch = 10_000;
+const burstOfMatch = 1_000;
+const rateRules = Array.from(
+  { length: rateMax / rateOfMatch },
+  () => `-m limit --limit ${rateOfMatch}/sec --limit-burst ${burstOfMatch} -j RETURN`,
+);
 
 /**
  * The bound on what a container asks.
@@ -50,7 +56,7 @@ export function planRate(legs: readonly Leg[]): KernelObject[] {
         family,
         table: 'raw',
         name: 'SKEP-RATE',
-        rules: [`-m limit --limit ${rateMax}/sec --limit-burst ${burstMax} -j RETURN`, '-j DROP'],
+        rules: [...rateRules, '-j DROP'],
       },
       jump(family, 'raw', 'OUTPUT', 'SKEP-ASK'),
     ];
