@@ -12,7 +12,16 @@ const ttlS = 60;
 /** Starts it, and names it in the nodes' resolv.conf(5), which engines read when a container starts. It ends with the scope. */
 export async function startUpstream(lab: ManagedLab): Promise<AsyncDisposable> {
   const [command = '', ...args] = lab.clientCommand([
-    ...['dnsmasq', '--keep-in-foreground', '--conf-file=/dev/null', '--pid-file', '--user=root'],
+    ...[
+      'nice',
+      '-n',
+      '-10',
+      'dnsmasq',
+      '--keep-in-foreground',
+      '--conf-file=/dev/null',
+      '--pid-file',
+      '--user=root',
+    ],
     ...['--no-resolv', '--no-hosts', `--address=/${zone}/${address}`, `--local-ttl=${ttlS}`],
     ...['--bind-interfaces', `--listen-address=${clientAddress}`],
   ]);

@@ -31,18 +31,18 @@ bench('ingress', {
     const isBeside = meshContenders(run.kernel).includes('swarm');
     if (isBeside) ways.push(await mesh(swarm, 'swarm'));
     const found = new Measurements();
+    // All ways to one place, then all to the other one: what is compared is measured one after the other.
+    const calls = (Object.keys(places) as Place[]).flatMap((place) => ways.map((way) => ({ place, ...way })));
     await alternate(
-      ways,
+      calls,
       run.rounds,
       run.progress,
-      ({ name }) => name,
-      async ({ name, lab, urlOf }) => {
-        for (const place of Object.keys(places) as Place[])
-          await measureWeb(found, run.kernel, {
-            ...{ case: caseOf(place), contender: name, url: urlOf(place) },
-            run: (argv, deadlineMs) => lab.client(argv, deadlineMs),
-          });
-      },
+      ({ name, place }) => `${name}, ${caseOf(place)}`,
+      ({ name, place, lab, urlOf }) =>
+        measureWeb(found, run.kernel, {
+          ...{ case: caseOf(place), contender: name, url: urlOf(place) },
+          run: (argv, deadlineMs) => lab.client(argv, deadlineMs),
+        }),
     );
     const bars = (Object.keys(places) as Place[]).flatMap((place) => {
       const of = { case: caseOf(place), contender: 'skep' };

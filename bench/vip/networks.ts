@@ -42,8 +42,9 @@ export async function prepare(lab: ManagedLab, { progress }: Run): Promise<reado
   const run = await inNetworkOf(lab, clientNode, await containerOf(lab, 'client', clientNode));
   const direct = lab.by === 'skep' ? 'direct' : `${lab.by}, direct`;
   const calls: WebWay[] = [];
-  for (const size of sizes)
-    for (const [place, node] of Object.entries(places) as [Place, string][]) {
+  // What is compared is measured one after the other.
+  for (const [place, node] of Object.entries(places) as [Place, string][])
+    for (const size of sizes) {
       const network = networkOf(size);
       const name = `${network}-${place}`;
       await createTask(lab, name, node, `--network ${network} ${site.image}`);

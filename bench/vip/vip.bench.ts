@@ -22,14 +22,11 @@ bench('vip', {
     for (const lab of labs.all) calls.push(...(await prepare(lab, run)));
     const found = new Measurements();
     await alternate(
-      [...new Set(calls.map(({ contender }) => contender))],
+      calls,
       run.rounds,
       run.progress,
-      (contender) => contender,
-      async (contender) => {
-        for (const call of calls.filter((one) => one.contender === contender))
-          await measureWeb(found, run.kernel, call);
-      },
+      (call) => `${call.contender}, ${call.case}`,
+      (call) => measureWeb(found, run.kernel, call),
     );
     const [one, many] = sizes;
     const bars = (['here', 'elsewhere'] as const).flatMap((place) => {
