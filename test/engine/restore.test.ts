@@ -11,6 +11,8 @@ import { SwarmEvents } from '../../src/controlplane/api/swarm-events.js';
 import { backupHead, backupLines, parseBackup } from '../../src/controlplane/backup/backup-content.js';
 import type { Backup } from '../../src/controlplane/backup/backup-content.js';
 import { HostParts } from '../../src/controlplane/node/parts.js';
+import { StoreDirectory } from '../../src/controlplane/node/store-directory.js';
+import { etcdProgram, etcdsOf } from '../../src/controlplane/etcd/running-etcd.js';
 import type { NodeAddresses } from '../../src/controlplane/node/node-addresses.js';
 import type { Store } from '../../src/controlplane/store/store.js';
 import { nothingAllowed } from '../../src/model/host-access.js';
@@ -70,6 +72,19 @@ function backupOf(store: Store, nodeId: Parameters<typeof backupHead>[1]): Backu
   const view = store.view();
   return parseBackup([...backupLines(view, backupHead(view, nodeId, Date.now()))]);
 }
+
+test('the etcd of a swarm outlives the daemon that has founded it, and is adopted by the next', async () => {
+  const first = host('first');
+  const founded = await first.foundCluster({ ...initRequest, autoLockManagers: false }, addresses);
+  await founded.manager.close();
+  const etcds = (): ReturnType<typeof etcdsOf> =>
+    etcdsOf(new StoreDirectory(join(directory, 'first', 'swarm')).path, etcdProgram);
+  const running = await etcds();
+  assert.equal(running.length, 1);
+  const next = await first.startManager(founded.membership, false);
+  assert.deepEqual(await etcds(), running);
+  await next.close();
+});
 
 test('an autolocked swarm comes back locked, elsewhere and in place, and a restore that fails leaves what was there', async () => {
   const first = host('first');

@@ -121,7 +121,8 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
     clock,
   });
   await etcd.start(options.mode);
-  undo.defer(() => (options.mode === 'new' ? etcd.stop() : etcd.detach()));
+  let isFounding = options.mode === 'new';
+  undo.defer(() => (isFounding ? etcd.stop() : etcd.detach()));
   const client = new EtcdClient(etcd.address);
   undo.defer(() => client.close());
   const leases = new EtcdLeases(etcd.address);
@@ -219,6 +220,7 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
   }
 
   const steps = undo.move();
+  isFounding = false;
   return {
     store,
     readLogs,
