@@ -10,7 +10,11 @@ import type { Session } from '../../src/controlplane/dispatcher/sessions.js';
 import { TaskStatusWriter } from '../../src/controlplane/dispatcher/task-status.js';
 import { StatusReporter } from '../../src/controlplane/agent/status-reporter.js';
 import { parseChange } from '../../src/controlplane/rpc/assignment.js';
-import type { WireAssignmentsMessage } from '../../src/controlplane/rpc/assignment.js';
+import type {
+  EncodedAssignmentsMessage,
+  WireAssignmentsMessage,
+} from '../../src/controlplane/rpc/assignment.js';
+import { dispatcherDefinition } from '../../src/controlplane/rpc/proto.js';
 import type { Store } from '../../src/controlplane/store/store.js';
 import type { NodeId, SessionId, TaskId } from '../../src/model/ids.js';
 import type { Task } from '../../src/model/objects.js';
@@ -41,12 +45,12 @@ export async function runAgents(
       const over = (err: unknown): void => {
         if (!signal.aborted) throw err;
       };
-      const write = async (message: WireAssignmentsMessage): Promise<void> => {
-        agent.take(message);
+      const write = async (message: EncodedAssignmentsMessage): Promise<void> => {
+        agent.take(decode(message));
         acknowledgements.acknowledge(session, message.revision);
       };
       await Promise.all([
-        streams.serve(session, { write, signal }).catch(over),
+        streams.serve(session, { write, signal }, true).catch(over),
         agent.reporter
           .run(async (updates) => {
             await statuses.report(nodeId, updates);
@@ -56,6 +60,13 @@ export async function runAgents(
       ]);
     }),
   );
+}
+
+/** As the wire has it, and back. */
+function decode(message: EncodedAssignmentsMessage): WireAssignmentsMessage {
+  const { Assignments: assignments } = dispatcherDefinition;
+  assert(assignments);
+  return assignments.responseDeserialize(assignments.responseSerialize(message)) as WireAssignmentsMessage;
 }
 
 /** What an agent says of a task on its way, each step in a report of its own. */
@@ -70,8 +81,7 @@ class Agent {
   take({ changes }: WireAssignmentsMessage): void {
     for (const wire of changes) {
       if (!('task' in wire)) continue;
-      // The wire's decoder names the field that is set.
-      const { remove, assignment } = parseChange({ ...wire, item: 'task' });
+      const { remove, assignment } = parseChange(wire);
       assert(assignment.kind === 'task');
       if (remove) this.#tasks.delete(assignment.item.id as TaskId);
       else this.#assign(assignment.item.task);

@@ -7,6 +7,9 @@ import { backoffMs } from './backoff.js';
 import type { Clock } from './clock.js';
 import type { Log } from './log.js';
 
+/** Made once: an abort without a reason makes one, stack and all. */
+const woken = new Error('woken');
+
 /** Wakes one loop. A fire during a pass is kept for the next one. */
 export class Trigger {
   #fired = false;
@@ -21,7 +24,7 @@ export class Trigger {
   async wait(timeoutMs: number, clock: Clock, signal: AbortSignal): Promise<void> {
     if (!this.#fired && !signal.aborted) {
       const waiting = new AbortController();
-      const stop = (): void => waiting.abort();
+      const stop = (): void => waiting.abort(woken);
       this.#wake = stop;
       signal.addEventListener('abort', stop, { once: true });
       await clock.sleep(timeoutMs, waiting.signal).catch(() => undefined);

@@ -329,8 +329,9 @@ class Call {
     if (!handle) throw new Error(`nobody implements ${method.path}`);
     const send = (message: object): void => {
       const bytes = method.responseSerialize(message);
-      network.onAnswer(identity, name ?? '', message, bytes);
-      this.#toClient(() => !this.#isOver && this.events.onMessage(method.responseDeserialize(bytes)));
+      const received = method.responseDeserialize(bytes);
+      network.onAnswer(identity, name ?? '', received, bytes);
+      this.#toClient(() => !this.#isOver && this.events.onMessage(received));
     };
     const end = (refusal?: Refusal): void =>
       this.#toClient(() => {

@@ -231,16 +231,21 @@ export class AgentSession {
     let tasks: readonly Task[] = [];
     const byId = new Map<string, Task>();
     let sequence = 0;
-    for await (const wire of client.assignments({ sessionId }, signal)) {
+    /** What has come of a set whose last part has not. */
+    let begun = { complete: false, tasksChanged: false };
+    for await (const wire of client.assignments({ sessionId, takesParts: true }, signal)) {
       const message = parseMessage(wire as WireAssignmentsMessage);
       if (!message.complete && message.appliesTo !== sequence)
         throw new SkepError('aborted', `assignments out of order: at ${sequence}, got ${message.appliesTo}`);
       sequence = message.resultsIn;
       known = applyChanges(known, message.changes, message.complete);
+      const tasksChanged = followTasks(byId, message) || begun.tasksChanged;
+      const complete = message.complete || begun.complete;
+      begun = message.more ? { complete, tasksChanged } : { complete: false, tasksChanged: false };
+      if (message.more) continue;
       // Network first: a new task looks whether its overlays are known, and what there is for it.
-      network.set(known, message.revision, message.complete ? null : message.changes);
+      network.set(known, message.revision, complete ? null : message.changes);
       payloads.set(known);
-      const tasksChanged = followTasks(byId, message);
       if (tasksChanged) tasks = [...byId.values()];
       // Attachments hold their networks before the worker sweeps what nobody holds.
       attachments.set(tasks, message.revision);
@@ -248,7 +253,7 @@ export class AgentSession {
       if (tasksChanged || message.changes.some(({ assignment }) => assignment.kind === 'overlay'))
         worker.assign(
           tasks.filter((task) => !isAttachment(task)),
-          message.complete,
+          complete,
         );
     }
   }

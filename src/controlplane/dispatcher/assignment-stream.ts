@@ -1,18 +1,18 @@
 /**
- * The Assignments stream of one session: one complete message, then differences. At most ten messages a second:
- * the first change after a quiet time is sent at once, what follows within 100 ms goes together. The next difference
- * is computed only when the peer has taken the last message, so a slow node costs no memory.
+ * The Assignments stream of one session: one complete set, in parts, then differences. At most ten messages a second:
+ * the first change after a quiet time is sent at once, what follows within 100 ms goes together. The next part or difference
+ * is made only when the peer has taken the last message, so a slow node costs no memory.
  */
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { Trigger } from '../../runtime/loop.js';
-import { formatChange } from '../rpc/assignment.js';
-import type { WireAssignmentsMessage } from '../rpc/assignment.js';
+import type { EncodedAssignmentsMessage } from '../rpc/assignment.js';
 import type { Answers } from '../rpc/handlers.js';
 import type { Change, Store, View } from '../store/store.js';
 import type { Acknowledgements } from './acknowledgements.js';
 import type { NodeAssignments } from './assignments.js';
-import { changesBetween, countByKind, nodeAssignments } from './assignments.js';
+import { nodeAssignments } from './assignments.js';
+import { encodedBetween, encodedParts } from './encoded-assignments.js';
 import type { Session } from './sessions.js';
 import type { SharedAssignments } from './shared-assignments.js';
 import { followShared, sharedAssignments } from './shared-assignments.js';
@@ -51,34 +51,43 @@ export class AssignmentStreams implements Disposable {
     this.#unsubscribe();
   }
 
-  async serve(session: Session, { write, signal }: Answers<WireAssignmentsMessage>): Promise<void> {
+  /** @param takesParts the node understands a complete set in parts */
+  async serve(
+    session: Session,
+    { write, signal }: Answers<EncodedAssignmentsMessage>,
+    takesParts: boolean,
+  ): Promise<void> {
     const { store, clock, log } = this.options;
     const { acknowledgements } = this;
+    const { nodeId } = session;
     const changed = new Trigger();
     const unsubscribe = store.subscribe(changed.fire);
     const over = AbortSignal.any([signal, session.signal]);
     acknowledgements.begin(session);
     try {
-      let known: NodeAssignments | null = null;
+      let known: { readonly all: NodeAssignments | null } | undefined;
       for (let sequence = 0; !over.aborted;) {
         const view = store.view();
-        const { nodeId } = session;
-        const after = nodeAssignments(view, nodeId, this.#sharedOf(view));
-        const changes = changesBetween(known, after, nodeId);
-        const isFirst = sequence === 0;
-        if (!isFirst && changes.length === 0) acknowledgements.compared(session, view.revision);
-        else {
-          acknowledgements.sending(session, view.revision);
-          await write({
-            complete: isFirst,
+        const { revision } = view;
+        const all = nodeAssignments(view, nodeId, this.#sharedOf(view), known?.all);
+        const send = (encoded: readonly Buffer[], more: boolean): Promise<void> =>
+          write({
+            complete: sequence === 0,
             appliesTo: sequence,
             resultsIn: ++sequence,
-            revision: view.revision,
-            changes: changes.map(formatChange),
+            revision,
+            encoded,
+            more,
           });
-          log.debug({ node: session.nodeId, sequence, changes: countByKind(changes) }, 'assignments sent');
+        const changes = known && encodedBetween(known.all, all, nodeId);
+        if (changes?.length === 0) acknowledgements.compared(session, revision);
+        else {
+          acknowledgements.sending(session, revision);
+          if (changes) await send(changes, false);
+          else await sendParts(encodedParts(all, nodeId), takesParts, send);
+          log.debug({ node: nodeId, sequence }, 'assignments sent');
         }
-        known = after;
+        known = { all };
         await clock.sleep(assignmentBatchMs, over).catch(() => undefined);
         await changed.wait(3_600_000, clock, over);
       }
@@ -95,4 +104,19 @@ export class AssignmentStreams implements Disposable {
     this.#changes = [];
     return shared;
   }
+}
+
+/** All parts, the last one marked as such; as one, where the node understands no other. */
+async function sendParts(
+  parts: Iterable<readonly Buffer[]>,
+  takesParts: boolean,
+  send: (encoded: readonly Buffer[], more: boolean) => Promise<void>,
+): Promise<void> {
+  if (!takesParts) return send([...parts].flat(), false);
+  let last: readonly Buffer[] | undefined;
+  for (const part of parts) {
+    if (last) await send(last, true);
+    last = part;
+  }
+  await send(last ?? [], false);
 }

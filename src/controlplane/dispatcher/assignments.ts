@@ -8,19 +8,13 @@
 import { isDeepStrictEqual } from 'node:util';
 import { isEncrypted } from '../../model/encryption.js';
 import type { ConfigId, NetworkId, NodeId, SecretId } from '../../model/ids.js';
-import type { Config, Network, Secret, Task } from '../../model/objects.js';
+import type { Config, Network, Node, Secret, Task } from '../../model/objects.js';
 import type { PayloadKind } from '../../model/payloads.js';
 import { SecretBytes } from '../../model/secret-bytes.js';
 import { atLeast, atMost } from '../../model/task-state.js';
 import type { KeyedList } from '../../runtime/keyed-list.js';
 import { difference } from '../../runtime/keyed-list.js';
-import type {
-  Assignment,
-  AssignmentChange,
-  AssignmentKind,
-  Assignments,
-  PayloadItem,
-} from '../rpc/assignment.js';
+import type { Assignment, AssignmentChange, Assignments, PayloadItem } from '../rpc/assignment.js';
 import { assignmentKey } from '../rpc/assignment.js';
 import type { View } from '../store/store.js';
 import type { SharedAssignments } from './shared-assignments.js';
@@ -28,25 +22,51 @@ import type { SharedAssignments } from './shared-assignments.js';
 /** What one node has to know: its own, and what it shares with others, by the list that they share. */
 export interface NodeAssignments {
   readonly own: Assignments;
+  /** What `own` was made of: it is the same as long as these are. */
+  readonly sources: readonly unknown[];
   /** Those it takes part in. It is among the peers, and ignores itself. */
   readonly networks: ReadonlyMap<NetworkId, KeyedList<Assignment>>;
   /** Null for a node that is not on ingress. */
   readonly publishedPorts: KeyedList<Assignment> | null;
 }
 
-/** All that `nodeId` has to know; null for a node that is not in the store. Costs the node's own tasks and networks. */
+/**
+ * All that `nodeId` has to know; null for a node that is not in the store. Costs the node's networks, and its own tasks where
+ * something of them has changed.
+ * @param before what it had to know before, if that is known
+ */
 export function nodeAssignments(
   view: View,
   nodeId: NodeId,
   { byNetwork, publishedPorts }: SharedAssignments,
+  before: NodeAssignments | null = null,
 ): NodeAssignments | null {
   const node = view.get('node', nodeId);
   if (!node) return null;
-  const own = new Map<string, Assignment>();
-  const add = (assignment: Assignment): unknown => own.set(assignmentKey(assignment), assignment);
   const networks = new Map<NetworkId, KeyedList<Assignment>>();
   let isOnIngress = false;
+  for (const { networkId } of node.attachments) {
+    const network = view.get('network', networkId);
+    const shared = byNetwork.get(networkId);
+    if (!network?.allocation || !shared) continue;
+    networks.set(networkId, shared);
+    isOnIngress ||= network.spec.ingress;
+  }
+  const sources = [
+    ...[node, view.cluster(), view.tasksOnNode(nodeId), view.list('network'), ...networks.keys()],
+    ...[view.list('secret'), view.list('config')],
+  ];
+  const isSame =
+    before?.sources.length === sources.length && sources.every((one, i) => one === before.sources[i]);
+  const own = isSame ? before.own : ownAssignments(view, node, networks);
+  return { own, sources, networks, publishedPorts: isOnIngress ? publishedPorts : null };
+}
 
+/** What is for the node alone. @param networks that it takes part in */
+function ownAssignments(view: View, node: Node, networks: ReadonlyMap<NetworkId, unknown>): Assignments {
+  const { id: nodeId } = node;
+  const own = new Map<string, Assignment>();
+  const add = (assignment: Assignment): unknown => own.set(assignmentKey(assignment), assignment);
   const { dataPathPort } = view.cluster();
   add({ kind: 'node', item: { nodeId, dataPathAddr: node.dataPathAddr ?? '', dataPathPort } });
   let payloadBytes = 0;
@@ -64,40 +84,83 @@ export function nodeAssignments(
 
   for (const { networkId, address, mac } of node.attachments) {
     const network = view.get('network', networkId);
-    const shared = byNetwork.get(networkId);
-    if (!network?.allocation || !shared) continue;
+    if (!network?.allocation || !networks.has(networkId)) continue;
     add(overlayAssignment(network, network.allocation, { address, mac }));
-    networks.set(networkId, shared);
-    isOnIngress ||= network.spec.ingress;
     if (isEncrypted(network.spec)) encryptionKeys(view).forEach(add);
   }
-  return { own, networks, publishedPorts: isOnIngress ? publishedPorts : null };
+  return own;
 }
 
 /**
  * What to tell `nodeId` so that it knows `after`. Costs its own and what differs of the rest.
  * @param before what it knows; null: nothing
  */
-export function changesBetween(
+export const changesBetween = (
   before: NodeAssignments | null,
   after: NodeAssignments | null,
   nodeId: NodeId,
-): AssignmentChange[] {
-  const changes = diffAssignments(before?.own ?? new Map(), after?.own ?? new Map());
-  const shared = (
-    was: KeyedList<Assignment> | null = null,
-    is: KeyedList<Assignment> | null = null,
-  ): void => {
-    const { gone, come } = difference<Assignment>(was ?? [], is ?? []);
-    const put = new Set(come.map(assignmentKey));
-    const isOfOthers = ({ kind, item }: Assignment): boolean => kind !== 'peer' || item.nodeId !== nodeId;
-    for (const assignment of come.filter(isOfOthers)) changes.push({ remove: false, assignment });
-    for (const assignment of gone.filter(isOfOthers))
-      if (!put.has(assignmentKey(assignment))) changes.push({ remove: true, assignment });
-  };
-  for (const id of new Set([...(before?.networks.keys() ?? []), ...(after?.networks.keys() ?? [])]))
-    shared(before?.networks.get(id), after?.networks.get(id));
-  shared(before?.publishedPorts, after?.publishedPorts);
+): AssignmentChange[] => [
+  ...ownChanges(before, after),
+  ...sharedPairs(before, after)
+    .flatMap(({ was, is }) => sharedChanges(was, is))
+    .filter(({ assignment }) => !isPeerItself(assignment, nodeId)),
+];
+
+/** Of what is the node's alone. */
+export function ownChanges(
+  before: NodeAssignments | null,
+  after: NodeAssignments | null,
+): readonly AssignmentChange[] {
+  const [was, is] = [before?.own ?? nothing, after?.own ?? nothing];
+  return was === is ? [] : diffAssignments(was, is);
+}
+
+/** A list that a node shares with others, before and now; null: it does not. */
+export interface SharedPair {
+  readonly was: KeyedList<Assignment> | null;
+  readonly is: KeyedList<Assignment> | null;
+}
+
+/** Those that are not the same. */
+export function sharedPairs(before: NodeAssignments | null, after: NodeAssignments | null): SharedPair[] {
+  const networks = new Set([...(before?.networks.keys() ?? []), ...(after?.networks.keys() ?? [])]);
+  return [
+    ...[...networks].map((id) => ({
+      was: before?.networks.get(id) ?? null,
+      is: after?.networks.get(id) ?? null,
+    })),
+    { was: before?.publishedPorts ?? null, is: after?.publishedPorts ?? null },
+  ].filter(({ was, is }) => was !== is);
+}
+
+/** It is among the peers of its networks, and no peer of itself. */
+export const isPeerItself = ({ kind, item }: Assignment, nodeId: NodeId): boolean =>
+  kind === 'peer' && item.nodeId === nodeId;
+
+const nothing: Assignments = new Map();
+
+/** The last that was asked for, by the later list. The earlier one is not kept for it: they would be a chain without end. */
+const lastChanges = new WeakMap<
+  KeyedList<Assignment>,
+  { readonly was: WeakRef<KeyedList<Assignment>>; readonly changes: readonly AssignmentChange[] }
+>();
+
+/** What leads from one list that nodes share to the other. Found once for all nodes that are as far, and the same for them. */
+export function sharedChanges(
+  was: KeyedList<Assignment> | null,
+  is: KeyedList<Assignment> | null,
+): readonly AssignmentChange[] {
+  const last = is && lastChanges.get(is);
+  if (last && was && last.was.deref() === was) return last.changes;
+  const { gone, come } = difference<Assignment>(was ?? [], is ?? []);
+  const put = new Set(come.map(assignmentKey));
+  const changes = [
+    ...come.map((assignment) => ({ remove: false, assignment })),
+    ...gone
+      .filter((assignment) => !put.has(assignmentKey(assignment)))
+      .map((assignment) => ({ remove: true, assignment })),
+  ];
+  if (was && is) lastChanges.set(is, { was: new WeakRef(was), changes });
   return changes;
 }
 
@@ -190,11 +253,4 @@ export function sameAssignment(a: Assignment, b: Assignment): boolean {
 function nodesConcern(task: Task, now: Task): object {
   const isReport = !atMost(now.status.state, 'assigned');
   return { ...task, version: 0, createdAtMs: 0, updatedAtMs: 0, status: isReport ? null : task.status };
-}
-
-/** Counts by kind, for logs. */
-export function countByKind(changes: readonly AssignmentChange[]): Partial<Record<AssignmentKind, number>> {
-  const counts: Partial<Record<AssignmentKind, number>> = {};
-  for (const { assignment } of changes) counts[assignment.kind] = (counts[assignment.kind] ?? 0) + 1;
-  return counts;
 }

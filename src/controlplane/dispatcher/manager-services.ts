@@ -18,13 +18,14 @@ import type { Node } from '../../model/objects.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { ReadLogs } from '../task-logs.js';
-import type { WireAssignmentsMessage } from '../rpc/assignment.js';
+import type { EncodedAssignmentsMessage } from '../rpc/assignment.js';
 import { answersHandler, bothWaysHandler, requestsHandler, unaryHandler } from '../rpc/handlers.js';
 import type {
   AttachNetworkReply,
   AttachNetworkRequest,
   DetachNetworksRequest,
   AcknowledgeRevisionRequest,
+  AssignmentsRequest,
   AwaitAcknowledgedReply,
   AwaitAcknowledgedRequest,
   HeartbeatReply,
@@ -201,8 +202,10 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
     heartbeat: unaryHandler<InSession, HeartbeatReply>(log, (request, call) => ({
       periodMs: now().heartbeats.beat(sessionOf(call, request).nodeId),
     })),
-    assignments: answersHandler<InSession, WireAssignmentsMessage>(log, (request, answers, call) =>
-      now().assignments.serve(sessionOf(call, request), answers),
+    assignments: answersHandler<AssignmentsRequest, EncodedAssignmentsMessage>(
+      log,
+      (request, answers, call) =>
+        now().assignments.serve(sessionOf(call, request), answers, request.takesParts),
     ),
     updateTaskStatus: unaryHandler<UpdateTaskStatusRequest, object>(log, async (request, call) => {
       await now().taskStatus.report(sessionOf(call, request).nodeId, request.updates);

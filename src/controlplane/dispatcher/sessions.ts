@@ -199,13 +199,24 @@ export class Sessions {
   }
 }
 
+const managers = new WeakMap<readonly Node[], SessionMessage['managers']>();
+
+/** Looked for once among the same nodes: every session asks after each change of any of them. */
+function managersAmong(nodes: readonly Node[]): SessionMessage['managers'] {
+  const found =
+    managers.get(nodes) ??
+    nodes.flatMap(({ id, managerStatus }) =>
+      managerStatus ? [{ nodeId: id, addr: managerStatus.addr }] : [],
+    );
+  managers.set(nodes, found);
+  return found;
+}
+
 const stopped = (): SkepError => new SkepError('aborted', 'dispatcher is stopped');
 
 const sessionMessage = ({ id, nodeId }: Session, view: View): SessionMessage => ({
   sessionId: id,
-  managers: view
-    .list('node')
-    .flatMap((node) => (node.managerStatus ? [{ nodeId: node.id, addr: node.managerStatus.addr }] : [])),
+  managers: managersAmong(view.list('node')),
   rootCaPem: trustToTell(view.cluster()),
   wantedIssuer: view.get('node', nodeId)?.wantedIssuer ?? '',
   role: view.get('node', nodeId)?.role ?? 'worker',

@@ -113,6 +113,8 @@ export interface AssignmentsMessage {
   readonly resultsIn: number;
   readonly revision: number;
   readonly changes: readonly AssignmentChange[];
+  /** The next message goes on with what this one began: it counts when the last has come. */
+  readonly more: boolean;
 }
 
 export const payloadKey = (kind: PayloadKind, id: string): string => `${kind}/${id}`;
@@ -166,6 +168,11 @@ export interface WireAssignmentsMessage extends Omit<AssignmentsMessage, 'change
   readonly changes: readonly WireAssignment[];
 }
 
+/** As it is sent: the changes are octets already ({@link encodeChanges} of proto.ts), for many nodes are told the same. */
+export interface EncodedAssignmentsMessage extends Omit<AssignmentsMessage, 'changes'> {
+  readonly encoded: readonly Buffer[];
+}
+
 export function formatChange({ remove, assignment }: AssignmentChange): WireAssignment {
   const { kind } = assignment;
   if (remove) return { remove, [kind]: keyFields(assignment) };
@@ -209,6 +216,7 @@ export const parseMessage = (wire: WireAssignmentsMessage): AssignmentsMessage =
   resultsIn: wire.resultsIn,
   revision: wire.revision,
   changes: wire.changes.map(parseChange),
+  more: wire.more,
 });
 
 /** A removal is as small as its key. */

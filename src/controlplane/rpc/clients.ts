@@ -18,6 +18,7 @@ import type {
   AttachNetworkRequest,
   DetachNetworksRequest,
   AcknowledgeRevisionRequest,
+  AssignmentsRequest,
   AwaitAcknowledgedReply,
   AwaitAcknowledgedRequest,
   HeartbeatReply,
@@ -51,7 +52,7 @@ type Unary<Q, R> = (request: Q, options: { deadline: number }, callback: Callbac
 interface RawDispatcher extends Client {
   session(request: SessionRequest): ClientReadableStream<SessionMessage>;
   heartbeat: Unary<InSession, HeartbeatReply>;
-  assignments(request: InSession): ClientReadableStream<WireAssignmentsMessage>;
+  assignments(request: AssignmentsRequest): ClientReadableStream<WireAssignmentsMessage>;
   updateTaskStatus: Unary<UpdateTaskStatusRequest, object>;
   acknowledgeRevision: Unary<AcknowledgeRevisionRequest, object>;
   awaitAcknowledged: Unary<AwaitAcknowledgedRequest, AwaitAcknowledgedReply>;
@@ -100,9 +101,17 @@ function abortable<S extends { cancel(): void; on(event: 'close', done: () => vo
 export class DispatcherClient {
   readonly #raw: RawDispatcher;
 
-  /** `address` is `host:port`; `options` go over the defaults, e.g. `grpc.ssl_target_name_override`. */
-  constructor(address: string, credentials: ChannelCredentials, options: ChannelOptions = {}) {
-    const raw = new DispatcherConstructor(address, credentials, { ...channelOptions, ...options });
+  /**
+   * `address` is `host:port`; `options` go over the defaults, e.g. `grpc.ssl_target_name_override`.
+   * @param Constructor of the service, for who reads messages in another way
+   */
+  constructor(
+    address: string,
+    credentials: ChannelCredentials,
+    options: ChannelOptions = {},
+    Constructor = DispatcherConstructor,
+  ) {
+    const raw = new Constructor(address, credentials, { ...channelOptions, ...options });
     this.#raw = raw as unknown as RawDispatcher;
   }
 
@@ -114,7 +123,10 @@ export class DispatcherClient {
     return unary((done) => this.#raw.heartbeat(request, deadline(), done));
   }
 
-  assignments(request: InSession, signal: AbortSignal): ClientReadableStream<WireAssignmentsMessage> {
+  assignments(
+    request: AssignmentsRequest,
+    signal: AbortSignal,
+  ): ClientReadableStream<WireAssignmentsMessage> {
     return abortable(this.#raw.assignments(request), signal);
   }
 

@@ -64,6 +64,10 @@ export interface ManagerAddress {
 export interface InSession {
   readonly sessionId: string;
 }
+export interface AssignmentsRequest extends InSession {
+  /** The node understands a complete set in parts. */
+  readonly takesParts: boolean;
+}
 export interface HeartbeatReply {
   readonly periodMs: number;
 }

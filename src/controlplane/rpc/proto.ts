@@ -1,8 +1,11 @@
 /** Loads proto/dispatcher.proto once. Field names become camelCase; 64-bit integers become numbers (all stay below 2^53). */
+import assert from 'node:assert';
 import { fileURLToPath } from 'node:url';
 import { loadPackageDefinition } from '@grpc/grpc-js';
 import type { GrpcObject, ServiceClientConstructor, ServiceDefinition } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
+import type { AssignmentChange, EncodedAssignmentsMessage } from './assignment.js';
+import { formatChange } from './assignment.js';
 
 // Same depth from src/ and from dist/.
 const protoPath = fileURLToPath(new URL('../../../proto/dispatcher.proto', import.meta.url));
@@ -15,7 +18,25 @@ const root = loadPackageDefinition(definition) as unknown as {
 export const DispatcherConstructor = root.skep.dispatcher.v1['Dispatcher'] as ServiceClientConstructor;
 export const NodeCaConstructor = root.skep.dispatcher.v1['NodeCa'] as ServiceClientConstructor;
 export const ManagersConstructor = root.skep.dispatcher.v1['Managers'] as ServiceClientConstructor;
-export const dispatcherDefinition: ServiceDefinition = DispatcherConstructor.service;
+
+const { Assignments: assignments, ...otherMethods } = DispatcherConstructor.service;
+assert(assignments, 'the dispatcher gives assignments');
+const encodeMessage = (message: object): Buffer => assignments.responseSerialize(message);
+
+/** Assignments are written from octets: fields of one message that stand behind each other are one message. */
+export const dispatcherDefinition: ServiceDefinition = {
+  ...otherMethods,
+  Assignments: {
+    ...assignments,
+    responseSerialize: ({ encoded, ...head }: EncodedAssignmentsMessage) =>
+      Buffer.concat([encodeMessage(head), ...encoded]),
+  },
+};
+
+/** The changes as a part of any message of assignments. */
+export const encodeChanges = (changes: readonly AssignmentChange[]): Buffer =>
+  encodeMessage({ changes: changes.map(formatChange) });
+
 export const nodeCaDefinition: ServiceDefinition = NodeCaConstructor.service;
 export const managersDefinition: ServiceDefinition = ManagersConstructor.service;
 /** Every service of the file. */
@@ -24,7 +45,7 @@ export const services: readonly ServiceDefinition[] = Object.values(root.skep.di
 );
 
 /**
- * Largest message either side accepts. A node's first assignment message is one message: about 150 bytes for every
- * endpoint of its networks and a few KiB for every task of its own.
+ * Largest message either side accepts. To a node that takes no parts all that it has to know is one message: about 150 bytes for
+ * every endpoint of its networks and a few KiB for every task of its own.
  */
 export const messageBytesMax = 64 * 1024 * 1024;
