@@ -43,7 +43,7 @@ beforeEach(async () => {
   server = undo.use(
     new DnsServer({
       log: createLog('dns-test'),
-      forwarder: new Forwarder(() => upstreams, systemClock),
+      forwarder: undo.use(new Forwarder(() => upstreams, systemClock)),
       netnsPath: () => path,
     }),
   );
@@ -160,19 +160,15 @@ test('questions alike at the same time are one; what a resolver cuts short is as
   byUdp.on('message', (message, from) =>
     byUdp.send(answer('udp', message, { flags: dnsPacket.TRUNCATED_RESPONSE }), from.port, from.address),
   );
-  const forwarder = new Forwarder(() => [{ address: '127.0.0.1', port }], systemClock);
+  using forwarder = new Forwarder(() => [{ address: '127.0.0.1', port }], systemClock);
   const answers = await Promise.all(
     ['one', 'other', 'third'].map((asker) =>
       forwarder.forward(questionFor('many.test'), 'tcp', asker, 'serverFailure'),
     ),
   );
   expect(asked).toEqual(['tcp many.test']);
-  const cut = await new Forwarder(() => [{ address: '127.0.0.1', port }], systemClock).forward(
-    questionFor('many.test'),
-    'udp',
-    'one',
-    'serverFailure',
-  );
+  using other = new Forwarder(() => [{ address: '127.0.0.1', port }], systemClock);
+  const cut = await other.forward(questionFor('many.test'), 'udp', 'one', 'serverFailure');
   expect(asked).toEqual(['tcp many.test', 'udp many.test', 'tcp many.test']);
   for (const whole of answers) expect(dnsPacket.decode(whole).answers).toHaveLength(many.length);
   // Sixty do not fit the client's 512 octets either: it is sent to TCP in its turn, and the answer is there by then.

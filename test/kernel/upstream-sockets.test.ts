@@ -26,6 +26,7 @@ beforeEach(async () => {
 });
 
 afterEach(() => {
+  sockets[Symbol.dispose]();
   server.close();
 });
 

@@ -60,7 +60,7 @@ export function hostUpstreams(clock: Clock, path: string): () => readonly Upstre
 /** An answer; null: no resolver gave one; `busy`: none was asked. */
 type Outcome = Buffer | null | 'busy';
 
-export class Forwarder {
+export class Forwarder implements Disposable {
   readonly #cache = new ForwardCache();
   readonly #sockets = new UpstreamSockets();
   readonly #underWay = new Map<string, Promise<Buffer | null>>();
@@ -85,6 +85,11 @@ export class Forwarder {
     if (response === 'busy') return formatFailure(query, 'serverFailure');
     const answer = kept ?? asAnswerTo(query, response);
     return transport === 'udp' ? fitUdp(query, answer) : answer;
+  }
+
+  /** Closes what resolvers are asked from, in so far as no answer is waited for. */
+  [Symbol.dispose](): void {
+    this.#sockets[Symbol.dispose]();
   }
 
   async #counted(asker: string, ask: () => Promise<Outcome>): Promise<Outcome> {

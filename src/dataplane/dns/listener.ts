@@ -22,8 +22,16 @@ const idleMs = 5000;
 /** As libuv's of UDP (uv__udp_recvmsg). */
 const messagesPerTurn = 32;
 
-/** Answers one message, or gives null to say nothing. Must not reject. */
-export type AnswerMessage = (message: Buffer, from: Ip, transport: Transport) => Promise<Buffer | null>;
+/**
+ * Answers one message, or gives null to say nothing; at once where it can, for a promise costs as much as finding a name does. Must
+ * neither throw nor reject.
+ * @param from as the socket tells it, see {@link addressOf}
+ */
+export type AnswerMessage = (
+  message: Buffer,
+  from: string,
+  transport: Transport,
+) => Buffer | null | Promise<Buffer | null>;
 
 export class DnsListener {
   readonly #udp: UdpSocket;
@@ -63,10 +71,13 @@ export class DnsListener {
     });
     this.#udp.on('error', (err) => this.#fail(err));
     this.#udp.on('message', (message, { address: from, port: fromPort }) => {
-      void this.answer(message, canonical(from), 'udp').then((response) => {
+      const send = (response: Buffer | null): void => {
         // A client that is gone is no failure of ours.
         if (response && !this.#closed) this.#udp.send(response, fromPort, from, () => undefined);
-      });
+      };
+      const answer = this.answer(message, from, 'udp');
+      if (answer instanceof Promise) void answer.then(send);
+      else send(answer);
     });
     this.#udp.bind({ fd: udpFd });
     this.#tcp = createServer((connection) => this.#serve(connection));
@@ -93,7 +104,7 @@ export class DnsListener {
   #serve(connection: Socket): void {
     // Absent where the client has gone already.
     if (connection.remoteAddress === undefined) return void connection.destroy();
-    const from = canonical(connection.remoteAddress);
+    const from = addressOf(connection.remoteAddress);
     let received = Buffer.alloc(0);
     connection.on('error', () => connection.destroy());
     const ofSource = [...this.#connections.values()].filter((one) => one === from).length;
@@ -135,5 +146,5 @@ const drained = (connection: Socket): Promise<void> =>
     connection.on('drain', settle).on('close', settle);
   });
 
-/** Without the zone that Node puts behind link-local addresses. */
-const canonical = (address: string): Ip => parseIp(address.replace(/%.*$/, ''));
+/** The address of a message's sender, without the zone that Node puts behind link-local ones. */
+export const addressOf = (address: string): Ip => parseIp(address.replace(/%.*$/, ''));

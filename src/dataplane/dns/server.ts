@@ -16,7 +16,7 @@ import type { SandboxEndpoint } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
 import type { Forwarder } from './forwarder.js';
 import type { AnswerMessage } from './listener.js';
-import { connectionsMax, DnsListener } from './listener.js';
+import { addressOf, connectionsMax, DnsListener } from './listener.js';
 import type { Asker } from './names.js';
 import { NameIndex } from './names.js';
 import { answerTtlS, resolve } from './resolve.js';
@@ -150,7 +150,7 @@ export class DnsServer implements Disposable {
       port: dnsPort,
       perSourceMax,
       answer: (message, from, transport) =>
-        this.#answer(message, transport, `${id} ${from}`, (names) => names.askerAt(id, from)),
+        this.#answer(message, transport, `${id} ${from}`, (names) => names.askerAt(id, addressOf(from))),
       log: this.options.log.child({ overlay: id, address }),
       listener: null,
       inode: 0,
@@ -179,12 +179,12 @@ export class DnsServer implements Disposable {
     };
   }
 
-  async #answer(
+  #answer(
     message: Buffer,
     transport: Transport,
     from: string,
     askerOf: (names: NameIndex) => Asker,
-  ): Promise<Buffer | null> {
+  ): ReturnType<AnswerMessage> {
     const parsed = parseQuery(message);
     if (parsed.kind === 'drop' || !this.#names) return null;
     if (parsed.kind === 'refuse') return parsed.response;

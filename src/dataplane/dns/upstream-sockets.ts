@@ -28,10 +28,11 @@ interface Connected {
   questions: number;
 }
 
-export class UpstreamSockets {
+export class UpstreamSockets implements Disposable {
   /** By resolver; the one that was used last is taken first, so that those that are too many grow old. */
   readonly #idle = new Map<string, Connected[]>();
   #isSweepDue = false;
+  #isClosed = false;
 
   /**
    * Sends one message and waits for the one that answers it. Never rejects.
@@ -54,10 +55,17 @@ export class UpstreamSockets {
     return answer;
   }
 
+  /** Closes what waits now, and what is asked yet once it has its answer. */
+  [Symbol.dispose](): void {
+    this.#isClosed = true;
+    for (const { socket } of [...this.#idle.values()].flat()) socket.close();
+    this.#idle.clear();
+  }
+
   #keep(key: string, connected: Connected): void {
     const idle = this.#idle.get(key) ?? [];
     const isSpent = connected.questions >= questionsMax || performance.now() >= connected.retireAtMs;
-    if (isSpent || idle.length >= idleMax) return void connected.socket.close();
+    if (isSpent || this.#isClosed || idle.length >= idleMax) return void connected.socket.close();
     idle.push(connected);
     this.#idle.set(key, idle);
     this.#sweepLater();

@@ -135,13 +135,14 @@ function formatHeader(query: Buffer, rcode: Rcode): Buffer {
 
 function formatRecord({ type, data }: DnsRecord, ttlS: number): Buffer {
   const value = type === 'PTR' ? formatName(data) : formatAddress(data as Ip);
-  const fixed = Buffer.alloc(12);
-  fixed.writeUInt16BE(0xc000 | headerBytes, 0); // a pointer to the question's name
-  fixed.writeUInt16BE(recordTypes[type], 2);
-  fixed.writeUInt16BE(1, 4);
-  fixed.writeUInt32BE(ttlS, 6);
-  fixed.writeUInt16BE(value.length, 10);
-  return Buffer.concat([fixed, value]);
+  const record = Buffer.allocUnsafe(12 + value.length);
+  record.writeUInt16BE(0xc000 | headerBytes, 0); // a pointer to the question's name
+  record.writeUInt16BE(recordTypes[type], 2);
+  record.writeUInt16BE(1, 4);
+  record.writeUInt32BE(ttlS, 6);
+  record.writeUInt16BE(value.length, 10);
+  value.copy(record, 12);
+  return record;
 }
 
 function formatAddress(ip: Ip): Buffer {
