@@ -1,7 +1,7 @@
 /** A task that dies, and the one that takes its place: when the nodes' balancing follows, as clients of each node see it. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ManagedLab } from '../../test/support/managed-lab.js';
-import { createSite, site } from '../harness/site.js';
+import { createSite, site, siteServers } from '../harness/site.js';
 import type { Probes } from './probes.js';
 import { lastUnanswered, usedByAll } from './probes.js';
 
@@ -26,7 +26,7 @@ interface RunningTask {
 }
 
 export const prepare = (lab: ManagedLab): Promise<void> =>
-  createSite(lab, replicas, '--restart-delay 1s --replicas-max-per-node 1');
+  createSite(lab, siteServers.nginx, replicas, '--restart-delay 1s --replicas-max-per-node 1');
 
 /** Kills one task and waits until all is as before. @param turn which one */
 export async function replace(lab: ManagedLab, probes: Probes, turn: number): Promise<Convergence> {

@@ -1,6 +1,7 @@
-/** The web server that clients of a bench call: it says who answers, when it is ready, and ends what it has begun when told to stop. */
+/** The web server that clients of a bench call: it says who answers, and when it is ready. */
 import type { ImageSource } from '../../src/lab/images.js';
 import { nginxImage } from '../../src/lab/images.js';
+import { gracefulImage } from '../../test/support/graceful-image.js';
 import type { ManagedLab } from '../../test/support/managed-lab.js';
 
 export const site = { name: 'site', port: 8080, image: 'skep/site:bench', bulkPath: '/bulk' } as const;
@@ -41,16 +42,33 @@ export const siteImage: ImageSource = {
   },
 };
 
+/** A server that a site may have, and how it is told to stop. */
+interface SiteServer {
+  readonly source: ImageSource;
+  readonly stopSignal: string;
+}
+
+export const siteServers = {
+  /** Quick. Told to stop, it ends what it has begun, and closes connections on which a request may be on its way. */
+  nginx: { source: siteImage, stopSignal: 'SIGQUIT' },
+  /** No request fails because it stops. */
+  graceful: { source: gracefulImage, stopSignal: 'SIGTERM' },
+} as const satisfies Record<string, SiteServer>;
+
 /** Makes it and waits until all its tasks are healthy. @param options words for `docker service create` */
-export async function createSite(lab: ManagedLab, replicas: number, options: string): Promise<void> {
-  await lab.loadImage(siteImage);
+export async function createSite(
+  lab: ManagedLab,
+  { source, stopSignal }: SiteServer,
+  replicas: number,
+  options: string,
+): Promise<void> {
+  await lab.loadImage(source);
   const published = `--replicas ${replicas} --publish ${site.port}:80`;
-  // With SIGTERM nginx drops what it has begun. An imported image can have neither.
-  const life =
-    "--stop-signal SIGQUIT --health-cmd 'wget -q -O /dev/null http://127.0.0.1/' --health-interval 2s --health-timeout 20s --health-retries 10";
+  // An imported image can have neither.
+  const life = `--stop-signal ${stopSignal} --health-cmd 'wget -q -O /dev/null http://127.0.0.1/' --health-interval 2s --health-timeout 20s --health-retries 10`;
   await lab.sh(
     manager,
-    `docker service create --quiet --detach=false --no-resolve-image --name ${site.name} ${published} ${life} ${options} ${site.image}`,
+    `docker service create --quiet --detach=false --no-resolve-image --name ${site.name} ${published} ${life} ${options} ${source.names[0]}`,
     deadlineMs,
   );
 }

@@ -1,7 +1,7 @@
 /** What an operator does to a service that is in use, each under a load through every node. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ManagedLab } from '../../test/support/managed-lab.js';
-import { createSite, site } from '../harness/site.js';
+import { createSite, site, siteServers } from '../harness/site.js';
 
 const { name, port } = site;
 const replicas = 6;
@@ -81,7 +81,7 @@ export const disruptions: readonly Disruption[] = [
 ];
 
 export const prepare = (lab: ManagedLab): Promise<void> =>
-  createSite(lab, replicas, '--stop-grace-period 60s --update-monitor 1s');
+  createSite(lab, siteServers.graceful, replicas, '--stop-grace-period 60s --update-monitor 1s');
 
 /** Until the engines have the containers that are left, and no other one of the service. */
 async function awaitLeft(lab: ManagedLab, { name: what, left, emptied }: Disruption): Promise<void> {
@@ -101,16 +101,22 @@ async function awaitLeft(lab: ManagedLab, { name: what, left, emptied }: Disrupt
   }
 }
 
-/** How many requests failed of how many. */
-export async function disrupt(
-  lab: ManagedLab,
-  disruption: Disruption,
-): Promise<{ readonly failed: number; readonly sent: number }> {
+/** What became of the requests. */
+export interface Disrupted {
+  readonly sent: number;
+  /** Why each failed that did. */
+  readonly failures: readonly string[];
+}
+
+export async function disrupt(lab: ManagedLab, disruption: Disruption): Promise<Disrupted> {
   using load = lab.mixedLoad(rates, name, port);
   await delay(loadMs);
   await disruption.happen(lab);
   await awaitLeft(lab, disruption);
   const { answered, failures } = await load.end();
   await disruption.restore(lab);
-  return { failed: failures.length, sent: answered.new + answered.kept + failures.length };
+  return {
+    sent: answered.new + answered.kept + failures.length,
+    failures: failures.map(({ kind, reason }) => `${kind}: ${reason}`),
+  };
 }

@@ -17,9 +17,10 @@ bench('update', {
     const found = new Measurements();
     await labs.inTurns(async (lab) => {
       for (const disruption of disruptions) {
-        const { failed, sent } = await disrupt(lab, disruption);
+        const { failures, sent } = await disrupt(lab, disruption);
+        for (const reason of new Set(failures)) run.progress(`${lab.by}, ${disruption.name}: ${reason}`);
         const name = { case: disruption.name, contender: lab.by };
-        found.add({ ...name, measure: 'failed', unit: 'requests' }, failed);
+        found.add({ ...name, measure: 'failed', unit: 'requests' }, failures.length);
         found.add({ ...name, measure: 'sent', unit: 'requests' }, sent);
       }
     });

@@ -3,13 +3,12 @@
  * through every node, with and without tasks. Each thing has services of its own, so that they can happen side by side; what a
  * user may not do (stop the last task of a service without another) does not happen.
  */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { ensureImage, importScript } from '../../src/lab/images.js';
 import type { MixedFailure } from '../../src/lab/mixed-load.js';
 import { joinCommand } from '../../src/lab/swarm.js';
+import { gracefulImage } from '../support/graceful-image.js';
 import { TestLab, eventually } from '../support/lab.js';
 import { MixedLoad } from '../support/mixed-load.js';
 
@@ -18,7 +17,7 @@ const manager = 'node1';
 const nodes = ['node1', 'node2', 'node3'];
 /** Its tasks never move: the services whose updates are under test must not be drained as well. */
 const settled = 'node.hostname==node1';
-const image = 'skep/graceful:test';
+const [image] = gracefulImage.names;
 const perSecond = { new: 110, kept: 110, streams: 4 };
 
 interface Wanted {
@@ -165,14 +164,7 @@ const story = async (names: ReadonlySet<string>): Promise<string> =>
   ].join('\n');
 
 test('updates, scale-downs, drains and a removal under load: no request fails', async () => {
-  const archive = await ensureImage({
-    names: [image],
-    changes: ['CMD ["/usr/bin/node", "/server.mjs"]', 'ENV PATH=/bin:/usr/bin'],
-    programs: [process.execPath],
-    files: {
-      'server.mjs': readFileSync(join(import.meta.dirname, '../support/graceful-server.mjs'), 'utf8'),
-    },
-  });
+  const archive = await ensureImage(gracefulImage);
   const load = async (node: string): Promise<string> =>
     lab.run(node, ['sh', '-c', importScript([archive])], 120_000);
   await Promise.all(nodes.map(load));
