@@ -14,7 +14,7 @@ const ofSwarm = { connections: 2 };
 const caseOf = (place: Place): string => `task ${place}`;
 
 bench('ingress', {
-  kernels: ['host', 'uml', 'qemu'],
+  kernels: ['host', 'uml'],
   timeoutMs: 3 * 3_600_000,
   async measure(run) {
     await using labs = await makeLabs(run, bothContenders, { nodes: 2, managers: 1 });
