@@ -9,7 +9,7 @@ import { defaultRestartPolicy, nsToMs } from '../../model/service-laws.js';
 import { atMost, compareStates, isTerminal } from '../../model/task-state.js';
 import { earlyEndsWith, replacementDelayMs } from './back-off.js';
 import type { Context } from './context.js';
-import { goalOf, groupTasks, isLive, newest, nodeOf, setDesired } from './context.js';
+import { goalOf, groupTasks, isInvalidNode, isLive, newest, nodeOf, setDesired } from './context.js';
 import { createTask, placeOf } from './task-factory.js';
 
 /** Longest wait for an old task to stop before its replacement starts (swarmkit's old task timeout). */
@@ -27,9 +27,10 @@ export function restartTask(
   setDesired(context, task, 'shutdown');
   if (!mayRestart(task, slotTasks)) return;
   const { nowMs } = draft;
-  const drained = nodeOf(context, task)?.spec.availability === 'drain';
+  // It is its node that is lost or drained: the task has not failed, and nothing is to back off.
+  const isMoved = task.nodeId !== undefined && isInvalidNode(nodeOf(context, task));
   const earlyEnds = earlyEndsWith(service, task, nowMs);
-  const delayMs = drained ? 0 : replacementDelayMs(task, earlyEnds);
+  const delayMs = isMoved ? 0 : replacementDelayMs(task, earlyEnds);
   draft.create(
     'task',
     createTask(cluster, service, placeOf(task), {

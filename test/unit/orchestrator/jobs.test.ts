@@ -120,22 +120,24 @@ describe('a replicated job', () => {
     }
   });
 
-  test.each<[string, (stage: Stage) => Promise<void>]>([
-    ['is down', (stage) => stage.setNode('n1', down)],
-    ['is drained', (stage) => stage.setNode('n1', drained)],
+  test.each<[string, string, (stage: Stage) => Promise<void>]>([
+    ['is down', 'complete', (stage) => stage.setNode('n1', down)],
+    // It is still to stop there.
+    ['is drained', 'ready', (stage) => stage.setNode('n1', drained)],
     [
       'is gone',
+      'complete',
       async (stage) => {
         await stage.store.update((tx) => tx.delete('node', 'n1'));
         await stage.settle();
       },
     ],
-  ])('a task whose node %s is replaced, one that has completed there is not', async (_, lose) => {
+  ])('a task whose node %s is replaced, one that has completed there is not', async (_, goal, lose) => {
     const stage = await replicatedJob(2, 2);
     await run(stage);
     await stage.move(stage.tasks()[0], 'complete');
     await lose(stage);
-    expect(stage.picture()).toEqual(['0 complete/complete', '1 shutdown/running', '1 ready/new']);
+    expect(stage.picture()).toEqual(['0 complete/complete', '1 shutdown/running', `1 ${goal}/new`]);
   });
 
   test('what completes on a node that was given up counts, and ends its replacement', async () => {
