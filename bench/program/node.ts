@@ -80,6 +80,9 @@ export class BenchNode implements AsyncDisposable {
         changeState: (change) => network.changeState(change),
         clearState: () => network.clearState(),
         waitProgrammed: (revision, _taskId, signal) => reconciler.waitProgrammed(revision, signal),
+        waitSilent: async () => {
+          throw new Error('nobody asks');
+        },
         status: () => {
           throw new Error('ask the reconciler');
         },

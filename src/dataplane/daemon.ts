@@ -10,6 +10,7 @@ import type { NodeId, TaskId, Vni } from '../model/ids.js';
 import type { Clock } from '../runtime/clock.js';
 import type { Log } from '../runtime/log.js';
 import { runLoop, Trigger } from '../runtime/loop.js';
+import { Waiters } from '../runtime/waiters.js';
 import type { BalancedFlow, VirtualServerCounters } from './balancer/engine.js';
 import type { Difference } from './difference.js';
 import type { DesiredNetwork, NodeNetwork } from './node-network.js';
@@ -131,6 +132,8 @@ export class Daemon {
   readonly #watch: SandboxWatch;
   readonly #listenersTrigger = new Trigger();
   readonly #silence = new SilenceMarks();
+  /** They look after somebody fell silent or is back. */
+  readonly #silenceWaiters = new Waiters();
 
   constructor(private readonly options: DaemonOptions) {
     const { clock, log, programmer } = options;
@@ -167,6 +170,15 @@ export class Daemon {
         const endpointIds = await network.waitFor(() => sandboxesOf(network, taskId), signal);
         await Promise.all(endpointIds.map((endpointId) => programmer.waitSandbox(endpointId, signal)));
         return programmed;
+      },
+      waitSilent: async (known, signal) => {
+        const { liveness } = this.options;
+        const isNews = (): boolean =>
+          known === null ||
+          known.size !== liveness.silent.size ||
+          [...liveness.silent].some((nodeId) => !known.has(nodeId));
+        await this.#silenceWaiters.until(isNews, signal);
+        return [...liveness.silent];
       },
       status: async () => ({
         ...programmer.status(),
@@ -218,7 +230,10 @@ export class Daemon {
     // What was open in one that is gone answers nobody.
     this.options.programmer.onNamespaceMade(this.#listenersTrigger.fire);
     this.options.network.onChange(() => this.#publish());
-    this.options.liveness.onChange(() => this.#publish());
+    this.options.liveness.onChange(() => {
+      this.#silenceWaiters.check();
+      this.#publish();
+    });
     this.#publish();
   }
 

@@ -13,7 +13,7 @@ import { changeBetween } from '../state-change.js';
 import type { StateChange } from '../state-change.js';
 import type { NodeNetworkState } from '../state.js';
 import { loadDataplaneService, messageBytesMax } from './definition.js';
-import type { DataplaneStatus, TraceReply, VerifyReply } from './definition.js';
+import type { DataplaneStatus, SilentNodes, TraceReply, VerifyReply } from './definition.js';
 import { fromStatus } from './status.js';
 
 export type { DataplaneStatus, TraceReply, VerifyReply } from './definition.js';
@@ -77,6 +77,15 @@ export class DataplaneClient {
     const request = { revision, taskId: taskId ?? '' };
     const reply = await this.#call<{ revision: number }>('WaitProgrammed', request, Infinity, signal);
     return reply.revision;
+  }
+
+  /**
+   * Resolves with the nodes that do not answer this one once they are others than `known`; null: at once. Waits without bound of
+   * its own: bring a signal.
+   */
+  async waitSilent(known: ReadonlySet<string> | null, signal: AbortSignal): Promise<readonly string[]> {
+    const request = { known: known && { nodeIds: [...known] } };
+    return (await this.#call<SilentNodes>('WaitSilent', request, Infinity, signal)).nodeIds;
   }
 
   status(signal?: AbortSignal): Promise<DataplaneStatus> {

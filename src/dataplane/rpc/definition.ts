@@ -12,6 +12,11 @@ export interface WaitProgrammedRequest {
   readonly taskId: string;
 }
 
+/** Nodes that do not answer this one. */
+export interface SilentNodes {
+  readonly nodeIds: readonly string[];
+}
+
 /** What `skep status` shows. */
 export interface DataplaneStatus {
   /** 0: no state was ever set. */

@@ -5,7 +5,7 @@
 import { AssertionError } from 'node:assert';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import type { sendUnaryData, ServerUnaryCall, UntypedServiceImplementation } from '@grpc/grpc-js';
-import type { TaskId } from '../../model/ids.js';
+import type { NodeId, TaskId } from '../../model/ids.js';
 import { Fields } from '../parse-fields.js';
 import { parseNodeNetworkState } from '../parse-state.js';
 import type { NodeNetworkState } from '../state.js';
@@ -21,6 +21,8 @@ export interface DataplaneMethods {
   clearState(): Promise<void>;
   /** Resolves with the programmed revision. */
   waitProgrammed(revision: number, taskId: TaskId | null, signal: AbortSignal): Promise<number>;
+  /** Resolves with the silent nodes once they are others than `known`; null: at once. */
+  waitSilent(known: ReadonlySet<string> | null, signal: AbortSignal): Promise<readonly NodeId[]>;
   status(): Promise<DataplaneStatus> | DataplaneStatus;
   verify(repair: boolean, signal: AbortSignal): Promise<VerifyReply>;
   /** @param from null: whoever calls */
@@ -63,6 +65,12 @@ export function createDataplaneServer(methods: DataplaneMethods, onBug: (err: un
       const revision = fields.integer('revision', 0, Number.MAX_SAFE_INTEGER);
       const taskId = fields.optionalString('taskId') === undefined ? null : (fields.id('taskId') as TaskId);
       return { revision: await methods.waitProgrammed(revision, taskId, signal) };
+    }),
+    WaitSilent: unary(async (request, signal) => {
+      const fields = new Fields(request, '');
+      const isFirst = (fields.raw('known') ?? null) === null;
+      const known = isFirst ? null : new Set(fields.object('known').optionalList('nodeIds', String));
+      return { nodeIds: await methods.waitSilent(known, signal) };
     }),
     GetStatus: unary(() => methods.status()),
     Verify: unary((request, signal) => methods.verify(new Fields(request, '').boolean('repair'), signal)),

@@ -99,6 +99,7 @@ beforeEach(async () => {
     changeState: async (change) => void heard.push(change),
     clearState: async () => void heard.push('clear'),
     waitProgrammed: async (revision, taskId) => (heard.push([revision, taskId]), revision + 1),
+    waitSilent: async (known) => (heard.push(known && [...known]), ['n2', 'n3'] as NodeId[]),
     status: () => ({
       desiredRevision: 2 ** 40,
       programmedRevision: 0,
@@ -135,6 +136,11 @@ test('every call arrives as it was made', async () => {
   assert.equal(await client.waitProgrammed({ revision: 7 }, AbortSignal.timeout(5000)), 8);
   await client.waitProgrammed({ revision: 7, taskId: 'task1' as TaskId }, AbortSignal.timeout(5000));
   assert.deepEqual(heard, [state, 'clear', [7, null], [7, 'task1']]);
+  heard = [];
+  assert.deepEqual(await client.waitSilent(null, AbortSignal.timeout(5000)), ['n2', 'n3']);
+  await client.waitSilent(new Set(), AbortSignal.timeout(5000));
+  await client.waitSilent(new Set(['n2']), AbortSignal.timeout(5000));
+  assert.deepEqual(heard, [null, [], ['n2']]);
   assert.deepEqual({ ...(await client.status()) }, methods.status());
   assert.deepEqual({ ...(await client.verify()) }, { ...verified, repaired: 0, equal: false });
   assert.deepEqual({ ...(await client.verify({ repair: true })) }, { ...verified, repaired: 2, equal: true });
