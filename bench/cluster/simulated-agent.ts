@@ -64,6 +64,8 @@ export class SimulatedAgent {
       attachments: { set: () => undefined, run: (_calls, signal) => aborted(signal) },
       reporter: this.reporter,
       logs: new LogPublisher({ ...common, taskLogs: () => nothing() }),
+      // Nothing lies between them that one of them could miss.
+      silence: { nodes: new Set(), subscribe: () => ({ [Symbol.dispose]: () => undefined }) },
       tunnels: {
         run: async (client, _connect, sessionId, signal) => {
           for await (const _offer of client.listenTunnels({ sessionId }, signal)) continue;

@@ -66,7 +66,14 @@ export class TestManager implements AsyncDisposable {
       nodeId,
       engine,
       sealer: this.#sealer,
-      dataplane: { setState: async () => undefined, waitProgrammed: async () => undefined },
+      dataplane: {
+        setState: async () => undefined,
+        waitProgrammed: async () => undefined,
+        waitSilent: (_, signal) =>
+          new Promise((_resolve, reject) =>
+            signal.addEventListener('abort', () => reject(signal.reason as Error)),
+          ),
+      },
       credentials: () => credentials.createInsecure(),
       managers: [{ nodeId: '', addr: this.address }],
       dataPathAddr: '192.0.2.1',

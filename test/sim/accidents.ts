@@ -47,6 +47,10 @@ export class Accidents {
     else if (dice < 0.89) this.#setClock(victim);
     else if (dice < 0.94)
       this.#say(`connections of ${victim.name} break`, () => world.network.breakConnections(victim.name));
+    else if (dice < 0.97)
+      this.#say(`nobody hears ${victim.name}`, () =>
+        world.hearing.muffle(victim.name, chance.between(500, 15_000)),
+      );
     else host.engine.endSome();
   }
 

@@ -1,8 +1,10 @@
 /** The simulation itself: the same seed is the same run, and what is broken on purpose breaks a law within a few seeds. */
 import { afterEach, expect, test, vi } from 'vitest';
 import { PortTable } from '../../src/controlplane/allocator/ports.js';
+import { Witnesses } from '../../src/controlplane/dispatcher/witnesses.js';
 import { objectKey } from '../../src/controlplane/store/keys.js';
 import { leaderId } from '../../src/model/ids.js';
+import type { NodeId } from '../../src/model/ids.js';
 import { runSeed } from './seeds.js';
 import type { World } from './world.js';
 
@@ -16,6 +18,21 @@ test('the same seed gives the same transcript, another seed another one', async 
   expect(again.steps).toBe(once.steps);
   expect(other.transcriptHash).not.toBe(once.transcriptHash);
 });
+
+/** Two that do not hear a node are enough, and it is asked nothing. */
+function believeOthers(): void {
+  const words = new Map<NodeId, ReadonlySet<NodeId> | null>();
+  vi.spyOn(Witnesses.prototype, 'beat').mockImplementation((id, silent) => {
+    words.set(id, silent);
+    return true;
+  });
+  vi.spyOn(Witnesses.prototype, 'owesSign').mockReturnValue(true);
+  vi.spyOn(Witnesses.prototype, 'judge').mockImplementation(({ nodes }) => {
+    const misses = (id: NodeId): number => [...words.values()].filter((silent) => silent?.has(id)).length;
+    const lost = nodes.map(({ id }) => id).filter((id) => misses(id) >= 2);
+    return { ask: [], lost, nextMs: Infinity };
+  });
+}
 
 const leaderKey = objectKey('leader', leaderId);
 
@@ -39,6 +56,7 @@ test.each<[string, (world: World) => void, RegExp]>([
       })),
     /tells node2 a secret|is told of network|runs on node2/,
   ],
+  ['managers that call a node down whatever it answers', () => believeOthers(), /is called down/],
   [
     'an allocator that forgets which ports are held',
     () => void vi.spyOn(PortTable.prototype, 'hold').mockReturnValue(undefined),

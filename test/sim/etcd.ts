@@ -81,7 +81,7 @@ export class SimEtcd {
   /** A broken part for tests of the laws: what of a write's conditions is looked at. */
   comparesKept: (compare: Compare) => boolean = () => true;
   /** Told of each try to write, when the caller makes it. */
-  onTxn: (host: string, ops: object) => void = () => undefined;
+  onTxn: (host: string, ops: readonly WriteOp[]) => void = () => undefined;
 
   constructor(
     private readonly time: Time,

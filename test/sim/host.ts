@@ -7,6 +7,7 @@ import { pino } from 'pino';
 import type { Agent } from '../../src/controlplane/agent/agent.js';
 import { startAgent } from '../../src/controlplane/agent/agent.js';
 import type { Dataplane } from '../../src/controlplane/agent/node-network.js';
+import type { PeerListener } from '../../src/controlplane/agent/silence.js';
 import { createManagerCore } from '../../src/controlplane/node/manager-core.js';
 import type { ManagerCore } from '../../src/controlplane/node/manager-core.js';
 import type { ManagerAddress, SessionMessage } from '../../src/controlplane/rpc/messages.js';
@@ -23,6 +24,7 @@ import type { Chance } from './chance.js';
 import type { EngineEvents } from './engine.js';
 import { SimEngine } from './engine.js';
 import type { SimEtcd } from './etcd.js';
+import type { SimHearing } from './hearing.js';
 import type { ServerCall, SimNetwork } from './network.js';
 import { sessionClient } from './network.js';
 import { SimPayloadFiles } from './payload-files.js';
@@ -38,6 +40,7 @@ export interface HostParts {
   readonly chance: Chance;
   readonly etcd: SimEtcd;
   readonly network: SimNetwork;
+  readonly hearing: SimHearing;
   readonly dataKey: DataKey;
   readonly events: EngineEvents;
   /** A bug, or something that nobody provided for. */
@@ -85,7 +88,7 @@ export class SimHost {
     this.#managers = managers.map((host) => ({ nodeId: host, addr: `${host}:2377` }));
     this.engine = new SimEngine(name, parts.time, parts.chance, parts.events);
     this.payloadFiles = new SimPayloadFiles(parts.chance);
-    this.#dataplane = new SimDataplane(parts.time, parts.chance, this.engine);
+    this.#dataplane = new SimDataplane(name, parts, this.engine);
   }
 
   /** Whom its agent can turn to. */
@@ -315,11 +318,17 @@ class SimDataplane {
   #programmed = -1;
   #changed = new Set<() => void>();
 
+  private readonly time: Time;
+  private readonly chance: Chance;
+
   constructor(
-    private readonly time: Time,
-    private readonly chance: Chance,
+    private readonly name: string,
+    private readonly parts: Pick<HostParts, 'time' | 'chance' | 'hearing'>,
     private readonly engine: SimEngine,
-  ) {}
+  ) {
+    this.time = parts.time;
+    this.chance = parts.chance;
+  }
 
   /** Its state is on disk. */
   reboot(): void {
@@ -327,8 +336,35 @@ class SimDataplane {
     this.#program();
   }
 
-  of(daemon: Process): Dataplane {
+  of(daemon: Process): Dataplane & PeerListener {
+    const { hearing } = this.parts;
     return {
+      waitSilent: (known, signal) =>
+        new Promise((resolve, reject) => {
+          if (this.chance.fault(0.01)) {
+            daemon.in(this.chance.latencyMs(), () => reject(new OutsideError('the dataplane is away', true)));
+            return;
+          }
+          const look = (): void => {
+            const silent = hearing.silentTo(this.name);
+            if (known?.size === silent.size && [...silent].every((name) => known.has(name))) return;
+            leave();
+            daemon.in(this.chance.latencyMs(), () => resolve([...silent]));
+          };
+          const onAbort = (): void => {
+            leave();
+            reject(signal.reason as Error);
+          };
+          const forget = hearing.onChange(look);
+          const leave = (): void => {
+            forget();
+            signal.removeEventListener('abort', onAbort);
+          };
+          if (signal.aborted) return onAbort();
+          signal.addEventListener('abort', onAbort, { once: true });
+          daemon.onEnd(leave);
+          look();
+        }),
       setState: (state) =>
         new Promise((resolve, reject) => {
           daemon.in(this.chance.latencyMs(), () => {

@@ -41,6 +41,7 @@ export class SimNetwork {
   readonly #cut = new Set<string>();
   readonly #listeners = new Map<string, Listener>();
   readonly #connections = new Set<Connection>();
+  readonly #beatsMs = new Map<string, number>();
   /** Told of each message to a node before it is sent; throws for one that must not be. */
   onAnswer: (to: Identity, method: string, message: object, bytes: Buffer) => void = () => undefined;
   /** A broken part for tests of the laws: whom a caller is taken for. */
@@ -55,6 +56,16 @@ export class SimNetwork {
       time.in(1_000, tick);
     };
     time.in(1_000, tick);
+  }
+
+  /** When a manager last answered a heartbeat of the node; -Infinity: never. */
+  beatOf(from: string, to: string): number {
+    return this.#beatsMs.get(`${from} ${to}`) ?? -Infinity;
+  }
+
+  /** @internal */
+  noteBeat(from: string, to: string): void {
+    this.#beatsMs.set(`${from} ${to}`, this.time.nowMs);
   }
 
   readonly linked = (a: string, b: string): boolean => a === b || !this.#cut.has(pair(a, b));
@@ -331,6 +342,7 @@ class Call {
       const bytes = method.responseSerialize(message);
       const received = method.responseDeserialize(bytes);
       network.onAnswer(identity, name ?? '', received, bytes);
+      if (name === 'Heartbeat') network.noteBeat(connection.from, connection.to);
       this.#toClient(() => !this.#isOver && this.events.onMessage(received));
     };
     const end = (refusal?: Refusal): void =>

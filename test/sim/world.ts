@@ -18,6 +18,8 @@ import { Accidents } from './accidents.js';
 import { Chance } from './chance.js';
 import { SimEtcd } from './etcd.js';
 import type { Commit } from './etcd.js';
+import type { WriteOp } from '../../src/controlplane/etcd/client.js';
+import { SimHearing } from './hearing.js';
 import { addressOfHost, log, SimHost } from './host.js';
 import { checkAnswer, checkChange, checkConverged, checkView, contentOf, Histories } from './laws.js';
 import { SimNetwork } from './network.js';
@@ -43,6 +45,7 @@ export class World {
   readonly chance: Chance;
   readonly time: Time;
   readonly network: SimNetwork;
+  readonly hearing: SimHearing;
   readonly etcd: SimEtcd;
   readonly hosts: SimHost[] = [];
   readonly histories = new Histories();
@@ -69,10 +72,16 @@ export class World {
     this.#dataKey = newDataKey(1, seededBytes(seed));
     this.#sealer = new Sealer(this.#dataKey);
     this.network = new SimNetwork(this.time, this.chance);
+    this.hearing = new SimHearing(this.time, this.chance, () => this.hosts, this.network.linked);
     this.network.onAnswer = (to, method, message, bytes) =>
       this.#guarded(() => checkAnswer(this.histories, to.nodeId, method, message, bytes));
     this.etcd = new SimEtcd(this.time, this.chance, this.network.linked, (commit) => this.#onCommit(commit));
-    this.etcd.onTxn = (host, ops) => this.#noteWriter(host, ops);
+    this.etcd.onTxn = (host, ops) => {
+      // What is tried again was decided before.
+      if (this.#writers.has(ops)) return;
+      this.#noteWriter(host, ops);
+      this.#guarded(() => this.#checkDown(host, ops));
+    };
     this.#users = new Users(this);
     this.#accidents = new Accidents(this);
   }
@@ -146,9 +155,9 @@ export class World {
   }
 
   addHost(name: string, role: 'manager' | 'worker', managers: readonly string[]): SimHost {
-    const { time, chance, etcd, network: net } = this;
+    const { time, chance, etcd, network: net, hearing } = this;
     const host = new SimHost(name, role, managers, {
-      ...{ time, chance, etcd, network: net, dataKey: this.#dataKey },
+      ...{ time, chance, etcd, network: net, hearing, dataKey: this.#dataKey },
       events: {
         onStart: (where, taskId) => {
           this.say(`${where} starts ${taskId}`);
@@ -272,9 +281,22 @@ export class World {
   }
 
   #noteWriter(host: string, ops: object): void {
-    if (this.#writers.has(ops)) return;
     const term = this.host(host)?.manager?.store.view().get('leader', leaderId)?.version ?? 0;
     this.#writers.set(ops, { isUser: this.#userWrites, term });
+  }
+
+  /** Whoever answers its manager is not called down by it, whatever others say. */
+  #checkDown(host: string, ops: readonly WriteOp[]): void {
+    for (const op of ops) {
+      const object = op.op === 'put' ? parseObjectKey(op.key) : undefined;
+      if (op.op !== 'put' || object?.kind !== 'node') continue;
+      const { id, status } = JSON.parse(this.#sealer.open(op.key, op.value).toString()) as Node;
+      if (status.state !== 'down' || this.#truth.get('node', id)?.status.state === 'down') continue;
+      const periodMs = this.#truth.cluster().spec.heartbeatPeriodNs / 1e6;
+      const agoMs = this.time.nowMs - this.network.beatOf(id, host);
+      this.say(`${host} calls ${id} down, ${agoMs} ms after its last heartbeat`);
+      assert(agoMs >= periodMs, `${id} is called down ${agoMs} ms after ${host} has answered its heartbeat`);
+    }
   }
 
   #onCommit({ member, revision, ops }: Commit): void {

@@ -28,6 +28,8 @@ import { HostPayloadFiles } from './payload-files.js';
 import type { PayloadFiles } from './payload-files.js';
 import { AgentSession } from './session.js';
 import type { SessionOptions } from './session.js';
+import { Silence } from './silence.js';
+import type { PeerListener } from './silence.js';
 import { StatusReporter } from './status-reporter.js';
 import { TaskBarrier } from './task-barrier.js';
 import type { RecordSealer } from './task-records.js';
@@ -41,7 +43,7 @@ import { TaskWorker, removeTaskContainers, removeTaskFiles } from './worker.js';
 export interface AgentOptions {
   readonly nodeId: NodeId;
   readonly engine: Engine;
-  readonly dataplane: Dataplane;
+  readonly dataplane: Dataplane & PeerListener;
   /** What the dataplane says of this host; undefined: not known (yet). */
   readonly facts: () => Promise<DataplaneFacts | undefined>;
   /** What of this host services may be given; absent: nothing. */
@@ -120,6 +122,7 @@ export function startAgent(options: AgentOptions): Agent {
   const payloads = new NodePayloads();
   const payloadFiles = host.payloadFiles ?? new HostPayloadFiles(options.tasksDir);
   const reporter = new StatusReporter(common);
+  const silence = new Silence({ dataplane, ...common });
   const describe = async (): Promise<WireNodeDescription> =>
     (description = {
       ...describeNode(await engine.info(), await routes(), await facts(), allowance),
@@ -178,6 +181,7 @@ export function startAgent(options: AgentOptions): Agent {
     attachments,
     payloads,
     reporter,
+    silence,
     logs: new LogPublisher({ taskLogs, clock, log }),
     tunnels,
   });
@@ -204,7 +208,7 @@ export function startAgent(options: AgentOptions): Agent {
     })();
     await Promise.all([recalled, session.run(stop.signal)]);
   };
-  const running = [events, legWatch, network].map((part) => part.run(stop.signal)).concat(resume());
+  const running = [events, legWatch, network, silence].map((part) => part.run(stop.signal)).concat(resume());
   // A bug ends the process, not only this promise.
   for (const part of running)
     part.catch((err: unknown) =>

@@ -29,7 +29,9 @@ import { NotLeaderError } from '../rpc/not-leader.js';
 import { fromServiceError } from '../rpc/status.js';
 import type { AttachmentCalls } from './attachments.js';
 import type { ContainerTunnels } from './container-tunnels.js';
+import { Heartbeat } from './heartbeat.js';
 import type { LogPublisher } from './log-publisher.js';
+import type { Silence } from './silence.js';
 import type { StatusReporter } from './status-reporter.js';
 import type { TaskBarrier } from './task-barrier.js';
 import type { Worker } from './worker.js';
@@ -71,6 +73,8 @@ export interface SessionOptions {
     run(calls: AttachmentCalls, signal: AbortSignal): Promise<void>;
   };
   readonly reporter: StatusReporter;
+  /** Whom this node's dataplane does not hear. */
+  readonly silence: Pick<Silence, 'nodes' | 'subscribe'>;
   readonly logs: LogPublisher;
   /** What managers' users ask of this node's containers. */
   readonly tunnels: Pick<ContainerTunnels, 'run'>;
@@ -170,19 +174,22 @@ export class AgentSession {
     const end = new AbortController();
     const over = AbortSignal.any([signal, end.signal]);
     const changes = this.#changes;
+    const heartbeat = new Heartbeat(this.options);
     const client = connect(addr);
     let parts: Promise<void>[] = [];
     try {
       const description = await this.#describe();
       const { dataPathAddr } = this.options;
       const messages = client.session({ description, dataPathAddr }, over)[Symbol.asyncIterator]();
-      const sessionId = this.#take(await firstMessage(messages, clock));
+      const first = await firstMessage(messages, clock);
+      const { sessionId } = first;
+      this.#take(first, heartbeat);
       log.info({ manager: addr, session: sessionId }, 'registered with a manager');
       this.#failures.delete(addr);
       this.#settleReady?.resolve();
       parts = [
-        this.#followSession(messages),
-        this.#beat(client, sessionId, over),
+        this.#followSession(messages, heartbeat),
+        heartbeat.run(client, sessionId, over),
         this.#followAssignments(client, sessionId, over),
         reporter.run((updates) => client.updateTaskStatus({ sessionId, updates }), over),
         barrier.run(client, sessionId, over),
@@ -207,22 +214,16 @@ export class AgentSession {
     }
   }
 
-  /** Takes over what a session message says and gives the session's id. */
-  #take(message: SessionMessage): string {
+  /** Takes over what a session message says. */
+  #take(message: SessionMessage, heartbeat: Heartbeat): void {
     if (message.managers.length > 0) this.#managers = message.managers;
+    heartbeat.asked(message.beatsAsked);
     this.options.onMessage?.(message);
-    return message.sessionId;
   }
 
-  async #followSession(messages: AsyncIterator<SessionMessage>): Promise<void> {
-    for (let next = await messages.next(); !next.done; next = await messages.next()) this.#take(next.value);
-  }
-
-  async #beat(client: SessionClient, sessionId: string, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      const { periodMs } = await client.heartbeat({ sessionId });
-      await this.options.clock.sleep(periodMs, signal).catch(() => undefined);
-    }
+  async #followSession(messages: AsyncIterator<SessionMessage>, heartbeat: Heartbeat): Promise<void> {
+    for (let next = await messages.next(); !next.done; next = await messages.next())
+      this.#take(next.value, heartbeat);
   }
 
   async #followAssignments(client: SessionClient, sessionId: string, signal: AbortSignal): Promise<void> {

@@ -1,10 +1,11 @@
 /**
- * Which nodes are alive. A node that missed three of its heartbeat periods is `down`; after the dispatcher has
- * (re)started every node that was not down is `unknown` and gets twice the time to come back, and as long as its agent may
- * wait between two tries. Tasks on a node that stayed down for 24 hours are `orphaned`.
+ * Which nodes are alive. A node that missed three of its heartbeat periods is `down`, and sooner one that no other hears either
+ * (witnesses.ts); after the dispatcher has (re)started every node that was not down is `unknown` and gets twice the time to come
+ * back, and as long as its agent may wait between two tries. Tasks on a node that stayed down for 24 hours are `orphaned`.
  *
  * Heartbeats touch memory only; the store is written when a node's state changes.
  */
+import { SkepError } from '../../model/errors.js';
 import { isAttachment } from '../../model/attachments.js';
 import type { NodeId, RandomSource } from '../../model/ids.js';
 import type { Node } from '../../model/objects.js';
@@ -15,6 +16,7 @@ import { runLoop, Trigger } from '../../runtime/loop.js';
 import { rpcTimeoutMs, sessionRetryMsMax } from '../rpc/clients.js';
 import type { Store } from '../store/store.js';
 import { maxWrites } from '../store/store.js';
+import { Witnesses } from './witnesses.js';
 
 /** Swarm's constants (swarmkit manager/dispatcher/period.go, dispatcher.go). */
 const periodMsDefault = 5_000;
@@ -36,16 +38,25 @@ export interface HeartbeatOptions {
   readonly log: Log;
 }
 
+/** Nodes' sessions, as far as signs of life go. */
+export interface SignSessions {
+  has(nodeId: NodeId): boolean;
+  /** Asks the node for a heartbeat at once, if it is in a session. */
+  askForBeat(nodeId: NodeId): void;
+  end(nodeId: NodeId, reason: SkepError): void;
+}
+
 export class Heartbeats {
   /** When a node will have missed its beats, by its id and the steady clock. */
   readonly #deadlinesMs = new Map<NodeId, number>();
   readonly #downSinceMs = new Map<NodeId, number>();
+  readonly #witnesses = new Witnesses();
   readonly #trigger = new Trigger();
 
   constructor(
     private readonly options: HeartbeatOptions,
-    /** Called with each node that was found down, before the store is written. */
-    private readonly onDown: (nodeId: NodeId) => void,
+    /** That of a node that is found down ends before the store is written. */
+    private readonly sessions: SignSessions,
   ) {}
 
   /** Marks what a former dispatcher left, then watches until the signal aborts. */
@@ -78,14 +89,29 @@ export class Heartbeats {
     }
   }
 
-  /** Takes note of a sign of life and gives the period after which the next one is due, in ms. */
-  beat(nodeId: NodeId): number {
-    const { clock, random } = this.options;
+  /**
+   * Takes note of a heartbeat and gives the period after which the next one is due, in ms.
+   * @param silent whom the node does not hear: the cluster's nodes among them are kept; null: it cannot tell
+   */
+  beat(nodeId: NodeId, silent: readonly string[] | null): number {
+    const { store, clock, random } = this.options;
+    const nodes = silent?.filter((id): id is NodeId => store.view().get('node', id as NodeId) !== undefined);
     const periodMs = heartbeatPeriodMs(this.#configuredMs(), random);
     const isNew = !this.#deadlinesMs.has(nodeId);
     this.#deadlinesMs.set(nodeId, clock.steadyMs() + missedBeatsMax * periodMs);
-    if (isNew) this.#trigger.fire();
+    const isWorthALook = this.#witnesses.beat(
+      nodeId,
+      nodes ? new Set(nodes) : null,
+      periodMs,
+      clock.steadyMs(),
+    );
+    if (isNew || isWorthALook) this.#trigger.fire();
     return periodMs;
+  }
+
+  /** Takes note of any other sign of life: it delays no heartbeat, and saves from being called lost. */
+  hear(nodeId: NodeId): void {
+    this.#witnesses.hear(nodeId, this.options.clock.steadyMs());
   }
 
   #configuredMs(): number {
@@ -111,21 +137,48 @@ export class Heartbeats {
     const nowMs = clock.steadyMs();
     const nodes = store.view().list('node');
     const exists = new Set(nodes.map(({ id }) => id));
-    for (const id of this.#deadlinesMs.keys()) if (!exists.has(id)) this.#deadlinesMs.delete(id);
+    for (const id of this.#deadlinesMs.keys()) if (!exists.has(id)) this.#forget(id);
 
-    const overdue = nodes.filter(({ id }) => (this.#deadlinesMs.get(id) ?? Infinity) <= nowMs);
-    for (const { id } of overdue) {
-      this.onDown(id);
-      log.warn({ node: id }, 'heartbeat failure');
+    const isOverdue = ({ id }: Node): boolean => (this.#deadlinesMs.get(id) ?? Infinity) <= nowMs;
+    await this.#declareDown(nodes.filter(isOverdue), isOverdue);
+
+    const { ask, lost, nextMs } = this.#witnesses.judge({
+      nodes: nodes.filter(({ id }) => this.#deadlinesMs.has(id)),
+      isInSession: (id) => this.sessions.has(id),
+      periodMs: this.#configuredMs(),
+      nowMs,
+    });
+    for (const id of ask) {
+      log.info({ node: id }, 'other nodes do not hear a node: asking it for a sign of life');
+      this.sessions.askForBeat(id);
+    }
+    for (const id of lost)
+      log.warn({ node: id }, 'no other node hears it either: not waiting for it any longer');
+    const isLost = ({ id }: Node): boolean => this.#witnesses.owesSign(id);
+    await this.#declareDown(
+      nodes.filter(({ id }) => lost.includes(id)),
+      isLost,
+    );
+
+    const orphanDueMs = await this.#orphanTasks(nowMs);
+    return Math.min(orphanDueMs, nextMs, ...this.#deadlinesMs.values()) - nowMs;
+  }
+
+  /** @param holds whether that is so still, asked again when it is written */
+  async #declareDown(nodes: readonly Node[], holds: (node: Node) => boolean): Promise<void> {
+    for (const { id } of nodes) {
+      this.sessions.end(id, new SkepError('notFound', 'node not registered'));
+      this.options.log.warn({ node: id }, 'heartbeat failure');
     }
     const message = ({ status }: Node): string =>
       status.state === 'unknown' ? downFromUnknownMessage : downMessage;
-    const stillOverdue = ({ id }: Node): boolean => (this.#deadlinesMs.get(id) ?? Infinity) <= nowMs;
-    await this.#setStates(overdue, 'down', message, stillOverdue);
-    for (const node of overdue) if (stillOverdue(node)) this.#deadlinesMs.delete(node.id);
+    await this.#setStates(nodes, 'down', message, holds);
+    for (const node of nodes) if (holds(node)) this.#forget(node.id);
+  }
 
-    const orphanDueMs = await this.#orphanTasks(nowMs);
-    return Math.min(orphanDueMs, ...this.#deadlinesMs.values()) - nowMs;
+  #forget(nodeId: NodeId): void {
+    this.#deadlinesMs.delete(nodeId);
+    this.#witnesses.forget(nodeId);
   }
 
   async #setStates(

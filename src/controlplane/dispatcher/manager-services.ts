@@ -29,6 +29,7 @@ import type {
   AwaitAcknowledgedReply,
   AwaitAcknowledgedRequest,
   HeartbeatReply,
+  HeartbeatRequest,
   InSession,
   IssueReply,
   IssueRequest,
@@ -118,9 +119,7 @@ type Parts = Omit<ManagerServicesOptions, 'store'> & { readonly store: Store };
 /** What knows of nodes, in memory: one term of office long. */
 function startDispatcher(parts: Parts) {
   const sessions = new Sessions(parts);
-  const heartbeats = new Heartbeats(parts, (nodeId) =>
-    sessions.end(nodeId, new SkepError('notFound', 'node not registered')),
-  );
+  const heartbeats = new Heartbeats(parts, sessions);
   const acknowledgements = new Acknowledgements();
   return {
     sessions,
@@ -154,8 +153,12 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
     return peer && { ...peer, addr: peerAddress(known.getPeer()) };
   };
   const nodeOf = (call: unknown): Node => authorize(callerOf(call), store.view(), isTrusted);
-  const sessionOf = (call: unknown, { sessionId }: InSession): Session =>
-    now().sessions.require(nodeOf(call).id, sessionId);
+  const sessionOf = (call: unknown, { sessionId }: InSession): Session => {
+    const { sessions, heartbeats } = now();
+    const session = sessions.require(nodeOf(call).id, sessionId);
+    heartbeats.hear(session.nodeId);
+    return session;
+  };
 
   const nodeCaService = {
     getRootCaCertificate: unaryHandler<object, RootCaReply>(log, () => ({
@@ -194,14 +197,15 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
       const { sessions, heartbeats } = now();
       assert(caller, 'it is authorized');
       // Before it is written down: a term that begins would take a node that it has not heard of for a silent one.
-      heartbeats.beat(node.id);
+      heartbeats.beat(node.id, null);
       const session = await sessions.register(node, request, caller);
-      heartbeats.beat(node.id);
+      heartbeats.beat(node.id, null);
       await sessions.serve(session, answers);
     }),
-    heartbeat: unaryHandler<InSession, HeartbeatReply>(log, (request, call) => ({
-      periodMs: now().heartbeats.beat(sessionOf(call, request).nodeId),
-    })),
+    heartbeat: unaryHandler<HeartbeatRequest, HeartbeatReply>(log, (request, call) => {
+      const { nodeId } = sessionOf(call, request);
+      return { periodMs: now().heartbeats.beat(nodeId, request.silent?.nodeIds ?? null) };
+    }),
     assignments: answersHandler<AssignmentsRequest, EncodedAssignmentsMessage>(
       log,
       (request, answers, call) =>

@@ -36,6 +36,10 @@ interface Held {
   readonly end: AbortController;
   /** Of the connection that it was opened on. */
   readonly certificate: Buffer;
+  /** Fired when the session's message may be another one. */
+  readonly changed: Trigger;
+  /** How often the node was asked for a heartbeat. */
+  beatsAsked: number;
 }
 
 export interface SessionsOptions {
@@ -79,7 +83,7 @@ export class Sessions {
       nodeId: node.id,
       signal: end.signal,
     };
-    this.#sessions.set(node.id, { session, end, certificate });
+    this.#sessions.set(node.id, { session, end, certificate, changed: new Trigger(), beatsAsked: 0 });
     try {
       await this.#writeNode(node.id, description, addr, request.dataPathAddr);
     } catch (err) {
@@ -113,22 +117,34 @@ export class Sessions {
     return held.session;
   }
 
+  has(nodeId: NodeId): boolean {
+    return this.#sessions.has(nodeId);
+  }
+
+  /** Asks the node for a heartbeat at once, if it is in a session. */
+  askForBeat(nodeId: NodeId): void {
+    const held = this.#sessions.get(nodeId);
+    if (!held) return;
+    held.beatsAsked += 1;
+    held.changed.fire();
+  }
+
   /** Serves the session's stream: a message now and whenever its content changes. Ends the session with it. */
   async serve(session: Session, { write, signal }: Answers<SessionMessage>): Promise<void> {
     const { store, clock } = this.options;
-    const changed = new Trigger();
+    const held = this.#sessions.get(session.nodeId);
+    if (held?.session !== session) return session.signal.throwIfAborted();
+    const { changed, certificate } = held;
     const unsubscribe = store.subscribe(({ changes }) => {
       if (changes.some(({ kind }) => kind === 'node' || kind === 'cluster')) changed.fire();
     });
     const over = AbortSignal.any([signal, session.signal]);
-    const { certificate } = this.#sessions.get(session.nodeId) ?? {};
-    const isGood = (): boolean =>
-      certificate === undefined || this.options.isTrusted(certificate, store.view().cluster());
+    const isGood = (): boolean => this.options.isTrusted(certificate, store.view().cluster());
     try {
       for (let sent = ''; !over.aborted;) {
         if (!isGood())
           throw new SkepError('unauthenticated', 'the certificate of this connection is trusted no more');
-        const message = sessionMessage(session, store.view());
+        const message = sessionMessage(held, store.view());
         const text = JSON.stringify(message);
         if (text !== sent) await write(message);
         sent = text;
@@ -214,8 +230,9 @@ function managersAmong(nodes: readonly Node[]): SessionMessage['managers'] {
 
 const stopped = (): SkepError => new SkepError('aborted', 'dispatcher is stopped');
 
-const sessionMessage = ({ id, nodeId }: Session, view: View): SessionMessage => ({
+const sessionMessage = ({ session: { id, nodeId }, beatsAsked }: Held, view: View): SessionMessage => ({
   sessionId: id,
+  beatsAsked,
   managers: managersAmong(view.list('node')),
   rootCaPem: trustToTell(view.cluster()),
   wantedIssuer: view.get('node', nodeId)?.wantedIssuer ?? '',

@@ -22,6 +22,7 @@ import type {
   AwaitAcknowledgedReply,
   AwaitAcknowledgedRequest,
   HeartbeatReply,
+  HeartbeatRequest,
   InSession,
   IssueReply,
   IssueRequest,
@@ -51,7 +52,7 @@ type Unary<Q, R> = (request: Q, options: { deadline: number }, callback: Callbac
 
 interface RawDispatcher extends Client {
   session(request: SessionRequest): ClientReadableStream<SessionMessage>;
-  heartbeat: Unary<InSession, HeartbeatReply>;
+  heartbeat: Unary<HeartbeatRequest, HeartbeatReply>;
   assignments(request: AssignmentsRequest): ClientReadableStream<WireAssignmentsMessage>;
   updateTaskStatus: Unary<UpdateTaskStatusRequest, object>;
   acknowledgeRevision: Unary<AcknowledgeRevisionRequest, object>;
@@ -119,7 +120,7 @@ export class DispatcherClient {
     return abortable(this.#raw.session(request), signal);
   }
 
-  heartbeat(request: InSession): Promise<HeartbeatReply> {
+  heartbeat(request: HeartbeatRequest): Promise<HeartbeatReply> {
     return unary((done) => this.#raw.heartbeat(request, deadline(), done));
   }
 

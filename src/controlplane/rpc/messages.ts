@@ -54,6 +54,8 @@ export interface SessionMessage {
   readonly role: string;
   /** Public key (base64 of the DER) of the CA that the node's certificate is to be of; empty: any. */
   readonly wantedIssuer: string;
+  /** More than in the message before: a heartbeat is asked for at once. */
+  readonly beatsAsked: number;
 }
 /** A manager and where it listens, `host:port`. */
 export interface ManagerAddress {
@@ -67,6 +69,10 @@ export interface InSession {
 export interface AssignmentsRequest extends InSession {
   /** The node understands a complete set in parts. */
   readonly takesParts: boolean;
+}
+export interface HeartbeatRequest extends InSession {
+  /** Nodes that do not answer the calling one; null: it cannot tell. */
+  readonly silent: { readonly nodeIds: readonly string[] } | null;
 }
 export interface HeartbeatReply {
   readonly periodMs: number;

@@ -1,5 +1,5 @@
 /** Who is alive, with a clock that the test moves. */
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Heartbeats, heartbeatPeriodMs } from '../../../src/controlplane/dispatcher/heartbeat.js';
 import { rpcTimeoutMs, sessionRetryMsMax } from '../../../src/controlplane/rpc/clients.js';
 import type { NodeId, TaskId } from '../../../src/model/ids.js';
@@ -25,11 +25,15 @@ afterEach(() => {
 async function watched(nodes: Parameters<typeof storeOf>[0]) {
   const store = await storeOf(nodes);
   const down: string[] = [];
-  const heartbeats = new Heartbeats({ store, clock: systemClock, random: half, log }, (id) => down.push(id));
+  const asked: string[] = [];
+  const heartbeats = new Heartbeats(
+    { store, clock: systemClock, random: half, log },
+    { has: () => true, askForBeat: (id) => asked.push(id), end: (id) => down.push(id) },
+  );
   void heartbeats.run(stop.signal);
   await vi.advanceTimersByTimeAsync(50);
   const status = (id: string) => store.view().get('node', id as NodeId)?.status;
-  return { store, heartbeats, status, down };
+  return { store, heartbeats, status, down, asked };
 }
 
 test('after a restart every node that was not down is unknown, and has twice the time', async () => {
@@ -41,9 +45,9 @@ test('after a restart every node that was not down is unknown, and has twice the
     message: 'Node moved to "unknown" state due to leadership change in cluster',
   });
   expect(status('gone')?.state).toBe('down');
-  heartbeats.beat('back' as NodeId);
+  heartbeats.beat('back' as NodeId, null);
   await vi.advanceTimersByTimeAsync(14_000);
-  heartbeats.beat('back' as NodeId);
+  heartbeats.beat('back' as NodeId, null);
   await vi.advanceTimersByTimeAsync(15_000);
   expect(status('lost')?.state).toBe('unknown');
   await vi.advanceTimersByTimeAsync(1_500);
@@ -60,7 +64,14 @@ test('after a restart an agent between two tries is not lost, however short the 
     tx.update('cluster', { ...tx.cluster(), spec: { ...tx.cluster().spec, heartbeatPeriodNs: 1e9 } }),
   );
   const down: string[] = [];
-  const heartbeats = new Heartbeats({ store, clock: systemClock, random: half, log }, (id) => down.push(id));
+  const heartbeats = new Heartbeats(
+    { store, clock: systemClock, random: half, log },
+    {
+      has: () => false,
+      askForBeat: () => undefined,
+      end: (id) => down.push(id),
+    },
+  );
   void heartbeats.run(stop.signal);
   await vi.advanceTimersByTimeAsync(sessionRetryMsMax + rpcTimeoutMs - 100);
   expect(down).toEqual([]);
@@ -71,9 +82,9 @@ test('after a restart an agent between two tries is not lost, however short the 
 test('three missed beats: down, once; a beat in time keeps it', async () => {
   const { store, heartbeats, status, down } = await watched({});
   await store.update((tx) => tx.create('node', node('n1')));
-  heartbeats.beat('n1' as NodeId);
+  heartbeats.beat('n1' as NodeId, null);
   await vi.advanceTimersByTimeAsync(14_000);
-  heartbeats.beat('n1' as NodeId);
+  heartbeats.beat('n1' as NodeId, null);
   await vi.advanceTimersByTimeAsync(14_000);
   expect(status('n1')?.state).toBe('ready');
   await vi.advanceTimersByTimeAsync(2_000);
@@ -85,11 +96,11 @@ test('three missed beats: down, once; a beat in time keeps it', async () => {
 test('nobody is late because the clock was set forward, nor early because it was set back', async () => {
   const { store, heartbeats, status, down } = await watched({});
   await store.update((tx) => tx.create('node', node('n1')));
-  heartbeats.beat('n1' as NodeId);
+  heartbeats.beat('n1' as NodeId, null);
   vi.setSystemTime(Date.now() + 3_600_000);
   await vi.advanceTimersByTimeAsync(14_000);
   expect(status('n1')?.state).toBe('ready');
-  heartbeats.beat('n1' as NodeId);
+  heartbeats.beat('n1' as NodeId, null);
   vi.setSystemTime(Date.now() - 7_200_000);
   await vi.advanceTimersByTimeAsync(16_000);
   expect(down).toEqual(['n1']);
@@ -102,9 +113,62 @@ test('the period that an administrator sets holds from the next beat on; none is
     await store.update((tx) =>
       tx.update('cluster', { ...tx.cluster(), spec: { ...tx.cluster().spec, heartbeatPeriodNs } }),
     );
-    told.push(Math.round(heartbeats.beat('n1' as NodeId) / 1_000));
+    told.push(Math.round(heartbeats.beat('n1' as NodeId, null) / 1_000));
   }
   expect(told).toEqual([5, 60, 1, 5]);
+});
+
+describe('a node that others do not hear', () => {
+  const others = ['n2', 'n3'] as NodeId[];
+
+  async function missed() {
+    const watching = await watched({});
+    const { store, heartbeats } = watching;
+    await store.update((tx) => {
+      for (const id of ['n1', ...others])
+        tx.create('node', { ...node(id), attachments: [{ networkId: 'ingress' } as never] });
+    });
+    for (const id of ['n1', ...others] as NodeId[]) heartbeats.beat(id, []);
+    await vi.advanceTimersByTimeAsync(1_000);
+    for (const id of others) heartbeats.beat(id, ['n1', 'a stranger']);
+    await vi.advanceTimersByTimeAsync(100);
+    return watching;
+  }
+  const keepUp = async ({ heartbeats }: Awaited<ReturnType<typeof missed>>, forMs: number): Promise<void> => {
+    for (let ms = 0; ms < forMs; ms += 1_000) {
+      for (const id of others) heartbeats.beat(id, ['n1']);
+      await vi.advanceTimersByTimeAsync(1_000);
+    }
+  };
+
+  test('is asked at once, and down a period later; back with its next session', async () => {
+    const watching = await missed();
+    const { asked, down, status, heartbeats, store } = watching;
+    expect(asked).toEqual(['n1']);
+    await keepUp(watching, 4_000);
+    expect(down).toEqual([]);
+    await keepUp(watching, 2_000);
+    expect(down).toEqual(['n1']);
+    expect(status('n1')).toMatchObject({ state: 'down', message: 'heartbeat failure' });
+    heartbeats.beat('n1' as NodeId, null);
+    await store.update((tx) =>
+      tx.update('node', { ...node('n1'), version: tx.get('node', 'n1' as NodeId)!.version }),
+    );
+    await keepUp(watching, 1_000);
+    expect(asked).toEqual(['n1', 'n1']);
+    heartbeats.beat('n1' as NodeId, []);
+    await keepUp(watching, 4_000);
+    expect(status('n1')?.state).toBe('ready');
+  });
+
+  test('stays while it gives any sign of life', async () => {
+    const watching = await missed();
+    await vi.advanceTimersByTimeAsync(100);
+    watching.heartbeats.hear('n1' as NodeId);
+    await keepUp(watching, 8_000);
+    expect(watching.down).toEqual([]);
+    expect(watching.asked).toEqual(['n1', 'n1']);
+  });
 });
 
 test('tasks on a node that was down for 24 hours are orphaned', async () => {

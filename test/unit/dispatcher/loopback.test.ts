@@ -191,6 +191,7 @@ async function startAgentSession(
     },
     payloads: { set: () => undefined },
     reporter,
+    silence: { nodes: null, subscribe: () => ({ [Symbol.dispose]: () => undefined }) },
     logs: new LogPublisher({ taskLogs, clock: systemClock, log }),
     tunnels: {
       run: (_client, _connect, _id, over) =>
@@ -363,7 +364,9 @@ describe('joining', () => {
       const { credentials, options } = nodeClientSecurity(renewed);
       const client = new DispatcherClient(of.address, credentials, options);
       cleanups.push(() => client.close());
-      await expect(client.heartbeat({ sessionId: 'none' })).rejects.toMatchObject({ kind: 'notFound' });
+      await expect(client.heartbeat({ sessionId: 'none', silent: null })).rejects.toMatchObject({
+        kind: 'notFound',
+      });
     });
 
     test('of a node that was removed is not', async () => {
@@ -515,11 +518,11 @@ describe('a session', () => {
     const first = await open();
     const second = await open();
     await expect(first.iterator.next()).rejects.toMatchObject({ details: 'session invalid' });
-    await expect(first.client.heartbeat({ sessionId: first.sessionId })).rejects.toMatchObject({
+    await expect(first.client.heartbeat({ sessionId: first.sessionId, silent: null })).rejects.toMatchObject({
       kind: 'invalidArgument',
       message: 'session invalid',
     });
-    const { periodMs } = await second.client.heartbeat({ sessionId: second.sessionId });
+    const { periodMs } = await second.client.heartbeat({ sessionId: second.sessionId, silent: null });
     expect(Math.abs(periodMs - 5_000)).toBeLessThanOrEqual(500);
     await open();
     await expect(open()).rejects.toMatchObject({
