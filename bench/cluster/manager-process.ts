@@ -16,6 +16,8 @@ import type { ServingManager } from '../../src/controlplane/node/manager.js';
 import { newCluster } from '../../src/controlplane/node/new-cluster.js';
 import { NodeCertificate } from '../../src/controlplane/node/node-certificate.js';
 import { NodeKeys } from '../../src/controlplane/node/node-keys.js';
+import { StoreDirectory } from '../../src/controlplane/node/store-directory.js';
+import { endEtcd } from '../../src/controlplane/etcd/running-etcd.js';
 import { fillStore } from '../../src/controlplane/store/fill.js';
 import type { StoredObject } from '../../src/controlplane/store/store.js';
 import type { Ip } from '../../src/model/addresses.js';
@@ -67,6 +69,8 @@ async function start({ host, ...size }: ManagerRequest): Promise<ManagerStarted>
   const directory = await mkdtemp(join(tmpdir(), 'skep-manager-'));
   undo.defer(() => rm(directory, { recursive: true, force: true }));
   const [swarmDir, runDir] = [join(directory, 'swarm'), join(directory, 'run')];
+  // A manager that ends leaves its etcd running.
+  undo.defer(() => endEtcd(new StoreDirectory(swarmDir).path));
   const address = host as Ip;
   const addresses = {
     ...{ listenHost: host, listenPort: 2377, advertiseHost: address, advertisePort: 2377 },
