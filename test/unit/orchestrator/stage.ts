@@ -86,8 +86,8 @@ export class Stage {
   }
 
   /** What scheduler and agents would do at once: everything runs that is to, everything stops that is to; no job completes. */
-  async perform(place = (task: Task): string => `n${task.slot || 1}`): Promise<void> {
-    for (;;) {
+  async perform(place = (task: Task): string => this.#nodeOf(task)): Promise<void> {
+    for (let round = 0; round < 50; round++) {
       const next = this.store
         .view()
         .list('task')
@@ -101,6 +101,15 @@ export class Stage {
       if (next.length === 0) return;
       for (const [task, state] of next) await this.move(task, state, task.nodeId ?? place(task));
     }
+    assert.fail('tasks come and go for ever');
+  }
+
+  /** By slot, over the nodes that there are. */
+  #nodeOf({ slot = 1 }: Task): string {
+    const nodes = this.store.view().list('node');
+    const node = nodes[Math.max(0, slot - 1) % nodes.length];
+    assert(node);
+    return node.id;
   }
 
   /** An update as the API makes it. */
