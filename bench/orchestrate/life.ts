@@ -10,7 +10,7 @@ import { atLeast, isTerminal } from '../../src/model/task-state.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { Waiters } from '../../src/runtime/waiters.js';
 import { service, taskSpec } from '../../test/support/cluster-objects.js';
-import { heapBytes } from '../heap.js';
+import { heapBytes } from '../../test/support/heap.js';
 import type { Manager } from './manager.js';
 
 /** How tasks are spread over services: all in one, or 20 in each. */

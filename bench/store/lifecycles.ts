@@ -27,7 +27,7 @@ import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { cluster, network, node, service, taskSpec } from '../../test/support/cluster-objects.js';
 import { startEtcd } from '../etcd.js';
-import { heapBytes } from '../heap.js';
+import { heapBytes } from '../../test/support/heap.js';
 
 export interface LifecyclesOptions {
   /** Lives to go through. */

@@ -205,9 +205,49 @@ export function parseChange(wire: WireAssignment): AssignmentChange {
       const { data, ...rest } = item as Omit<PayloadItem, 'data'> & { readonly data: Buffer };
       return { remove: false, assignment: { kind, item: { ...rest, data: new SecretBytes(data) } } };
     }
+    case 'endpoint':
+      return {
+        remove: false,
+        assignment: { kind, item: compactEndpoint(item as AssignmentItems[typeof kind]) },
+      };
     default:
       return { remove: false, assignment: { kind, item } as Assignment };
   }
+}
+
+const none: readonly never[] = [];
+const orNone = <T>(list: readonly T[]): readonly T[] => (list.length > 0 ? list : none);
+
+/**
+ * A node holds a hundred thousand of them where its networks are large. As decoded each has lists and ids of its own, which are the
+ * same in most, and a store of fields beside it.
+ */
+const compactEndpoint = (item: AssignmentItems['endpoint']): AssignmentItems['endpoint'] => ({
+  overlayId: sameText(item.overlayId),
+  taskId: item.taskId,
+  serviceId: sameText(item.serviceId),
+  nodeId: sameText(item.nodeId),
+  address: item.address,
+  mac: item.mac,
+  name: item.name,
+  serving: item.serving,
+  weight: item.weight,
+  aliases: orNone(item.aliases),
+  nameservers: orNone(item.nameservers),
+  targetPorts: orNone(item.targetPorts),
+});
+
+/** As many ids as a large cluster has of services and nodes; more, and it begins anew. */
+const textsMax = 16_384;
+const texts = new Map<string, string>();
+
+/** The text, as one string however often it comes. */
+function sameText(text: string): string {
+  const known = texts.get(text);
+  if (known !== undefined) return known;
+  if (texts.size >= textsMax) texts.clear();
+  texts.set(text, text);
+  return text;
 }
 
 export const parseMessage = (wire: WireAssignmentsMessage): AssignmentsMessage => ({

@@ -1,0 +1,52 @@
+/** What an agent holds of networks with very many endpoints. */
+import { expect, test } from 'vitest';
+import { applyChanges, parseMessage } from '../../../src/controlplane/rpc/assignment.js';
+import type { Assignment, WireAssignmentsMessage } from '../../../src/controlplane/rpc/assignment.js';
+import { DispatcherConstructor, encodeChanges } from '../../../src/controlplane/rpc/proto.js';
+import { heapBytes } from '../../support/heap.js';
+
+const endpoints = 20_000;
+const inMessage = 400;
+/** As decoded each took 700: ids that many share, three empty lists, and a store of fields beside the object. */
+const bytesMax = 560;
+
+const idOf = (word: string): string => word.padEnd(25, '0');
+
+function endpoint(i: number): Assignment {
+  const octets = [i >> 8, i & 255];
+  const hex = octets.map((octet) => octet.toString(16).padStart(2, '0'));
+  const [service, taskId] = [`service${i % 600}`, idOf(`task${i}-`)];
+  const item = {
+    ...{
+      overlayId: idOf('network'),
+      taskId,
+      serviceId: idOf(`${service}-`),
+      nodeId: idOf(`node${i % 100}-`),
+    },
+    ...{ address: `10.1.${octets.join('.')}`, mac: `02:42:0a:01:${hex.join(':')}` },
+    ...{ name: `${service}.${i}.${taskId}`, serving: true, weight: 100 },
+    ...{ aliases: [], nameservers: [], targetPorts: [] },
+  };
+  return { kind: 'endpoint', item };
+}
+
+/** As it comes over the wire. */
+const message = (from: number): WireAssignmentsMessage => {
+  const indexes = Array.from({ length: inMessage }, (_, i) => from + i);
+  const changes = indexes.map((i) => ({ remove: false, assignment: endpoint(i) }));
+  const { Assignments: method } = DispatcherConstructor.service;
+  if (!method) throw new Error('the dispatcher gives assignments');
+  return method.responseDeserialize(encodeChanges(changes)) as WireAssignmentsMessage;
+};
+
+test('an endpoint among very many takes little', () => {
+  const before = heapBytes();
+  const known = new Map<string, Assignment>();
+  for (let from = 0; from < endpoints; from += inMessage)
+    applyChanges(known, parseMessage(message(from)).changes);
+  const each = (heapBytes() - before) / endpoints;
+  expect([...known.values()].at(-1)).toEqual(endpoint(endpoints - 1));
+  expect(known.size).toBe(endpoints);
+  expect(each).toBeGreaterThan(100);
+  expect(each).toBeLessThan(bytesMax);
+});
