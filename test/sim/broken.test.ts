@@ -34,6 +34,9 @@ function believeOthers(): void {
   });
 }
 
+/** The rarest shows in one of six: none in so many is a matter of one in fifteen hundred. */
+const seedsMax = 40;
+
 const leaderKey = objectKey('leader', leaderId);
 
 test.each<[string, (world: World) => void, RegExp]>([
@@ -62,9 +65,9 @@ test.each<[string, (world: World) => void, RegExp]>([
     () => void vi.spyOn(PortTable.prototype, 'hold').mockReturnValue(undefined),
     /held by/,
   ],
-])('%s is caught within a few seeds', async (_, sabotage, law) => {
+])('%s is caught within some seeds', async (_, sabotage, law) => {
   const failures: string[] = [];
-  for (let seed = 1; seed <= 20 && !law.test(failures.join()); seed++)
+  for (let seed = 1; seed <= seedsMax && !law.test(failures.join()); seed++)
     await runSeed(seed, { sabotage }).catch((err: unknown) => failures.push((err as Error).message));
   expect(failures.join('\n')).toMatch(law);
 });
