@@ -6,7 +6,7 @@
 import { EventEmitter } from 'node:events';
 import { status } from '@grpc/grpc-js';
 import type { MethodDefinition, ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
-import type { SessionClient } from '../../src/controlplane/rpc/clients.js';
+import type { Requests, SessionClient } from '../../src/controlplane/rpc/clients.js';
 import { rpcTimeoutMs } from '../../src/controlplane/rpc/clients.js';
 import { fromServiceError } from '../../src/controlplane/rpc/status.js';
 import type { Chance } from './chance.js';
@@ -206,6 +206,32 @@ export class Connection {
     };
   }
 
+  requests<Q extends object>(service: ServiceDefinition, name: string, signal: AbortSignal): Requests<Q> {
+    let call: Call | undefined;
+    const done = new Promise<object>((resolve, reject) => {
+      call = new Call(this, method(service, name), {
+        onMessage: (message) => {
+          call?.end();
+          resolve(message);
+        },
+        onEnd: (refusal) =>
+          reject(fromServiceError(serviceError(refusal ?? { code: status.INTERNAL, details: 'no answer' }))),
+      });
+    });
+    const onAbort = (): void => call?.cancel();
+    if (call) call.onDone = () => signal.removeEventListener('abort', onAbort);
+    if (signal.aborted) call?.fail(cancelled);
+    else {
+      signal.addEventListener('abort', onAbort, { once: true });
+      call?.begin();
+    }
+    const write = (message: Q): boolean => {
+      call?.say(message);
+      return true;
+    };
+    return { stream: { write, on: () => undefined } as never, done };
+  }
+
   close(): void {
     for (const call of [...this.#calls]) call.cancel();
     this.#isBroken = true;
@@ -270,6 +296,9 @@ class Call {
   onDone: () => void = () => undefined;
   #isOver = false;
   #server: ServerCall | undefined;
+  /** Of a stream of requests: on their way, and how many of them have arrived that the server has not heard. */
+  readonly #said: Buffer[] = [];
+  #arrived = 0;
   /** When what was last sent to the client arrives: it stays in order. */
   #lastMs = 0;
 
@@ -281,10 +310,11 @@ class Call {
     connection.track(this);
   }
 
-  begin(request: object): void {
+  /** @param request none yet: it is a stream of them */
+  begin(request?: object): void {
     const { connection, method } = this;
     const { network } = connection;
-    const bytes = method.requestSerialize(request);
+    const bytes = request && method.requestSerialize(request);
     if (connection.isBroken) {
       this.connection.process.in(1, () => this.fail({ code: status.UNAVAILABLE, details: 'channel closed' }));
       return;
@@ -296,12 +326,31 @@ class Call {
         connection.break('connection refused');
         return;
       }
-      listener.process.deliver(() => this.#serve(listener, method.requestDeserialize(bytes)));
+      listener.process.deliver(() => this.#serve(listener, bytes && method.requestDeserialize(bytes)));
     };
     connection.transmit(network.chance.latencyMs(), arrive);
     // As where a caller's retry meets what was only late.
-    if (!method.responseStream && network.chance.fault(0.01))
+    if (!method.responseStream && !method.requestStream && network.chance.fault(0.01))
       connection.transmit(network.chance.between(1, 3_000), arrive);
+  }
+
+  /** One more request of a stream. */
+  say(request: object): void {
+    const { connection, method } = this;
+    if (this.#isOver) return;
+    this.#said.push(method.requestSerialize(request));
+    connection.transmit(connection.network.chance.latencyMs(), () => {
+      this.#arrived += 1;
+      connection.listener?.process.deliver(() => this.#hear());
+    });
+  }
+
+  /** In the order that it was said in; what has come before the call itself waits for that. */
+  #hear(): void {
+    for (; this.#server && this.#arrived > 0; this.#arrived -= 1) {
+      const bytes = this.#said.shift();
+      if (bytes) this.#server.hear(this.method.requestDeserialize(bytes));
+    }
   }
 
   cancel(): void {
@@ -328,7 +377,7 @@ class Call {
     this.onDone();
   }
 
-  #serve(listener: Listener, request: object): void {
+  #serve(listener: Listener, request: object = {}): void {
     const { method, connection } = this;
     const { identity, network } = connection;
     const found = listener.services.find(({ definition }) =>
@@ -358,6 +407,7 @@ class Call {
     this.#server = call;
     if (method.responseStream) handle(call);
     else handle(call, (err: Refusal | null, reply: object) => (err ? end(err) : send(reply)));
+    this.#hear();
   }
 
   #toClient(arrive: () => void): void {
@@ -371,6 +421,9 @@ class Call {
 export class ServerCall extends EventEmitter {
   cancelled = false;
   #isOver = false;
+  readonly #requests: object[] = [];
+  #isDestroyed = false;
+  #wake = (): void => undefined;
 
   constructor(
     readonly request: object,
@@ -408,6 +461,28 @@ export class ServerCall extends EventEmitter {
     this.cancelled = true;
     this.emit('cancelled');
     this.emit('close');
+    this.destroy();
+  }
+
+  /** One more of a stream of requests. */
+  hear(request: object): void {
+    this.#requests.push(request);
+    this.#wake();
+  }
+
+  /** Nothing more is read. */
+  destroy(): void {
+    this.#isDestroyed = true;
+    this.#wake();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<object, void> {
+    for (;;) {
+      if (this.#isDestroyed) throw new Error('Premature close');
+      const request = this.#requests.shift();
+      if (request) yield request;
+      else await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
   }
 }
 
@@ -438,6 +513,7 @@ export function sessionClient(connection: Connection, service: ServiceDefinition
     attachNetwork: ask('AttachNetwork'),
     detachNetworks: ask('DetachNetworks'),
     acknowledgeRevision: ask('AcknowledgeRevision'),
+    acknowledgeRevisions: (signal) => connection.requests(service, 'AcknowledgeRevisions', signal),
     awaitAcknowledged: ask('AwaitAcknowledged'),
     publishLogs: () => {
       throw new Error('nobody asks for logs here');

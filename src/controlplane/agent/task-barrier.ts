@@ -3,6 +3,7 @@
  * about to start or to stop, whether all other nodes are as far. Must stay true: a task waits for at most {@link barrierWaitMs},
  * and if no manager answers, or only nodes are missing that are cut off, for at most {@link silentWaitMs}.
  */
+import { once } from 'node:events';
 import type { TaskId } from '../../model/ids.js';
 import { SkepError } from '../../model/errors.js';
 import type { Clock } from '../../runtime/clock.js';
@@ -17,7 +18,7 @@ export const barrierWaitMs = 20_000;
 /** Between two questions, or two looks at the dataplane, after one has failed. */
 const retryMs = 250;
 
-type Managers = Pick<DispatcherClient, 'acknowledgeRevision' | 'awaitAcknowledged'>;
+type Managers = Pick<DispatcherClient, 'acknowledgeRevision' | 'acknowledgeRevisions' | 'awaitAcknowledged'>;
 
 export interface TaskBarrierOptions {
   /** Resolves with a programmed revision above `revision`. */
@@ -34,26 +35,53 @@ export class TaskBarrier {
 
   /** Acknowledges within a session, until the signal aborts or a call fails; questions go there meanwhile. */
   async run(client: Managers, sessionId: string, signal: AbortSignal): Promise<void> {
-    const { programmedPast, clock, log } = this.options;
     const session = { client, sessionId };
     this.#session = session;
     this.#waiters.check();
     try {
-      for (let acknowledged = -1; !signal.aborted;) {
-        let revision: number;
-        try {
-          revision = await programmedPast(acknowledged, signal);
-        } catch (err) {
-          // A dataplane that is away for a moment is no reason to end a session.
-          if (!signal.aborted) log.debug({ err }, 'cannot tell what is programmed, will ask again');
-          await clock.sleep(retryMs, signal).catch(() => undefined);
-          continue;
-        }
-        await client.acknowledgeRevision({ sessionId, revision });
-        acknowledged = revision;
-      }
+      await this.#acknowledgeInOneCall(client, sessionId, signal);
+    } catch (err) {
+      // Managers are upgraded one after the other: this one does not know of such calls yet.
+      if (!(err instanceof SkepError && err.kind === 'unimplemented')) throw err;
+      await this.#acknowledge((revision) => client.acknowledgeRevision({ sessionId, revision }), signal);
     } finally {
       if (this.#session === session) this.#session = undefined;
+    }
+  }
+
+  /** Resolves or rejects with the manager's answer, or resolves when the signal aborts. */
+  async #acknowledgeInOneCall(client: Managers, sessionId: string, signal: AbortSignal): Promise<void> {
+    const answered = new AbortController();
+    const over = AbortSignal.any([signal, answered.signal]);
+    const { stream, done } = client.acknowledgeRevisions(signal);
+    stream.on('error', () => undefined); // `done` tells
+    const settled = done.finally(() => answered.abort(new Error('the manager has answered')));
+    settled.catch(() => undefined);
+    const tell = async (revision: number): Promise<void> => {
+      // What is programmed meanwhile is told as one.
+      if (!stream.write({ sessionId, revision })) await once(stream, 'drain', { signal: over });
+    };
+    await this.#acknowledge(tell, over).catch((err: unknown) => {
+      if (!over.aborted) throw err;
+    });
+    if (!signal.aborted) await settled;
+  }
+
+  /** Tells the newest revision whenever there is one, until the signal aborts; rejects with `tell`. */
+  async #acknowledge(tell: (revision: number) => Promise<unknown>, signal: AbortSignal): Promise<void> {
+    const { programmedPast, clock, log } = this.options;
+    for (let acknowledged = -1; !signal.aborted;) {
+      let revision: number;
+      try {
+        revision = await programmedPast(acknowledged, signal);
+      } catch (err) {
+        // A dataplane that is away for a moment is no reason to end a session.
+        if (!signal.aborted) log.debug({ err }, 'cannot tell what is programmed, will ask again');
+        await clock.sleep(retryMs, signal).catch(() => undefined);
+        continue;
+      }
+      await tell(revision);
+      acknowledged = revision;
     }
   }
 

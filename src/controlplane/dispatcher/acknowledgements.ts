@@ -3,7 +3,9 @@
  * was sent up to a comparison of R, or later, with what it knew is acknowledged; what means nothing for it needs no word of it.
  * In memory only: a new dispatcher learns it anew with the first messages of its sessions.
  */
+import type { Readable } from 'node:stream';
 import type { NodeId } from '../../model/ids.js';
+import type { AcknowledgeRevisionRequest } from '../rpc/messages.js';
 import { Waiters } from '../../runtime/waiters.js';
 import type { Session } from './sessions.js';
 
@@ -61,6 +63,29 @@ export class Acknowledgements {
     const { unacknowledged = [] } = this.#of(session) ?? {};
     while (unacknowledged[0] && unacknowledged[0].revision <= revision) unacknowledged.shift();
     this.#waiters.check();
+  }
+
+  /**
+   * Takes what a node acknowledges in one call, until that or the session of its first message ends. Rejects with why the session ended.
+   * @param sessionOf throws for who is in no session, or not in the one that it names
+   */
+  async take(
+    requests: Pick<Readable, 'destroy'> & AsyncIterable<AcknowledgeRevisionRequest>,
+    sessionOf: (request: AcknowledgeRevisionRequest) => Session,
+  ): Promise<void> {
+    let first: Session | undefined;
+    const end = (): void => void requests.destroy();
+    try {
+      for await (const request of requests) {
+        const session = sessionOf(request);
+        if (!first) session.signal.addEventListener('abort', end, { once: true });
+        first ??= session;
+        this.acknowledge(session, request.revision);
+      }
+    } finally {
+      first?.signal.removeEventListener('abort', end);
+      first?.signal.throwIfAborted();
+    }
   }
 
   /** The newest revision that the node is known to have programmed; -1: none. */

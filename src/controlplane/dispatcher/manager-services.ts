@@ -226,6 +226,11 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
       now().acknowledgements.acknowledge(sessionOf(call, request), request.revision);
       return {};
     }),
+    acknowledgeRevisions: requestsHandler<AcknowledgeRevisionRequest, object>(log, async (_, call) => {
+      nodeOf(call);
+      await now().acknowledgements.take(call, (request) => sessionOf(call, request));
+      return {};
+    }),
     awaitAcknowledged: unaryHandler<AwaitAcknowledgedRequest, AwaitAcknowledgedReply>(log, (request, call) =>
       now().barrier.wait(sessionOf(call, request), request.taskId as TaskId, request.drained),
     ),

@@ -56,6 +56,7 @@ interface RawDispatcher extends Client {
   assignments(request: AssignmentsRequest): ClientReadableStream<WireAssignmentsMessage>;
   updateTaskStatus: Unary<UpdateTaskStatusRequest, object>;
   acknowledgeRevision: Unary<AcknowledgeRevisionRequest, object>;
+  acknowledgeRevisions(callback: Callback<object>): ClientWritableStream<AcknowledgeRevisionRequest>;
   awaitAcknowledged: Unary<AwaitAcknowledgedRequest, AwaitAcknowledgedReply>;
   listenSubscriptions(request: InSession): ClientReadableStream<SubscriptionMessage>;
   publishLogs(callback: Callback<object>): ClientWritableStream<PublishLogsMessage>;
@@ -147,6 +148,11 @@ export class DispatcherClient {
     return unary((done) => this.#raw.acknowledgeRevision(request, deadline(), done));
   }
 
+  /** Refused with `unimplemented` by a manager that takes acknowledgements one by one only. */
+  acknowledgeRevisions(signal: AbortSignal): Requests<AcknowledgeRevisionRequest> {
+    return requests((done) => this.#raw.acknowledgeRevisions(done), signal);
+  }
+
   awaitAcknowledged(request: AwaitAcknowledgedRequest): Promise<AwaitAcknowledgedReply> {
     return unary((done) => this.#raw.awaitAcknowledged(request, deadline(), done));
   }
@@ -163,18 +169,8 @@ export class DispatcherClient {
     return abortable(this.#raw.tunnel(), signal);
   }
 
-  /** `done` settles with the manager's answer, once. */
-  publishLogs(signal: AbortSignal): {
-    stream: ClientWritableStream<PublishLogsMessage>;
-    done: Promise<object>;
-  } {
-    let settle: Callback<object> | undefined;
-    const answer = unary<object>((done) => (settle = done));
-    const stream = this.#raw.publishLogs((err, reply) => settle?.(err, reply));
-    const cancel = (): void => stream.cancel();
-    if (signal.aborted) cancel();
-    signal.addEventListener('abort', cancel, { once: true });
-    return { stream, done: answer.finally(() => signal.removeEventListener('abort', cancel)) };
+  publishLogs(signal: AbortSignal): Requests<PublishLogsMessage> {
+    return requests((done) => this.#raw.publishLogs(done), signal);
   }
 
   close(): void {
@@ -235,6 +231,26 @@ export class ManagersClient {
 }
 
 const deadline = (): { deadline: number } => ({ deadline: Date.now() + rpcTimeoutMs });
+
+/** A stream of requests, and the manager's answer: `done` settles once, and may before the stream has ended. */
+export interface Requests<Q> {
+  readonly stream: ClientWritableStream<Q>;
+  readonly done: Promise<object>;
+}
+
+/** Opens a stream of requests that is cancelled when the signal aborts. */
+function requests<Q>(
+  open: (done: Callback<object>) => ClientWritableStream<Q>,
+  signal: AbortSignal,
+): Requests<Q> {
+  let settle: Callback<object> | undefined;
+  const answer = unary<object>((done) => (settle = done));
+  const stream = open((err, reply) => settle?.(err, reply));
+  const cancel = (): void => stream.cancel();
+  if (signal.aborted) cancel();
+  signal.addEventListener('abort', cancel, { once: true });
+  return { stream, done: answer.finally(() => signal.removeEventListener('abort', cancel)) };
+}
 
 function unary<T>(call: (done: Callback<T>) => unknown): Promise<T> {
   return new Promise((resolve, reject) => {

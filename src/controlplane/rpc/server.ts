@@ -24,7 +24,7 @@ const requestMsMaxDefault = 10_000;
 
 const options: ServerOptions = {
   'grpc.max_receive_message_length': requestBytesMax,
-  // An agent has three streams, one for each reader of its logs, and a few calls.
+  // An agent has five streams, one for each reader of its logs, and a few calls.
   'grpc.max_concurrent_streams': 128,
   // Who is gone without a word keeps its connection no longer; agents' pings are as often.
   'grpc.keepalive_time_ms': 20_000,

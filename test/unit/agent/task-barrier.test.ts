@@ -1,4 +1,6 @@
 /** The node's side of the barrier, with a clock that the test moves: how long a task waits for whom. */
+import { EventEmitter } from 'node:events';
+import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { barrierWaitMs, silentWaitMs, TaskBarrier } from '../../../src/controlplane/agent/task-barrier.js';
 import type { AwaitAcknowledgedReply } from '../../../src/controlplane/rpc/messages.js';
@@ -16,9 +18,12 @@ afterEach(() => vi.useRealTimers());
 const barrierOf = () =>
   new TaskBarrier({ programmedPast: () => new Promise(() => undefined), clock: systemClock, log });
 
+const forever = new Promise<never>(() => undefined);
+
 /** A manager that takes four seconds for each answer. */
 const managerOf = (answer: () => AwaitAcknowledgedReply) => ({
   acknowledgeRevision: async () => ({}),
+  acknowledgeRevisions: () => ({ stream: new PassThrough({ objectMode: true }) as never, done: forever }),
   awaitAcknowledged: async () => {
     await systemClock.sleep(4_000);
     return answer();
@@ -78,4 +83,34 @@ test('a wait that is called off ends with the reason', async () => {
   const refused = expect(wait).rejects.toThrow('closed');
   stop.abort(new Error('closed'));
   await refused;
+});
+
+test('a manager that is slow to take acknowledgements is told the newest one next', async () => {
+  let programmed = 1;
+  const told: number[] = [];
+  const stream = new EventEmitter();
+  const write = ({ revision }: { revision: number }): boolean => {
+    told.push(revision);
+    return false;
+  };
+  const manager = {
+    ...managerOf(() => ({ missing: [], atWork: false })),
+    acknowledgeRevisions: () => ({ stream: Object.assign(stream, { write }) as never, done: forever }),
+  };
+  const stop = new AbortController();
+  const programmedPast = async (revision: number, signal: AbortSignal): Promise<number> => {
+    while (programmed <= revision) await systemClock.sleep(1, signal);
+    return programmed;
+  };
+  const running = new TaskBarrier({ programmedPast, clock: systemClock, log }).run(manager, 's', stop.signal);
+  for (const next of [2, 3, 4]) {
+    await vi.advanceTimersByTimeAsync(10);
+    programmed = next;
+  }
+  stream.emit('drain');
+  await vi.advanceTimersByTimeAsync(10);
+  expect(told).toEqual([1, 4]);
+  stop.abort(new Error('session ended'));
+  await vi.advanceTimersByTimeAsync(10);
+  await running;
 });

@@ -186,6 +186,7 @@ const samples: Readonly<Record<string, object>> = {
   DetachNetworks: { attachmentIds: ['theirs'] },
   AwaitAcknowledged: { taskId: 'theirs', drained: true },
   AcknowledgeRevision: { revision: 9 },
+  AcknowledgeRevisions: { revision: 9 },
   PublishLogs: {
     subscriptionId: 's',
     messages: [{ taskId: 'theirs', stream: 1, data: Buffer.from('x') }],

@@ -78,8 +78,17 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** A cluster with a manager that listens; `restart` replaces the manager by another at the same address. */
-async function makeCluster(nodes: readonly Node[] = [], tasks: readonly Task[] = []) {
+type Served = ManagerServices['services'];
+
+/**
+ * A cluster with a manager that listens; `restart` replaces the manager by another at the same address.
+ * @param served what of its services it serves
+ */
+async function makeCluster(
+  nodes: readonly Node[] = [],
+  tasks: readonly Task[] = [],
+  served = (services: Served): Served => services,
+) {
   const rootCa = await createRootCa(Date.now());
   const clusterId = 'c1' as ClusterId;
   const store = await storeOf({
@@ -110,7 +119,7 @@ async function makeCluster(nodes: readonly Node[] = [], tasks: readonly Task[] =
       ...ca,
       allocateLeg,
     });
-    const server = createRpcServer(services.services, log);
+    const server = createRpcServer(served(services.services), log);
     const port = await listen(server, at, new NodeServerCredentials(serverIdentity));
     return { services, server, addr: `127.0.0.1:${port}` };
   };
@@ -645,6 +654,85 @@ describe('the barrier of a task', () => {
     const other = client.acknowledgeRevision({ sessionId: 'x', revision: 1 });
     await expect(other).rejects.toMatchObject({ kind: 'invalidArgument', message: 'session invalid' });
     messages.cancel();
+  });
+
+  /** How often each method was called, of a manager that has none of `without`. */
+  const counting = (without: readonly string[] = []) => {
+    const calls = new Map<string, number>();
+    const count =
+      (name: string, handle: unknown) =>
+      (...args: unknown[]): void => {
+        calls.set(name, (calls.get(name) ?? 0) + 1);
+        (handle as (...args: unknown[]) => void)(...args);
+      };
+    const served = (services: Served): Served =>
+      services.map(({ definition, implementation }) => ({
+        definition: Object.fromEntries(
+          Object.entries(definition).filter(([name]) => !without.includes(name)),
+        ),
+        implementation: Object.fromEntries(
+          Object.entries(implementation).map(([name, handle]) => [name, count(name, handle) as never]),
+        ),
+      }));
+    return { calls, served };
+  };
+
+  test.each([
+    ['in one call, however many there are', [], { acknowledgeRevisions: 1 }],
+    [
+      'one by one to a manager that is not upgraded yet',
+      ['AcknowledgeRevisions'],
+      { acknowledgeRevision: expect.any(Number) as number },
+    ],
+  ])('revisions are acknowledged %s', async (_, without, expected) => {
+    const { calls, served } = counting(without);
+    const of = await makeCluster([attached('n1')], [attachedTask('t1', 'n1')], served);
+    await of.store.update((tx) => tx.create('network', overlay));
+    const { session, barrier, networks } = await startAgentSession(of, 'n1');
+    await session.ready;
+    await barrier.wait('t1' as TaskId, false, signal);
+    for (const desiredState of ['shutdown', 'running', 'shutdown'] as const) {
+      await of.store.update((tx) =>
+        tx.update('task', { ...(tx.get('task', 't1' as TaskId) ?? expect.fail()), desiredState }),
+      );
+      await expect.poll(() => networks.at(-1)?.revision, soon).toBe(of.store.view().revision);
+      await barrier.wait('t1' as TaskId, desiredState === 'shutdown', signal);
+    }
+    expect(Object.fromEntries([...calls].filter(([name]) => name.startsWith('acknowledge')))).toEqual(
+      expected,
+    );
+    expect(calls.get('session')).toBe(1);
+  });
+
+  test('a call of acknowledgements ends with its session, and none begins in another’s', async () => {
+    const of = await makeCluster([attached('n1'), attached('n2')]);
+    const register = async (id: string) => {
+      const { credentials, options } = nodeClientSecurity(await of.identity(id, 'worker'));
+      const client = new DispatcherClient(of.address, credentials, options);
+      cleanups.push(() => client.close());
+      const messages = client.session({ description, dataPathAddr: '' }, signal);
+      messages.on('error', () => undefined);
+      const sessionId = await new Promise<string>((resolve) =>
+        messages.on('data', (message: { sessionId: string }) => resolve(message.sessionId)),
+      );
+      const acknowledge = (ofSession: string) => {
+        const { stream, done } = client.acknowledgeRevisions(signal);
+        stream.on('error', () => undefined);
+        stream.write({ sessionId: ofSession, revision: 1 });
+        return done;
+      };
+      return { sessionId, acknowledge };
+    };
+    const [one, two] = [await register('n1'), await register('n2')];
+    const invalid = { kind: 'invalidArgument', message: 'session invalid' };
+    await expect(two.acknowledge(one.sessionId)).rejects.toMatchObject(invalid);
+    const first = one.acknowledge(one.sessionId);
+    const state = waiting(first.catch(() => undefined));
+    await two.acknowledge('x').catch(() => undefined);
+    expect(state.over).toBe(false);
+    const next = await register('n1');
+    await expect(first).rejects.toMatchObject(invalid);
+    await expect(next.acknowledge(one.sessionId)).rejects.toMatchObject(invalid);
   });
 
   test('outlives the manager: the question is asked again in the next session', async () => {
