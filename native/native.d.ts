@@ -9,8 +9,11 @@
  */
 export function openNetlink(netnsPath: string | null, protocol: number, groups: readonly number[]): number;
 
-/** Sends one datagram; throws with `code`. */
-export function send(fd: number, data: Uint8Array): void;
+/**
+ * Sends one datagram; throws with `code`.
+ * @param peer to whom, as {@link answerDatagrams} gives it; without one, as the socket is bound
+ */
+export function send(fd: number, data: Uint8Array, peer?: Buffer): void;
 
 /**
  * Calls `onReadable(datagram, error)` for every datagram until `stop()` of the result is called, which also
@@ -19,6 +22,22 @@ export function send(fd: number, data: Uint8Array): void;
 export function poll(
   fd: number,
   onReadable: (datagram: Buffer | null, error: NodeJS.ErrnoException | null) => void,
+): { stop(): void };
+
+/**
+ * Calls `onReadable(count, error)` with as many datagrams of a UDP socket as there are, at most 64, and sends their answers when it
+ * returns, each to its sender; an answer that cannot be sent is lost, and no other. Until `stop()` of the result is called, which also closes
+ * the fd. All three stay the caller's, may be those of other sockets too, and hold nothing of a call after it.
+ * @param octets room for each datagram, one after the other, cut where it is longer; an answer goes where its question was
+ * @param lengths of each datagram; to be set to its answer's, 0: none. As many as one call is to take
+ * @param peers each one's sender: a sockaddr_in or sockaddr_in6 (ip(7), ipv6(7)) in 28 octets
+ */
+export function answerDatagrams(
+  fd: number,
+  octets: Buffer,
+  lengths: Uint32Array,
+  peers: Buffer,
+  onReadable: (count: number, error: NodeJS.ErrnoException | null) => void,
 ): { stop(): void };
 
 /** Makes a new network namespace and bind-mounts it at `path` (an empty file is made first). */
@@ -31,7 +50,7 @@ export function deleteNetns(path: string): void;
 export function openInNetns(netnsPath: string, path: string, flags: number): number;
 
 /**
- * A bound socket inside a namespace: `udp` for `dgram` (by `{ fd }`), `tcp` already listening for `net.Server.listen({ fd })`.
+ * A bound socket inside a namespace: `udp` for {@link answerDatagrams} or `dgram` (by `{ fd }`), `tcp` already listening for `net.Server.listen({ fd })`.
  */
 export function bindInNetns(
   netnsPath: string | null,

@@ -56,6 +56,9 @@ napi_value tool_status(napi_env env, napi_callback_info info);
 /* poll.c */
 napi_value poll_descriptor(napi_env env, napi_callback_info info);
 
+/* datagrams.c */
+napi_value answer_datagrams(napi_env env, napi_callback_info info);
+
 /* bpf.c */
 napi_value bpf_load(napi_env env, napi_callback_info info);
 napi_value bpf_test_run(napi_env env, napi_callback_info info);

@@ -3,32 +3,22 @@
  * the poll's; stop(), or the end of the environment, closes it exactly once. The struct lives until both libuv has
  * closed its handle and JS has dropped the stop function.
  */
-#include "native.h"
+#include "poll.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <uv.h>
 
 /* The kernel cuts dumps into datagrams of at most 32 KiB; a single larger message is reported as EMSGSIZE. */
 #define DATAGRAM_BYTES_MAX (128 * 1024)
 /* Datagrams per wake-up, so that a flood of notifications cannot keep the event loop from everything else. */
 #define DATAGRAMS_PER_TURN 64
 
-struct poll {
-  uv_poll_t handle;
-  napi_env env;
-  napi_ref callback;
-  napi_async_context context;
-  napi_async_cleanup_hook_handle cleanup;
-  int fd;
-  int holders;
-  bool stopped;
-};
-
 static void release(struct poll *poll) {
-  if (--poll->holders == 0) free(poll);
+  if (--poll->holders > 0) return;
+  free(poll->rest);
+  free(poll);
 }
 
 static void on_closed(uv_handle_t *handle) {
@@ -44,6 +34,8 @@ static void stop(struct poll *poll) {
   uv_close((uv_handle_t *)&poll->handle, on_closed);
   close(poll->fd); /* libuv allows it once polling has stopped */
   napi_delete_reference(poll->env, poll->callback);
+  for (int i = 0; i < POLL_KEPT_MAX; i++)
+    if (poll->kept[i]) napi_delete_reference(poll->env, poll->kept[i]);
   napi_async_destroy(poll->env, poll->context);
 }
 
@@ -52,13 +44,14 @@ static void on_environment_end(napi_async_cleanup_hook_handle handle, void *data
   stop(data);
 }
 
-static void deliver(struct poll *poll, napi_value datagram, napi_value error) {
-  napi_value callback, receiver, arguments[2] = {datagram, error}, exception;
+bool deliver(struct poll *poll, napi_value first, napi_value error) {
+  napi_value callback, receiver, arguments[2] = {first, error}, exception;
   napi_get_reference_value(poll->env, poll->callback, &callback);
   napi_get_global(poll->env, &receiver);
   napi_status status = napi_make_callback(poll->env, poll->context, receiver, callback, 2, arguments, NULL);
   if (status == napi_pending_exception && napi_get_and_clear_last_exception(poll->env, &exception) == napi_ok)
     napi_fatal_exception(poll->env, exception); /* as an exception in any other event handler */
+  return status == napi_ok;
 }
 
 /* Receives one datagram; false when there is none to be had now. */
@@ -84,15 +77,19 @@ static bool receive(struct poll *poll, char *buffer) {
   return true;
 }
 
-static void on_readable(uv_poll_t *handle, int status, int events) {
+static void take_each(struct poll *poll) {
   /* One buffer for all polls: libuv calls back one at a time on a thread, and receive() copies. */
   static _Thread_local char buffer[DATAGRAM_BYTES_MAX];
+  for (int i = 0; i < DATAGRAMS_PER_TURN && !poll->stopped; i++)
+    if (!receive(poll, buffer)) break;
+}
+
+static void on_readable(uv_poll_t *handle, int status, int events) {
   struct poll *poll = handle->data;
   (void)events;
   (void)status; /* an error state shows as recvmsg's errno */
   poll->holders++; /* the callback may stop() */
-  for (int i = 0; i < DATAGRAMS_PER_TURN && !poll->stopped; i++)
-    if (!receive(poll, buffer)) break;
+  poll->take(poll);
   release(poll);
 }
 
@@ -109,16 +106,12 @@ static void on_stop_collected(napi_env env, void *data, void *hint) {
   release(data);
 }
 
-napi_value poll_descriptor(napi_env env, napi_callback_info info) {
-  size_t count = 2;
-  napi_value arguments[2], result, stopper, name;
+napi_value start_poll(napi_env env, int fd, napi_value callback, void (*take)(struct poll *), void *rest,
+                      const napi_value kept[POLL_KEPT_MAX]) {
+  napi_value result, stopper, name;
   napi_valuetype type;
-  int fd;
   uv_loop_t *loop;
-  napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
-  if (count != 2) return throw_type(env, "poll(fd, onReadable)"), NULL;
-  if (!read_int(env, arguments[0], &fd)) return NULL;
-  napi_typeof(env, arguments[1], &type);
+  napi_typeof(env, callback, &type);
   if (type != napi_function) return throw_type(env, "onReadable: a function is expected"), NULL;
 
   struct poll *poll = calloc(1, sizeof *poll);
@@ -126,14 +119,17 @@ napi_value poll_descriptor(napi_env env, napi_callback_info info) {
   poll->env = env;
   poll->fd = fd;
   poll->holders = 2;
+  poll->take = take;
   napi_get_uv_event_loop(env, &loop);
   int error = uv_poll_init(loop, &poll->handle, fd);
   if (error) {
     free(poll);
     return throw_errno(env, -error, "poll", NULL), NULL;
   }
+  poll->rest = rest;
   poll->handle.data = poll;
-  napi_create_reference(env, arguments[1], 1, &poll->callback);
+  napi_create_reference(env, callback, 1, &poll->callback);
+  for (int i = 0; kept && i < POLL_KEPT_MAX; i++) napi_create_reference(env, kept[i], 1, &poll->kept[i]);
   napi_create_string_utf8(env, "skep:poll", NAPI_AUTO_LENGTH, &name);
   napi_async_init(env, NULL, name, &poll->context);
   napi_add_async_cleanup_hook(env, on_environment_end, poll, &poll->cleanup);
@@ -144,4 +140,14 @@ napi_value poll_descriptor(napi_env env, napi_callback_info info) {
   napi_add_finalizer(env, stopper, poll, on_stop_collected, NULL, NULL);
   napi_set_named_property(env, result, "stop", stopper);
   return result;
+}
+
+napi_value poll_descriptor(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2];
+  int fd;
+  napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
+  if (count != 2) return throw_type(env, "poll(fd, onReadable)"), NULL;
+  if (!read_int(env, arguments[0], &fd)) return NULL;
+  return start_poll(env, fd, arguments[1], take_each, NULL, NULL);
 }

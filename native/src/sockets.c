@@ -234,19 +234,20 @@ napi_value open_packet(napi_env env, napi_callback_info info) {
 }
 
 napi_value send_datagram(napi_env env, napi_callback_info info) {
-  size_t count = 2, length;
-  napi_value arguments[2];
+  size_t count = 3, length, peer_length = 0;
+  napi_value arguments[3];
   int fd;
-  void *data;
+  void *data, *peer = NULL;
   napi_typedarray_type type;
   napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
-  if (count != 2) return throw_type(env, "send(fd, data)"), NULL;
+  if (count < 2) return throw_type(env, "send(fd, data, peer)"), NULL;
   if (!read_int(env, arguments[0], &fd)) return NULL;
   if (napi_get_typedarray_info(env, arguments[1], &type, &length, &data, NULL, NULL) != napi_ok ||
       type != napi_uint8_array)
     return throw_type(env, "data: a Uint8Array is expected"), NULL;
+  if (count == 3 && !read_octets(env, arguments[2], 0, &peer, &peer_length)) return NULL;
   ssize_t sent;
-  do sent = send(fd, data, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+  do sent = sendto(fd, data, length, MSG_NOSIGNAL | MSG_DONTWAIT, peer, (socklen_t)peer_length);
   while (sent < 0 && errno == EINTR);
   if (sent < 0) throw_errno(env, errno, "send", NULL);
   return NULL;

@@ -10,6 +10,8 @@ import type { Upstream } from '../../src/dataplane/dns/upstream-sockets.js';
 import { DnsServer } from '../../src/dataplane/dns/server.js';
 import type { DnsQuery } from '../../src/dataplane/dns/wire.js';
 import { parseQuery } from '../../src/dataplane/dns/wire.js';
+import { nameAddress, namePort } from '../../src/dataplane/plan/names.js';
+import type { Mac } from '../../src/model/addresses.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import { createLog } from '../../src/runtime/log.js';
@@ -62,10 +64,14 @@ async function build(): Promise<void> {
 }
 
 /** Asks from inside the container with Node's own resolver (c-ares: UDP, then TCP when truncated). */
-async function ask(method: 'resolve4' | 'resolve6' | 'reverse', name: string): Promise<unknown> {
+async function ask(
+  method: 'resolve4' | 'resolve6' | 'reverse',
+  name: string,
+  server: string = own,
+): Promise<unknown> {
   const script = `
     const resolver = new (require('node:dns').promises.Resolver)({ timeout: 5000, tries: 1 });
-    resolver.setServers(['${own}']);
+    resolver.setServers(['${server}']);
     resolver.${method}('${name}', ...('${method}' === 'resolve4' ? [{ ttl: true }] : [])).then(
       (answer) => console.log(JSON.stringify(answer)), (err) => console.log(JSON.stringify(err.code)));`;
   return JSON.parse(await container.run(process.execPath, '-e', script));
@@ -89,6 +95,21 @@ test('opens when told that the namespace is ready, and answers what the state sa
 
   server.setNetwork(state({ ...front, services: [service('web', '10.0.1.3')] }), []);
   expect(await ask('resolve4', 'web')).toEqual([{ address: '10.0.1.3', ttl: 2 }]);
+});
+
+test('inside a container an answer is kept while the state stands, and no longer', async () => {
+  await container.ip('link set lo up');
+  const leg = { endpointId: '0'.repeat(64), overlayId: front.id, address: ip(client) };
+  const legs = [{ ...leg, mac: '02:42:0a:00:01:09' as Mac, sandboxKey: container.path }];
+  server.setNetwork(whole, legs);
+  expect(server.openSandbox(container.path)).toBe(true);
+  const asked = (): Promise<unknown> => ask('resolve4', 'web', `${nameAddress}:${namePort}`);
+  for (let time = 0; time < 3; time++) expect(await asked()).toEqual([{ address: '10.0.1.2', ttl: 2 }]);
+  server.setNetwork(state({ ...front, services: [service('web', '10.0.1.3')] }), legs);
+  expect(await asked()).toEqual([{ address: '10.0.1.3', ttl: 2 }]);
+  server.setNetwork(state({ ...front, services: [] }), legs);
+  expect(await asked()).not.toMatchObject([{ address: '10.0.1.3' }]);
+  server.closeSandbox(container.path);
 });
 
 test('wants no listener on ingress, where one could never open', () => {

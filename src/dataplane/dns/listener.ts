@@ -1,40 +1,37 @@
 /**
  * A pair of DNS sockets in a namespace, UDP and TCP on one address and port: on the node's own address in an overlay's, on
  * loopback in a container's. What must stay true: both are open or neither is, and closing frees both descriptors; nobody
- * keeps the others of the process waiting. UDP sees to the last by itself, for libuv reads a bounded number of datagrams of
- * a socket and then turns to the next one. TCP is bounded by connections, of all and of one source, by one question at a time on
+ * keeps the others of the process waiting. UDP is bounded by datagrams in one turn of the event loop (datagrams.ts). TCP is bounded by connections, of all and of one source, by one question at a time on
  * each, by as many in one turn of the event loop as UDP, and by an idle deadline.
  */
-import { createSocket } from 'node:dgram';
-import type { Socket as UdpSocket } from 'node:dgram';
 import { closeSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import type { Ip } from '../../model/addresses.js';
-import { familyOf, parseIp } from '../../model/addresses.js';
+import { parseIp } from '../../model/addresses.js';
 import { native } from '../native.js';
+import { DatagramSocket, datagramsPerTurn } from './datagrams.js';
 import { framed } from './forwarder.js';
 import type { Transport } from './wire.js';
 
 /** TCP connections of one listener. */
 export const connectionsMax = 64;
 const idleMs = 5000;
-/** As libuv's of UDP (uv__udp_recvmsg). */
-const messagesPerTurn = 32;
 
 /**
  * Answers one message, or gives null to say nothing; at once where it can, for a promise costs as much as finding a name does. Must
  * neither throw nor reject.
- * @param from as the socket tells it, see {@link addressOf}
+ * @param message overwritten once this has returned
+ * @param from the asker's address, to be asked for before this has returned
  */
 export type AnswerMessage = (
   message: Buffer,
-  from: string,
+  from: () => Ip,
   transport: Transport,
 ) => Buffer | null | Promise<Buffer | null>;
 
 export class DnsListener {
-  readonly #udp: UdpSocket;
+  readonly #udp: DatagramSocket;
   readonly #tcp: Server;
   /** With their sources. */
   readonly #connections = new Map<Socket, Ip>();
@@ -63,23 +60,17 @@ export class DnsListener {
       closeSync(udpFd);
       throw err;
     }
-    const family = familyOf(address);
-    this.#udp = createSocket({
-      type: family === 4 ? 'udp4' : 'udp6',
-      // Answers go to addresses that questions came from: there is nothing to look up, and a turn of the event loop to save.
-      lookup: (host, _options, found) => found(null, host, family),
-    });
-    this.#udp.on('error', (err) => this.#fail(err));
-    this.#udp.on('message', (message, { address: from, port: fromPort }) => {
-      const send = (response: Buffer | null): void => {
-        // A client that is gone is no failure of ours.
-        if (response && !this.#closed) this.#udp.send(response, fromPort, from, () => undefined);
-      };
-      const answer = this.answer(message, from, 'udp');
-      if (answer instanceof Promise) void answer.then(send);
-      else send(answer);
-    });
-    this.#udp.bind({ fd: udpFd });
+    try {
+      this.#udp = new DatagramSocket(
+        udpFd,
+        (message, from) => this.answer(message, from, 'udp'),
+        (err) => this.#fail(err),
+      );
+    } catch (err) {
+      closeSync(udpFd);
+      closeSync(tcpFd);
+      throw err;
+    }
     this.#tcp = createServer((connection) => this.#serve(connection));
     this.#tcp.maxConnections = connectionsMax;
     this.#tcp.on('error', (err) => this.#fail(err));
@@ -118,13 +109,13 @@ export class DnsListener {
         const end = 2 + received.readUInt16BE(0);
         const message = received.subarray(2, end);
         received = received.subarray(end);
-        const response = await this.answer(message, from, 'tcp');
+        const response = await this.answer(message, () => from, 'tcp');
         if (connection.destroyed) return;
         if (!response) return void connection.destroy();
         // A client that reads no answers gets no more of them.
         if (!connection.write(framed(response))) await drained(connection);
         if (connection.destroyed) return;
-        if (answered % messagesPerTurn === 0) await new Promise((resolve) => setImmediate(resolve));
+        if (answered % datagramsPerTurn === 0) await new Promise((resolve) => setImmediate(resolve));
       }
       connection.resume();
     };
@@ -147,4 +138,4 @@ const drained = (connection: Socket): Promise<void> =>
   });
 
 /** The address of a message's sender, without the zone that Node puts behind link-local ones. */
-export const addressOf = (address: string): Ip => parseIp(address.replace(/%.*$/, ''));
+const addressOf = (address: string): Ip => parseIp(address.replace(/%.*$/, ''));

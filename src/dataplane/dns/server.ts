@@ -14,9 +14,10 @@ import type { Log } from '../../runtime/log.js';
 import { nameAddress, namePort } from '../plan/names.js';
 import type { SandboxEndpoint } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
+import { AnswerCache } from './answer-cache.js';
 import type { Forwarder } from './forwarder.js';
 import type { AnswerMessage } from './listener.js';
-import { addressOf, connectionsMax, DnsListener } from './listener.js';
+import { connectionsMax, DnsListener } from './listener.js';
 import type { Asker } from './names.js';
 import { NameIndex } from './names.js';
 import { answerTtlS, resolve } from './resolve.js';
@@ -28,6 +29,19 @@ const dnsPort = 53;
 const tcpBytesMax = 65_535;
 /** TCP connections of one container on an overlay's listener. */
 const perSourceMax = 8;
+
+/** Octets of questions and answers kept, of all containers; when there are more all are forgotten. */
+const keptBytesMax = 8 * 1024 * 1024;
+/** What keeping one takes beside them, about. */
+const keptEntryBytes = 256;
+/** The longest question that is kept, in octets: a name and a few options. */
+const keptQuestionBytesMax = 512;
+
+/** Who asks, and what was answered before. */
+interface Known {
+  readonly asker: Asker;
+  readonly answers: AnswerCache;
+}
 
 export interface DnsServerOptions {
   readonly log: Log;
@@ -69,7 +83,9 @@ export class DnsServer implements Disposable {
   readonly #netnsPath: (vni: Vni) => string;
   #names: NameIndex | null = null;
   #endpoints: readonly SandboxEndpoint[] = [];
-  readonly #askers = new Map<string, Asker>();
+  /** Containers by the paths of their namespaces, of the state that stands. */
+  readonly #known = new Map<string, Known>();
+  #keptBytes = 0;
   #rotation = 0;
 
   constructor(private readonly options: DnsServerOptions) {
@@ -85,7 +101,7 @@ export class DnsServer implements Disposable {
     if (state !== null && this.#names !== null) this.#names.change(state);
     else this.#names = state && new NameIndex(state);
     this.#endpoints = endpoints;
-    this.#askers.clear();
+    this.#forget();
     // Ingress has no names, and its own address is the host's: a listener there could never open.
     const named = state?.overlays.filter(({ ingress }) => !ingress);
     const wanted = new Map(named?.map((overlay) => [overlay.id, overlay]));
@@ -124,7 +140,7 @@ export class DnsServer implements Disposable {
   closeSandbox(path: string): void {
     this.#sandboxes.get(path)?.listener?.close();
     this.#sandboxes.delete(path);
-    this.#askers.delete(path);
+    this.#known.delete(path);
   }
 
   status(): DnsListenerStatus[] {
@@ -150,7 +166,7 @@ export class DnsServer implements Disposable {
       port: dnsPort,
       perSourceMax,
       answer: (message, from, transport) =>
-        this.#answer(message, transport, `${id} ${from}`, (names) => names.askerAt(id, addressOf(from))),
+        this.#answer(message, transport, `${id} ${from()}`, (names) => names.askerAt(id, from())),
       log: this.options.log.child({ overlay: id, address }),
       listener: null,
       inode: 0,
@@ -166,12 +182,18 @@ export class DnsServer implements Disposable {
       address: nameAddress,
       port: namePort,
       perSourceMax: connectionsMax,
-      answer: (message, _from, transport) =>
-        this.#answer(message, transport, path, (names) => {
-          const asker = this.#askers.get(path) ?? names.askerWith(legs());
-          this.#askers.set(path, asker);
-          return asker;
-        }),
+      answer: (message, _from, transport) => {
+        if (!this.#names) return null;
+        const known = this.#known.get(path) ?? {
+          asker: this.#names.askerWith(legs()),
+          answers: new AnswerCache(),
+        };
+        this.#known.set(path, known);
+        const kept = transport === 'udp' && known.answers.find(message, this.#rotation + 1);
+        if (!kept) return this.#answer(message, transport, path, () => known.asker, known.answers);
+        this.#rotation = (this.#rotation + 1) >>> 0;
+        return kept;
+      },
       log: this.options.log.child({ sandbox: path }),
       listener: null,
       inode: 0,
@@ -184,8 +206,10 @@ export class DnsServer implements Disposable {
     transport: Transport,
     from: string,
     askerOf: (names: NameIndex) => Asker,
+    answers?: AnswerCache,
   ): ReturnType<AnswerMessage> {
-    const parsed = parseQuery(message);
+    // A copy, for a question that is asked of others is kept for longer than its message.
+    const parsed = parseQuery(Buffer.from(message));
     if (parsed.kind === 'drop' || !this.#names) return null;
     if (parsed.kind === 'refuse') return parsed.response;
     const { query } = parsed;
@@ -195,7 +219,10 @@ export class DnsServer implements Disposable {
     switch (resolution.kind) {
       case 'answer': {
         const bytesMax = transport === 'udp' ? query.udpBytes : tcpBytesMax;
-        return formatAnswer(query, resolution.records, answerTtlS, bytesMax);
+        const answer = formatAnswer(query, resolution.records, answerTtlS, bytesMax);
+        if (answers && transport === 'udp')
+          this.#keep(answers, query.bytes, resolution.records.length, answer);
+        return answer;
       }
       case 'unknown':
         return formatFailure(query, 'unknownName');
@@ -204,6 +231,18 @@ export class DnsServer implements Disposable {
       case 'forward':
         return this.options.forwarder.forward(query, transport, from, unanswered(query));
     }
+  }
+
+  #keep(answers: AnswerCache, message: Buffer, turns: number, answer: Buffer): void {
+    if (message.length > keptQuestionBytesMax) return;
+    this.#keptBytes += message.length + answer.length + keptEntryBytes;
+    if (this.#keptBytes > keptBytesMax) this.#forget();
+    else answers.keep(message, this.#rotation, turns, answer);
+  }
+
+  #forget(): void {
+    this.#known.clear();
+    this.#keptBytes = 0;
   }
 }
 
