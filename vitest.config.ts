@@ -16,19 +16,10 @@ const faults = 'test/conformance/faults.test.ts';
 const umlFaults = 'test/uml/faults.test.ts';
 /** Measures time, too, in a lab. */
 const reboots = 'test/lab/reboots.test.ts';
-/** Labs whose tests say nothing of time, and share the machine with others. */
-const sharedLabs = [
-  'attachable',
-  'autolock',
-  'backup',
-  'lab',
-  'networks',
-  'root-rotation',
-  'sdk',
-  'services',
-  'stacks',
-  'surface',
-].map((name) => `test/lab/${name}.test.ts`);
+const labFile = (name: string): string => `test/lab/${name}.test.ts`;
+/** Labs whose tests say nothing of time, and share the machine with others: of what runs in a swarm, and of the swarm itself. */
+const sharedLabs = ['attachable', 'networks', 'sdk', 'services', 'stacks', 'surface'].map(labFile);
+const swarmLabs = ['autolock', 'backup', 'lab', 'root-rotation'].map(labFile);
 const lab = { testTimeout: 600_000, hookTimeout: 600_000, fileParallelism: false };
 
 export default defineConfig({
@@ -52,11 +43,12 @@ export default defineConfig({
       project('lab-uml', lab),
       project('lab-reboots', { ...lab, include: [reboots] }),
       project('lab-shared', { ...lab, include: sharedLabs }),
+      project('lab-swarm', { ...lab, include: swarmLabs }),
       project('lab', {
         ...lab,
         fileParallelism: true,
         maxWorkers: 2,
-        exclude: [...configDefaults.exclude, ...sharedLabs, reboots],
+        exclude: [...configDefaults.exclude, ...sharedLabs, ...swarmLabs, reboots],
       }),
     ],
   },
