@@ -22,7 +22,13 @@ export interface ClusterSize {
   readonly endpoints: number;
   /** What the tasks have come to. */
   readonly state: TaskState;
+  /** The first so many tasks have come no further than this: `starting`. */
+  readonly startingTasks: number;
 }
+
+/** Which of the nodes a task is on, of those with tasks and the manager's: as there are in `nodeIds`. */
+export const nodeIndexOf = (taskIndex: number, { nodes }: Pick<ClusterSize, 'nodes'>): number =>
+  taskIndex % (nodes + 1);
 
 export interface ClusterObjects {
   readonly objects: readonly StoredObject[];
@@ -94,8 +100,8 @@ export function clusterObjects(
     taskOf(services[index % services.length] as Service, newId(random), mynet, {
       slot: Math.floor(index / services.length) + 1,
       // The founder's, too.
-      node: (nodes[index % (size.nodes + 1)] as Node).id,
-      state: size.state,
+      node: (nodes[nodeIndexOf(index, size)] as Node).id,
+      state: index < size.startingTasks ? 'starting' : size.state,
     }),
   );
   // What keeps a node on the network, though nothing of it runs there yet.

@@ -17,13 +17,21 @@ import { Waiters } from '../../src/runtime/waiters.js';
 import { LeanDispatcher } from './lean-client.js';
 import type { NodeKeysText } from './manager-process.js';
 
+/** Given what the node has to know, as the product's NodeNetwork is. */
+export interface SimulatedNetwork {
+  readonly set: SessionOptions['network']['set'];
+  /** Resolves with a revision that may be acknowledged, above `revision`; without it, what was given is. */
+  readonly programmedPast?: (revision: number, signal: AbortSignal) => Promise<number>;
+}
+
 export interface SimulatedAgentOptions {
   readonly keys: NodeKeysText;
   /** Of the manager, `host:port`. */
   readonly addr: string;
   readonly dataPathAddr: string;
-  /** Given what the node has to know from now on, as the product's NodeNetwork is. */
-  readonly onTold: SessionOptions['network']['set'];
+  readonly network: SimulatedNetwork;
+  /** It reads all that it is told; otherwise of a large set the head alone. */
+  readonly readsAll: boolean;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly log: Log;
@@ -33,31 +41,34 @@ export class SimulatedAgent {
   readonly reporter: StatusReporter;
   readonly #session: AgentSession;
   readonly #waiters = new Waiters();
+  readonly #network: SimulatedNetwork;
   #revision = -1;
 
-  constructor({ keys, addr, dataPathAddr, onTold, clock, random, log }: SimulatedAgentOptions) {
+  constructor(options: SimulatedAgentOptions) {
+    const { keys, addr, dataPathAddr, network, readsAll, clock, random, log } = options;
+    this.#network = network;
     const security = nodeClientSecurity(keys);
     const common = { clock, log };
     this.reporter = new StatusReporter(common);
     this.#session = new AgentSession({
       credentials: () => security.credentials,
-      connect: (to) => new DispatcherClient(to, security.credentials, security.options, LeanDispatcher),
+      connect: (to) =>
+        readsAll
+          ? new DispatcherClient(to, security.credentials, security.options)
+          : new DispatcherClient(to, security.credentials, security.options, LeanDispatcher),
       managers: [{ nodeId: '', addr }],
       dataPathAddr,
       describe: async () => descriptionOf(keys.nodeId),
       network: {
         set: (assignments, revision, changes) => {
-          onTold(assignments, revision, changes);
+          network.set(assignments, revision, changes);
           this.#revision = revision;
           this.#waiters.check();
         },
       },
       barrier: new TaskBarrier({
         ...common,
-        programmedPast: async (revision, signal) => {
-          await this.#waiters.until(() => this.#revision > revision, signal);
-          return this.#revision;
-        },
+        programmedPast: (revision, signal) => this.#programmedPast(revision, signal),
       }),
       worker: { assign: () => undefined },
       payloads: { set: () => undefined },
@@ -80,9 +91,14 @@ export class SimulatedAgent {
     return this.#session.run(signal);
   }
 
-  /** Resolves once it knows what it has to. */
-  told(signal: AbortSignal): Promise<void> {
-    return this.#waiters.until(() => this.#revision >= 0, signal);
+  /** Resolves once it knows what it has to, and its network has it. */
+  async told(signal: AbortSignal): Promise<void> {
+    await this.#programmedPast(-1, signal);
+  }
+
+  async #programmedPast(revision: number, signal: AbortSignal): Promise<number> {
+    await this.#waiters.until(() => this.#revision > revision, signal);
+    return (await this.#network.programmedPast?.(revision, signal)) ?? this.#revision;
   }
 }
 

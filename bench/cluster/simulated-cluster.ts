@@ -5,7 +5,7 @@ import type { TaskId } from '../../src/model/ids.js';
 import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import { BenchChild } from '../harness/child.js';
 import type { ManagerRequest, ManagerSample, ManagerStarted, NodeKeysText } from './manager-process.js';
-import { dataPathAddrOf } from './objects.js';
+import { dataPathAddrOf, nodeIndexOf } from './objects.js';
 
 export type ProgramPath = (source: string) => string;
 
@@ -63,9 +63,9 @@ export class SimulatedCluster implements AsyncDisposable {
   }
 
   /** All simulated nodes begin their sessions. @returns until they knew what they have to, in ms */
-  async join(): Promise<number> {
+  async join({ plans }: { readonly plans: boolean } = { plans: false }): Promise<number> {
     const nodes = Array.from({ length: this.request.nodes + 1 }, (_, index) => this.#node(index));
-    return this.agents.ask('start', { addr: this.addr, nodes });
+    return this.agents.ask('start', { addr: this.addr, nodes, plans });
   }
 
   /** An endpoint takes no new flows from now on; resolves once every simulated node was told. */
@@ -80,6 +80,18 @@ export class SimulatedCluster implements AsyncDisposable {
       taskId,
     );
     return { taskId, writtenMs, revision, toldMs: (await told).map((atMs) => atMs - writtenMs) };
+  }
+
+  /**
+   * A task's node reports that it runs, or that it has failed; for nodes that joined to plan.
+   * @param index of the task
+   * @returns milliseconds from the report until each node had planned its balancing accordingly, the quickest first
+   */
+  async report(index: number, state: 'running' | 'failed'): Promise<readonly number[]> {
+    const taskId = this.started.taskIds[index];
+    const { nodeId } = this.#node(nodeIndexOf(index, this.request));
+    if (taskId === undefined) throw new Error('so many tasks there are not');
+    return this.agents.ask('report', { taskId, nodeId, state, timeoutMs: changeMsMax });
   }
 
   async sample(): Promise<ClusterSample> {

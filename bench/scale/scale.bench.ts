@@ -57,7 +57,13 @@ bench('scale', {
       progress(`setting up ${one.name}`);
       const cluster = undo.use(
         await SimulatedCluster.start((source) => program.path(source), {
-          ...{ host: `127.0.77.${index + 1}`, nodes: one.agents, idleNodes: 1, state: 'running' },
+          ...{
+            host: `127.0.77.${index + 1}`,
+            nodes: one.agents,
+            idleNodes: 1,
+            state: 'running',
+            startingTasks: 0,
+          },
           ...{
             services: Math.max(1, Math.round(one.endpoints / endpointsPerService)),
             endpoints: one.endpoints,
