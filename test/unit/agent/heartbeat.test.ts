@@ -1,24 +1,17 @@
 /** What an agent says with its heartbeats, and when, with a clock that the test moves. */
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { Heartbeat } from '../../../src/controlplane/agent/heartbeat.js';
 import { Silence } from '../../../src/controlplane/agent/silence.js';
 import { OutsideError } from '../../../src/model/errors.js';
 import { systemClock } from '../../../src/runtime/clock.js';
 import { createLog } from '../../../src/runtime/log.js';
+import { fakeTimers } from '../../support/fake-timers.js';
 
 const log = createLog('test');
 log.level = 'silent';
 const periodMs = 5_000;
 
-let stop: AbortController;
-beforeEach(() => {
-  vi.useFakeTimers();
-  stop = new AbortController();
-});
-afterEach(() => {
-  stop.abort(new Error('test over'));
-  vi.useRealTimers();
-});
+const stop = fakeTimers();
 
 /** An agent that beats, and a dataplane that answers as the test says: with nodes, or not at all for null. */
 function beating() {

@@ -1,26 +1,19 @@
 /** Who is alive, with a clock that the test moves. */
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { Heartbeats, heartbeatPeriodMs } from '../../../src/controlplane/dispatcher/heartbeat.js';
 import { rpcTimeoutMs, sessionRetryMsMax } from '../../../src/controlplane/rpc/clients.js';
 import type { NodeId, TaskId } from '../../../src/model/ids.js';
 import { systemClock } from '../../../src/runtime/clock.js';
 import { createLog } from '../../../src/runtime/log.js';
 import { attachment, node, seededBytes, service, storeOf, task } from '../../support/cluster-objects.js';
+import { fakeTimers } from '../../support/fake-timers.js';
 
 const log = createLog('test');
 log.level = 'silent';
 const web = service('web');
 const half = (size: number): Uint8Array => new Uint8Array(size).fill(127);
 
-let stop: AbortController;
-beforeEach(() => {
-  vi.useFakeTimers();
-  stop = new AbortController();
-});
-afterEach(() => {
-  stop.abort(new Error('test over'));
-  vi.useRealTimers();
-});
+const stop = fakeTimers();
 
 async function watched(nodes: Parameters<typeof storeOf>[0]) {
   const store = await storeOf(nodes);
