@@ -6,7 +6,8 @@
 # Environment: SKEP_LAB_NODE (its name), _ADDRESS (with prefix), _INTERFACE, _CHECKOUT (its path on the machine), _NODEJS (the
 # program), _AGENT (the address or the socket that the agent listens on), _BALANCER (may be empty: skep-dataplane chooses),
 # _IPTABLES (may be empty: the machine's own; else a program for all three commands), _ENGINE (may be empty: the machine's own;
-# else a directory with dockerd and what it starts).
+# else a directory with dockerd and what it starts), _SWARM_MODE (may be empty; else the engine is for its own Swarm mode, which
+# refuses one that keeps containers over its restarts, and Skep's daemons do not run).
 set -eu
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -82,9 +83,11 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.b
 [grpc]
   address = "/run/containerd/containerd.sock"
 TOML
+live_restore=true
+[ -z "${SKEP_LAB_SWARM_MODE:-}" ] || live_restore=false
 # On the disk, so what somebody changes in it is still so after a power cut.
 [ -e /run/lab/disk/daemon.json ] || cat >/run/lab/disk/daemon.json <<JSON
-{ "storage-driver": "overlay2", "live-restore": true, "containerd": "/run/containerd/containerd.sock", "hosts": ["unix:///run/docker.sock"], "exec-opts": ["native.cgroupdriver=cgroupfs"] }
+{ "storage-driver": "overlay2", "live-restore": $live_restore, "containerd": "/run/containerd/containerd.sock", "hosts": ["unix:///run/docker.sock"], "exec-opts": ["native.cgroupdriver=cgroupfs"] }
 JSON
 
 # As a unit with Restart=always and RestartSec=1. KILL says what goes with the main process: the whole control group
@@ -122,6 +125,10 @@ await_driver() {
   if [ -n "${SKEP_LAB_BALANCER:-}" ]; then export SKEP_BALANCER=$SKEP_LAB_BALANCER; fi
   if [ -n "${SKEP_LAB_ALLOW:-}" ]; then export SKEP_ALLOW=$SKEP_LAB_ALLOW; fi
   supervise containerd process containerd --config /run/lab/containerd.toml &
+  if [ -n "${SKEP_LAB_SWARM_MODE:-}" ]; then
+    supervise dockerd process dockerd --config-file /run/lab/disk/daemon.json &
+    exit
+  fi
   supervise skep-dataplane group skep-dataplane &
   { await_driver; supervise dockerd process dockerd --config-file /run/lab/disk/daemon.json; } &
   # Nothing here reaches the registries that an image's name may mean.

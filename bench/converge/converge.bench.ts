@@ -1,7 +1,7 @@
 /** How long after a task died or became healthy does every node balance accordingly? */
 import { bench } from '../harness/bench.js';
 import type { Bar } from '../harness/bars.js';
-import { makeLabs, meshContenders } from '../harness/labs.js';
+import { makeLabs, managersOf, meshContenders } from '../harness/labs.js';
 import { Measurements } from '../harness/series.js';
 import { median } from '../../test/support/median.js';
 import { Probes } from './probes.js';
@@ -28,7 +28,7 @@ bench('converge', {
     if (run.kernel === 'host') await measureSimulated(run, found);
     await using labs = await makeLabs(run, meshContenders(run.kernel), {
       nodes: 3,
-      managers: 3,
+      managers: managersOf[run.kernel],
     });
     for (const lab of labs.all) await prepare(lab);
     await labs.inTurns(async (lab, round) => {

@@ -20,6 +20,17 @@ export interface Convergence {
   readonly usedMs: number;
 }
 
+/** What is read of the API's. */
+interface TaskAnswer {
+  /** Absent until there is one. */
+  readonly NodeID?: string;
+  readonly Status: { readonly State: string; readonly ContainerStatus?: { readonly ContainerID?: string } };
+}
+interface NodeAnswer {
+  readonly ID: string;
+  readonly Description: { readonly Hostname: string };
+}
+
 interface RunningTask {
   readonly node: string;
   readonly container: string;
@@ -53,17 +64,26 @@ export async function replace(lab: ManagedLab, probes: Probes, turn: number): Pr
 
 /** Tasks that are healthy: such a task is running only then. */
 async function runningTasks(lab: ManagedLab): Promise<readonly RunningTask[]> {
-  const ids = `docker service ps -q --no-trunc --filter desired-state=running ${site.name}`;
-  const format = '{{.NodeID}} {{with .Status.ContainerStatus}}{{.ContainerID}}{{end}} {{.Status.State}}';
-  const [rows, nodes] = await Promise.all([
-    lab.sh(manager, `docker inspect --format '${format}' $(${ids})`),
-    lab.sh(manager, `docker node inspect --format '{{.ID}} {{.Description.Hostname}}' $(docker node ls -q)`),
-  ]);
-  const names = new Map(nodes.split('\n').map((row) => row.split(' ') as [string, string]));
-  return rows.split('\n').flatMap((row) => {
-    const [node = '', container = '', state = ''] = row.split(' ');
-    return state === 'running' ? [{ node: names.get(node) ?? '', container }] : [];
-  });
+  const filters = { service: [site.name], 'desired-state': ['running'] };
+  const tasks = (await listOf(
+    lab,
+    `tasks?filters=${encodeURIComponent(JSON.stringify(filters))}`,
+  )) as readonly TaskAnswer[];
+  const nodes = (await listOf(lab, 'nodes')) as readonly NodeAnswer[];
+  const names = new Map(nodes.map(({ ID, Description }) => [ID, Description.Hostname]));
+  return tasks.flatMap(({ NodeID = '', Status: { State, ContainerStatus } }) =>
+    State === 'running'
+      ? [{ node: names.get(NodeID) ?? '', container: ContainerStatus?.ContainerID ?? '' }]
+      : [],
+  );
+}
+
+/** By the API: the CLI is a large program, and starting it is much of what a guest can do in a second. */
+async function listOf(lab: ManagedLab, path: string): Promise<unknown> {
+  const [, body = '', status = ''] =
+    /^([^]*) (\d+)$/.exec(await lab.ask(manager, 'GET', `/v1.41/${path}`)) ?? [];
+  if (status !== '200') throw new Error(`${lab.by}: ${path}: ${status} ${body}`);
+  return JSON.parse(body);
 }
 
 /** A time that the container's engine tells, by this machine's clock. @returns milliseconds since the epoch */

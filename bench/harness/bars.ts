@@ -9,6 +9,11 @@ export interface Bar {
   readonly against?: SeriesName;
   readonly atLeast?: number;
   readonly atMost?: number;
+  /**
+   * Whoever does none of what is measured. Where not even that one reaches the limit, nobody can: the kernel at hand does not show what the
+   * bar is about, and the bar is told to be out of reach.
+   */
+  readonly ideal?: SeriesName;
   /** The limit is for the worst round, not for the median; without `against` only. */
   readonly inEveryRound?: true;
 }
@@ -18,15 +23,25 @@ export interface Verdict {
   readonly bar: string;
   readonly reached: number;
   readonly holds: boolean;
+  /** What the ideal reached, where that is not enough: then nothing is missed. */
+  readonly outOfReach?: number;
 }
 
 /** @throws Error for a bar whose series were not measured: a bench that forgets one must not pass */
 export const judge = (bars: readonly Bar[], series: readonly Series[]): readonly Verdict[] =>
   bars.map((bar) => {
+    const holdsAt = (reached: number): boolean =>
+      reached >= (bar.atLeast ?? -Infinity) && reached <= (bar.atMost ?? Infinity);
     const reached = reachedOf(bar, series);
-    const holds = reached >= (bar.atLeast ?? -Infinity) && reached <= (bar.atMost ?? Infinity);
-    return { bar: wordsOf(bar), reached, holds };
+    const best = bar.ideal === undefined ? reached : reachedOf({ ...bar, of: bar.ideal }, series);
+    return {
+      ...{ bar: wordsOf(bar), reached, holds: holdsAt(reached) },
+      ...(bar.ideal === undefined || Number.isNaN(best) || holdsAt(best) ? {} : { outOfReach: best }),
+    };
   });
+
+/** Whether it fails the run. */
+export const isMissed = ({ holds, outOfReach }: Verdict): boolean => !holds && outOfReach === undefined;
 
 function reachedOf({ of, against, atLeast, inEveryRound }: Bar, series: readonly Series[]): number {
   const one = measured(series, of);

@@ -1,6 +1,7 @@
 /** A run as people read it: a table of what was measured, with ratios to whom Skep is held against, and one of its bars. */
 import { median } from '../../test/support/median.js';
 import { columns } from '../columns.js';
+import { isMissed } from './bars.js';
 import type { Verdict } from './bars.js';
 import { find, ratioOf } from './series.js';
 import type { Series } from './series.js';
@@ -40,8 +41,13 @@ export function seriesCells(series: readonly Series[]): Cells {
 /** A row for each bar. */
 export const verdictCells = (verdicts: readonly Verdict[]): Cells => [
   ['bar', 'reached', ''],
-  ...verdicts.map(({ bar, reached, holds }) => [bar, figure(reached), holds ? 'holds' : 'MISSED']),
+  ...verdicts.map((verdict) => [verdict.bar, figure(verdict.reached), wordsOf(verdict)]),
 ];
+
+function wordsOf(verdict: Verdict): string {
+  if (isMissed(verdict)) return 'MISSED';
+  return verdict.holds ? 'holds' : `out of reach: ${figure(verdict.outOfReach ?? NaN)} at best`;
+}
 
 /** Both tables for a terminal. */
 export const textOf = ({ series, verdicts }: Report): string =>

@@ -55,6 +55,16 @@ export const siteServers = {
   graceful: { source: gracefulImage, stopSignal: 'SIGTERM' },
 } as const satisfies Record<string, SiteServer>;
 
+/**
+ * Healthy when it answers, looked at a second after it started and every second until it does. From then on a look lasts half a
+ * minute: engines of this age have one interval for both (`--health-start-interval` came with Docker 25), and a process that is
+ * started in each container every second would be most of what guests do.
+ */
+const health = [
+  `--health-cmd 'wget -q -O /dev/null http://127.0.0.1/ && if [ -e /tmp/well ]; then sleep 30; else touch /tmp/well; fi'`,
+  '--health-interval 1s --health-timeout 60s --health-retries 10',
+].join(' ');
+
 /** Makes it and waits until all its tasks are healthy. @param options words for `docker service create` */
 export async function createSite(
   lab: ManagedLab,
@@ -65,7 +75,7 @@ export async function createSite(
   await lab.loadImage(source);
   const published = `--replicas ${replicas} --publish ${site.port}:80`;
   // An imported image can have neither.
-  const life = `--stop-signal ${stopSignal} --health-cmd 'wget -q -O /dev/null http://127.0.0.1/' --health-interval 2s --health-timeout 20s --health-retries 10`;
+  const life = `--stop-signal ${stopSignal} ${health}`;
   await lab.sh(
     manager,
     `docker service create --quiet --detach=false --no-resolve-image --name ${site.name} ${published} ${life} ${options} ${source.names[0]}`,

@@ -43,14 +43,17 @@ export const rates = { connections: connections.measure, kept: kept.measure, bul
 /**
  * What each rate of one way is to be of another one's, at least.
  * @param atLeast by rate; one that is not named has no bar
+ * @param ideal without which the bars are out of reach, see {@link Bar.ideal}
  */
 export const webBars = (
   of: Omit<SeriesName, 'measure'>,
   against: Omit<SeriesName, 'measure'>,
   atLeast: Partial<Record<keyof typeof rates, number>>,
+  ideal?: Omit<SeriesName, 'measure'>,
 ): readonly Bar[] =>
   (Object.entries(atLeast) as [keyof typeof rates, number][]).map(([rate, share]) => ({
     of: { ...of, measure: rates[rate] },
     against: { ...against, measure: rates[rate] },
     atLeast: share,
+    ...(ideal && { ideal: { ...ideal, measure: rates[rate] } }),
   }));

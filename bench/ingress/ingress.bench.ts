@@ -48,7 +48,9 @@ bench('ingress', {
       const of = { case: caseOf(place), contender: 'skep' };
       return [
         ...webBars(of, { ...of, contender: 'limit' }, ofLimit),
-        ...(isBeside ? webBars(of, { ...of, contender: 'swarm' }, ofSwarm) : []),
+        ...(isBeside
+          ? webBars(of, { ...of, contender: 'swarm' }, ofSwarm, { ...of, contender: 'bare' })
+          : []),
       ];
     });
     return { series: found.series, bars };

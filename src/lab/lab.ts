@@ -39,6 +39,11 @@ export interface UpOptions {
   readonly nodes: number;
   /** Ready means that the engines answer; Skep's daemons are started but not waited for. */
   readonly engineOnly?: boolean;
+  /**
+   * The engines are for their own Swarm mode: they do not keep containers over their restarts, with which it refuses to work, and
+   * no daemon of Skep runs beside them. Implies `engineOnly`.
+   */
+  readonly swarmMode?: boolean;
   /** What the nodes run on; by default `host`, namespaces on this machine's own kernel. */
   readonly kernel?: Kernel;
   /** The balancer engine that skep-dataplane must use (`ipvs`, `ebpf`, `auto`); without it, what it chooses. */
@@ -55,6 +60,7 @@ export interface UpOptions {
 interface LabState {
   readonly nodes: number;
   readonly engineOnly: boolean;
+  readonly swarmMode: boolean;
   readonly kernel: Kernel;
   readonly balancer?: string;
   readonly allow?: string;
@@ -97,7 +103,8 @@ export class Lab {
 
   /** Builds the lab and waits until every node's engine and API answer. Undone as a whole when a step fails. */
   static async up({ name, progress, ...options }: UpOptions): Promise<Lab> {
-    const { nodes: count, engineOnly = false, kernel = 'host', balancer, allow, engine } = options;
+    const { nodes: count, swarmMode = false, kernel = 'host', balancer, allow, engine } = options;
+    const engineOnly = swarmMode || (options.engineOnly ?? false);
     if (!Number.isInteger(count) || count < 1 || count > nodesMax)
       throw new SkepError('invalidArgument', `a lab has 1 to ${nodesMax} nodes, not ${count}`);
     const machine = kernels[kernel];
@@ -116,7 +123,7 @@ export class Lab {
     await using undo = new CleanupStack();
     undo.defer(() => Lab.down(name));
     const state = {
-      ...{ nodes: count, engineOnly, kernel },
+      ...{ nodes: count, engineOnly, swarmMode, kernel },
       ...(balancer === undefined ? {} : { balancer }),
       ...(allow === undefined ? {} : { allow }),
       ...(engine === undefined ? {} : { engine }),
@@ -286,8 +293,8 @@ export class Lab {
 
   async #boot(node: NodeLayout): Promise<void> {
     const { paths, state } = this;
-    const { balancer, allow, engine } = state;
-    await this.#machine.start({ paths, node, checkout, balancer, allow, engine });
+    const { swarmMode, balancer, allow, engine } = state;
+    await this.#machine.start({ paths, node, checkout, swarmMode, balancer, allow, engine });
   }
 
   async #awaitDaemon(node: NodeLayout, daemon: string, socket: string, deadlineMs: number): Promise<void> {

@@ -18,6 +18,8 @@ export interface Boot {
   readonly node: NodeLayout;
   /** The tree whose bin directory the node's daemons come from. */
   readonly checkout: string;
+  /** The engine is for its own Swarm mode, and Skep's daemons do not run. */
+  readonly swarmMode: boolean;
   /** What SKEP_BALANCER says to skep-dataplane; undefined leaves the choice to it. */
   readonly balancer: string | undefined;
   /** What SKEP_ALLOW says to skepd; undefined: nothing. */
@@ -59,6 +61,7 @@ export function createNodeDirs({ logs, root, agentSocketDir }: NodeLayout): void
 export const nodeEnvironment = ({
   node,
   checkout,
+  swarmMode,
   balancer,
   allow,
   engine,
@@ -68,6 +71,7 @@ export const nodeEnvironment = ({
   SKEP_LAB_CHECKOUT: checkout,
   SKEP_LAB_LOG: node.logs,
   SKEP_LAB_NODEJS: process.execPath,
+  ...(swarmMode ? { SKEP_LAB_SWARM_MODE: 'yes' } : {}),
   ...(balancer === undefined ? {} : { SKEP_LAB_BALANCER: balancer }),
   ...(allow === undefined ? {} : { SKEP_LAB_ALLOW: allow }),
   ...(engine === undefined ? {} : { SKEP_LAB_ENGINE: engine }),

@@ -3,8 +3,9 @@
  * that last twenty seconds, at fixed rates over services and nodes, with an account of every one that failed. It lasts until
  * standard input ends; then what is under way is awaited and one {@link MixedReport} is printed as JSON.
  *
- * `node mixed-load.js NEW_PER_SECOND KEPT_PER_SECOND STREAMS_PER_SECOND SERVICE=URL,URL… …`. A line `leave SERVICE` on standard
- * input ends requests to a service but for the streams under way, and is answered with `left SERVICE`.
+ * `node mixed-load.js NEW_PER_SECOND KEPT_PER_SECOND STREAMS_PER_SECOND SILENCE_MS SERVICE=URL,URL… …`, where SILENCE_MS is the
+ * longest silence before an answer, or within one. A line `leave SERVICE` on standard input ends requests to a service but for the
+ * streams under way, and is answered with `left SERVICE`.
  */
 import { Agent, get } from 'node:http';
 import { createInterface } from 'node:readline';
@@ -16,6 +17,8 @@ type Kind = 'new' | 'kept' | 'stream';
 export interface MixedReport {
   /** Answered, by kind. */
   readonly answered: Readonly<Record<Kind, number>>;
+  /** When it began, in ms since the epoch. */
+  readonly startedAtMs: number;
   /** How long requests were begun. */
   readonly ms: number;
   /** `atMs` counts from the start of the load. */
@@ -31,8 +34,6 @@ export interface MixedFailure {
   readonly reason: string;
 }
 
-/** Longest silence before an answer, or within one: not how fast answers are to come, only that they come. */
-const silenceMs = 15_000;
 const tickMs = 10;
 
 interface Service {
@@ -45,7 +46,9 @@ interface Service {
   pending: number;
 }
 
-const [, , newPerSecond = '', keptPerSecond = '', streamsPerSecond = '', ...args] = process.argv;
+const [, , newPerSecond = '', keptPerSecond = '', streamsPerSecond = '', silence = '', ...args] =
+  process.argv;
+const silenceMs = Number(silence);
 const services = args.map((text): Service => {
   const [name = '', urls = ''] = text.split('=');
   const list = urls.split(',');
@@ -55,6 +58,7 @@ const services = args.map((text): Service => {
 
 const answered = { new: 0, kept: 0, stream: 0 };
 const failures: MixedFailure[] = [];
+const startedAtMs = Date.now();
 const startMs = performance.now();
 const sinceStartMs = (): number => Math.round(performance.now() - startMs);
 const open = new Set<Promise<void>>();
@@ -131,5 +135,5 @@ input.on('close', () => (over = true));
 await load(() => over);
 const ms = sinceStartMs();
 await Promise.all(open);
-const report: MixedReport = { answered, ms, failures };
+const report: MixedReport = { answered, startedAtMs, ms, failures };
 process.stdout.write(`${JSON.stringify(report)}\n`, () => process.exit(0));

@@ -160,10 +160,16 @@ describe('a lab of two nodes', () => {
     await expect.poll(() => reaches('node1', '192.168.60.2'), { timeout: 15_000 }).toBe(true);
   });
 
-  test('a second lab has the same addresses, an engine of its own, and sees nothing of the first', async () => {
+  test('a second lab, for Swarm mode, has the same addresses, an engine of its own and no daemon of Skep, and sees nothing of the first', async () => {
     const other = await Lab.up({
-      ...{ name: otherName, nodes: 1, engineOnly: true, engine: laterEngine, progress: () => undefined },
+      ...{ name: otherName, nodes: 1, swarmMode: true, engine: laterEngine, progress: () => undefined },
     });
+    const daemons = (of: Lab): Promise<string> =>
+      of.exec('node1', ['ls', '/run/lab/pid']).then(({ stdout }) => stdout);
+    expect(await daemons(lab)).toBe('agent\ncontainerd\ndockerd\nskep-dataplane\nskepd\n');
+    expect(await daemons(other)).toBe('agent\ncontainerd\ndockerd\n');
+    const init = 'docker -H unix:///run/docker.sock swarm init --advertise-addr 192.168.60.1';
+    expect((await other.exec('node1', init.split(' '))).exitCode).toBe(0);
     const runs = (of: Lab): Promise<CommandResult> =>
       of.exec('node1', [
         ...['docker', '-H', 'unix:///run/docker.sock', 'version', '-f'],

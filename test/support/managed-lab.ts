@@ -5,12 +5,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { ensureImage, importScript } from '../../src/lab/images.js';
 import type { ImageSource } from '../../src/lab/images.js';
-import type { LoadReport } from '../../src/lab/http-load.js';
 import { Lab } from '../../src/lab/lab.js';
 import type { UpOptions } from '../../src/lab/lab.js';
 import type { CommandResult } from '../../src/lab/host-command.js';
 import { initSwarm } from '../../src/lab/swarm.js';
-import { loadFrom } from './http-load.js';
 import { MixedLoad } from './mixed-load.js';
 import type { MixedRates } from './mixed-load.js';
 
@@ -19,7 +17,6 @@ export type ManagedBy = 'skep' | 'swarm';
 interface Management {
   /** What the CLI is to talk to. */
   readonly dockerHost: string;
-  readonly engineOnly: boolean;
   readonly daemon: string;
   /** Kills the daemon that manages, and that alone; what supervises it starts it again after a second. */
   readonly killDaemon: string;
@@ -28,13 +25,11 @@ interface Management {
 const managements: Readonly<Record<ManagedBy, Management>> = {
   skep: {
     dockerHost: 'unix:///run/skep/docker.sock',
-    engineOnly: false,
     daemon: 'skepd',
     killDaemon: 'kill -9 $(cat /run/lab/pid/skepd)',
   },
   swarm: {
     dockerHost: 'unix:///run/docker.sock',
-    engineOnly: true,
     daemon: 'dockerd',
     killDaemon: 'kill -9 $(cat /run/lab/pid/dockerd)',
   },
@@ -68,16 +63,8 @@ export class ManagedLab implements AsyncDisposable {
     below: Pick<UpOptions, 'kernel' | 'engine'> = {},
   ): Promise<ManagedLab> {
     await Lab.down(name);
-    const { engineOnly } = managements[by];
-    const lab = await Lab.up({ name, nodes, engineOnly, ...below, progress: () => undefined });
-    const managed = new ManagedLab(by, lab);
-    try {
-      if (by === 'swarm') await managed.#allowSwarmMode();
-    } catch (err) {
-      await managed[Symbol.asyncDispose]();
-      throw err;
-    }
-    return managed;
+    const swarmMode = by === 'swarm';
+    return new ManagedLab(by, await Lab.up({ name, nodes, swarmMode, ...below, progress: () => undefined }));
   }
 
   /** A swarm of all nodes, each a manager, all well. */
@@ -115,15 +102,16 @@ export class ManagedLab implements AsyncDisposable {
     await Promise.all(this.nodes.map((node) => this.run(node, ['sh', '-c', script])));
   }
 
-  /** As {@link MixedLoad}, through every node. */
-  mixedLoad(rates: MixedRates, name: string, port: number): MixedLoad {
-    const urls = this.nodes.map((node) => `http://${this.addressOf(node)}:${port}/`);
-    return new MixedLoad(this.lab, rates, { [name]: urls });
-  }
-
-  /** Requests from the machine outside the cluster, at a rate; resolves when all have an end. */
-  load(count: number, perSecond: number, urls: readonly string[]): Promise<LoadReport> {
-    return loadFrom(this.lab, count, perSecond, urls);
+  /** As {@link MixedLoad}, through every one of these nodes. */
+  mixedLoad(
+    rates: MixedRates,
+    name: string,
+    port: number,
+    nodes = this.nodes,
+    silenceMs?: number,
+  ): MixedLoad {
+    const urls = nodes.map((node) => `http://${this.addressOf(node)}:${port}/`);
+    return new MixedLoad(this.lab, rates, { [name]: urls }, silenceMs);
   }
 
   /** The socket that the node's API listens on, as seen in the node. */
@@ -278,21 +266,5 @@ export class ManagedLab implements AsyncDisposable {
 
   async killDaemon(node: string): Promise<void> {
     await this.lab.exec(node, ['sh', '-c', this.#management.killDaemon]);
-  }
-
-  /** The engines of a lab keep containers over their own restarts, which Swarm mode refuses to work with. */
-  async #allowSwarmMode(): Promise<void> {
-    const change = 'sed -i s/\\"live-restore\\":.true/\\"live-restore\\":false/ /run/lab/disk/daemon.json';
-    await Promise.all(
-      this.nodes.map(async (node) => {
-        await this.lab.exec(node, ['sh', '-c', `${change}; kill $(cat /run/lab/pid/dockerd)`]);
-        await this.until(
-          node,
-          'info -f {{.LiveRestoreEnabled}}',
-          (output) => output === 'false',
-          wellDeadlineMs,
-        );
-      }),
-    );
   }
 }

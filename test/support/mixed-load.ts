@@ -15,17 +15,33 @@ export interface MixedRates {
 }
 
 const leaveMs = 10_000;
+/** Not how fast answers are to come, only that they come. */
+const silenceMsDefault = 15_000;
 
 export class MixedLoad implements Disposable {
   readonly #child;
   readonly #lines: string[] = [];
   readonly #heard = new Set<() => void>();
 
-  /** @param services URLs by the service's name */
-  constructor(lab: Lab, rates: MixedRates, services: Readonly<Record<string, readonly string[]>>) {
+  /**
+   * @param services URLs by the service's name
+   * @param silenceMs how long a request may wait for an answer, or for more of it
+   */
+  constructor(
+    lab: Lab,
+    rates: MixedRates,
+    services: Readonly<Record<string, readonly string[]>>,
+    silenceMs = silenceMsDefault,
+  ) {
     const targets = Object.entries(services).map(([name, urls]) => `${name}=${urls.join(',')}`);
     const perSecond = [rates.new, rates.kept, rates.streams].map(String);
-    const program = [process.execPath, `${checkout}/dist/lab/mixed-load.js`, ...perSecond, ...targets];
+    const program = [
+      process.execPath,
+      `${checkout}/dist/lab/mixed-load.js`,
+      ...perSecond,
+      String(silenceMs),
+      ...targets,
+    ];
     const [command = '', ...args] = lab.clientCommand(program);
     this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
     createInterface({ input: this.#child.stdout }).on('line', (line) => {

@@ -1,6 +1,6 @@
 /** The bench harness: what it makes of values, as tables of data to data. */
 import { describe, expect, test } from 'vitest';
-import { judge } from '../../../bench/harness/bars.js';
+import { isMissed, judge } from '../../../bench/harness/bars.js';
 import { plotOf } from '../../../bench/harness/plot.js';
 import { figure, seriesCells, textOf } from '../../../bench/harness/report.js';
 import { sectionOf, withSection } from '../../../bench/harness/results-file.js';
@@ -45,6 +45,18 @@ describe('bars', () => {
     [{ of, atLeast: 90, inEveryRound: true as const }, true, 'requests, skep: at least 90 in every round'],
   ])('%j', (bar, holds, words) => {
     expect(judge([bar], series)).toMatchObject([{ bar: words, holds }]);
+  });
+
+  test.each([
+    ['not even the ideal reaches them', [85, 90, 100], true, 'out of reach: 1.80 at best'],
+    ['the ideal reaches them', [100, 200, 300], false, 'MISSED'],
+    ['nobody can tell', [NaN, NaN, NaN], false, 'MISSED'],
+  ])('that are not held: %s', (_, bare, isExcused, words) => {
+    const bar = { of, against, atLeast: 2.1, ideal: { ...of, contender: 'bare' } };
+    const all = [...series, seriesOf('bare', bare)];
+    const verdicts = judge([bar], all);
+    expect(verdicts.map(isMissed)).toEqual([!isExcused]);
+    expect(textOf({ series: all, verdicts })).toContain(words);
   });
 
   test('of what was not measured are a mistake, not a bar that holds', () => {
