@@ -3,13 +3,14 @@ import { bench } from '../harness/bench.js';
 import type { Bar } from '../harness/bars.js';
 import { bothContenders, makeLabs, managersOf } from '../harness/labs.js';
 import { Measurements } from '../harness/series.js';
-import { clear, deploy, deployments, prepare, stack } from './deployments.js';
+import { clear, deploy, deploymentsOn, prepare, stack } from './deployments.js';
 
 bench('deploy', {
   kernels: ['host', 'uml'],
   timeoutMs: 3 * 3_600_000,
   async measure(run) {
     await using labs = await makeLabs(run, bothContenders, { nodes: 3, managers: managersOf[run.kernel] });
+    const deployments = deploymentsOn(run.kernel);
     for (const lab of labs.all) await prepare(lab);
     const found = new Measurements();
     await labs.inTurns(async (lab) => {

@@ -3,7 +3,7 @@ import { bench } from '../harness/bench.js';
 import type { Bar } from '../harness/bars.js';
 import { makeLabs, meshContenders } from '../harness/labs.js';
 import { Measurements } from '../harness/series.js';
-import { disrupt, disruptions, prepare } from './disruptions.js';
+import { disrupt, disruptionsOn, prepare } from './disruptions.js';
 
 bench('update', {
   kernels: ['host', 'uml'],
@@ -13,7 +13,8 @@ bench('update', {
       nodes: 3,
       managers: 1,
     });
-    for (const lab of labs.all) await prepare(lab);
+    const disruptions = disruptionsOn(run.kernel);
+    for (const lab of labs.all) await prepare(lab, run.kernel);
     const found = new Measurements();
     await labs.inTurns(async (lab) => {
       for (const disruption of disruptions) {
