@@ -26,7 +26,7 @@ bench('converge', {
     const found = new Measurements();
     // Before there are labs, which would take a part of the machine.
     if (run.kernel === 'host') await measureSimulated(run, found);
-    await using labs = await makeLabs(run, meshContenders(run.kernel), {
+    await using labs = await makeLabs(run, meshContenders(run), {
       nodes: 3,
       managers: managersOf[run.kernel],
     });
@@ -44,7 +44,8 @@ bench('converge', {
         found.add({ ...name, measure: 'until all nodes follow, p99' }, Math.max(...values));
       }
     });
-    const skep = run.kernel === 'host' ? [] : found.series.filter(({ contender }) => contender === 'skep');
+    const isBeside = meshContenders(run).includes('swarm');
+    const skep = isBeside ? found.series.filter(({ contender }) => contender === 'skep') : [];
     const bars = skep.map((of): Bar => ({ of, against: { ...of, contender: 'swarm' }, atMost: share }));
     return { series: found.series, bars };
   },

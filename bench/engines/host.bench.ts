@@ -5,7 +5,7 @@ import { release } from 'node:os';
 import { expect, test } from 'vitest';
 import { loads } from './load.js';
 import { ensureBpffs } from '../../src/dataplane/ebpf/bpf.js';
-import { enginesHere } from '../engines-here.js';
+import { enginesHere } from '../harness/engines.js';
 import { measure, programTableOf, tableOf } from './engines.js';
 
 const name = `b${process.pid % 1000}`;

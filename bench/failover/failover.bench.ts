@@ -26,7 +26,7 @@ bench('failover', {
   kernels: ['host', 'uml'],
   timeoutMs: 3 * 3_600_000,
   async measure(run) {
-    const isPublished = (by: ManagedBy): boolean => meshContenders(run.kernel).includes(by);
+    const isPublished = (by: ManagedBy): boolean => meshContenders(run).includes(by);
     const found = new Measurements();
     const add = (name: keyof typeof measures, contender: string, value: number | undefined): void => {
       const { case: of, measure } = measures[name];

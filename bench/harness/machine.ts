@@ -7,7 +7,7 @@ import type { Kernel } from '../../src/lab/kernels.js';
 const guests: Readonly<Record<Kernel, string>> = {
   host: '',
   uml: '; nodes in user-mode Linux, where system calls cost many times a machine’s',
-  qemu: '; nodes in QEMU with emulated processors and Debian’s stock kernel',
+  qemu: '; all of it in a QEMU guest with two emulated processors and Debian’s stock kernel',
 };
 
 export const machineWords = (kernel: Kernel): string =>

@@ -8,6 +8,9 @@ import type { Series } from './series.js';
 
 /** Whom the others are shown as shares of, where they took part. */
 const references = ['limit', 'bare', 'direct', 'swarm'] as const;
+/** Skep's other engines are shown as shares of the one that the kernel suggests. */
+const suggested = 'skep';
+const isOtherEngine = (contender: string): boolean => contender.startsWith(`${suggested}, `);
 
 export interface Report {
   readonly series: readonly Series[];
@@ -19,7 +22,10 @@ export type Cells = readonly (readonly string[])[];
 
 /** A row for each series: its median, the spread of its rounds, and what it is of each reference (spread of the rounds' ratios). */
 export function seriesCells(series: readonly Series[]): Cells {
-  const present = references.filter((name) => series.some(({ contender }) => contender === name));
+  const present = [
+    ...references.filter((name) => series.some(({ contender }) => contender === name)),
+    ...(series.some(({ contender }) => isOtherEngine(contender)) ? [suggested] : []),
+  ];
   return [
     ['case', 'measure', 'contender', 'median', 'rounds', ...present.map((name) => `of ${name}`)],
     ...series.map((one) => [
@@ -31,6 +37,7 @@ export function seriesCells(series: readonly Series[]): Cells {
       ...present.map((name) => {
         const other = find(series, { ...one, contender: name });
         if (!other || name === one.contender) return '';
+        if (name === suggested && !isOtherEngine(one.contender)) return '';
         const { ofMedians, least, most } = ratioOf(one, other);
         return Number.isNaN(ofMedians) ? '-' : `${figure(ofMedians)} (${spread(least, most)})`;
       }),

@@ -28,7 +28,7 @@ bench('ingress', {
       await hostMode(swarm),
       await mesh(skep, 'skep'),
     ];
-    const isBeside = meshContenders(run.kernel).includes('swarm');
+    const isBeside = meshContenders(run).includes('swarm');
     if (isBeside) ways.push(await mesh(swarm, 'swarm'));
     const found = new Measurements();
     // All ways to one place, then all to the other one: what is compared is measured one after the other.

@@ -9,7 +9,7 @@ bench('update', {
   kernels: ['host', 'uml'],
   timeoutMs: 4 * 3_600_000,
   async measure(run) {
-    await using labs = await makeLabs(run, meshContenders(run.kernel), {
+    await using labs = await makeLabs(run, meshContenders(run), {
       nodes: 3,
       managers: 1,
     });

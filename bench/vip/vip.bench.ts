@@ -15,7 +15,7 @@ bench('vip', {
   kernels: ['host', 'uml'],
   timeoutMs: 3 * 3_600_000,
   async measure(run) {
-    const contenders = meshContenders(run.kernel);
+    const contenders = meshContenders(run);
     await using labs = await makeLabs(run, contenders, { nodes: 2, managers: 1 });
     for (const lab of labs.all) await lab.loadImage(siteImage);
     const calls: WebWay[] = [];

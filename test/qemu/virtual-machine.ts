@@ -29,7 +29,7 @@ export interface GuestRun {
 }
 
 const checkout = resolve(import.meta.dirname, '../..');
-const memoryMiB = 2048;
+const memoryMiBOtherwise = 2048;
 
 /**
  * Runs `command` (a line for bash) in the checkout inside a guest of its own.
@@ -41,6 +41,7 @@ export async function runInVirtualMachine(
   command: string,
   deadlineMs: number,
   onReport: (report: GuestReport) => void = () => undefined,
+  memoryMiB = memoryMiBOtherwise,
 ): Promise<GuestRun> {
   assert(!/["\n]/.test(command), 'a command line of the kernel keeps no quotes and no line ends');
   const work = await mkdtemp(join(tmpdir(), 'skep-qemu-'));

@@ -55,12 +55,12 @@ export class ManagedLab implements AsyncDisposable {
     this.#management = managements[by];
   }
 
-  /** Up; no node is in a swarm yet. @param below what the nodes run on, if not this machine's own kernel and engine */
+  /** Up; no node is in a swarm yet. @param below what the nodes run on, if not this machine's own kernel and engine, and what balances on Skep's */
   static async create(
     by: ManagedBy,
     name: string,
     nodes = 3,
-    below: Pick<UpOptions, 'kernel' | 'engine'> = {},
+    below: Pick<UpOptions, 'kernel' | 'engine' | 'balancer'> = {},
   ): Promise<ManagedLab> {
     await Lab.down(name);
     const swarmMode = by === 'swarm';
@@ -81,6 +81,12 @@ export class ManagedLab implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Lab.down(this.lab.name);
+  }
+
+  /** Who manages, and by which balancer engine if that was said. */
+  get title(): string {
+    const { balancer } = this.lab.state;
+    return balancer === undefined ? this.by : `${this.by}, ${balancer}`;
   }
 
   get nodes(): readonly string[] {
@@ -146,7 +152,7 @@ export class ManagedLab implements AsyncDisposable {
   /** A command on the machine outside the cluster; what it printed, and a failure is an error. */
   async client(argv: readonly string[], deadlineMs = commandDeadlineMs): Promise<string> {
     const { exitCode, stdout, stderr } = await this.lab.client(argv, { deadlineMs });
-    if (exitCode !== 0) throw new Error(`${this.by}, client: ${argv.join(' ')}: ${stderr.trim()}`);
+    if (exitCode !== 0) throw new Error(`${this.title}, client: ${argv.join(' ')}: ${stderr.trim()}`);
     return stdout.trimEnd();
   }
 
@@ -180,14 +186,14 @@ export class ManagedLab implements AsyncDisposable {
   /** As `docker`; what it printed, and a failure is an error. */
   async must(node: string, words: string | readonly string[]): Promise<string> {
     const { exitCode, stdout, stderr } = await this.docker(node, words);
-    if (exitCode !== 0) throw new Error(`${this.by}, ${node}: docker ${text(words)}: ${stderr.trim()}`);
+    if (exitCode !== 0) throw new Error(`${this.title}, ${node}: docker ${text(words)}: ${stderr.trim()}`);
     return stdout.trimEnd();
   }
 
   /** A command in the node; what it printed, and a failure is an error. */
   async run(node: string, argv: readonly string[], deadlineMs = commandDeadlineMs): Promise<string> {
     const { exitCode, stdout, stderr } = await this.lab.exec(node, argv, { deadlineMs });
-    if (exitCode !== 0) throw new Error(`${this.by}, ${node}: ${argv.join(' ')}: ${stderr.trim()}`);
+    if (exitCode !== 0) throw new Error(`${this.title}, ${node}: ${argv.join(' ')}: ${stderr.trim()}`);
     return stdout.trimEnd();
   }
 
@@ -225,7 +231,7 @@ export class ManagedLab implements AsyncDisposable {
       await delay(pollMs);
     }
     throw new Error(
-      `${this.by}, ${node}: docker ${text(words)}: not as expected after ${deadlineMs} ms: ${last.trim()}`,
+      `${this.title}, ${node}: docker ${text(words)}: not as expected after ${deadlineMs} ms: ${last.trim()}`,
     );
   }
 

@@ -12,8 +12,8 @@ mount -t bpf bpf /sys/fs/bpf
 mkdir -p /dev/pts /dev/shm /run/netns
 mount -t devpts devpts /dev/pts
 mount -t tmpfs shm /dev/shm
-# Whatever else is wanted the kernel loads by itself when it is asked for it.
-modprobe br_netfilter
+# Whatever else is wanted the kernel loads by itself when it is asked for it; loop devices are asked for by a file that comes with them.
+modprobe -a br_netfilter loop
 ip link set lo up
 sysctl -qw net.ipv4.ip_forward=1
 cd "$skep_checkout" || poweroff -f

@@ -100,6 +100,16 @@ describe('reports', () => {
     ]);
   });
 
+  test('show another engine of Skep’s as a share of the one that the kernel suggests', () => {
+    const other = seriesOf('skep, ebpf', [180, 220, 200]);
+    expect(seriesCells([skep, other, swarm]).map((row) => row.at(-1))).toEqual([
+      'of skep',
+      '',
+      '2.00 (2.00–2.00)',
+      '',
+    ]);
+  });
+
   test.each([
     [0, '0'],
     [0.01234, '0.0123'],
