@@ -30,7 +30,7 @@ bench('converge', {
       nodes: 3,
       managers: managersOf[run.kernel],
     });
-    for (const lab of labs.all) await prepare(lab);
+    await Promise.all(labs.all.map((lab) => prepare(lab)));
     await labs.inTurns(async (lab, round) => {
       const all: Convergence[] = [];
       await using probes = new Probes(lab, site.port, perSecond[run.kernel]);

@@ -33,7 +33,7 @@ bench('failover', {
       if (value !== undefined) found.add({ case: of, measure, unit: 'ms', contender }, value);
     };
     await withLabs(run, { nodes: 3, managers: 1 }, async (labs) => {
-      for (const lab of labs.all) await prepareWorkers(lab, isPublished(lab.by));
+      await Promise.all(labs.all.map((lab) => prepareWorkers(lab, isPublished(lab.by))));
       await labs.inTurns(async (lab, round) => {
         const { failingMs, movedMs } = await cutWorker(lab, round, isPublished(lab.by));
         add('requests', lab.by, failingMs);

@@ -14,7 +14,7 @@ bench('update', {
       managers: 1,
     });
     const disruptions = disruptionsOn(run.kernel);
-    for (const lab of labs.all) await prepare(lab, run.kernel);
+    await Promise.all(labs.all.map((lab) => prepare(lab, run.kernel)));
     const found = new Measurements();
     await labs.inTurns(async (lab) => {
       for (const disruption of disruptions) {
