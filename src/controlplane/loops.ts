@@ -21,7 +21,7 @@ import { applyPlanner } from './plan.js';
 import { planRebalancing } from './rebalancer/rebalancer.js';
 import { planScheduling } from './scheduler/scheduler.js';
 import type { Change, Store } from './store/store.js';
-import { Touched, isMoreThanProgress, isNoTask } from './touched.js';
+import { Touched, concernsAddresses, isMoreThanProgress, isNoTask } from './touched.js';
 
 export interface ControlLoopOptions {
   readonly store: Store;
@@ -59,7 +59,7 @@ export const controlLoops = (random: RandomSource): readonly ControlLoop[] => [
   {
     name: 'allocator',
     plan: planAllocations,
-    ...{ concerns: isMoreThanProgress, byService: false },
+    ...{ concerns: concernsAddresses, byService: false },
     ...{ quietMs: 10, quietMsMax: 100 },
   },
   {

@@ -196,7 +196,7 @@ export async function applyPlanner(
   touched?: Touched,
 ): Promise<number | undefined> {
   for (let round = 0; round < transactionsMax; round++) {
-    const scope = touched?.take(nowMs());
+    const scope = touched?.take(nowMs(), store.view());
     // Without writes nothing is committed, and nobody waited for.
     const done = await store
       .update((tx) => {

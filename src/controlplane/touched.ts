@@ -1,13 +1,14 @@
 /**
  * What has changed for a loop whose units are services, since it last planned for them: a pass looks at these only, and at those
- * that asked for this time. Everything at first, after a failure, when {@link Touched.everything} is called, and whenever a node or the cluster
- * has changed, which any service may depend on. To mark too much costs a look; what is marked too little, the resync finds.
+ * that asked for this time. Everything at first, after a failure, when {@link Touched.everything} is called, and whenever the cluster
+ * has changed, or of a node what any service may depend on; of a node that registers, or is not heard of, less does. To mark too
+ * much costs a look; what is marked too little, the resync finds.
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { ServiceId } from '../model/ids.js';
+import type { NodeId, ServiceId } from '../model/ids.js';
 import type { Node, Task } from '../model/objects.js';
 import { mayRun } from '../model/task-state.js';
-import type { Change } from './store/store.js';
+import type { Change, View } from './store/store.js';
 
 /**
  * What a pass has to look at: these services, or what is left of them, each a unit whose plan depends on nothing of the others.
@@ -26,6 +27,8 @@ export interface Looked {
 export class Touched {
   #everything = true;
   #services = new Set<ServiceId>();
+  /** Nodes that have come to be ready, or are so no more, and have changed in nothing else. */
+  #readiness = new Set<NodeId>();
   /** When the plan for a service may change by time alone, in ms since the epoch. */
   #wakes = new Map<ServiceId, number>();
 
@@ -39,7 +42,8 @@ export class Touched {
         if (change.current) this.#services.add(change.current.serviceId);
         break;
       case 'node':
-        if (!isDeepStrictEqual(withoutLegs(change.previous), withoutLegs(change.current))) this.everything();
+        if (!isDeepStrictEqual(lastingOf(change.previous), lastingOf(change.current))) this.everything();
+        else if (isReady(change.previous) !== isReady(change.current)) this.#readiness.add(change.id);
         break;
       case 'cluster':
         this.everything();
@@ -58,9 +62,11 @@ export class Touched {
   }
 
   /** What the next plan is to look at. From now on only later changes count, until {@link planned} says what was left. */
-  take(nowMs: number): Scope | undefined {
+  take(nowMs: number, view: View): Scope | undefined {
     const everything = this.#everything;
     const scope = this.#services;
+    if (!everything) for (const id of hangingOnReadiness(view, this.#readiness)) scope.add(id);
+    this.#readiness = new Set();
     for (const [id, wakeAtMs] of this.#wakes) if (wakeAtMs <= nowMs) scope.add(id);
     this.#everything = false;
     this.#services = new Set();
@@ -83,9 +89,26 @@ export class Touched {
   }
 }
 
-/** No service's tasks depend on a node's own addresses, which come and go with tasks. */
-const withoutLegs = (node: Node | undefined): unknown =>
-  node && { ...node, version: 0, updatedAtMs: 0, attachments: [] };
+/**
+ * What of a node any service may depend on. Not on where it is sent to and with which keys, nor on its own addresses, which come and
+ * go with tasks; and on whether it is heard of only once it is down.
+ */
+const lastingOf = (node: Node | undefined): unknown =>
+  node && {
+    ...{ spec: node.spec, role: node.role, description: node.description, addr: node.status.addr },
+    isDown: node.status.state === 'down',
+  };
+
+const isReady = (node: Node | undefined): boolean => node?.status.state === 'ready';
+
+/** Jobs that are to run on each node that is ready, and orphaned tasks, which have ended for sure once their node is. */
+function* hangingOnReadiness(view: View, nodes: ReadonlySet<NodeId>): Generator<ServiceId, void> {
+  if (nodes.size === 0) return;
+  for (const { id, spec } of view.list('service')) if (spec.mode.kind === 'global-job') yield id;
+  for (const node of nodes)
+    for (const { serviceId, status } of view.tasksOnNode(node))
+      if (status.state === 'orphaned') yield serviceId;
+}
 
 export const isNoTask = ({ kind }: Change): boolean => kind !== 'task';
 
@@ -99,6 +122,21 @@ export function isMoreThanProgress(change: Change): boolean {
   if (!previous || !current || !mayRun(previous.status.state) || !mayRun(current.status.state)) return true;
   return !isDeepStrictEqual(withoutProgress(previous), withoutProgress(current));
 }
+
+/**
+ * False, besides, for a node that only registers or is not heard of: nobody's addresses hang on that. What orphaned tasks held, which
+ * is free once their node is ready, is given back with the next change or the resync.
+ */
+export const concernsAddresses = (change: Change): boolean =>
+  change.kind === 'node'
+    ? !isDeepStrictEqual(addressesOf(change.previous), addressesOf(change.current))
+    : isMoreThanProgress(change);
+
+const addressesOf = (node: Node | undefined): unknown =>
+  node && {
+    ...{ attachments: node.attachments, routes: node.description?.routes, manager: node.managerStatus?.addr },
+    isDown: node.status.state === 'down',
+  };
 
 function withoutProgress(task: Task): unknown {
   const { version: _v, updatedAtMs: _u, status: _s, succession: _p, ...rest } = task;

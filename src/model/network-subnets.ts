@@ -5,7 +5,15 @@
  */
 import assert from 'node:assert';
 import type { Cidr, Ip } from './addresses.js';
-import { addressBits, cidrContains, hostPart, numberToIp, parseCidr } from './addresses.js';
+import {
+  addressBits,
+  cidrContains,
+  familyOf,
+  hostPart,
+  ipv4ToNumber,
+  numberToIp,
+  parseCidr,
+} from './addresses.js';
 
 export interface NetworkSubnet {
   readonly subnet: Cidr;
@@ -46,6 +54,28 @@ export function hostNumber(network: NetworkSubnets, address: Ip): bigint | undef
     before += subnetSize(subnet);
   }
   return undefined;
+}
+
+/** {@link hostNumber} for many addresses of one network: its subnets are read once. Numbers are below 2^53. */
+export function hostNumbers(network: NetworkSubnets): (address: Ip) => number | undefined {
+  const ranges: { readonly base: number; readonly size: number; readonly before: number }[] = [];
+  let before = 0;
+  for (const { subnet } of subnetsOf(network)) {
+    const { base, family } = parseCidr(subnet);
+    const size = Number(subnetSize(subnet));
+    if (family === 4) ranges.push({ base: Number(base), size, before });
+    before += size;
+  }
+  const isOfIpv4 = ranges.length > 0;
+  return (address) => {
+    if (familyOf(address) === 6 || !isOfIpv4) {
+      const number = hostNumber(network, address);
+      return number === undefined ? undefined : Number(number);
+    }
+    const number = ipv4ToNumber(address);
+    const range = ranges.find(({ base, size }) => number >= base && number < base + size);
+    return range && number - range.base + range.before;
+  };
 }
 
 /** The inverse of {@link hostNumber}. */

@@ -31,11 +31,11 @@ export const atLeast = (state: TaskState, limit: TaskState): boolean =>
 /**
  * Whether a task has ended as far as can be known. `orphaned` is said by a manager's clock of a task whose node has been down for
  * long, and by nobody who would know: it has ended for sure with its node, or once that is back and has been told what it is to run.
- * @param node its node's state; undefined: it is on none, or its node has been removed
+ * @param nodeState asked of an orphaned one alone: its node's state; undefined: it is on none, or its node has been removed
  */
 export const hasEnded = (
   state: TaskState,
-  node: 'unknown' | 'down' | 'ready' | 'disconnected' | undefined,
-): boolean => isTerminal(state) && (state !== 'orphaned' || node === undefined || node === 'ready');
+  nodeState: () => 'unknown' | 'down' | 'ready' | 'disconnected' | undefined,
+): boolean => isTerminal(state) && (state !== 'orphaned' || [undefined, 'ready'].includes(nodeState()));
 /** A node has the task, and it has not ended. */
 export const mayRun = (state: TaskState): boolean => atLeast(state, 'assigned') && atMost(state, 'running');

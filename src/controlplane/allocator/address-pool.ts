@@ -11,7 +11,7 @@
 import type { Cidr, Ip } from '../../model/addresses.js';
 import { addressBits, cidrContains, parseCidr } from '../../model/addresses.js';
 import type { NetworkSubnet, NetworkSubnets } from '../../model/network-subnets.js';
-import { addressAt, hostNumber, subnetSize, subnetsOf } from '../../model/network-subnets.js';
+import { addressAt, hostNumbers, subnetSize, subnetsOf } from '../../model/network-subnets.js';
 import type { IpamConfig, Network } from '../../model/objects.js';
 import { formatHosts, parseHosts } from './host-ranges.js';
 
@@ -81,6 +81,7 @@ export interface Taking {
 
 export class AddressPool {
   readonly #network: NetworkSubnets;
+  readonly #hostOf: (address: Ip) => number | undefined;
   /** What may be handed out of each subnet, in their order. */
   readonly #extents: readonly Extent[];
   readonly #nowMs: number;
@@ -99,6 +100,7 @@ export class AddressPool {
   constructor(network: Network & { allocation: object }, nowMs: number) {
     const { configs } = network.spec.ipam;
     this.#network = network.allocation;
+    this.#hostOf = hostNumbers(network.allocation);
     this.#nowMs = nowMs;
     const subnets = subnetsOf(network.allocation);
     this.#extents = extentsOf(subnets, configs);
@@ -230,10 +232,5 @@ export class AddressPool {
       if (host < last) return host + 1;
     }
     return this.#extents[0]?.first ?? 0;
-  }
-
-  #hostOf(address: Ip): number | undefined {
-    const number = hostNumber(this.#network, address);
-    return number === undefined ? undefined : Number(number);
   }
 }

@@ -25,7 +25,7 @@ export function planAllocations(view: View, nowMs: number): Plan {
   for (const node of view.list('node')) attachNode(draft, holdings, node, known.ingress);
   for (const service of byAge(view.list('service')))
     if (!isEndpointCurrent(service, known)) allocateEndpoint(draft, holdings, service, known);
-  for (const task of view.list('task')) {
+  for (const task of view.waitingTasks()) {
     if (task.status.state !== 'new' || !atMost(task.desiredState, 'complete')) continue;
     const service = draft.get('service', task.serviceId);
     if (service && isEndpointCurrent(service, known)) allocateTask(draft, holdings, service, task, known);

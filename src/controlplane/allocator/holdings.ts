@@ -19,7 +19,7 @@ import { AddressPool } from './address-pool.js';
 import { PortTable } from './ports.js';
 
 export const holdsAddresses = (view: Pick<View, 'get'>, { status, nodeId }: Task): boolean =>
-  !hasEnded(status.state, nodeId && view.get('node', nodeId)?.status.state);
+  !hasEnded(status.state, () => (nodeId === undefined ? undefined : view.get('node', nodeId)?.status.state));
 
 export class Holdings {
   readonly ports: PortTable;

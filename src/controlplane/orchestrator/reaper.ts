@@ -44,7 +44,7 @@ function isRemovable(view: View, task: Task): boolean {
 /** No agent has it, or has it any more. With the record go its addresses: what a lost node may still run stays. */
 const isDone = (view: View, { status, nodeId }: Task): boolean =>
   compareStates(status.state, 'assigned') < 0 ||
-  hasEnded(status.state, nodeId && view.get('node', nodeId)?.status.state);
+  hasEnded(status.state, () => (nodeId === undefined ? undefined : view.get('node', nodeId)?.status.state));
 
 /** Records to keep per instance, the running one included; undefined: all. A policy with attempts counts them there. */
 function historyLimit(cluster: Cluster, service: Service): number | undefined {

@@ -20,10 +20,10 @@ export const confirmedMessage = 'scheduler confirmed task can run on preassigned
 /** One pass over the pending tasks; the bound ones first, since they have no choice. */
 export function planScheduling(view: View, nowMs: number): Plan {
   const draft = new Draft(view, nowMs);
-  for (const task of view.list('task'))
+  for (const task of view.waitingTasks())
     // What waits for addresses waits in vain: the allocator gives it none.
     if (task.status.state === 'new' && atLeast(task.desiredState, 'shutdown')) endUnassigned(draft, task);
-  const pending = view.list('task').filter((task) => task.status.state === 'pending');
+  const pending = view.waitingTasks().filter((task) => task.status.state === 'pending');
   if (pending.length === 0) return draft.plan();
   const loads = new Map(
     view.list('node').map((node) => {

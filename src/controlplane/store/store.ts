@@ -65,6 +65,8 @@ export interface View {
   cluster(): Cluster;
   tasksOfService(id: ServiceId): readonly Task[];
   tasksOnNode(id: NodeId): readonly Task[];
+  /** Those that wait for addresses or a node: `new` and `pending`. Of many tasks they are few, and what is theirs to get is for them alone. */
+  waitingTasks(): readonly Task[];
   /** Names are unique case-insensitively within each of these kinds. */
   byName<K extends NamedKind>(kind: K, name: string): Objects[K] | undefined;
 }

@@ -102,6 +102,10 @@ class Work implements Transaction {
     return this.#now.tasksOnNode(id);
   }
 
+  waitingTasks(): readonly Task[] {
+    return this.#now.waitingTasks();
+  }
+
   byName<K extends NamedKind>(kind: K, name: string): Objects[K] | undefined {
     return this.#now.byName(kind, name);
   }

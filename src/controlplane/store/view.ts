@@ -1,5 +1,5 @@
 /**
- * The indexed copy both stores keep: objects by id, tasks by service and by node, services and networks by name.
+ * The indexed copy both stores keep: objects by id, tasks by service and by node, those that wait, services and networks by name.
  * Immutable: applying a change gives a new snapshot that shares all but the changed part, so a pass can hold one
  * for as long as it likes. All values are deeply frozen.
  */
@@ -33,6 +33,7 @@ export class Snapshot implements View {
     },
     SortedMap.empty(),
     SortedMap.empty(),
+    SortedMap.empty(),
     {
       service: SortedMap.empty(),
       network: SortedMap.empty(),
@@ -46,6 +47,7 @@ export class Snapshot implements View {
     private readonly tables: Tables,
     private readonly byService: Index<Task>,
     private readonly byNode: Index<Task>,
+    private readonly waiting: SortedMap<Task>,
     /** Name key to id. */
     private readonly names: { readonly [K in NamedKind]: SortedMap<Ids[K]> },
   ) {}
@@ -72,6 +74,10 @@ export class Snapshot implements View {
     return (this.byNode.get(id) ?? SortedMap.empty<Task>()).values();
   }
 
+  waitingTasks(): readonly Task[] {
+    return this.waiting.values();
+  }
+
   byName<K extends NamedKind>(kind: K, name: string): Objects[K] | undefined {
     const id = this.names[kind].get(nameKey(name));
     return id === undefined ? undefined : this.get(kind, id);
@@ -82,7 +88,7 @@ export class Snapshot implements View {
     assert(revision >= this.revision, 'a snapshot never goes back');
     const tables = { ...this.tables };
     const names = { ...this.names };
-    let { byService, byNode } = this;
+    let { byService, byNode, waiting } = this;
     for (const change of changes) {
       const { kind, id } = change;
       const table = tables[kind] as SortedMap<Objects[Kind]>;
@@ -92,14 +98,18 @@ export class Snapshot implements View {
         const { previous, current } = change;
         byService = reindex(byService, previous?.serviceId, current?.serviceId, change);
         byNode = reindex(byNode, previous?.nodeId, current?.nodeId, change);
+        if (current && isWaiting(current)) waiting = waiting.set(change.id, current);
+        else if (previous && isWaiting(previous)) waiting = waiting.delete(change.id);
       } else if (isNamed(kind)) {
         const renamed = rename(names[kind], id, nameOf(change.previous), nameOf(change.current));
         (names as Record<NamedKind, SortedMap<string>>)[kind] = renamed;
       }
     }
-    return new Snapshot(revision, tables, byService, byNode, names);
+    return new Snapshot(revision, tables, byService, byNode, waiting, names);
   }
 }
+
+const isWaiting = ({ status }: Task): boolean => status.state === 'new' || status.state === 'pending';
 
 function reindex(
   index: Index<Task>,

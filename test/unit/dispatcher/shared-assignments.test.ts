@@ -212,6 +212,7 @@ describe('among thousands of tasks', () => {
         cluster: () => view.cluster(),
         tasksOfService: (id) => count(view.tasksOfService(id)),
         tasksOnNode: (id) => count(view.tasksOnNode(id)),
+        waitingTasks: () => count(view.waitingTasks()),
         byName: (kind, name) => count(view.byName(kind, name)),
       },
       reads: () => reads,

@@ -6,7 +6,7 @@ import type { Planner } from '../../../src/controlplane/plan.js';
 import type { MemoryStore } from '../../../src/controlplane/store/memory.js';
 import { maxWrites } from '../../../src/controlplane/store/store.js';
 import type { View } from '../../../src/controlplane/store/store.js';
-import { Touched, isMoreThanProgress } from '../../../src/controlplane/touched.js';
+import { Touched, concernsAddresses, isMoreThanProgress } from '../../../src/controlplane/touched.js';
 import type { TaskState } from '../../../src/model/task-state.js';
 import {
   FakeTime,
@@ -80,6 +80,7 @@ class Loops {
       list: (kind) => counted(view.list(kind)),
       tasksOfService: (id) => counted(view.tasksOfService(id)),
       tasksOnNode: (id) => counted(view.tasksOnNode(id)),
+      waitingTasks: () => counted(view.waitingTasks()),
     };
   }
 }
@@ -142,7 +143,9 @@ test(
 
 test('what a loop is not woken for changes nothing that it would do', async () => {
   const { store, loops } = await running(60);
-  const heedless = controlLoops(seededBytes(2)).filter(({ concerns }) => concerns === isMoreThanProgress);
+  const heedless = controlLoops(seededBytes(2)).filter(({ concerns }) =>
+    [isMoreThanProgress, concernsAddresses].includes(concerns),
+  );
   expect(heedless.map(({ name }) => name)).toEqual([
     'allocator',
     'scheduler',

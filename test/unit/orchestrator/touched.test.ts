@@ -6,7 +6,7 @@ import type { Planner, Write } from '../../../src/controlplane/plan.js';
 import type { MemoryStore } from '../../../src/controlplane/store/memory.js';
 import { Touched } from '../../../src/controlplane/touched.js';
 import type { NodeId, ServiceId } from '../../../src/model/ids.js';
-import type { Service } from '../../../src/model/objects.js';
+import type { Node, Service } from '../../../src/model/objects.js';
 import type { ServiceSpec } from '../../../src/model/service-spec.js';
 import { isTerminal, taskStates } from '../../../src/model/task-state.js';
 import type { TaskState } from '../../../src/model/task-state.js';
@@ -27,6 +27,8 @@ const planners: Readonly<Record<string, Planner>> = {
   orchestrator: (view, nowMs, scope) => planServices(view, nowMs, random, scope),
   reaper: planReaping,
 };
+
+const unheardOf = (known: Node): Node => ({ ...known, status: { ...known.status, state: 'unknown' } });
 
 /** What a write does, whatever id a new task was given. */
 const lineOf = (write: Write): string => {
@@ -123,7 +125,7 @@ class Turmoil {
       } else if (kind < 0.95) {
         const id = this.#pick(nodeIds);
         const known = tx.get('node', id as NodeId);
-        const change = this.#pick([active, active, drained, paused, down]);
+        const change = this.#pick([active, active, drained, paused, down, unheardOf]);
         if (!known) tx.create('node', node(id));
         else if (this.#next() < 0.3) tx.delete('node', id);
         else tx.update('node', change({ ...known, status: { ...known.status, state: 'ready' } }));
@@ -154,7 +156,7 @@ describe.each(Object.entries(planners))('a pass of the %s over what was touched'
           if (other !== planner) await applyPlanner(store, other, time.nowMs);
         for (;;) {
           const whole = planner(store.view(), time.ms);
-          const scope = touched.take(time.ms);
+          const scope = touched.take(time.ms, store.view());
           const plan = planner(store.view(), time.ms, scope);
           expect(plan.writes.map(lineOf).sort(), `seed ${seed}, step ${step}`).toEqual(
             whole.writes.map(lineOf).sort(),

@@ -6,7 +6,8 @@ import assert from 'node:assert/strict';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { SkepError } from '../../../src/model/errors.js';
 import type { NetworkId, NodeId, ServiceId, TaskId } from '../../../src/model/ids.js';
-import type { ChangeBatch, Store, Transaction } from '../../../src/controlplane/store/store.js';
+import type { TaskState } from '../../../src/model/task-state.js';
+import type { ChangeBatch, Store, Transaction, View } from '../../../src/controlplane/store/store.js';
 import { maxWrites } from '../../../src/controlplane/store/store.js';
 import { network, node, service, task } from './objects.js';
 
@@ -179,6 +180,33 @@ export function storeConformance(name: string, open: () => Promise<Harness>): vo
       await store.update((tx) => tx.tasksOfService(sid).forEach(({ id }) => tx.delete('task', id)));
       assert.deepEqual(store.view().tasksOfService(sid), []);
       assert.deepEqual(store.view().tasksOnNode(n2), []);
+    });
+
+    check('those wait that are new or pending', async () => {
+      const sid = own('s') as ServiceId;
+      const states = ['new', 'pending', 'assigned', 'running', 'failed'] as const;
+      const waiting = (view: View): string[] =>
+        view.waitingTasks().flatMap(({ serviceId, status }) => (serviceId === sid ? status.state : []));
+      const move = (from: TaskState, state: TaskState) =>
+        store.update((tx) => {
+          for (const one of tx.tasksOfService(sid))
+            if (one.status.state === from) tx.update('task', { ...one, status: { ...one.status, state } });
+          return waiting(tx);
+        });
+      await store.update((tx) => {
+        for (const state of states) {
+          const made = task(own(state), sid);
+          tx.create('task', { ...made, status: { ...made.status, state } });
+        }
+      });
+      assert.deepEqual(waiting(store.view()), ['new', 'pending']);
+      assert.deepEqual(await move('new', 'pending'), ['pending', 'pending']);
+      await move('pending', 'assigned');
+      assert.deepEqual(waiting(store.view()), []);
+      await move('running', 'new');
+      assert.deepEqual(waiting(store.view()), ['new']);
+      await store.update((tx) => tx.tasksOfService(sid).forEach(({ id }) => tx.delete('task', id)));
+      assert.deepEqual(waiting(store.view()), []);
     });
 
     check('values are frozen to the bottom and lists too', async () => {
