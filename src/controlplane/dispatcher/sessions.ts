@@ -3,22 +3,22 @@
  * when it ends (its stream closed, a newer one came, the node is down or removed, the dispatcher stops), all of them
  * end with it, and the agent registers again.
  */
-import { cidrsOverlap, parseIp } from '../../model/addresses.js';
+import { cidrsOverlap } from '../../model/addresses.js';
 import type { NodeId, RandomSource, SessionId } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
 import { subnetsOf } from '../../model/network-subnets.js';
 import { SkepError } from '../../model/errors.js';
-import { parseGenericResources, someResources } from '../../model/generic-resources.js';
-import { parseHostRoutes, routeText } from '../../model/host-routes.js';
-import type { Node, NodeDescription } from '../../model/objects.js';
+import { routeText } from '../../model/host-routes.js';
+import type { Node } from '../../model/objects.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { Trigger } from '../../runtime/loop.js';
 import type { Answers } from '../rpc/handlers.js';
-import type { SessionMessage, SessionRequest, WireNodeDescription } from '../rpc/messages.js';
+import type { SessionMessage, SessionRequest } from '../rpc/messages.js';
 import { trustToTell } from '../ca/root-trust.js';
-import type { Store, View } from '../store/store.js';
+import type { Change, Store, View } from '../store/store.js';
 import type { Caller, IsTrusted } from './caller.js';
+import { Registrations } from './registrations.js';
 
 /** Swarm's limit: three registrations of one node in eight seconds. */
 const registrationsMax = 3;
@@ -53,17 +53,29 @@ export interface SessionsOptions {
 export class Sessions {
   readonly #sessions = new Map<NodeId, Held>();
   readonly #registrationsMs = new Map<NodeId, number[]>();
+  readonly #registrations: Registrations;
   readonly #unsubscribe: () => void;
   #stopped = false;
 
   constructor(private readonly options: SessionsOptions) {
-    this.#unsubscribe = options.store.subscribe(({ changes }) => {
-      for (const { kind, id, current } of changes)
-        if (kind === 'node' && !current) {
-          this.#registrationsMs.delete(id);
-          this.end(id, new SkepError('notFound', 'node not registered'));
-        }
-    });
+    this.#registrations = new Registrations(options);
+    this.#unsubscribe = options.store.subscribe(({ changes }) => this.#follow(changes));
+  }
+
+  /** Ends the sessions of nodes that are gone, and wakes those whose message may be another one: a node's own, or all. */
+  #follow(changes: readonly Change[]): void {
+    let concernsAll = false;
+    for (const { kind, id, previous, current } of changes) {
+      if (kind === 'cluster') concernsAll = true;
+      if (kind !== 'node') continue;
+      if (previous?.managerStatus?.addr !== current?.managerStatus?.addr) concernsAll = true;
+      if (current) this.#sessions.get(id)?.changed.fire();
+      else {
+        this.#registrationsMs.delete(id);
+        this.end(id, new SkepError('notFound', 'node not registered'));
+      }
+    }
+    if (concernsAll) for (const { changed } of this.#sessions.values()) changed.fire();
   }
 
   /** Opens a session and writes what the node says of itself. */
@@ -85,7 +97,7 @@ export class Sessions {
     };
     this.#sessions.set(node.id, { session, end, certificate, changed: new Trigger(), beatsAsked: 0 });
     try {
-      await this.#writeNode(node.id, description, addr, request.dataPathAddr);
+      await this.#registrations.register(node.id, description, addr, request.dataPathAddr);
     } catch (err) {
       this.#forget(session);
       throw err;
@@ -135,9 +147,6 @@ export class Sessions {
     const held = this.#sessions.get(session.nodeId);
     if (held?.session !== session) return session.signal.throwIfAborted();
     const { changed, certificate } = held;
-    const unsubscribe = store.subscribe(({ changes }) => {
-      if (changes.some(({ kind }) => kind === 'node' || kind === 'cluster')) changed.fire();
-    });
     const over = AbortSignal.any([signal, session.signal]);
     const isGood = (): boolean => this.options.isTrusted(certificate, store.view().cluster());
     try {
@@ -152,7 +161,6 @@ export class Sessions {
       }
       session.signal.throwIfAborted();
     } finally {
-      unsubscribe();
       this.#forget(session);
     }
   }
@@ -185,34 +193,6 @@ export class Sessions {
       throw new SkepError('unavailable', `node ${nodeId} exceeded rate limit count of registrations`);
     this.#registrationsMs.set(nodeId, [...recent, nowMs]);
   }
-
-  async #writeNode(
-    nodeId: NodeId,
-    wire: WireNodeDescription,
-    addr: string,
-    dataPathAddr: string,
-  ): Promise<void> {
-    await this.options.store.update((tx) => {
-      const node = tx.get('node', nodeId);
-      if (!node) throw new SkepError('notFound', 'node not registered');
-      const address = dataPathAddr || addr;
-      const vtep = address === '' ? undefined : parseIp(address);
-      // A host that has joined anew, or has taken another's place: what is sent to this address is this node's from now on.
-      for (const other of tx.list('node'))
-        if (other.id !== nodeId && vtep !== undefined && other.dataPathAddr === vtep) {
-          const { dataPathAddr: _, ...without } = other;
-          tx.update('node', without);
-        }
-      tx.update('node', {
-        ...node,
-        description: toDescription(wire),
-        // 0: its dataplane is away for a moment, and still sends with the same keys.
-        ...(wire.espEpoch === 0 ? {} : { espEpoch: wire.espEpoch }),
-        status: { state: 'ready', message: '', addr },
-        ...(vtep !== undefined && { dataPathAddr: vtep }),
-      });
-    });
-  }
 }
 
 const managers = new WeakMap<readonly Node[], SessionMessage['managers']>();
@@ -237,17 +217,4 @@ const sessionMessage = ({ session: { id, nodeId }, beatsAsked }: Held, view: Vie
   rootCaPem: trustToTell(view.cluster()),
   wantedIssuer: view.get('node', nodeId)?.wantedIssuer ?? '',
   role: view.get('node', nodeId)?.role ?? 'worker',
-});
-
-const toDescription = (wire: WireNodeDescription): NodeDescription => ({
-  hostname: wire.hostname,
-  platform: { architecture: wire.architecture, os: wire.os },
-  resources: {
-    nanoCpus: wire.nanoCpus,
-    memoryBytes: wire.memoryBytes,
-    ...someResources(parseGenericResources(wire.genericResources)),
-  },
-  engine: { engineVersion: wire.engineVersion, labels: wire.engineLabels, plugins: wire.plugins },
-  tlsInfo: wire.tlsInfo ?? { trustRoot: '', certIssuerSubject: '', certIssuerPublicKey: '' },
-  routes: parseHostRoutes(wire.routes),
 });

@@ -4,12 +4,12 @@
  * {@link barrierWaitMs}, whatever other nodes do; who is down is not waited for.
  */
 import { SkepError } from '../../model/errors.js';
-import type { NodeId, TaskId } from '../../model/ids.js';
-import type { Task } from '../../model/objects.js';
+import type { NetworkId, TaskId } from '../../model/ids.js';
+import type { Node } from '../../model/objects.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import type { AwaitAcknowledgedReply } from '../rpc/messages.js';
-import type { Store, View } from '../store/store.js';
+import type { Store } from '../store/store.js';
 import type { Acknowledgements } from './acknowledgements.js';
 import { isServing } from './shared-assignments.js';
 import type { Session } from './sessions.js';
@@ -56,21 +56,38 @@ export class TaskBarrier {
     );
     /** The revision that every node is to reach: the first one seen at which the task is as it should be. */
     let revision: number | undefined;
-    const missing = (): readonly NodeId[] => {
+    const isMissing = (): ((node: Node) => boolean) => {
       const view = store.view();
       const task = view.get('task', taskId);
-      if (!task) return [];
+      if (!task) return () => false;
       if (revision === undefined && !(drained && isServing(task, view))) revision = view.revision;
       const wanted = revision ?? Infinity;
-      return nodesOf(view, task).filter((nodeId) => this.acknowledgements.reached(nodeId) < wanted);
+      const networks = new Set(task.networks.map(({ networkId }) => networkId));
+      return (node) => maySend(node, networks) && this.acknowledgements.reached(node.id) < wanted;
+    };
+    /** Where in the list of nodes one was missing at the last look: asked with each word of any node, it is not to begin anew. */
+    let at = 0;
+    const nobodyMisses = (): boolean => {
+      const nodes = store.view().list('node');
+      const misses = isMissing();
+      for (let looked = 0; looked < nodes.length; looked += 1) {
+        const node = nodes[at % nodes.length];
+        if (node && misses(node)) return false;
+        at = (at + 1) % nodes.length;
+      }
+      return true;
     };
     try {
-      await this.acknowledgements.until(() => missing().length === 0, over);
+      await this.acknowledgements.until(nobodyMisses, over);
       return { missing: [], atWork: false };
     } catch (err) {
       session.signal.throwIfAborted();
       if (!late.signal.aborted) throw err;
-      const nodes = missing();
+      const nodes = store
+        .view()
+        .list('node')
+        .filter(isMissing())
+        .map(({ id }) => id);
       const atWork = nodes.some((nodeId) => this.acknowledgements.isAtWork(nodeId));
       log.warn({ task: taskId, nodes, atWork }, 'nodes do not know of a task yet');
       return { missing: nodes, atWork };
@@ -82,14 +99,6 @@ export class TaskBarrier {
   }
 }
 
-/** Those that may send the task something, as far as anybody knows. */
-function nodesOf(view: View, task: Task): NodeId[] {
-  const networks = new Set(task.networks.map(({ networkId }) => networkId));
-  return view
-    .list('node')
-    .filter(
-      ({ status, attachments }) =>
-        status.state !== 'down' && attachments.some(({ networkId }) => networks.has(networkId)),
-    )
-    .map(({ id }) => id);
-}
+/** Whether the node may send something to a task on these networks, as far as anybody knows. */
+const maySend = ({ status, attachments }: Node, networks: ReadonlySet<NetworkId>): boolean =>
+  status.state !== 'down' && attachments.some(({ networkId }) => networks.has(networkId));

@@ -14,6 +14,7 @@ import type { Log } from '../../runtime/log.js';
 import type { TaskStatusUpdate } from '../rpc/messages.js';
 import type { Store } from '../store/store.js';
 import { maxWrites } from '../store/store.js';
+import { StoreBatches } from './store-batches.js';
 
 /** Swarm's dispatcher batches for as long. */
 export const statusBatchMs = 100;
@@ -27,18 +28,16 @@ export interface TaskStatusOptions {
   readonly log: Log;
 }
 
-interface Batch {
-  readonly reports: Map<TaskId, TaskStatusUpdate>;
-  readonly done: Promise<void>;
-}
-
 export class TaskStatusWriter {
-  /** The batch that still takes reports. */
-  #open: Batch | undefined;
-  /** Batches are written one after another: a later report must not be overtaken by an earlier one. */
-  #written: Promise<void> = Promise.resolve();
+  readonly #batches: StoreBatches<TaskId, TaskStatusUpdate>;
 
-  constructor(private readonly options: TaskStatusOptions) {}
+  constructor(private readonly options: TaskStatusOptions) {
+    this.#batches = new StoreBatches<TaskId, TaskStatusUpdate>({
+      clock: options.clock,
+      gapMs: statusBatchMs,
+      write: (reports) => this.#write([...reports.values()]),
+    });
+  }
 
   /** Resolves when the reports are in the store. Refuses all of them if one is about another node's task. */
   async report(nodeId: NodeId, updates: readonly TaskStatusUpdate[]): Promise<void> {
@@ -51,36 +50,27 @@ export class TaskStatusWriter {
       return task !== undefined; // deleted meanwhile: nothing left to say
     });
     if (known.length === 0) return;
-    if ((this.#open?.reports.size ?? 0) + known.length > pendingMax)
+    if (this.#batches.waiting + known.length > pendingMax)
       throw new SkepError('unavailable', 'too many task status updates are waiting');
-    this.#open ??= this.#startBatch();
-    const { reports, done } = this.#open;
+    const { items: reports, done } = this.#batches.open();
     for (const update of known)
       if (!isOvertaken(update, reports.get(update.taskId as TaskId)))
         reports.set(update.taskId as TaskId, update);
     await done;
   }
 
-  #startBatch(): Batch {
+  async #write(all: readonly TaskStatusUpdate[]): Promise<void> {
     const { store, clock } = this.options;
-    const reports = new Map<TaskId, TaskStatusUpdate>();
-    // The first report after a quiet time is written at once: only reports during a write and the gap after wait.
-    const done = this.#written.then(async () => {
-      this.#open = undefined;
-      const all = [...reports.values()];
-      for (let i = 0; i < all.length; i += maxWrites) {
-        const part = all.slice(i, i + maxWrites);
-        await store.update((tx) => {
-          for (const update of part) {
-            const task = tx.get('task', update.taskId as TaskId);
-            const status = task && nextStatus(task, update, clock.nowMs());
-            if (task && status) tx.update('task', { ...task, status });
-          }
-        });
-      }
-    });
-    this.#written = done.catch(() => undefined).then(() => clock.sleep(statusBatchMs));
-    return { reports, done };
+    for (let i = 0; i < all.length; i += maxWrites) {
+      const part = all.slice(i, i + maxWrites);
+      await store.update((tx) => {
+        for (const update of part) {
+          const task = tx.get('task', update.taskId as TaskId);
+          const status = task && nextStatus(task, update, clock.nowMs());
+          if (task && status) tx.update('task', { ...task, status });
+        }
+      });
+    }
   }
 }
 
