@@ -130,7 +130,7 @@ export function assignmentKey({ kind, item }: Assignment): string {
     case 'peer':
       return `peer/${item.overlayId}/${item.nodeId}`;
     case 'endpoint':
-      return `endpoint/${item.overlayId}/${item.taskId}`;
+      return endpointsKey(item.overlayId) + item.taskId;
     case 'service':
       return `service/${item.overlayId}/${item.serviceId}`;
     case 'publishedPort':
@@ -141,6 +141,14 @@ export function assignmentKey({ kind, item }: Assignment): string {
     case 'config':
       return payloadKey(kind, item.id);
   }
+}
+
+let lastEndpoints = { overlayId: '', key: '' };
+
+/** Made once for those of an overlay that come one after the other: each of a hundred thousand keys holds on to it. */
+function endpointsKey(overlayId: string): string {
+  if (lastEndpoints.overlayId !== overlayId) lastEndpoints = { overlayId, key: `endpoint/${overlayId}/` };
+  return lastEndpoints.key;
 }
 
 /** Makes the changes in the map and gives it; `complete` forgets what was there and gives another. */
@@ -216,7 +224,8 @@ export function parseChange(wire: WireAssignment): AssignmentChange {
 }
 
 const none: readonly never[] = [];
-const orNone = <T>(list: readonly T[]): readonly T[] => (list.length > 0 ? list : none);
+/** A copy: a list that was made item by item has room for 17. */
+const exactly = <T>(list: readonly T[]): readonly T[] => (list.length > 0 ? list.slice() : none);
 
 /**
  * A node holds a hundred thousand of them where its networks are large. As decoded each has lists and ids of its own, which are the
@@ -232,9 +241,9 @@ const compactEndpoint = (item: AssignmentItems['endpoint']): AssignmentItems['en
   name: item.name,
   serving: item.serving,
   weight: item.weight,
-  aliases: orNone(item.aliases),
-  nameservers: orNone(item.nameservers),
-  targetPorts: orNone(item.targetPorts),
+  aliases: exactly(item.aliases),
+  nameservers: exactly(item.nameservers),
+  targetPorts: exactly(item.targetPorts),
 });
 
 /** As many ids as a large cluster has of services and nodes; more, and it begins anew. */

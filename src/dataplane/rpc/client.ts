@@ -8,12 +8,12 @@ import type { MethodDefinition, ServiceError } from '@grpc/grpc-js';
 import type { TaskId } from '../../model/ids.js';
 import { OutsideError, SkepError } from '../../model/errors.js';
 import { toChangeMessage } from '../parse-change.js';
-import { toStateMessage } from '../parse-state.js';
 import { changeBetween } from '../state-change.js';
 import type { StateChange } from '../state-change.js';
 import type { NodeNetworkState } from '../state.js';
 import { loadDataplaneService, messageBytesMax } from './definition.js';
 import type { DataplaneStatus, SilentNodes, TraceReply, VerifyReply } from './definition.js';
+import { encodeState } from './encoded-state.js';
 import { fromStatus } from './status.js';
 
 export type { DataplaneStatus, TraceReply, VerifyReply } from './definition.js';
@@ -21,6 +21,8 @@ export type { DataplaneStatus, TraceReply, VerifyReply } from './definition.js';
 /** Bounds of the calls that wait for nothing but the disk, or for one dump of the kernel. */
 const shortMs = 10_000;
 const verifyMs = 60_000;
+
+type Encode = (request: object, octetsOf: (message: object) => Buffer) => Buffer;
 
 export class DataplaneClient {
   readonly #client: Client;
@@ -45,7 +47,7 @@ export class DataplaneClient {
     const change = this.#taken && changeBetween(this.#taken, state);
     this.#taken = null;
     if (change === null || !(await this.#changeState(change, signal)))
-      await this.#call('SetState', toStateMessage(state), shortMs, signal);
+      await this.#call('SetState', state, shortMs, signal, encodeState as Encode);
     this.#taken = state;
   }
 
@@ -112,7 +114,14 @@ export class DataplaneClient {
     this.#client.close();
   }
 
-  #call<Reply>(name: string, request: object, deadlineMs: number, signal?: AbortSignal): Promise<Reply> {
+  /** @param encode the request, given the octets of a message of its type; absent: it is such a message */
+  #call<Reply>(
+    name: string,
+    request: object,
+    deadlineMs: number,
+    signal?: AbortSignal,
+    encode: Encode = (message, octetsOf) => octetsOf(message),
+  ): Promise<Reply> {
     const method = this.#service[name] as MethodDefinition<object, Reply>;
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason as Error);
@@ -126,7 +135,7 @@ export class DataplaneClient {
       const deadline = deadlineMs === Infinity ? Infinity : Date.now() + deadlineMs;
       const call = this.#client.makeUnaryRequest(
         method.path,
-        method.requestSerialize,
+        (message: object) => encode(message, method.requestSerialize),
         method.responseDeserialize,
         request,
         { deadline },
