@@ -3,8 +3,6 @@
  * and the loops; only the engine and the API for users are missing. Its store is filled before it starts.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SwarmEvents } from '../../src/controlplane/api/swarm-events.js';
 import { createCsr, issueNodeCertificate } from '../../src/controlplane/ca/certificates.js';
@@ -16,8 +14,6 @@ import type { ServingManager } from '../../src/controlplane/node/manager.js';
 import { newCluster } from '../../src/controlplane/node/new-cluster.js';
 import { NodeCertificate } from '../../src/controlplane/node/node-certificate.js';
 import { NodeKeys } from '../../src/controlplane/node/node-keys.js';
-import { StoreDirectory } from '../../src/controlplane/node/store-directory.js';
-import { endEtcd } from '../../src/controlplane/etcd/running-etcd.js';
 import { fillStore } from '../../src/controlplane/store/fill.js';
 import type { StoredObject } from '../../src/controlplane/store/store.js';
 import type { Ip } from '../../src/model/addresses.js';
@@ -29,11 +25,17 @@ import { createLog } from '../../src/runtime/log.js';
 import { Waiters } from '../../src/runtime/waiters.js';
 import { machineMs, serveParent } from '../harness/child.js';
 import { clusterObjects } from './objects.js';
+import { swarmDirIn } from './manager-directory.js';
 import type { ClusterSize } from './objects.js';
 
 export interface ManagerRequest extends ClusterSize {
   /** Of loopback, of its own. */
   readonly host: string;
+}
+
+export interface StartRequest extends ManagerRequest {
+  /** {@link makeManagerDirectory}'s. */
+  readonly directory: string;
 }
 
 /** What a node needs to take part. */
@@ -65,12 +67,8 @@ let manager: ServingManager | undefined;
 const leadMsMax = 60_000;
 const yearMs = 365 * 24 * 3_600_000;
 
-async function start({ host, ...size }: ManagerRequest): Promise<ManagerStarted> {
-  const directory = await mkdtemp(join(tmpdir(), 'skep-manager-'));
-  undo.defer(() => rm(directory, { recursive: true, force: true }));
-  const [swarmDir, runDir] = [join(directory, 'swarm'), join(directory, 'run')];
-  // A manager that ends leaves its etcd running.
-  undo.defer(() => endEtcd(new StoreDirectory(swarmDir).path));
+async function start({ host, directory, ...size }: StartRequest): Promise<ManagerStarted> {
+  const [swarmDir, runDir] = [swarmDirIn(directory), join(directory, 'run')];
   const address = host as Ip;
   const addresses = {
     ...{ listenHost: host, listenPort: 2377, advertiseHost: address, advertisePort: 2377 },

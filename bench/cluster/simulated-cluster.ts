@@ -4,7 +4,14 @@ import { promisify } from 'node:util';
 import type { TaskId } from '../../src/model/ids.js';
 import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import { BenchChild } from '../harness/child.js';
-import type { ManagerRequest, ManagerSample, ManagerStarted, NodeKeysText } from './manager-process.js';
+import { endOrphans, makeManagerDirectory } from './manager-directory.js';
+import type {
+  ManagerRequest,
+  ManagerSample,
+  ManagerStarted,
+  NodeKeysText,
+  StartRequest,
+} from './manager-process.js';
 import { dataPathAddrOf, nodeIndexOf } from './objects.js';
 
 export type ProgramPath = (source: string) => string;
@@ -41,8 +48,13 @@ export class SimulatedCluster implements AsyncDisposable {
   static async start(path: ProgramPath, request: ManagerRequest): Promise<SimulatedCluster> {
     await using undo = new CleanupStack();
     const flags = (process.env['SKEP_BENCH_NODE_FLAGS'] ?? '').split(' ').filter(Boolean);
+    await endOrphans(request.host);
+    const directory = await makeManagerDirectory(undo);
     const manager = undo.use(BenchChild.start(path('bench/cluster/manager-process.ts'), flags));
-    const started = await manager.ask<ManagerStarted>('start', request);
+    const started = await manager.ask<ManagerStarted>('start', {
+      ...request,
+      directory,
+    } satisfies StartRequest);
     const agents = undo.use(BenchChild.start(path('bench/cluster/agents-process.ts'), flags));
     const cluster = new SimulatedCluster(request, manager, agents, started);
     cluster.#undo.use(undo.move());
