@@ -1,67 +1,83 @@
-/** How control loops keep pace with the number of tasks: `npm run bench:orchestrate`. bench/README.md says what is measured. */
+/** Do the control loops keep pace with the number of tasks? */
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
-import { columns } from '../columns.js';
-import { median } from '../../test/support/median.js';
+import type { Bar } from '../harness/bars.js';
+import { bench } from '../harness/bench.js';
+import { alternate } from '../harness/rounds.js';
+import { Measurements } from '../harness/series.js';
 import { liveOnce } from './life.js';
 import type { Life, Shape } from './life.js';
 import { startManager } from './manager.js';
 
-const counts = (process.env.SKEP_TASKS ?? '100,1000,10000').split(',').map(Number);
-const shapes = (process.env.SKEP_SHAPES ?? 'one service,services of 20').split(',') as Shape[];
-/** Lives of fewer tasks are repeated, for their median. */
-const roundsOf = (tasks: number): number => Math.max(1, Math.min(5, Math.round(3_000 / tasks)));
+const { SKEP_TASKS = '100,2000', SKEP_SHAPES = 'one service,services of 20' } = process.env;
+const counts = SKEP_TASKS.split(',').map(Number);
+const [least, most] = [Math.min(...counts), Math.max(...counts)];
+const shapes = SKEP_SHAPES.split(',') as readonly Shape[];
 const partMsMax = 600_000;
+/** Of the rate with few tasks. */
+const keptLeast = 0.5;
+/** What fewer add to the heap is lost in what else comes and goes there. */
+const heapTasksLeast = 1_000;
 
-const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
-const middle = (lives: readonly Life[], of: (life: Life) => number): number => median(lives.map(of));
-const rate = (lives: readonly Life[], of: (life: Life) => number): number =>
-  middle(lives, (life) => life.tasks / of(life));
+const contender = 'skep';
 
-const figures: Readonly<Record<string, (lives: readonly Life[]) => string>> = {
-  tasks: ([life]) => String(life?.tasks),
-  rounds: (lives) => String(lives.length),
-  'assigned/s': (lives) => rate(lives, (life) => life.assignedSeconds).toFixed(0),
-  'running/s': (lives) => rate(lives, (life) => life.runningSeconds).toFixed(0),
-  'updated/s': (lives) => rate(lives, (life) => life.updatedSeconds).toFixed(0),
-  'removed/s': (lives) => rate(lives, (life) => life.removedSeconds).toFixed(0),
-  'manager ms/task': (lives) => (1_000 / rate(lives, (life) => life.managerSeconds)).toFixed(2),
-  'etcd ms/task': (lives) => (1_000 / rate(lives, (life) => life.etcdSeconds)).toFixed(2),
-  'RSS max MiB': (lives) => mebibytes(Math.max(...lives.map(({ residentBytesMax }) => residentBytesMax))),
-  'heap before MiB': (lives) => mebibytes(middle(lives, (life) => life.heapBytesBefore)),
-  'heap running MiB': (lives) => mebibytes(middle(lives, (life) => life.heapBytesRunning)),
-  'heap KiB/task': (lives) =>
-    middle(lives, (life) => (life.heapBytesRunning - life.heapBytesBefore) / life.tasks / 1_024).toFixed(1),
+/** The strict one is the first: few tasks are assigned before any node has reported, many while thousands of reports are written. */
+const rates: Readonly<Record<string, (life: Life) => number>> = {
+  assigned: ({ assignedSeconds }) => assignedSeconds,
+  running: ({ runningSeconds }) => runningSeconds,
+  updated: ({ updatedSeconds }) => updatedSeconds,
+  removed: ({ removedSeconds }) => removedSeconds,
 };
 
-test.each(shapes)('%s: what 10,000 tasks cost each', { timeout: 3_600_000 }, async (shape) => {
-  const of = new Map<number, readonly Life[]>();
-  await using manager = await startManager({
-    nodes: 50,
-    directory: mkdtempSync(join(tmpdir(), 'skep-orchestrate-')),
-    peerPort: 24_700,
-  });
-  // The first is slower: nothing is compiled yet.
-  await liveOnce(manager, { shape, tasks: 100, partMsMax });
-  for (const tasks of counts) {
-    const lives: Life[] = [];
-    for (let round = 0; round < roundsOf(tasks); round++)
-      lives.push(await liveOnce(manager, { shape, tasks, partMsMax }));
-    of.set(tasks, lives);
-  }
-  const rows = [...of.values()].map((lives) => Object.values(figures).map((figure) => figure(lives)));
-  console.log(`${shape}\n${columns([Object.keys(figures), ...rows])}`);
-  const [least, most] = [of.get(Math.min(...counts)), of.get(Math.max(...counts))];
-  const kept = (seconds: (life: Life) => number): number =>
-    rate(most ?? [], seconds) / rate(least ?? [], seconds);
-  const ratios = {
-    assigned: kept((life) => life.assignedSeconds),
-    running: kept((life) => life.runningSeconds),
-    updated: kept((life) => life.updatedSeconds),
-    removed: kept((life) => life.removedSeconds),
-  };
-  console.log(JSON.stringify({ shape, ratios }));
-  for (const [what, ratio] of Object.entries(ratios)) expect.soft(ratio, what).toBeGreaterThanOrEqual(0.5);
+const nameOf = (shape: Shape, tasks: number, measure: string) => ({
+  case: `${tasks.toLocaleString('en')} tasks, ${shape}`,
+  ...{ measure, contender },
+});
+
+function add(found: Measurements, shape: Shape, life: Life): void {
+  const { tasks } = life;
+  const put = (measure: string, unit: string, value: number): void =>
+    found.add({ ...nameOf(shape, tasks, measure), unit }, value);
+  for (const [what, seconds] of Object.entries(rates)) put(what, '1/s', tasks / seconds(life));
+  put('processor time of the manager', 'ms a task', (1_000 * life.managerSeconds) / tasks);
+  put('processor time of etcd', 'ms a task', (1_000 * life.etcdSeconds) / tasks);
+  put('resident memory of the manager, highest', 'MiB', life.residentBytesMax / 2 ** 20);
+  if (tasks >= heapTasksLeast)
+    put(
+      'heap of running tasks',
+      'KiB a task',
+      (life.heapBytesRunning - life.heapBytesBefore) / tasks / 1_024,
+    );
+}
+
+bench('orchestrate', {
+  kernels: ['host'],
+  timeoutMs: 2 * 3_600_000,
+  async measure({ rounds, progress }) {
+    await using manager = await startManager({
+      nodes: 50,
+      directory: mkdtempSync(join(tmpdir(), 'skep-orchestrate-')),
+      peerPort: 24_700,
+    });
+    const lives = shapes.flatMap((shape) => counts.map((tasks) => ({ shape, tasks })));
+    progress('the first life, which is slower: nothing is compiled yet');
+    for (const shape of shapes) await liveOnce(manager, { shape, tasks: least, partMsMax });
+    const found = new Measurements();
+    await alternate(
+      lives,
+      rounds,
+      progress,
+      ({ shape, tasks }) => nameOf(shape, tasks, '').case,
+      async (life) => add(found, life.shape, await liveOnce(manager, { ...life, partMsMax })),
+    );
+    const bars = shapes.flatMap((shape) =>
+      Object.keys(rates).map((what): Bar => ({
+        of: nameOf(shape, most, what),
+        against: nameOf(shape, least, what),
+        atLeast: keptLeast,
+      })),
+    );
+    return { series: found.series, bars };
+  },
 });
