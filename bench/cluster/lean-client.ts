@@ -8,14 +8,14 @@ import { dispatcherDefinition } from '../../src/controlplane/rpc/proto.js';
 
 /** No change of one endpoint is as large. */
 const wholeBytesMax = 16 * 1024;
-/** AssignmentsMessage.changes, with a length. */
-const changesTag = 0x2a;
+/** AssignmentsMessage.changes and .packed, with a length. */
+const changesTags: readonly (number | undefined)[] = [0x2a, 0x3a];
 
 /** What comes before the first change: a message of its own, since fields are written in the order of their numbers. */
 export function headOf(message: Buffer): Buffer {
   let at = 0;
   // What comes before are numbers: a tag, then octets of which all but the last have their highest bit set.
-  while (at < message.length && message[at] !== changesTag) {
+  while (at < message.length && !changesTags.includes(message[at])) {
     at += 1;
     while ((message[at] ?? 0) >= 0x80) at += 1;
     at += 1;

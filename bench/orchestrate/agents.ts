@@ -50,7 +50,7 @@ export async function runAgents(
         acknowledgements.acknowledge(session, message.revision);
       };
       await Promise.all([
-        streams.serve(session, { write, signal }, true).catch(over),
+        streams.serve(session, { write, signal }, { takesParts: true, takesPacked: true }).catch(over),
         agent.reporter
           .run(async (updates) => {
             await statuses.report(nodeId, updates);

@@ -234,7 +234,7 @@ export class AgentSession {
     let sequence = 0;
     /** What has come of a set whose last part has not. */
     let begun = { complete: false, tasksChanged: false };
-    for await (const wire of client.assignments({ sessionId, takesParts: true }, signal)) {
+    for await (const wire of client.assignments({ sessionId, takesParts: true, takesPacked: true }, signal)) {
       const message = parseMessage(wire as WireAssignmentsMessage);
       if (!message.complete && message.appliesTo !== sequence)
         throw new SkepError('aborted', `assignments out of order: at ${sequence}, got ${message.appliesTo}`);

@@ -7,6 +7,7 @@ import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { Trigger } from '../../runtime/loop.js';
 import type { EncodedAssignmentsMessage } from '../rpc/assignment.js';
+import type { AssignmentsRequest } from '../rpc/messages.js';
 import type { Answers } from '../rpc/handlers.js';
 import type { Change, Store, View } from '../store/store.js';
 import type { Acknowledgements } from './acknowledgements.js';
@@ -51,11 +52,11 @@ export class AssignmentStreams implements Disposable {
     this.#unsubscribe();
   }
 
-  /** @param takesParts the node understands a complete set in parts */
+  /** @param takes what the node understands */
   async serve(
     session: Session,
     { write, signal }: Answers<EncodedAssignmentsMessage>,
-    takesParts: boolean,
+    takes: Pick<AssignmentsRequest, 'takesParts' | 'takesPacked'>,
   ): Promise<void> {
     const { store, clock, log } = this.options;
     const { acknowledgements } = this;
@@ -84,7 +85,7 @@ export class AssignmentStreams implements Disposable {
         else {
           acknowledgements.sending(session, revision);
           if (changes) await send(changes, false);
-          else await sendParts(encodedParts(all, nodeId), takesParts, send);
+          else await sendParts(encodedParts(all, nodeId, takes.takesPacked), takes.takesParts, send);
           log.debug({ node: nodeId, sequence }, 'assignments sent');
         }
         known = { all };

@@ -6,7 +6,7 @@
 import type { NodeId } from '../../model/ids.js';
 import type { KeyedList } from '../../runtime/keyed-list.js';
 import type { Assignment, AssignmentChange } from '../rpc/assignment.js';
-import { encodeChanges } from '../rpc/proto.js';
+import { encodeChanges, packChanges } from '../rpc/proto.js';
 import type { NodeAssignments } from './assignments.js';
 import { isPeerItself, ownChanges, sharedChanges, sharedPairs } from './assignments.js';
 
@@ -17,6 +17,7 @@ const partChanges = 32;
 
 const encodedChanges = new WeakMap<readonly AssignmentChange[], Buffer>();
 const encodedChunks = new WeakMap<readonly Assignment[], Buffer>();
+const packedChunks = new WeakMap<readonly Assignment[], Buffer>();
 
 /** What leads from `before` to `after`; empty: nothing does. */
 export function encodedBetween(
@@ -35,14 +36,18 @@ export function encodedBetween(
   return [...(own.length > 0 ? [encodeChanges(own)] : []), ...shared].filter(({ length }) => length > 0);
 }
 
-/** All that the node has to know, in parts of about {@link partBytes}; at least one. */
+/**
+ * All that the node has to know, in parts of about {@link partBytes}; at least one.
+ * @param packed what it shares with others
+ */
 export function* encodedParts(
   all: NodeAssignments | null,
   nodeId: NodeId,
+  packed: boolean,
 ): Generator<readonly Buffer[], void> {
   let part: Buffer[] = [];
   let bytes = 0;
-  for (const piece of piecesOf(all, nodeId)) {
+  for (const piece of piecesOf(all, nodeId, packed)) {
     if (bytes > 0 && bytes + piece.length > partBytes) {
       yield part;
       part = [];
@@ -54,22 +59,24 @@ export function* encodedParts(
   yield part;
 }
 
-function* piecesOf(all: NodeAssignments | null, nodeId: NodeId): Generator<Buffer, void> {
+function* piecesOf(all: NodeAssignments | null, nodeId: NodeId, packed: boolean): Generator<Buffer, void> {
   const own = ownChanges(null, all);
   for (let i = 0; i < own.length; i += partChanges) yield encodeChanges(own.slice(i, i + partChanges));
   for (const { is } of sharedPairs(null, all))
-    for (const chunk of chunksOf(is)) yield encodedChunk(chunk, nodeId);
+    for (const chunk of chunksOf(is)) yield encodedChunk(chunk, nodeId, packed);
 }
 
 const chunksOf = (list: KeyedList<Assignment> | null): KeyedList<Assignment>['chunks'] => list?.chunks ?? [];
 
-const putsOf = (chunk: readonly Assignment[]): Buffer =>
-  encodeChanges(chunk.map((assignment) => ({ remove: false, assignment })));
+const putsOf = (chunk: readonly Assignment[]): AssignmentChange[] =>
+  chunk.map((assignment) => ({ remove: false, assignment }));
 
-function encodedChunk(chunk: readonly Assignment[], nodeId: NodeId): Buffer {
-  if (!chunk.some((assignment) => isPeerItself(assignment, nodeId)))
-    return encodedOnce(encodedChunks, chunk, putsOf);
-  return putsOf(chunk.filter((assignment) => !isPeerItself(assignment, nodeId)));
+function encodedChunk(chunk: readonly Assignment[], nodeId: NodeId, packed: boolean): Buffer {
+  if (chunk.some((assignment) => isPeerItself(assignment, nodeId)))
+    return encodeChanges(putsOf(chunk.filter((assignment) => !isPeerItself(assignment, nodeId))));
+  return packed
+    ? encodedOnce(packedChunks, chunk, (puts) => packChanges(putsOf(puts)))
+    : encodedOnce(encodedChunks, chunk, (puts) => encodeChanges(putsOf(puts)));
 }
 
 function encodedOnce<T extends object>(known: WeakMap<T, Buffer>, of: T, encode: (of: T) => Buffer): Buffer {

@@ -208,8 +208,7 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
     }),
     assignments: answersHandler<AssignmentsRequest, EncodedAssignmentsMessage>(
       log,
-      (request, answers, call) =>
-        now().assignments.serve(sessionOf(call, request), answers, request.takesParts),
+      (request, answers, call) => now().assignments.serve(sessionOf(call, request), answers, request),
     ),
     updateTaskStatus: unaryHandler<UpdateTaskStatusRequest, object>(log, async (request, call) => {
       await now().taskStatus.report(sessionOf(call, request).nodeId, request.updates);

@@ -69,6 +69,8 @@ export interface InSession {
 export interface AssignmentsRequest extends InSession {
   /** The node understands a complete set in parts. */
   readonly takesParts: boolean;
+  /** The node understands packed changes. */
+  readonly takesPacked: boolean;
 }
 export interface HeartbeatRequest extends InSession {
   /** Nodes that do not answer the calling one; null: it cannot tell. */

@@ -1,7 +1,7 @@
 /** Simulated nodes read the head of a large message alone. */
 import { expect, test } from 'vitest';
 import { headOf } from '../../../bench/cluster/lean-client.js';
-import { dispatcherDefinition, encodeChanges } from '../../../src/controlplane/rpc/proto.js';
+import { dispatcherDefinition, encodeChanges, packChanges } from '../../../src/controlplane/rpc/proto.js';
 
 const port = (publishedPort: number) =>
   ({
@@ -19,7 +19,9 @@ test.each([
   { complete: true, appliesTo: 0x2a, resultsIn: 0x2a2a, revision: 0x2a2a2a, more: true },
 ])('%o', (head) => {
   const { Assignments: method } = dispatcherDefinition;
-  const bytes = method?.responseSerialize({ ...head, encoded: [encodeChanges([port(1), port(2)])] });
-  const read: unknown = method?.responseDeserialize(headOf(bytes ?? Buffer.alloc(0)));
-  expect(read).toEqual({ ...head, changes: [] });
+  for (const encode of [encodeChanges, packChanges]) {
+    const bytes = method?.responseSerialize({ ...head, encoded: [encode([port(1), port(2)])] });
+    const read: unknown = method?.responseDeserialize(headOf(bytes ?? Buffer.alloc(0)));
+    expect(read).toEqual({ ...head, changes: [] });
+  }
 });

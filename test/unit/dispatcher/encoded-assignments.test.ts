@@ -1,12 +1,16 @@
 /** What nodes are told as octets: the same as what they have to know, and the same octets for all where it is the same. */
 import { describe, expect, test } from 'vitest';
-import { changesBetween, nodeAssignments } from '../../../src/controlplane/dispatcher/assignments.js';
+import {
+  changesBetween,
+  nodeAssignments,
+  ownChanges,
+} from '../../../src/controlplane/dispatcher/assignments.js';
 import type { NodeAssignments } from '../../../src/controlplane/dispatcher/assignments.js';
 import { encodedBetween, encodedParts } from '../../../src/controlplane/dispatcher/encoded-assignments.js';
 import { followShared, sharedAssignments } from '../../../src/controlplane/dispatcher/shared-assignments.js';
 import { applyChanges, assignmentKey, parseMessage } from '../../../src/controlplane/rpc/assignment.js';
 import type { AssignmentChange, WireAssignmentsMessage } from '../../../src/controlplane/rpc/assignment.js';
-import { dispatcherDefinition } from '../../../src/controlplane/rpc/proto.js';
+import { dispatcherDefinition, encodeChanges } from '../../../src/controlplane/rpc/proto.js';
 import type { Change, View } from '../../../src/controlplane/store/store.js';
 import type { Cidr, Ip, Mac } from '../../../src/model/addresses.js';
 import { numberToIp } from '../../../src/model/addresses.js';
@@ -57,12 +61,12 @@ const answers = (view: View, shared = sharedAssignments(view)): readonly (NodeAs
   [one, two].map((id) => nodeAssignments(view, id, shared));
 
 describe('all that a node has to know', () => {
-  test('is what its parts say together, and each part is small', async () => {
+  test.each([false, true])('is what its parts say together, each part small, packed: %s', async (packed) => {
     const view = (await cluster()).view();
     for (const [i, all] of answers(view).entries()) {
       const id = i === 0 ? one : two;
-      const parts = [...encodedParts(all, id)];
-      expect(parts.length).toBeGreaterThan(1);
+      const parts = [...encodedParts(all, id, packed)];
+      if (!packed) expect(parts.length).toBeGreaterThan(1);
       for (const part of parts) expect(Buffer.concat(part).length).toBeLessThan(128 * 1024);
       const told = knownBy(parts.flatMap(decode));
       const wanted = knownBy(changesBetween(null, all, id));
@@ -71,18 +75,32 @@ describe('all that a node has to know', () => {
     }
   });
 
-  test('is encoded once for all nodes where it is the same', async () => {
-    const [ofOne = [], ofTwo = []] = answers((await cluster()).view()).map((all, i) =>
-      [...encodedParts(all, i === 0 ? one : two)].flat(),
-    );
-    const known = new Set(ofOne);
-    const shared = ofTwo.filter((piece) => known.has(piece));
-    const bytes = (pieces: readonly Buffer[]): number => pieces.reduce((sum, { length }) => sum + length, 0);
-    expect(bytes(shared) / bytes(ofTwo)).toBeGreaterThan(0.9);
+  test.each([false, true])(
+    'is encoded once for all nodes where it is the same, packed: %s',
+    async (packed) => {
+      const [ofOne = [], ofTwo = []] = answers((await cluster()).view()).map((all, i) =>
+        [...encodedParts(all, i === 0 ? one : two, packed)].flat(),
+      );
+      const known = new Set(ofOne);
+      const shared = ofTwo.filter((piece) => known.has(piece));
+      const bytes = (pieces: readonly Buffer[]): number =>
+        pieces.reduce((sum, { length }) => sum + length, 0);
+      expect(bytes(shared) / bytes(ofTwo)).toBeGreaterThan(0.9);
+    },
+  );
+
+  test('is packed in less than half of the octets, and what is the node’s own is not', async () => {
+    const [, all] = answers((await cluster()).view());
+    const octets = (packed: boolean): Buffer =>
+      Buffer.concat([...encodedParts(all ?? null, two, packed)].flat());
+    expect(octets(true).length / octets(false).length).toBeLessThan(0.5);
+    const own = encodeChanges(ownChanges(null, all ?? null).slice(0, 1));
+    expect(own.length).toBeGreaterThan(0);
+    expect(octets(true).includes(own)).toBe(true);
   });
 
   test('is one empty part for a node that is not in the store', () => {
-    expect([...encodedParts(null, one)]).toEqual([[]]);
+    expect([...encodedParts(null, one, true)]).toEqual([[]]);
   });
 });
 
