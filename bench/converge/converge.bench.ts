@@ -23,7 +23,7 @@ bench('converge', {
   kernels: ['host', 'uml'],
   timeoutMs: 4 * 3_600_000,
   async measure(run) {
-    const found = new Measurements();
+    const found = new Measurements(run.progress);
     // Before there are labs, which would take a part of the machine.
     if (run.kernel === 'host') await measureSimulated(run, found);
     await using labs = await makeLabs(run, meshContenders(run), {

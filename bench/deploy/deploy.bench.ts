@@ -12,7 +12,7 @@ bench('deploy', {
     await using labs = await makeLabs(run, bothContenders, { nodes: 3, managers: managersOf[run.kernel] });
     const deployments = deploymentsOn(run.kernel);
     await Promise.all(labs.all.map((lab) => prepare(lab)));
-    const found = new Measurements();
+    const found = new Measurements(run.progress);
     await labs.inTurns(async (lab) => {
       for (const steps of [deployments, [stack]]) {
         for (const step of steps)

@@ -27,7 +27,7 @@ bench('failover', {
   timeoutMs: 3 * 3_600_000,
   async measure(run) {
     const isPublished = (by: ManagedBy): boolean => meshContenders(run).includes(by);
-    const found = new Measurements();
+    const found = new Measurements(run.progress);
     const add = (name: keyof typeof measures, contender: string, value: number | undefined): void => {
       const { case: of, measure } = measures[name];
       if (value !== undefined) found.add({ case: of, measure, unit: 'ms', contender }, value);

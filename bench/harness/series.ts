@@ -44,12 +44,18 @@ const caseOf = ({ measure, case: of }: Series): string => `${measure}, ${of}`;
 
 const divide = (value: number, by: number): number => (by === 0 ? NaN : value / by);
 
-/** Gathers values as rounds give them. */
+/** Gathers values as rounds give them, and tells each: a run that is ended has shown what it had. */
 export class Measurements {
+  readonly #tell: (line: string) => void;
   readonly #series = new Map<string, Series & { readonly values: number[] }>();
+
+  constructor(tell: (line: string) => void = () => undefined) {
+    this.#tell = tell;
+  }
 
   add(name: SeriesName & Pick<Series, 'unit'>, value: number): void {
     const key = nameOf(name);
+    this.#tell(`${key}: ${Number(value.toPrecision(4))} ${name.unit}`);
     const series = this.#series.get(key) ?? { ...name, values: [] };
     series.values.push(value);
     this.#series.set(key, series);

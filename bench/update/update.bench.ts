@@ -15,7 +15,7 @@ bench('update', {
     });
     const disruptions = disruptionsOn(run.kernel);
     await Promise.all(labs.all.map((lab) => prepare(lab, run.kernel)));
-    const found = new Measurements();
+    const found = new Measurements(run.progress);
     await labs.inTurns(async (lab) => {
       for (const disruption of disruptions) {
         const { failures, sent } = await disrupt(lab, disruption);
