@@ -7,19 +7,21 @@ import type { Run } from './bench.js';
 import { alternate } from './rounds.js';
 
 /** How each is made. */
-export interface LabOptions {
+export interface LabOptions<Prepared = never> {
   readonly nodes: number;
   /** The first so many nodes are managers. */
   readonly managers: number;
   /** Called with each when it is a swarm. */
-  readonly prepare?: (lab: ManagedLab) => Promise<void>;
+  readonly prepare?: (lab: ManagedLab) => Promise<Prepared>;
   /** What is measured is the work of kernels alone, see {@link still}. */
   readonly isOfKernels?: true;
 }
 
 /** Labs that are up, a swarm of all nodes in each; down with the scope. */
-export interface Labs extends AsyncDisposable {
+export interface Labs<Prepared = never> extends AsyncDisposable {
   readonly all: readonly ManagedLab[];
+  /** What `prepare` gave for each, in their order. */
+  readonly prepared: readonly Prepared[];
   /** Measures each in every round, see {@link alternate}. */
   readonly inTurns: (measure: (lab: ManagedLab, round: number) => Promise<void>) => Promise<void>;
 }
@@ -43,14 +45,15 @@ export type Contender = keyof typeof managements;
  * One lab for each contender, set up and up at the same time, on as many processors: what one waits for, another one uses. Emulated
  * ones have no time to spare, and set them up one after the other. scripts/bench.sh takes down, by their names, what a run leaves that is ended.
  */
-export async function makeLabs(
+export async function makeLabs<Prepared = never>(
   { name, kernel, rounds, progress }: Run,
   contenders: readonly Contender[],
-  { nodes, managers, prepare, isOfKernels }: LabOptions,
-): Promise<Labs> {
+  { nodes, managers, prepare, isOfKernels }: LabOptions<Prepared>,
+): Promise<Labs<Prepared>> {
   await using undo = new CleanupStack();
   const all: ManagedLab[] = [];
-  const setUp = async (contender: Contender): Promise<ManagedLab> => {
+  const prepared: Prepared[] = [];
+  const setUp = async (contender: Contender): Promise<{ lab: ManagedLab; of: readonly Prepared[] }> => {
     progress(`setting up ${nodes} nodes of ${contender}`);
     const { by, ...balancer }: Management = managements[contender];
     // With `qemu` all of the bench is in a guest, whose own kernel is the nodes'.
@@ -60,18 +63,19 @@ export async function makeLabs(
     );
     await lab.init(managers);
     progress(`${nodes} nodes of ${contender} are up`);
-    await prepare?.(lab);
+    const of = prepare ? [await prepare(lab)] : [];
     if (isOfKernels && kernel === 'qemu') await still(lab);
-    return lab;
+    return { lab, of };
   };
   for (const group of kernel === 'qemu' ? contenders.map((one) => [one]) : [contenders])
     for (const settled of await Promise.allSettled(group.map(setUp))) {
       if (settled.status === 'rejected') throw settled.reason;
-      all.push(settled.value);
+      all.push(settled.value.lab);
+      prepared.push(...settled.value.of);
     }
   const made = undo.move();
   return {
-    all,
+    ...{ all, prepared },
     inTurns: (measure) => alternate(all, rounds, progress, ({ title }) => title, measure),
     [Symbol.asyncDispose]: () => made[Symbol.asyncDispose](),
   };

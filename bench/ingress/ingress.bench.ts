@@ -1,10 +1,12 @@
 /** What does the way through a published port cost, against none of it? */
+import type { ManagedLab } from '../../test/support/managed-lab.js';
 import { bench } from '../harness/bench.js';
-import { bothContenders, makeLabs, meshContenders } from '../harness/labs.js';
+import { makeLabs, meshContenders, skepContenders } from '../harness/labs.js';
 import { alternate } from '../harness/rounds.js';
 import { Measurements } from '../harness/series.js';
 import { siteImage } from '../harness/site.js';
 import { measureWeb, webBars } from '../harness/web-loads.js';
+import { measurePrograms } from './programs.js';
 import type { Place, Way } from './ways.js';
 import { bare, hostMode, mesh, pathLimit, places } from './ways.js';
 
@@ -17,19 +19,19 @@ bench('ingress', {
   kernels: ['host', 'uml'],
   timeoutMs: 3 * 3_600_000,
   async measure(run) {
-    await using labs = await makeLabs(run, bothContenders, { nodes: 2, managers: 1 });
-    const [skep, swarm] = labs.all;
-    if (!skep || !swarm) throw new Error('two labs are up');
-    for (const lab of labs.all) await lab.loadImage(siteImage);
-    // What is no manager's is measured where nothing of Skep's is loaded.
-    const ways: Way[] = [
-      await bare(swarm),
-      await pathLimit(swarm),
-      await hostMode(swarm),
-      await mesh(skep, 'skep'),
-    ];
     const isBeside = meshContenders(run).includes('swarm');
-    if (isBeside) ways.push(await mesh(swarm, 'swarm'));
+    const prepare = async (lab: ManagedLab): Promise<Way[]> => {
+      await lab.loadImage(siteImage);
+      return [
+        // What is no manager's is measured where nothing of Skep's is loaded.
+        ...(lab.by === 'swarm' ? [await bare(lab), await pathLimit(lab), await hostMode(lab)] : []),
+        ...(lab.by === 'skep' || isBeside ? [await mesh(lab)] : []),
+      ];
+    };
+    await using labs = await makeLabs(run, ['swarm', ...skepContenders(run)], {
+      ...{ nodes: 2, managers: 1, prepare, isOfKernels: true },
+    });
+    const ways = labs.prepared.flat();
     const found = new Measurements();
     // All ways to one place, then all to the other one: what is compared is measured one after the other.
     const calls = (Object.keys(places) as Place[]).flatMap((place) => ways.map((way) => ({ place, ...way })));
@@ -38,11 +40,14 @@ bench('ingress', {
       run.rounds,
       run.progress,
       ({ name, place }) => `${name}, ${caseOf(place)}`,
-      ({ name, place, lab, urlOf }) =>
-        measureWeb(found, run.kernel, {
+      async ({ name, place, lab, urlOf }) => {
+        const way = {
           ...{ case: caseOf(place), contender: name, url: urlOf(place) },
-          run: (argv, deadlineMs) => lab.client(argv, deadlineMs),
-        }),
+          run: (argv: readonly string[], deadlineMs: number) => lab.client(argv, deadlineMs),
+        };
+        await measureWeb(found, run.kernel, way);
+        await measurePrograms(found, run, lab, way);
+      },
     );
     const bars = (Object.keys(places) as Place[]).flatMap((place) => {
       const of = { case: caseOf(place), contender: 'skep' };

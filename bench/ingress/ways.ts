@@ -30,10 +30,10 @@ const limit = {
 const urlAt = (address: string, port: number): string => `http://${address}:${port}`;
 
 /** A published port, through the mesh of whoever manages. */
-export async function mesh(lab: ManagedLab, name: string): Promise<Way> {
+export async function mesh(lab: ManagedLab): Promise<Way> {
   for (const [place, node] of all)
     await createTask(lab, `mesh-${place}`, node, `--publish ${meshPorts[place]}:80 ${site.image}`);
-  return { name, lab, urlOf: (place) => urlAt(lab.addressOf(entry), meshPorts[place]) };
+  return { name: lab.title, lab, urlOf: (place) => urlAt(lab.addressOf(entry), meshPorts[place]) };
 }
 
 /** A port of the node that has the task, as published with `mode=host`: the engine's translation and no mesh. */
