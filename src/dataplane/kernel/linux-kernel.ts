@@ -208,12 +208,23 @@ export class LinuxKernel implements Kernel, Disposable {
     });
   }
 
-  /** In the host, neighbour events tell of each ARP answer of strangers, and of what their bridges learn; ours are elsewhere. */
+  /**
+   * In the host, neighbour events tell of each ARP answer of strangers, and of what their bridges learn; ours are elsewhere. Links
+   * come and go with every container of the engine's: what is planned asks for those with an address.
+   */
   #concernsHost(event: RouteEvent): boolean {
-    if (event.object === 'fdb' || event.object === 'port') return false;
-    if (event.object !== 'neighbour') return true;
-    const index = this.#namespaces.get(scopeName({ kind: 'host' }))?.lastIndexOf(hostLinkName);
-    return event.neighbour.index === index;
+    const host = this.#namespaces.get(scopeName({ kind: 'host' }));
+    switch (event.object) {
+      case 'fdb':
+      case 'port':
+        return false;
+      case 'neighbour':
+        return event.neighbour.index === host?.lastIndexOf(hostLinkName);
+      case 'link':
+        return !(host?.isOfStranger(event, hostLinkName) ?? false);
+      default:
+        return true;
+    }
   }
 
   forget(scope: Scope): void {

@@ -22,6 +22,7 @@ import { familyOf } from '../../model/addresses.js';
 import { OutsideError } from '../../model/errors.js';
 import type { Vni } from '../../model/ids.js';
 import type { BalancerEngine, BalancerOp, BalancerTable } from '../balancer/engine.js';
+import { isKernelsOwn } from '../netlink/addresses.js';
 import { Netfilter } from '../netlink/netfilter.js';
 import { isErrno } from '../netlink/netlink-error.js';
 import { applyTogether } from './apply-together.js';
@@ -148,6 +149,11 @@ export class NamespaceKernel implements Disposable {
     return this.#route?.lastIndexOf(name);
   }
 
+  /** See RouteObjects.isOfStranger. */
+  isOfStranger(event: RouteEvent & { readonly object: 'link' }, planned: string): boolean {
+    return this.#route?.isOfStranger(event, planned) ?? false;
+  }
+
   /** Whether a notification asks for no look: it tells of what we did ourselves, or of what is never observed here. */
   isOfNoConcern(event: RouteEvent): boolean {
     const isContainer = this.balancing === null;
@@ -156,6 +162,8 @@ export class NamespaceKernel implements Disposable {
       return true;
     // Bridges in containers are their own.
     if (event.object === 'port' && isContainer) return true;
+    // Each link that comes up brings one.
+    if (event.object === 'address' && isKernelsOwn(event.address.address)) return true;
     return this.#route?.isEcho(event) ?? false;
   }
 

@@ -16,7 +16,7 @@ import { RouteNetlink } from '../netlink/route.js';
 import type { TrafficControl } from '../netlink/tc.js';
 import type { Op } from '../plan/diff.js';
 import type { Address, FdbEntry, KernelObject, Link, Neighbour, Route, Rule } from '../plan/objects.js';
-import { identity, mainTable, routeProtocol } from '../plan/objects.js';
+import { identity, line, mainTable, routeProtocol } from '../plan/objects.js';
 import { echoKey, Echoes, routeText } from './echoes.js';
 import { KernelError } from './kernel-error.js';
 
@@ -33,9 +33,13 @@ export interface LinkFactory {
   moveEnd(link: Link): Promise<void>;
 }
 
+type LinkEvent = RouteEvent & { readonly object: 'link' };
+
 export class RouteObjects implements LinkIndices, Disposable {
   readonly #netlink: RouteNetlink;
   #indices = new Map<string, number>();
+  /** Links that held an address when last observed, by index, each as it was then; null before that. */
+  #addressed: ReadonlyMap<number, string> | null = null;
   readonly #echoes = new Echoes();
 
   /** Throws Error with `code` ENOENT when there is no such namespace. */
@@ -89,6 +93,10 @@ export class RouteObjects implements LinkIndices, Disposable {
       wayOut ? netlink.routes.list({ table: mainTable }) : [],
     ]);
     const addresses = held.filter(({ address }) => !isKernelsOwn(address));
+    const holders = new Set(addresses.map(({ index }) => index));
+    this.#addressed = new Map(
+      links.filter(({ index }) => holders.has(index)).map((link) => [link.index, line(toLink(link, name))]),
+    );
     const out = families.map((family) => wayOutOf(family, mainRoutes, addresses));
     return [
       ...links.map((link) => toLink(link, name)),
@@ -145,12 +153,25 @@ export class RouteObjects implements LinkIndices, Disposable {
       if (kind === 'veth' || kind === 'vxlan') await alreadySo(this.#netlink.links.remove(index), 'ENODEV');
   }
 
+  /**
+   * Whether a notification of a link in the host tells nothing that anything is planned by: `planned`, the one of ours, and of
+   * others those that hold an address. Their carrier is nobody's business here, and one that is given an address is told of by that.
+   */
+  isOfStranger({ removed, link }: LinkEvent, planned: string): boolean {
+    if (this.#addressed === null || link.name === planned || this.#indices.get(planned) === link.index)
+      return false;
+    const seen = this.#addressed.get(link.index);
+    return seen === undefined || (!removed && seen === line(toLink(link, this.#nameOf)));
+  }
+
   /** Whether a notification tells of what {@link apply} has done or is doing, and of nothing more. */
   isEcho(event: RouteEvent): boolean {
-    const nameOf = (index: number | null): string | undefined =>
-      [...this.#indices].find(([, one]) => one === index)?.[0];
-    return this.#echoes.isEcho(event, (link) => toLink(link, (index) => nameOf(index) ?? ''), nameOf);
+    return this.#echoes.isEcho(event, (link) => toLink(link, this.#nameOf), this.#nameOf);
   }
+
+  /** As last seen; '' for none, or one that was not there. */
+  readonly #nameOf = (index: number | null): string =>
+    [...this.#indices].find(([, one]) => one === index)?.[0] ?? '';
 
   /** Rejects with NetlinkError. */
   async apply(op: Op & { readonly object: RouteObject }): Promise<void> {

@@ -75,7 +75,6 @@ export function ebpfPlan(tags: Readonly<Record<ProgramName, string>>): BalancerP
       const addresses = hostAddresses(family, observed);
       const holders = new Set(addresses.map(({ device }) => device));
       const links = observed.filter((object): object is Link => object.kind === 'link');
-      const devices = new Set(links.map(({ name }) => name));
       const ports = balancedPorts(state, ingress);
       return [
         ...hostSysctls,
@@ -97,7 +96,7 @@ export function ebpfPlan(tags: Readonly<Record<ProgramName, string>>): BalancerP
           // A device without a MAC (a layer 3 tunnel) has no Ethernet header for the program to rewrite.
           .filter(({ name, mac }) => holders.has(name) && name !== 'lo' && mac !== undefined)
           .map(({ name }) => filter(name, 'skep_uplink')),
-        ...ports.flatMap((port) => listenersOf(port, devices, addresses)),
+        ...ports.flatMap((port) => listenersOf(port, addresses)),
         ...ports.flatMap(objectsOf),
       ];
     },
@@ -117,15 +116,15 @@ const hostAddresses = (family: Family, observed: readonly KernelObject[]): Addre
   );
 
 /**
- * Where a limited port listens here: devices that are there, and addresses that the host holds. One look-up then tells of a
- * request, whatever was asked for. Calls of the loopback network are allowed or not as a whole.
+ * Where a limited port listens here: addresses that the host holds, and devices that hold one (others have no program). One
+ * look-up then tells of a request, whatever was asked for. Calls of the loopback network are allowed or not as a whole.
  */
 function listenersOf(
   { server: { mark }, limits: { interfaces, cidrs } }: BalancedFrontend,
-  devices: ReadonlySet<string>,
   addresses: readonly Address[],
 ): Listener[] {
   if (interfaces.length === 0 && cidrs.length === 0) return [];
+  const devices = new Set(['lo', ...addresses.map(({ device }) => device)]);
   const held = new Set(addresses.map(({ address }) => address));
   const called: readonly (Ip | null)[] =
     cidrs.length === 0
