@@ -13,7 +13,7 @@ import type { Engine } from '../dockerd/client.js';
 import { ContainerEvents } from '../dockerd/events.js';
 import type { AttachControl } from '../attach-control.js';
 import type { ManagerAddress, SessionMessage, WireNodeDescription } from '../rpc/messages.js';
-import { readHostRoutes } from './host-routes.js';
+import { HostRoutes } from './host-routes.js';
 import { NetworkAttachments, disconnectUsersContainers } from './attachments.js';
 import { ContainerTunnels } from './container-tunnels.js';
 import { LegWatch } from './leg-watch.js';
@@ -102,7 +102,8 @@ export interface Agent {
 
 export function startAgent(options: AgentOptions): Agent {
   const { nodeId, engine, dataplane, facts, clock, allowance = nothingAllowed, host = {} } = options;
-  const routes = host.routes ?? readHostRoutes;
+  const hostRoutes = new HostRoutes();
+  const routes = host.routes ?? ((): Promise<HostRoute[]> => hostRoutes.read());
   const log = options.log.child({ part: 'agent' });
   const common = { clock, log };
   const stop = new AbortController();

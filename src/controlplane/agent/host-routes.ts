@@ -18,33 +18,78 @@ interface Extent {
   readonly device: string;
 }
 
+/** An address of one of the host's devices, with the length of its prefix. */
+interface HeldAddress {
+  readonly device: string;
+  readonly cidr: string;
+}
+
 /** Of this process's network namespace. A host without IPv6 has no table of it. */
-export async function readHostRoutes(): Promise<HostRoute[]> {
-  const [v4, v6] = await Promise.all(
-    ['route', 'ipv6_route'].map((name) =>
-      readFile(`/proc/self/net/${name}`, 'utf8').catch((err: NodeJS.ErrnoException) => {
-        if (err.code === 'ENOENT') return '';
-        throw err;
-      }),
-    ),
-  );
-  const addresses = Object.entries(networkInterfaces()).flatMap(([device, entries]) =>
-    (entries ?? []).flatMap(({ cidr }) => (cidr === null ? [] : [{ device, cidr }])),
-  );
-  return hostRoutes(v4 ?? '', v6 ?? '', addresses);
+export const readHostRoutes = (): Promise<HostRoute[]> => new HostRoutes().read();
+
+/**
+ * Reads them again and again. The kernel tells of devices' addresses under a lock that an engine which makes containers holds for
+ * seconds, and Node asks for them without giving way meanwhile: so that is asked only where the tables of what is local, which
+ * take no lock, are not as they were.
+ */
+export class HostRoutes {
+  #local: string | null = null;
+  #held: readonly HeldAddress[] = [];
+
+  /** @param interfaces as of node:os */
+  constructor(private readonly interfaces: typeof networkInterfaces = networkInterfaces) {}
+
+  /** Rejects where the kernel's tables cannot be read. */
+  async read(): Promise<HostRoute[]> {
+    const [v4 = '', v6 = '', trie = '', own6 = ''] = await Promise.all(
+      ['route', 'ipv6_route', 'fib_trie', 'if_inet6'].map(readTable),
+    );
+    const local = localAddresses(trie, own6);
+    if (local !== this.#local) {
+      this.#held = Object.entries(this.interfaces()).flatMap(([device, entries]) =>
+        (entries ?? []).flatMap(({ cidr }) => (cidr === null ? [] : [{ device, cidr }])),
+      );
+      this.#local = local;
+    }
+    return hostRoutes(v4, v6, this.#held);
+  }
+}
+
+async function readTable(name: string): Promise<string> {
+  try {
+    return await readFile(`/proc/self/net/${name}`, 'utf8');
+  } catch (err) {
+    if ((err as NodeJS.ErrnoException).code === 'ENOENT') return '';
+    throw err;
+  }
 }
 
 /**
- * Pure part of {@link readHostRoutes}, in a stable order.
+ * What tells whether the host's addresses are those of another time.
+ * @param trie text of /proc/net/fib_trie, in which a line with an address stands above one a route to it
+ * @param own6 text of /proc/net/if_inet6
+ */
+export function localAddresses(trie: string, own6: string): string {
+  const lines = trie.split('\n');
+  return [
+    ...lines.map((line, at) =>
+      /^\s*\/\d+ host LOCAL/.test(line) ? `${lines[at - 1]?.trim()}${line.trim()}` : '',
+    ),
+    // Each link that comes up brings a link-local one.
+    ...own6.split('\n').filter((line) => !/^fe[89ab]/.test(line)),
+  ]
+    .filter((line) => line !== '')
+    .sort()
+    .join('\n');
+}
+
+/**
+ * Pure part of {@link HostRoutes}, in a stable order.
  * @param v4 text of /proc/net/route
  * @param v6 text of /proc/net/ipv6_route
  * @param addresses of the host's devices, `address/prefix`
  */
-export function hostRoutes(
-  v4: string,
-  v6: string,
-  addresses: readonly { readonly device: string; readonly cidr: string }[],
-): HostRoute[] {
+export function hostRoutes(v4: string, v6: string, addresses: readonly HeldAddress[]): HostRoute[] {
   const found = [
     ...v4.split('\n').slice(1).flatMap(parseRoute4),
     ...v6.split('\n').flatMap(parseRoute6),

@@ -1,5 +1,11 @@
-import { expect, test } from 'vitest';
-import { hostRoutes, readHostRoutes } from '../../../src/controlplane/agent/host-routes.js';
+import { networkInterfaces } from 'node:os';
+import { describe, expect, test } from 'vitest';
+import {
+  hostRoutes,
+  HostRoutes,
+  localAddresses,
+  readHostRoutes,
+} from '../../../src/controlplane/agent/host-routes.js';
 import { hostRoutesMax, parseHostRoutes, routeInTheWay } from '../../../src/model/host-routes.js';
 import type { Cidr } from '../../../src/model/addresses.js';
 import { node } from '../../support/cluster-objects.js';
@@ -90,4 +96,46 @@ test('the route in the way is named with its node', () => {
   expect(routeInTheWay(nodes, '10.9.0.0/16' as Cidr)).toBe('10.0.0.0/8 dev eth0 of node b');
   expect(routeInTheWay(nodes, 'fd12::/64' as Cidr)).toBe('fd00::/8 dev eth0 of node b');
   expect(routeInTheWay(nodes, '172.30.0.0/16' as Cidr)).toBeUndefined();
+});
+
+describe('the devices, which the kernel lists under a lock', () => {
+  /** As the kernel prints it. */
+  const trie = (...leaves: readonly (readonly [address: string, route: string])[]): string =>
+    `Main:\n  +-- 0.0.0.0/0 3 0 5\n${leaves.map(([address, route]) => `     |-- ${address}\n        ${route}\n`).join('')}`;
+  const own = ['192.168.50.1', '/32 host LOCAL'] as const;
+  const lan = ['192.168.50.0', '/24 link UNICAST'] as const;
+  const loopback6 = '00000000000000000000000000000001 01 80 10 80       lo\n';
+
+  test.each<[name: string, trie: string, own6: string, isAsBefore: boolean]>([
+    ['as they were', trie(own, lan), loopback6, true],
+    ['routes of others came', trie(own, lan, ['172.18.0.0', '/16 link UNICAST']), loopback6, true],
+    [
+      'a link came up',
+      trie(own, lan),
+      `${loopback6}fe800000000000000042acfffe110002 07 40 20 80 veth1\n`,
+      true,
+    ],
+    ['an address was given', trie(own, lan, ['10.1.2.3', '/32 host LOCAL']), loopback6, false],
+    ['an address is gone', trie(lan), loopback6, false],
+    [
+      'an IPv6 address was given',
+      trie(own, lan),
+      `${loopback6}fd000000000000000000000000000001 02 40 00 80 eth0\n`,
+      false,
+    ],
+  ])('%s', (_, trieNow, own6, isAsBefore) => {
+    expect(localAddresses(trieNow, own6) === localAddresses(trie(own, lan), loopback6)).toBe(isAsBefore);
+  });
+
+  test('are listed once for as long as this host has the same addresses', async () => {
+    let times = 0;
+    const routes = new HostRoutes(() => {
+      times += 1;
+      return networkInterfaces();
+    });
+    const first = await routes.read();
+    expect(first).toEqual(await readHostRoutes());
+    expect(await routes.read()).toEqual(first);
+    expect(times).toBe(1);
+  });
 });
