@@ -13,8 +13,12 @@ import { stoodInFor } from './sandbox-dns.js';
 import { jump } from './firewall.js';
 import type { KernelObject } from './objects.js';
 
-/** Questions a second: about what one thread answers, so that nobody who asks faster keeps it busier than it can be. */
-const rateMax = 50_000;
+/**
+ * Questions a second: below what one thread answers (6 µs for each, nearly all of it the kernel's), so that nobody who asks faster keeps
+ * it busier than it can be; and beyond what one asker comes to by himself for a moment, for a question that is dropped is a failed
+ * sendto(2), which programs try again at once and as fast as they can.
+ */
+const rateMax = 100_000;
 /** The most that one `limit` match can count, and at once: what is beyond one is left to the next. */
 const rateOfMatch = 10_000;
 const burstOfMatch = 1_000;

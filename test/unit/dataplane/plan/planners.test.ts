@@ -645,7 +645,7 @@ describe('planSandbox', () => {
         '-d 127.0.0.94/32 -p udp -m udp --dport 94 -j SKEP-RATE; ' +
         '-d 10.0.1.251/32 -p udp -m udp --dport 53 -j SKEP-RATE; ' +
         '-d 10.0.0.251/32 -p udp -m udp --dport 53 -j SKEP-RATE]',
-      `chain raw SKEP-RATE [${'-m limit --limit 10000/sec --limit-burst 1000 -j RETURN; '.repeat(5)}-j DROP]`,
+      `chain raw SKEP-RATE [${'-m limit --limit 10000/sec --limit-burst 1000 -j RETURN; '.repeat(10)}-j DROP]`,
       'jump raw OUTPUT SKEP-ASK first',
       'chain nat SKEP-NAMES [' +
         '-d 127.0.0.11/32 -p udp -m udp --dport 53 -j DNAT --to-destination 127.0.0.94:94; ' +
