@@ -20,7 +20,7 @@ export interface DataplaneFacts {
 }
 
 /**
- * From the engine's `/info`. Labels and plugins are ordered, so that equal hosts give equal values.
+ * From the engine's `/info`. Labels, plugins and kinds of resources are ordered, so that equal hosts give equal values.
  * @param routes see host-routes.ts
  * @param facts of the dataplane, which the engine's labels then tell; undefined: not known
  * @param allowance told in the same way, where it is any
@@ -57,7 +57,11 @@ export function describeNode(
         .sort(),
     ),
     plugins,
-    genericResources: (info.GenericResources ?? []).flatMap(toResource).slice(0, genericResourcesMax),
+    // The engine keeps the names of a kind as they were given, and tells the kinds in any order.
+    genericResources: (info.GenericResources ?? [])
+      .flatMap(toResource)
+      .sort((a, b) => (a.kind === b.kind ? 0 : a.kind < b.kind ? -1 : 1))
+      .slice(0, genericResourcesMax),
     routes,
     espEpoch: facts?.espEpoch ?? 0,
   };

@@ -43,6 +43,17 @@ test('a host tells what its engine has', () => {
   });
 });
 
+test('kinds of resources are in an order of their own, names of a kind in the engine’s', () => {
+  const named = (Value: string) => ({ NamedResourceSpec: { Kind: 'gpu', Value } });
+  const counted = { DiscreteResourceSpec: { Kind: 'ssd', Value: 3 } };
+  const said = { ...info, GenericResources: [counted, named('UUID2'), named('UUID1')] };
+  expect(describeNode(said, []).genericResources).toEqual([
+    { kind: 'gpu', name: 'UUID2' },
+    { kind: 'gpu', name: 'UUID1' },
+    { kind: 'ssd', count: 3 },
+  ]);
+});
+
 test('overlays are every node’s own, and told once', () => {
   const said = { ...info, Plugins: { Network: ['overlay', 'overlay'] } };
   expect(describeNode(said, []).plugins).toEqual([{ type: 'Network', name: 'overlay' }]);
