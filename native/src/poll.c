@@ -61,7 +61,17 @@ static bool receive(struct poll *poll, char *buffer) {
   ssize_t length = recvmsg(poll->fd, &message, MSG_DONTWAIT);
   int error = length < 0 ? errno : (message.msg_flags & MSG_TRUNC) ? EMSGSIZE : 0;
   if (error == EINTR) return true;
-  if (error == EAGAIN || error == EWOULDBLOCK) return false;
+  if (error == ENOBUFS) {
+    /* Told at once, but the kernel goes on dropping, and says so no more, until all that waits was taken (netlink_rcv_wake). */
+    poll->lost = true;
+    return true;
+  }
+  bool none = error == EAGAIN || error == EWOULDBLOCK;
+  if (none && !poll->lost) return false;
+  if (none) {
+    poll->lost = false;
+    error = ENOBUFS;
+  }
 
   napi_handle_scope scope;
   napi_value datagram, failure;
@@ -81,15 +91,19 @@ static void take_each(struct poll *poll) {
   /* One buffer for all polls: libuv calls back one at a time on a thread, and receive() copies. */
   static _Thread_local char buffer[DATAGRAM_BYTES_MAX];
   for (int i = 0; i < DATAGRAMS_PER_TURN && !poll->stopped; i++)
-    if (!receive(poll, buffer)) break;
+    if (!receive(poll, buffer)) return;
+  /* Nobody would call again for what is only to be told. */
+  char next;
+  if (poll->lost && !poll->stopped && recv(poll->fd, &next, sizeof next, MSG_PEEK | MSG_DONTWAIT) < 0) receive(poll, buffer);
 }
 
 static void on_readable(uv_poll_t *handle, int status, int events) {
   struct poll *poll = handle->data;
   (void)events;
-  (void)status; /* an error state shows as recvmsg's errno */
   poll->holders++; /* the callback may stop() */
   poll->take(poll);
+  /* libuv no longer watches what was in an error state (uv__poll_io). That shows as recvmsg's errno, which ends it. */
+  if (status < 0 && !poll->stopped) uv_poll_start(handle, UV_READABLE, on_readable);
   release(poll);
 }
 

@@ -17,6 +17,7 @@ struct poll {
   int fd;
   int holders;
   bool stopped;
+  bool lost; /* datagrams were, and JS is not told yet */
   /* Receives what there is, bounded; called with the poll held, which JS may stop meanwhile. */
   void (*take)(struct poll *poll);
   void *rest;                   /* the taker's own, freed with the poll; may be NULL */

@@ -76,13 +76,28 @@ export class TestLab {
 
   /** The node's kernel is soon as it is to be: what was changed last may be under way still. Fails with what differs. */
   async expectVerified(node: string, withinMs = verifiedMs): Promise<void> {
-    await eventually(
-      `skep verify on ${node}`,
-      withinMs,
-      () => this.lab.exec(node, ['skep', 'verify'], { deadlineMs: 30_000 }),
-      ({ exitCode, stdout, stderr }) =>
-        expect({ exitCode, said: exitCode === 0 ? '' : stdout + stderr }).toEqual({ exitCode: 0, said: '' }),
-    );
+    try {
+      await eventually(
+        `skep verify on ${node}`,
+        withinMs,
+        () => this.lab.exec(node, ['skep', 'verify'], { deadlineMs: 30_000 }),
+        ({ exitCode, stdout, stderr }) =>
+          expect({ exitCode, said: exitCode === 0 ? '' : stdout + stderr }).toEqual({
+            exitCode: 0,
+            said: '',
+          }),
+      );
+    } catch (cause) {
+      throw new Error([String(cause), await this.complaints(node), await this.#processes(node)].join('\n'), {
+        cause,
+      });
+    }
+  }
+
+  /** What runs on a node, with the processor time that it has had, and what it waits for. */
+  async #processes(node: string): Promise<string> {
+    const { stdout, stderr } = await this.lab.exec(node, ['ps', '-eo', 'pid,ni,stat,time,wchan:24,args']);
+    return stdout + stderr;
   }
 
   /** `count` requests from the client at `perSecond`, spread over the URLs in turn. */
