@@ -90,12 +90,12 @@ live_restore=true
 { "storage-driver": "overlay2", "live-restore": $live_restore, "containerd": "/run/containerd/containerd.sock", "hosts": ["unix:///run/docker.sock"], "exec-opts": ["native.cgroupdriver=cgroupfs"] }
 JSON
 
-# As a unit with Restart=always, RestartSec=1 and Nice=NICE. KILL says what goes with the main process: the whole control group
+# As a unit with Restart=always and RestartSec=1. KILL says what goes with the main process: the whole control group
 # (systemd's default) or the process alone (what containerd, dockerd and skepd ask for: their children outlive them).
 # /run/lab/disk/NAME.env is its EnvironmentFile, read at each start.
-supervise() { # NAME KILL NICE COMMAND...
-  local name=$1 kill=$2 nice=$3 group="$groups/lab/$1" log="/run/lab/log/$1.log" status missing=
-  shift 3
+supervise() { # NAME KILL COMMAND...
+  local name=$1 kill=$2 group="$groups/lab/$1" log="/run/lab/log/$1.log" status missing=
+  shift 2
   mkdir -p "$group"
   while :; do
     if ! command -v "$1" >/dev/null; then
@@ -105,8 +105,7 @@ supervise() { # NAME KILL NICE COMMAND...
       missing=
       status=0
       bash -c 'echo $$ >"$1/cgroup.procs"; echo $$ >"/run/lab/pid/$2"; settings="/run/lab/disk/$2.env"; shift 2
-        nice=$1; shift
-        set -a; [ ! -e "$settings" ] || . "$settings"; exec nice -n "$nice" "$@"' - "$group" "$name" "$nice" "$@" >>"$log" 2>&1 </dev/null || status=$?
+        set -a; [ ! -e "$settings" ] || . "$settings"; exec "$@"' - "$group" "$name" "$@" >>"$log" 2>&1 </dev/null || status=$?
       rm -f "/run/lab/pid/$name"
       [ "$kill" = process ] || echo 1 >"$group/cgroup.kill"
       echo "lab: $name ended with status $status and starts again in a second" >>"$log"
@@ -125,19 +124,19 @@ await_driver() {
   unset DOCKER_HOST
   if [ -n "${SKEP_LAB_BALANCER:-}" ]; then export SKEP_BALANCER=$SKEP_LAB_BALANCER; fi
   if [ -n "${SKEP_LAB_ALLOW:-}" ]; then export SKEP_ALLOW=$SKEP_LAB_ALLOW; fi
-  supervise containerd process 0 containerd --config /run/lab/containerd.toml &
+  supervise containerd process containerd --config /run/lab/containerd.toml &
   if [ -n "${SKEP_LAB_SWARM_MODE:-}" ]; then
-    supervise dockerd process 0 dockerd --config-file /run/lab/disk/daemon.json &
+    supervise dockerd process dockerd --config-file /run/lab/disk/daemon.json &
     exit
   fi
-  supervise skep-dataplane group -10 skep-dataplane &
-  { await_driver; supervise dockerd process 0 dockerd --config-file /run/lab/disk/daemon.json; } &
+  supervise skep-dataplane group skep-dataplane &
+  { await_driver; supervise dockerd process dockerd --config-file /run/lab/disk/daemon.json; } &
   # Nothing here reaches the registries that an image's name may mean.
   export DOCKER_SERVICE_PREFER_OFFLINE_IMAGE=1
-  supervise skepd process -10 skepd & # etcd outlives it, as with KillMode=process, and is adopted
+  supervise skepd process skepd & # etcd outlives it, as with KillMode=process, and is adopted
 )
 agent=("$SKEP_LAB_NODEJS" "$SKEP_LAB_CHECKOUT/dist/lab/guest-agent.js" "$SKEP_LAB_AGENT")
 if [ -e /run/lab/control ]; then agent=(nsenter --net=/run/lab/control "${agent[@]}"); fi
-supervise agent group 0 "${agent[@]}" &
+supervise agent group "${agent[@]}" &
 echo "lab: $SKEP_LAB_NODE is up"
 while :; do wait || true; done # process 1 reaps whoever loses its parent

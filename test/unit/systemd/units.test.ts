@@ -35,10 +35,6 @@ test('skepd starts after both, and leaves etcd when it is stopped', async () => 
   for (const bond of ['Requires', 'BindsTo', 'PartOf']) expect(settings(text, bond)).toEqual([]);
 });
 
-test('they go before what engines start: a node that is starting many containers was called dead', async () => {
-  for (const name of names) expect(settings(await textOf(name), 'Nice')).toEqual(['-10']);
-});
-
 test('what they start is there, and systemd finds no fault', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'skep-units-'));
   try {
