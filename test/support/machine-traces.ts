@@ -40,8 +40,18 @@ export async function observeTraces(name: string): Promise<string[]> {
   return [...processes, ...ofLab, ...links, ...etc, ...overlays].sort();
 }
 
-/** All namespaces that these processes (by default, all) are in, as `KIND:[INODE]`; those that have ended are in none. */
-export function observeNamespaces(pids: readonly number[] = processIds()): Set<string> {
+/**
+ * All processes but those of labs whose names begin otherwise: the kernel gives the number of a namespace that is gone to the next one
+ * that is made, which may be theirs.
+ */
+export const processesButOfOtherLabs = (name: string): number[] =>
+  processIds().filter((pid) => {
+    const groups = readOf(`/proc/${pid}/cgroup`);
+    return !groups.includes('skep-lab/') || groups.includes(`skep-lab/${name}`);
+  });
+
+/** All namespaces that these processes are in, as `KIND:[INODE]`; those that have ended are in none. */
+export function observeNamespaces(pids: readonly number[]): Set<string> {
   const found = new Set<string>();
   for (const pid of pids.filter(isAlive))
     for (const kind of ['net', 'mnt', 'pid', 'uts', 'ipc', 'cgroup'])
