@@ -44,7 +44,8 @@ async function main(stop: AbortSignal): Promise<void> {
   const random = (size: number): Uint8Array => randomBytes(size);
 
   const dataplane = new DataplaneClient(join(runDir, 'dataplane.sock'));
-  const facts = new FactsOfDataplane({ status: (signal) => dataplane.status(signal), clock: systemClock });
+  const asked = new FactsOfDataplane({ status: (signal) => dataplane.status(signal), clock: systemClock });
+  const facts = lastKnown(asked.now);
 
   const swarmEvents = new SwarmEvents(systemClock);
   const parts = new HostParts({
@@ -52,7 +53,7 @@ async function main(stop: AbortSignal): Promise<void> {
     runDir,
     engine: new Engine(engineAddress),
     dataplane,
-    facts: lastKnown(facts.now),
+    facts,
     allowance: allowanceFrom(env['SKEP_ALLOW'] ?? ''),
     // The engine's own switch, by its own name.
     preferOfflineImages: env['DOCKER_SERVICE_PREFER_OFFLINE_IMAGE'] === '1',
@@ -76,7 +77,7 @@ async function main(stop: AbortSignal): Promise<void> {
     readLogs,
     swarmEvents,
     openTunnel,
-    balancer: facts.balancer,
+    balancer: async () => (await facts())?.balancer,
     log,
     clock: systemClock,
     random,

@@ -21,6 +21,9 @@ async function compare({ lab, below, version }: Compared): Promise<Comparison> {
   const swarm = keptAnswers(api);
   if (!swarm)
     throw new Error(`no answers of Swarm's are kept for API ${api}: "npm run compare:swarm" keeps them`);
+  // The machines are up when skepd answers; a dataplane that starts later is told of as soon as it answers, too.
+  const isTold = `until docker -H unix://${skep.socket} info --format '{{.Labels}}' | grep -q skep.balancer; do sleep 0.1; done`;
+  await Promise.all(skep.nodes.map((node) => skep.sh(node, isTold)));
   const daemons = {
     by: skep.by,
     socketOf: (node: string) => skep.socketOf(node),

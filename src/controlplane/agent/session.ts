@@ -38,6 +38,8 @@ import type { Worker } from './worker.js';
 
 /** Swarm's agent describes its host anew every 20 s. */
 const describeEveryMs = 20_000;
+/** While its dataplane has not said yet what it is: constraints ask for that. */
+const describeAgainMs = 2_000;
 /** A session that lasted as long was a good one: the next failure is a first one. */
 const goodSessionMs = 8_000;
 /** Managers in a row that name another one to lead: more, and they do not agree yet. */
@@ -262,7 +264,8 @@ export class AgentSession {
   /** Ends the session when the host is not what it said to be, or shows another certificate, so that the next one says it. */
   async #watchDescription(said: WireNodeDescription, changes: number, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      await this.#changed.wait(describeEveryMs, this.options.clock, signal);
+      const waitMs = said.espEpoch === 0 ? describeAgainMs : describeEveryMs;
+      await this.#changed.wait(waitMs, this.options.clock, signal);
       if (signal.aborted) return;
       if (this.#changes !== changes || !isDeepStrictEqual(await this.#describe(), said))
         throw new DescriptionChanged();

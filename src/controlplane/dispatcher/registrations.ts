@@ -4,6 +4,8 @@
  */
 import type { Ip } from '../../model/addresses.js';
 import { parseIp } from '../../model/addresses.js';
+import { balancerLabel } from '../../model/balancing.js';
+import { espLabel } from '../../model/encryption.js';
 import { SkepError } from '../../model/errors.js';
 import { parseGenericResources, someResources } from '../../model/generic-resources.js';
 import { parseHostRoutes } from '../../model/host-routes.js';
@@ -27,7 +29,7 @@ export interface RegistrationsOptions {
 }
 
 /** What of a node it says itself. */
-type Said = Pick<Node, 'description' | 'espEpoch' | 'status' | 'dataPathAddr'>;
+type Said = Pick<Node, 'espEpoch' | 'status' | 'dataPathAddr'> & { readonly description: NodeDescription };
 
 export class Registrations {
   readonly #batches: StoreBatches<NodeId, Said>;
@@ -88,8 +90,23 @@ function writeNodes(tx: Transaction, some: readonly (readonly [NodeId, Said])[])
       holders.set(dataPathAddr, id);
     }
     // Also where it says nothing new: a term that begins may be writing that it is unknown, and one of the two must see the other.
-    tx.update('node', { ...node, ...said });
+    tx.update('node', {
+      ...node,
+      ...said,
+      ...(said.espEpoch === undefined && {
+        description: withKnownLabels(said.description, node.description),
+      }),
+    });
   }
+}
+
+/** A daemon that starts beside a dataplane that is away cannot tell its labels: no constraint is to fail for that. */
+function withKnownLabels(said: NodeDescription, before: NodeDescription | undefined): NodeDescription {
+  const known = Object.entries(before?.engine.labels ?? {}).filter(
+    ([name]) => name === balancerLabel || name === espLabel,
+  );
+  const labels = { ...Object.fromEntries(known), ...said.engine.labels };
+  return { ...said, engine: { ...said.engine, labels } };
 }
 
 /** A host that has joined anew, or has taken another's place: what is sent to this address is this node's from now on. */

@@ -1,7 +1,7 @@
 /**
  * What skep-dataplane says of this node: which engine balances, for `docker info` and the node's engine labels, and what it
  * can encrypt with. Asked at most every ten seconds and for at most one, so that nobody waits for a dataplane that does not
- * answer.
+ * answer; one that did not is asked again two seconds later.
  */
 import type { DataplaneFacts } from '../agent/node-description.js';
 import { OutsideError, SkepError } from '../../model/errors.js';
@@ -9,6 +9,8 @@ import type { Clock } from '../../runtime/clock.js';
 
 const freshMs = 10_000;
 const answerMs = 1_000;
+/** From the question that was not answered: a dataplane that starts with the node is known when it is needed. */
+const againMs = 2_000;
 
 export interface FactsOptions {
   readonly status: (
@@ -18,30 +20,31 @@ export interface FactsOptions {
 }
 
 export class FactsOfDataplane {
-  #last: { readonly askedAtMs: number; readonly answer: Promise<DataplaneFacts | undefined> } | undefined;
+  #answer: Promise<DataplaneFacts | undefined> | undefined;
+  #freshUntilMs = 0;
 
   constructor(private readonly options: FactsOptions) {}
 
   /** Undefined while the dataplane cannot be asked or does not know its engine yet. Never rejects but for a bug. */
   readonly now = (): Promise<DataplaneFacts | undefined> => {
     const nowMs = this.options.clock.steadyMs();
-    if (this.#last === undefined || nowMs - this.#last.askedAtMs >= freshMs)
-      this.#last = { askedAtMs: nowMs, answer: this.#ask() };
-    return this.#last.answer;
+    if (this.#answer === undefined || nowMs >= this.#freshUntilMs) {
+      this.#freshUntilMs = nowMs + freshMs;
+      this.#answer = this.#ask(nowMs);
+    }
+    return this.#answer;
   };
 
-  /** `ipvs` or `ebpf`. */
-  readonly balancer = async (): Promise<string | undefined> => (await this.now())?.balancer;
-
-  async #ask(): Promise<DataplaneFacts | undefined> {
+  async #ask(nowMs: number): Promise<DataplaneFacts | undefined> {
     const signal = AbortSignal.timeout(answerMs);
     try {
       const { engine, esp, espEpoch } = await this.options.status(signal);
-      return engine === '' ? undefined : { balancer: engine, esp, espEpoch };
+      if (engine !== '') return { balancer: engine, esp, espEpoch };
     } catch (err) {
-      if (err instanceof OutsideError || err instanceof SkepError || err === signal.reason) return undefined;
-      throw err;
+      if (!(err instanceof OutsideError || err instanceof SkepError || err === signal.reason)) throw err;
     }
+    this.#freshUntilMs = nowMs + againMs;
+    return undefined;
   }
 }
 

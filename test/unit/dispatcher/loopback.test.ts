@@ -169,6 +169,7 @@ async function startAgentSession(
   nodeId: string,
   taskLogs: TaskLogs = noLogs,
   managerAddress = of.address,
+  describeHost = async () => description,
 ) {
   const { credentials, options } = nodeClientSecurity(await of.identity(nodeId, 'worker'));
   const tasks: { readonly ids: string[]; readonly complete: boolean }[] = [];
@@ -183,7 +184,7 @@ async function startAgentSession(
     channelOptions: options,
     managers: [{ nodeId: '', addr: managerAddress }],
     dataPathAddr: '192.0.2.7',
-    describe: async () => description,
+    describe: describeHost,
     network: {
       set: (assignments: ReadonlyMap<string, Assignment>, revision) => {
         networks.push({ keys: [...assignments.keys()], revision });
@@ -425,6 +426,23 @@ describe('a session', () => {
       },
     });
   });
+
+  test('describes the host again soon where its dataplane had not answered', async () => {
+    const of = await makeCluster([node('n1')]);
+    const unknown = { ...description, engineLabels: {}, espEpoch: 0 };
+    const hosts = [unknown, unknown];
+    const { session } = await startAgentSession(
+      of,
+      'n1',
+      noLogs,
+      of.address,
+      async () => hosts.shift() ?? description,
+    );
+    const labels = () => of.store.view().get('node', 'n1' as NodeId)?.description?.engine.labels;
+    await session.ready;
+    expect(labels()).toEqual({});
+    await expect.poll(labels, { ...soon, timeout: 8_000 }).toEqual({ a: 'b' });
+  }, 12_000);
 
   test('brings a complete set, then what changes; reports go back', async () => {
     const of = await makeCluster(

@@ -78,6 +78,21 @@ test('what one node may not, or no node is, fails for that one alone', async () 
   expect(nodeIn(store, 1)?.status.state).toBe('ready');
 });
 
+test('a node whose dataplane is away keeps the labels that it told before, and loses those of its engine that are gone', async () => {
+  const store = await storeWith(1);
+  const registrations = new Registrations({ store, clock: systemClock });
+  const register = async (engineLabels: Record<string, string>, espEpoch: number) => {
+    await registrations.register(idOf(0), { ...describe('host'), engineLabels, espEpoch }, '192.0.2.1', '');
+    return nodeIn(store, 0)?.description?.engine.labels;
+  };
+  expect(await register({ zone: 'a' }, 0)).toEqual({ zone: 'a' });
+  const told = { 'skep.balancer': 'ebpf', 'skep.esp': 'true' };
+  expect(await register({ ...told, zone: 'a' }, 3)).toEqual({ ...told, zone: 'a' });
+  expect(await register({ rack: '7' }, 0)).toEqual({ ...told, rack: '7' });
+  expect(nodeIn(store, 0)?.espEpoch).toBe(3);
+  expect(await register({ 'skep.balancer': 'ipvs' }, 4)).toEqual({ 'skep.balancer': 'ipvs' });
+});
+
 test('a session is woken by its own node and by managers, not by other nodes', async () => {
   const store = await storeWith(3);
   let looks = 0;
