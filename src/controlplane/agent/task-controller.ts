@@ -34,13 +34,17 @@ const programWaitMs = 30_000;
 /** Longest time without looking at a running container; events come at once, this only bounds a lost one. */
 const lookMs = 60_000;
 
+/** What a task's status tells of its container. */
+export type TaskContainer = Pick<ContainerView, 'id' | 'pid' | 'exitCode' | 'ports'>;
+
 /** The steps' deeds. Each throws when it fails, an OutsideError marked retryable when it may be tried again. */
 export interface TaskController {
   /** The container, if there is one. */
   container(): Promise<ContainerView | undefined>;
-  prepare(signal: AbortSignal): Promise<void>;
-  /** @param again a process that has ended is started again, with the container as it was */
-  start(signal: AbortSignal, again?: boolean): Promise<void>;
+  /** Gives the container that is now there. */
+  prepare(signal: AbortSignal): Promise<TaskContainer>;
+  /** Gives the container as it serves. @param again a process that has ended is started again, with the container as it was */
+  start(signal: AbortSignal, again?: boolean): Promise<TaskContainer>;
   /** Resolves when the process ended with 0; throws {@link ExitError} otherwise. Until then its container keeps its networks. */
   wait(signal: AbortSignal): Promise<void>;
   /** Resolves when the process is gone. `signal` gives up waiting, not stopping. */
@@ -78,6 +82,8 @@ export class ContainerController implements TaskController {
   readonly #networkIds: readonly string[];
   readonly #legs: TaskLegs;
   readonly #payloads: TaskPayloads;
+  /** As it was seen last, by the id that no other container takes. */
+  #seen: ContainerView | undefined;
 
   constructor(
     private readonly task: Task,
@@ -99,11 +105,12 @@ export class ContainerController implements TaskController {
     return this.parts.engine.container(this.#name);
   }
 
-  async prepare(signal: AbortSignal): Promise<void> {
+  async prepare(signal: AbortSignal): Promise<TaskContainer> {
     const { engine, localNetworks, images } = this.parts;
     const legs = await this.#legs.all(signal);
     const plan = this.#plan(legs);
-    if (await this.#isPrepared()) return;
+    const prepared = await this.#prepared();
+    if (prepared) return prepared;
     this.#refuseAccess();
     for (const { overlay } of legs) await localNetworks.ensure(overlay);
     for (const attachment of this.task.nodeNetworks ?? []) await localNetworks.ensureOfNode(attachment);
@@ -111,10 +118,10 @@ export class ContainerController implements TaskController {
     for (const volume of plan.volumes) await engine.createVolume(volume);
     const failure = await images.provide(this.task.spec.container, signal);
     signal.throwIfAborted();
-    await this.#create(plan, failure);
+    return { id: await this.#create(plan, legs, failure), pid: 0, exitCode: 0, ports: [] };
   }
 
-  async start(signal: AbortSignal, again = false): Promise<void> {
+  async start(signal: AbortSignal, again = false): Promise<TaskContainer> {
     const { engine, network, clock } = this.parts;
     const { id: taskId } = this.task;
     const created = await this.container();
@@ -139,11 +146,11 @@ export class ContainerController implements TaskController {
       this.calls.started();
     }
     await this.#legs.connectStarted(created.id, signal);
-    await this.#untilServing(created.id, signal);
+    return this.#untilServing(created.id, signal);
   }
 
   async wait(signal: AbortSignal): Promise<void> {
-    const container = await this.container();
+    const container = this.#seen ?? (await this.container());
     if (!container) throw destroyed();
     for (;;) {
       const seen = await this.#look(container.id, signal, (now) => this.#needsDeed(now));
@@ -201,27 +208,30 @@ export class ContainerController implements TaskController {
   }
 
   /** A container of this task that lacks a network (the agent ended in between) is made again. */
-  async #isPrepared(): Promise<boolean> {
+  async #prepared(): Promise<ContainerView | undefined> {
     const container = await this.container();
-    if (!container) return false;
+    if (!container) return undefined;
     if (container.labels[taskLabels.taskId] !== this.task.id)
       throw new SkepError('alreadyExists', `container name ${this.#name} is in use by another container`);
-    if (container.status !== 'created') return true;
+    if (container.status !== 'created') return container;
     await this.parts.engine.removeContainer(container.id);
-    return false;
+    return undefined;
   }
 
-  async #create(plan: ContainerPlan, failure: PullFailure): Promise<void> {
+  async #create(plan: ContainerPlan, legs: readonly Leg[], failure: PullFailure): Promise<string> {
     const { engine } = this.parts;
     const id = await engine.createContainer(plan.create).catch((err: unknown) => {
       throw withPullFailure(err, failure);
     });
     for (const { network, endpoint } of plan.connect) await engine.connectNetwork(network, id, endpoint);
+    this.#legs.created(legs);
+    return id;
   }
 
   /** Until the sandbox is programmed and the health check, if any, has passed; or the process has ended with 0. */
-  async #untilServing(containerId: string, signal: AbortSignal): Promise<void> {
+  async #untilServing(containerId: string, signal: AbortSignal): Promise<ContainerView> {
     const { network, clock } = this.parts;
+    this.#seen = undefined;
     const ended = new AbortController();
     const over = AbortSignal.any([signal, ended.signal]);
     // Whichever comes first: a process that ends takes its sandbox with it, and nobody would ever program that.
@@ -233,15 +243,16 @@ export class ContainerController implements TaskController {
             network.sandboxProgrammed(this.task.id, limit),
           );
     try {
-      const outcome = await Promise.race([settled, programmed.then(() => null)]);
-      const last =
-        outcome ??
-        (await this.#look(containerId, signal, (now) => this.#needsDeed(now) || now.health !== 'starting'));
+      const isSettled = (now: ContainerView): boolean => this.#needsDeed(now) || now.health !== 'starting';
+      // Still being looked at: what was seen is what there is.
+      const outcome = await Promise.race([settled, programmed.then(() => this.#seen)]);
+      const last = outcome && isSettled(outcome) ? outcome : await this.#look(containerId, signal, isSettled);
       if (!isEnded(last) && last.health === 'unhealthy') await this.#end(last, unhealthy, signal);
       if (isEnded(last) && last.exitCode !== 0) throw new ExitError(last.exitCode);
       const [lost] = this.#legs.lost(last);
       // The step is tried again, and connects it.
       if (lost) throw new OutsideError(`container was disconnected from network ${lost.overlay.name}`, true);
+      return last;
     } finally {
       ended.abort(new Error('no longer waiting'));
       await Promise.allSettled([settled, programmed]);
@@ -276,6 +287,7 @@ export class ContainerController implements TaskController {
       const container = await this.parts.engine.container(containerId);
       if (!container) throw destroyed();
       await this.#legs.confirm(container);
+      this.#seen = container;
       if (holds(container)) return container;
       await changed.wait(lookMs, this.parts.clock, signal);
     }

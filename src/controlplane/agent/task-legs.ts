@@ -66,6 +66,11 @@ export class TaskLegs {
     return this.#known().map(({ overlay }) => overlay.name);
   }
 
+  /** The container was made with these, and nobody has had it since: an engine that cannot connect them does not start it. */
+  created(legs: readonly Leg[]): void {
+    for (const { overlay } of legs) this.#confirmed.add(overlay.id);
+  }
+
   /**
    * Asks the engine for what an earlier agent may have known and this one does not: whether the container is connected to what it is
    * listed with. Once for each overlay, and before {@link lost} is believed. What it does not say now it is asked at the next look.

@@ -9,8 +9,7 @@ import { atLeast, compareStates } from '../../model/task-state.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { Trigger } from '../../runtime/loop.js';
-import type { ContainerView } from '../dockerd/client.js';
-import type { TaskController } from './task-controller.js';
+import type { TaskContainer, TaskController } from './task-controller.js';
 import type { TaskProgress, TaskStep } from './task-machine.js';
 import { afterFailure, afterSuccess, isTransient, nextStep, resumeAt } from './task-machine.js';
 
@@ -39,6 +38,8 @@ export class TaskRunner {
   #stopping = false;
   #draining = false;
   #again: boolean;
+  /** What the last step made of it; undefined where nothing is known but by asking the engine. */
+  #container: TaskContainer | undefined;
   readonly #ended: Promise<void>;
 
   constructor(
@@ -173,14 +174,18 @@ export class TaskRunner {
       case 'beginStarting':
         return;
       case 'prepare':
-        return controller.prepare(signal);
+        this.#container = await controller.prepare(signal);
+        return;
       case 'start':
-        await controller.start(signal, this.#again);
+        this.#container = undefined;
+        this.#container = await controller.start(signal, this.#again);
         this.#again = false;
         return;
       case 'wait':
+        this.#container = undefined;
         return controller.wait(signal);
       case 'shutdown':
+        this.#container = undefined;
         return controller.shutdown(signal);
     }
   }
@@ -190,7 +195,9 @@ export class TaskRunner {
     const { state } = this.#progress;
     // Before there can be a container there is nothing to ask the engine for.
     const container =
-      compareStates(state, 'ready') < 0 ? undefined : await controller.container().catch(() => undefined);
+      compareStates(state, 'ready') < 0
+        ? undefined
+        : (this.#container ?? (await controller.container().catch(() => undefined)));
     report(this.task.id, {
       timestampMs: clock.nowMs(),
       ...this.#progress,
@@ -200,7 +207,7 @@ export class TaskRunner {
   }
 }
 
-function containerPart(container: ContainerView | undefined): Pick<TaskReport, 'container' | 'ports'> {
+function containerPart(container: TaskContainer | undefined): Pick<TaskReport, 'container' | 'ports'> {
   if (!container) return {};
   const { id, pid, exitCode, ports } = container;
   return {

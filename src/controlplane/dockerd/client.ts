@@ -327,7 +327,8 @@ export class Engine {
 
   /** The engine's events of containers, and of networks that they leave, one JSON text a line, until `signal` aborts or the engine goes away. */
   async containerEvents(signal: AbortSignal): Promise<Readable> {
-    const ofContainers = ['die', 'start', 'destroy', 'rename', 'health_status'];
+    // None of `start`: only its own start is waited for, and looked at when that has answered.
+    const ofContainers = ['die', 'destroy', 'rename', 'health_status'];
     const filters = { type: ['container', 'network'], event: [...ofContainers, 'disconnect'] };
     const options = { filters, abortSignal: signal } as Docker.GetEventsOptions;
     return (await call(this.#docker.getEvents(options))) as Readable;

@@ -9,11 +9,13 @@ import { service, task } from '../../support/cluster-objects.js';
 
 const web = service('web');
 
+const container = { id: 'c1', pid: 1, exitCode: 0, ports: [] };
+
 /** Of a container that runs until it is told to stop. */
 const controller: TaskController = {
   container: async () => undefined,
-  prepare: async () => undefined,
-  start: async () => undefined,
+  prepare: async () => container,
+  start: async () => container,
   wait: (signal) =>
     new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error))),
   shutdown: async () => undefined,

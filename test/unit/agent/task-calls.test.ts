@@ -1,0 +1,104 @@
+/** What a task asks of its engine from its assignment until it runs: thirty replicas ask it thirty times, on each deployment. */
+import { expect, test } from 'vitest';
+import { ContainerController } from '../../../src/controlplane/agent/task-controller.js';
+import type { ControllerParts } from '../../../src/controlplane/agent/task-controller.js';
+import { NodePayloads } from '../../../src/controlplane/agent/task-payloads.js';
+import { TaskRunner } from '../../../src/controlplane/agent/task-runner.js';
+import type { TaskReport } from '../../../src/controlplane/agent/task-runner.js';
+import type { ContainerView } from '../../../src/controlplane/dockerd/client.js';
+import { nothingAllowed } from '../../../src/model/host-access.js';
+import { taskLabels } from '../../../src/model/task-labels.js';
+import type { Ip, Mac } from '../../../src/model/addresses.js';
+import type { NetworkId, NodeId } from '../../../src/model/ids.js';
+import { systemClock } from '../../../src/runtime/clock.js';
+import { createLog } from '../../../src/runtime/log.js';
+import { service, task } from '../../support/cluster-objects.js';
+
+const log = createLog('test');
+log.level = 'silent';
+
+const overlay = { id: 'mynet', name: 'mynet', ingress: false, driverOptions: {} };
+const leg = {
+  ...{ networkId: 'mynet' as NetworkId, address: '10.0.1.5' as Ip, prefixLength: 24, aliases: [] },
+  mac: '02:00:00:00:00:01' as Mac,
+};
+const web = { ...task('t1', service('web', {}), 'assigned', { node: 'n1' }), networks: [leg] };
+
+/** An engine that does what it is asked, and what it was asked. */
+class FakeEngine {
+  readonly asked: string[] = [];
+  container: ContainerView | undefined;
+
+  readonly calls: object = {
+    container: async () => (this.asked.push('container'), this.container),
+    connectedTo: async () => (this.asked.push('connectedTo'), ['c1']),
+    createContainer: async () => {
+      this.asked.push('createContainer');
+      this.container = {
+        ...{ id: 'c1', labels: { [taskLabels.taskId]: 't1' }, status: 'created', pid: 0, exitCode: 0 },
+        ...{ health: null, ports: [], tty: false, networks: ['mynet'], dns: [], driverOptions: new Map() },
+      };
+      return 'c1';
+    },
+    startContainer: async () => {
+      this.asked.push('startContainer');
+      if (this.container) this.container = { ...this.container, status: 'running', pid: 7 };
+    },
+  };
+}
+
+function partsOf(engine: FakeEngine): ControllerParts {
+  const nothing = { [Symbol.dispose]: () => undefined };
+  return {
+    ...{ engine: engine.calls, clock: systemClock, log, allowance: nothingAllowed },
+    events: { watch: () => nothing },
+    legWatch: { watch: () => nothing },
+    network: {
+      overlays: async () => new Map([['mynet', overlay]]),
+      knownOverlays: () => new Map([['mynet', overlay]]),
+      requireEsp: () => undefined,
+      endpointsProgrammed: async () => undefined,
+      sandboxProgrammed: async () => undefined,
+      drained: async () => undefined,
+    },
+    localNetworks: { hold: () => undefined, ensure: async () => 'net', release: async () => undefined },
+    images: { provide: async () => null },
+    payloads: new NodePayloads(),
+    payloadFiles: { directoryOf: () => '/run/t1', remove: async () => undefined },
+    node: () => ({
+      id: 'n1' as NodeId,
+      hostname: 'node1',
+      platform: { architecture: 'x86_64', os: 'linux' },
+    }),
+  } as unknown as ControllerParts;
+}
+
+test('its container is looked at for what may have changed, and not again for what a step has just seen', async () => {
+  const engine = new FakeEngine();
+  const reports: TaskReport[] = [];
+  const runner = new TaskRunner(web, {
+    controller: new ContainerController(web, partsOf(engine), {
+      started: () => undefined,
+      draining: () => undefined,
+    }),
+    report: (_, report) => void reports.push(report),
+    ...{ clock: systemClock, log },
+  });
+  await expect.poll(() => engine.asked.length, { interval: 5 }).toBe(8);
+  await expect.poll(() => reports.at(-1)?.state).toBe('running');
+  expect(engine.asked).toEqual([
+    // Whether an earlier agent made it, and whether it did while the images came.
+    ...['container', 'container'],
+    ...['createContainer', 'container', 'startContainer'],
+    // For a lost leg; for the process and its health; and while it runs.
+    ...['container', 'container', 'container'],
+  ]);
+  expect(reports.map(({ state, container }) => [state, container?.containerId, container?.pid])).toEqual([
+    ['accepted', undefined, undefined],
+    ['preparing', undefined, undefined],
+    ['ready', 'c1', 0],
+    ['starting', 'c1', 0],
+    ['running', 'c1', 7],
+  ]);
+  await runner.close();
+});
