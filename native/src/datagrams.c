@@ -8,9 +8,15 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 
 /* One call's, so that a socket that is never empty keeps the others of the thread waiting for no longer. */
 #define DATAGRAMS_MAX 64
+
+/* As many in one call are not of one who looks a name up: a resolver asks for a few at a time. */
+#define MANY 8
+#define GATHER_NS 200000
+#define NS_PER_S 1000000000L
 
 /* What is passed of a sender: enough of either family, with the scope of an IPv6 address. */
 #define PEER_BYTES sizeof(struct sockaddr_in6)
@@ -21,6 +27,9 @@ struct batch {
   uint32_t *lengths;
   char *peers;
   uint32_t count;
+  /* How many the last call took, and when. */
+  uint32_t taken;
+  struct timespec answered_at;
 };
 
 struct messages {
@@ -49,13 +58,29 @@ static void send_answers(int fd, struct messages *messages, const struct batch *
   }
 }
 
+/*
+ * Who has many questions under way asks as fast as he is answered, and is woken for every answer that comes alone, which takes more
+ * of a processor than the answer does. So his next ones are given time to come, and all are answered together. Nobody else waits for
+ * that: of one who asks a few at a time a call takes a few, and what lies longer than the pause while others had their turns
+ * is taken at once.
+ */
+static void gather(const struct batch *batch) {
+  if (batch->taken < MANY || batch->taken == batch->count) return;
+  struct timespec until = batch->answered_at;
+  until.tv_nsec += GATHER_NS;
+  if (until.tv_nsec >= NS_PER_S) until = (struct timespec){until.tv_sec + 1, until.tv_nsec - NS_PER_S};
+  clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+}
+
 static void take_many(struct poll *poll) {
-  const struct batch *batch = poll->rest;
+  struct batch *batch = poll->rest;
   struct messages messages;
   int received;
   for (uint32_t i = 0; i < batch->count; i++) set_message(&messages, i, batch, i, batch->room);
+  gather(batch);
   do received = recvmmsg(poll->fd, messages.headers, batch->count, MSG_DONTWAIT, NULL);
   while (received < 0 && errno == EINTR);
+  batch->taken = received < 0 ? 0 : (uint32_t)received;
   if (received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
   int error = received < 0 ? errno : 0;
   for (int i = 0; i < received; i++) batch->lengths[i] = messages.headers[i].msg_len;
@@ -69,6 +94,7 @@ static void take_many(struct poll *poll) {
   bool answered = deliver(poll, count, failure);
   napi_close_handle_scope(poll->env, scope);
   if (answered && !error && !poll->stopped) send_answers(poll->fd, &messages, batch, (uint32_t)received);
+  clock_gettime(CLOCK_MONOTONIC, &batch->answered_at);
 }
 
 /* The parts of a batch; false with an exception thrown unless each has room for the same number of datagrams. */
@@ -82,7 +108,7 @@ static bool read_batch(napi_env env, const napi_value parts[POLL_KEPT_MAX], stru
   if (!read_octets(env, parts[2], 0, &peers, &peer_bytes)) return false;
   if (count == 0 || count > DATAGRAMS_MAX || octet_count < count || octet_count % count || peer_bytes != count * PEER_BYTES)
     return throw_type(env, "room for 1 to 64 datagrams and as many senders is expected"), false;
-  *batch = (struct batch){octets, octet_count / count, lengths, peers, (uint32_t)count};
+  *batch = (struct batch){octets, octet_count / count, lengths, peers, (uint32_t)count, 0, {0}};
   return true;
 }
 

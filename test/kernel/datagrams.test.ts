@@ -1,7 +1,7 @@
 /** Many datagrams at a time: what is taken of a socket, and what becomes of the answers. */
 import dgram from 'node:dgram';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
+import { closeSync, readdirSync } from 'node:fs';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { AnswerDatagram } from '../../src/dataplane/dns/datagrams.js';
 import { DatagramSocket, datagramsPerTurn } from '../../src/dataplane/dns/datagrams.js';
@@ -91,6 +91,49 @@ test('a socket that is never empty leaves the others their turns', async () => {
   senders[1].send('x', '192.0.2.1');
   await expect.poll(() => turns.length).toBe(4 * datagramsPerTurn + 1);
   expect(turns.indexOf('other')).toBeLessThanOrEqual(datagramsPerTurn);
+});
+
+test.each<[string, number, (pausesMs: readonly number[]) => void]>([
+  [
+    'who has many questions under way is given time for more',
+    10,
+    (pausesMs) => expect(Math.min(...pausesMs)).toBeGreaterThanOrEqual(0.2),
+  ],
+  [
+    'who has a few is not waited for',
+    7,
+    // This machine may be busy now and then, but not each time.
+    (pausesMs) => expect(Math.min(...pausesMs)).toBeLessThan(0.2),
+  ],
+  [
+    'nor is who fills each turn',
+    datagramsPerTurn,
+    (pausesMs) => expect(Math.min(...pausesMs)).toBeLessThan(0.2),
+  ],
+])('%s', async (_, count, holds) => {
+  const fd = native().bindInNetns(netns.path, 'udp', '127.0.0.1', 0);
+  undo.defer(() => closeSync(fd));
+  // A sockaddr_in: AF_INET, the port and the address.
+  const to = Buffer.from([2, 0, 0, port, 127, 0, 0, 1, ...new Uint8Array(20)]);
+  const pausesMs: number[] = [];
+  let [heard, answeredMs] = [0, 0];
+  // In the kernel when it returns.
+  const send = (): void => {
+    for (let sent = 0; sent < count; sent++) native().send(fd, Buffer.from('x'), to);
+  };
+  serve('127.0.0.1', () => {
+    heard += 1;
+    if (answeredMs > 0) pausesMs.push(performance.now() - answeredMs);
+    answeredMs = 0;
+    if (heard % count > 0) return null;
+    // The next ones are there before they are asked for.
+    if (pausesMs.length < 50) send();
+    answeredMs = performance.now();
+    return null;
+  });
+  send();
+  await expect.poll(() => pausesMs.length, { timeout: 10_000 }).toBe(50);
+  holds(pausesMs);
 });
 
 test('closed while it answers, it sends nothing more and keeps no descriptor', async () => {

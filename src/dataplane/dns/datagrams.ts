@@ -8,8 +8,8 @@ import type { Ip } from '../../model/addresses.js';
 import { numberToIp } from '../../model/addresses.js';
 import { native } from '../native.js';
 
-/** As many as libuv takes of a socket by itself (uv__udp_recvmsg). */
-export const datagramsPerTurn = 32;
+/** More than who waits for answers has under way: a turn that is full is of one who does not, and for his next no time is given. */
+export const datagramsPerTurn = 64;
 /**
  * More than UDP's length can say, so that none is cut; pages that no datagram reaches are never there. Not a power of two: beginnings
  * would share the lines of a processor's cache.

@@ -16,7 +16,7 @@ import type { KernelObject } from './objects.js';
 /**
  * Questions a second: beyond what one asker comes to by himself for a moment, for a question that is dropped is a failed sendto(2),
  * which programs try again at once and as fast as they can. Who asks still faster pays for it himself, ahead of connection tracking;
- * what the thread does not come to (the bench `dns` gets some 45,000) is lost in the asker's own receive buffer.
+ * what the thread does not come to (the bench `dns` gets some 55,000) is lost in the asker's own receive buffer.
  */
 const rateMax = 100_000;
 /** The most that one `limit` match can count, and at once: what is beyond one is left to the next. */
