@@ -81,12 +81,19 @@ export function openPacket(
 ): number;
 
 /**
- * A digest of a family's tables of iptables-legacy in a namespace, counters left out; the same one where there are none.
- * @param whole all rules are read; else only how many each table has, their octets, and where those of each hook are, for
- * which the kernel copies nothing
+ * Two descriptors, the caller's, through which {@link firewallDigest} asks for a family's tables of iptables-legacy in a namespace,
+ * which they keep there until they are closed. The first is -1 where the kernel has nothing of it (yet), the second where it has not the family.
  * @throws Error with `code`: ENOENT, EINVAL no such namespace
  */
-export function firewallDigest(netnsPath: string | null, family: 4 | 6, whole: boolean): bigint;
+export function openFirewall(netnsPath: string | null, family: 4 | 6): [names: number, socket: number];
+
+/**
+ * A digest of these tables, counters left out; the same one where there are none.
+ * @param whole all rules are read; else only how many each table has, their octets, and where those of each hook are, for
+ * which the kernel copies nothing
+ * @throws Error with `code`
+ */
+export function firewallDigest(names: number, socket: number, family: 4 | 6, whole: boolean): bigint;
 
 /**
  * IPVS's virtual servers of a namespace that are found by mark and of IPv4, with their real servers: for each its mark, flags

@@ -15,6 +15,7 @@ static napi_value initialise(napi_env env, napi_value exports) {
       {"openPacketSender", NULL, open_packet_sender, NULL, NULL, NULL, napi_enumerable, NULL},
       {"openPacket", NULL, open_packet, NULL, NULL, NULL, napi_enumerable, NULL},
       {"openNetns", NULL, open_netns, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"openFirewall", NULL, open_firewall, NULL, NULL, NULL, napi_enumerable, NULL},
       {"firewallDigest", NULL, firewall_digest, NULL, NULL, NULL, napi_enumerable, NULL},
       {"ipvsTable", NULL, ipvs_table, NULL, NULL, NULL, napi_enumerable, NULL},
       {"startTool", NULL, start_tool, NULL, NULL, NULL, napi_enumerable, NULL},

@@ -44,6 +44,7 @@ napi_value open_packet(napi_env env, napi_callback_info info);
 napi_value send_datagram(napi_env env, napi_callback_info info);
 
 /* firewall.c */
+napi_value open_firewall(napi_env env, napi_callback_info info);
 napi_value firewall_digest(napi_env env, napi_callback_info info);
 
 /* ipvs.c */

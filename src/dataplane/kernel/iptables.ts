@@ -6,12 +6,12 @@
 import type { Family } from '../../model/addresses.js';
 import { families } from '../../model/addresses.js';
 import type { Op } from '../plan/diff.js';
-import { native } from '../native.js';
 import type { Netfilter } from '../netlink/netfilter.js';
 import { subscribeRules } from '../netlink/netfilter.js';
 import { isOurChain } from '../plan/names.js';
 import type { Chain, FirewallTable, Jump } from '../plan/objects.js';
 import { runTool } from './child.js';
+import { LegacyRules } from './legacy-rules.js';
 import type { Quiet } from './kernel.js';
 
 const tables = ['filter', 'mangle', 'nat', 'raw'] as const satisfies readonly FirewallTable[];
@@ -50,9 +50,11 @@ export class Firewall {
     });
     // What came before may have gone unheard.
     this.#told = true;
+    for (const filter of this.#filters.values()) filter.attend(true);
     return {
       [Symbol.dispose]: () => {
         rules[Symbol.dispose]();
+        for (const filter of this.#filters.values()) filter.attend(false);
         this.#told = null;
       },
     };
@@ -97,12 +99,23 @@ class Iptables {
   #jumpCounts = new Map<string, number>();
   /** {@link #mark} when the rules were last read; null: written since. What is broken again as it was has the same one again. */
   #readAt: Readonly<Record<Quiet, string>> | null = null;
+  #isAttended = false;
+  /** Kept open while it is attended. */
+  #legacy: LegacyRules | undefined;
 
   constructor(
     private readonly netns: string | null,
     private readonly family: Family,
     private readonly netfilter: () => Netfilter,
   ) {}
+
+  /** Whether it is to be asked often from now on, and its namespace may be kept for that. */
+  attend(isAttended: boolean): void {
+    this.#isAttended = isAttended;
+    if (isAttended) return;
+    this.#legacy?.[Symbol.dispose]();
+    this.#legacy = undefined;
+  }
 
   async mayHaveChanged(quiet: Quiet): Promise<boolean> {
     return (await this.#mark(quiet)) !== this.#readAt?.[quiet];
@@ -133,8 +146,18 @@ class Iptables {
    */
   async #mark(quiet: Quiet): Promise<string> {
     return (await isLegacy())
-      ? String(native().firewallDigest(this.netns, this.family, quiet === 'all'))
+      ? this.#legacyDigest(quiet === 'all')
       : String(await this.netfilter().rulesGeneration());
+  }
+
+  #legacyDigest(whole: boolean): string {
+    const rules = this.#legacy ?? new LegacyRules(this.netns, this.family);
+    try {
+      return rules.digest(whole);
+    } finally {
+      if (this.#isAttended && rules.isThere) this.#legacy = rules;
+      else rules[Symbol.dispose]();
+    }
   }
 }
 
