@@ -67,12 +67,13 @@ test('ports chosen by the swarm, a range, one target twice, UDP and SCTP', async
   for (const node of nodes)
     for (const port of [30_000, 8010, 8020, 8021])
       expect(await call(addressOf(node), port), `${node}:${port}`).toMatch(answersTo(clientAddress));
-  // Another service gets the next one; an update keeps what a service has.
+  // Chosen once the request is taken. Another service gets the next one; an update keeps what a service has.
+  const soon = { timeout: deadlineMs };
   await create('--name next --detach -p 80');
-  expect(await portsOf('next')).toBe('*:30001->80/tcp');
+  await expect.poll(() => portsOf('next'), soon).toBe('*:30001->80/tcp');
   await docker('service rm next');
   await docker('service update --detach --publish-add 81 web');
-  expect(await portsOf('web')).toContain('*:30000-30001->80-81/tcp');
+  await expect.poll(() => portsOf('web'), soon).toContain('*:30000-30001->80-81/tcp');
   await expectRefused(
     image('--name other -p 8011:80'),
     /port '8011' is already in use by service 'web' \(\w{25}\) as an ingress port/,
