@@ -15,6 +15,7 @@
 
 /* As many in one call are not of one who looks a name up: a resolver asks for a few at a time. */
 #define MANY 8
+/* For an asker on another processor to be woken and to ask again; half of it and half as much again gained less (docs/adr/0019). */
 #define GATHER_NS 200000
 #define NS_PER_S 1000000000L
 
@@ -27,7 +28,7 @@ struct batch {
   uint32_t *lengths;
   char *peers;
   uint32_t count;
-  /* How many the last call took, and when. */
+  /* How many the last call took, and when those were answered. */
   uint32_t taken;
   struct timespec answered_at;
 };
