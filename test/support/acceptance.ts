@@ -32,6 +32,8 @@ const url = (node: string): string => `http://192.168.60.${node.slice('node'.len
 /** A container starts in about 5 s in user-mode Linux, on its own; several at once on two cores take longer. */
 const convergeDeadlineMs = 120_000;
 const nodeReadyDeadlineMs = 90_000;
+/** Of an exit, from the command on: mostly below one second, of which the command itself takes several where the machine is busy. */
+const detectedSMax = 15;
 /** Of a node that no other hears: 6.3 s and the way to the API (docs/adr/0043). */
 const lostMsMax = 10_000;
 
@@ -513,7 +515,6 @@ function sessionOf(engine: EngineName, kernel: Kernel): void {
     expect(after.map(({ containerId }) => containerId)).toEqual(
       expect.arrayContaining(others.map(({ containerId }) => containerId)),
     );
-    const replacedMs = Date.now();
     await someCalls(20);
     await inTask(probe, 'touch /tmp/enough');
     const outcomes = (await calls).split('\n');
@@ -521,13 +522,21 @@ function sessionOf(engine: EngineName, kernel: Kernel): void {
       .filter((line) => line.startsWith('failed'))
       .map((line) => Number(line.split(' ')[1]));
     expect(outcomes.filter((line) => line === 'ok').length).toBeGreaterThanOrEqual(40);
-    // Two seconds of a call's own patience, and what it takes to see the exit and tell every node.
-    const failedForS = failedAt.length > 0 ? Math.max(...failedAt) - Math.min(...failedAt) : 0;
-    const sinceKill = [...failedAt, replacedMs / 1000].map((atS) => Math.round(atS - killedMs / 1000));
-    expect(
-      failedForS,
-      `failures and the replacement, seconds after the kill: ${sinceKill.join(', ')}`,
-    ).toBeLessThanOrEqual(5);
+    // Seen by the manager when it made the replacement: how long that takes is the machine's affair, which has others' work, too.
+    const replacement = after.find(({ name }) => name === victim.name);
+    if (!replacement) throw new Error(`no task ${victim.name}`);
+    const timeOf = async (field: string, taskId: string): Promise<number> => {
+      const asked = ['docker', 'inspect', '--type', 'task', '--format', `{{json ${field}}}`, taskId];
+      return Date.parse(JSON.parse(await cluster.run(manager, asked)) as string) / 1000;
+    };
+    const reportedAt = await timeOf('.Status.Timestamp', victim.id);
+    const seenAt = await timeOf('.CreatedAt', replacement.id);
+    const killedAt = killedMs / 1000;
+    const told = [reportedAt, seenAt, ...failedAt].map((at) => (at - killedAt).toFixed(1)).join(', ');
+    const times = `after the kill: s until the exit was reported, seen by the manager, and until each failed call ended: ${told}`;
+    expect(seenAt - killedAt, times).toBeLessThanOrEqual(detectedSMax);
+    // Two seconds of a call's own patience, and what it takes to tell every node.
+    expect(Math.max(seenAt, ...failedAt) - seenAt, times).toBeLessThanOrEqual(5);
   });
 
   testOnce('4b. scaled up and down', async () => {
