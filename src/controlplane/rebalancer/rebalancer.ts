@@ -11,8 +11,9 @@ import { instanceOf } from '../../model/objects.js';
 import type { RebalanceBudget } from '../../model/rebalancing.js';
 import { rebalanceBudget } from '../../model/rebalancing.js';
 import { isTerminal } from '../../model/task-state.js';
-import { isLive } from '../orchestrator/context.js';
+import { groupTasks, isLive } from '../orchestrator/context.js';
 import { moveDeadlineMs } from '../orchestrator/moves.js';
+import { occupants } from '../orchestrator/restart.js';
 import { createTask } from '../orchestrator/task-factory.js';
 import { Draft } from '../plan.js';
 import type { Plan } from '../plan.js';
@@ -45,15 +46,20 @@ export function planRebalancing(view: View, nowMs: number, random: RandomSource)
   return draft.plan();
 }
 
-/** The tasks of the slots, if nothing about them is under way: each runs, each alone in its slot, and none is being stopped. */
-function servingTasks(view: View, { id, spec, updateStatus }: Service): readonly Task[] | undefined {
+/**
+ * The tasks of the slots, if nothing about them is under way: each runs, each alone in its slot, and none is being stopped. Slots that
+ * their restart policy has given up are left out: they stay as they are.
+ */
+function servingTasks(view: View, service: Service): readonly Task[] | undefined {
+  const { id, spec, updateStatus } = service;
   if (spec.mode.kind !== 'replicated') return undefined;
   const { state = 'completed' } = updateStatus ?? {};
   if (state !== 'completed' && state !== 'rollback_completed') return undefined;
   const tasks = view.tasksOfService(id);
   const serving = tasks.filter(isLive);
-  if (serving.length !== spec.mode.replicas || new Set(serving.map(instanceOf)).size !== serving.length)
-    return undefined;
+  const slots = [...groupTasks(tasks, instanceOf).values()].map((ofSlot) => occupants(service, ofSlot));
+  const occupied = slots.filter(({ length }) => length > 0);
+  if (occupied.length !== spec.mode.replicas || occupied.some(({ length }) => length > 1)) return undefined;
   const runs = ({ desiredState, status }: Task): boolean =>
     desiredState === 'running' && status.state === 'running' && status.draining === undefined;
   // What a lost node may still run is told of when it is back.

@@ -104,6 +104,18 @@ test.each([
   expect(town.spread()).toEqual(expected);
 });
 
+test('a slot that its policy has given up keeps the others of its service from nothing', async () => {
+  const policy = { ...restartPolicy, condition: 'none' } as const;
+  const town = await Town.of([node('n1')], [asking(5, { taskTemplate: template({ restartPolicy: policy }) })]);
+  const [done] = town.live();
+  await town.write((tx) => {
+    if (done) tx.update('task', { ...done, status: { ...done.status, state: 'complete' } });
+  });
+  await town.write((tx) => tx.create('node', node('n2')));
+  await town.after(120_000);
+  expect(town.spread()).toEqual({ n1: 2, n2: 2 });
+});
+
 test('a node that joins gets its share', async () => {
   const town = await Town.of([node('n1')], [asking(4)]);
   await town.write((tx) => tx.create('node', node('n2')));
@@ -286,7 +298,7 @@ describe('a move', () => {
     const { from, to } = move();
     await report(from, 'complete');
     expect(get(to.id)).toMatchObject({ desiredState: 'shutdown' });
-    expect(town.live()).toHaveLength(5);
+    expect(new Set(town.live().map(instanceOf)).size).toBe(5);
   });
 
   test('is overtaken by an update, which replaces each slot once', async () => {
