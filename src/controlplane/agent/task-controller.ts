@@ -10,13 +10,12 @@ import type { Task } from '../../model/objects.js';
 import { taskName } from '../../model/objects.js';
 import { isTerminal } from '../../model/task-state.js';
 import { taskLabels } from '../../model/task-labels.js';
-import { Trigger } from '../../runtime/loop.js';
 import type { ContainerView, Engine } from '../dockerd/client.js';
 import { EngineError } from '../dockerd/client.js';
-import type { ContainerEvents } from '../dockerd/events.js';
 import type { ContainerPlan, Leg } from './container-config.js';
 import { planContainer, stopGraceSeconds } from './container-config.js';
-import type { LegWatch } from './leg-watch.js';
+import { ContainerWatch, destroyed } from './container-watch.js';
+import type { WatchParts } from './container-watch.js';
 import type { LocalNetworks } from './local-networks.js';
 import type { TaskNetwork } from './node-network.js';
 import { atMostMs } from './node-network.js';
@@ -31,8 +30,9 @@ import { expandContainer, templateContext } from '../template/container-template
 
 /** How long one attempt waits for the kernel; then the step is tried again. */
 const programWaitMs = 30_000;
-/** Longest time without looking at a running container; events come at once, this only bounds a lost one. */
-const lookMs = 60_000;
+/** Statuses of the engine's API: a name that a container has already, and what is not there. */
+const conflict = 409;
+const notFound = 404;
 
 /** What a task's status tells of its container. */
 export type TaskContainer = Pick<ContainerView, 'id' | 'pid' | 'exitCode' | 'ports'>;
@@ -63,10 +63,8 @@ export interface ControllerCalls {
   readonly draining: () => void;
 }
 
-export interface ControllerParts extends LegParts, PayloadParts {
+export interface ControllerParts extends LegParts, PayloadParts, WatchParts {
   readonly engine: Engine;
-  readonly events: Pick<ContainerEvents, 'watch'>;
-  readonly legWatch: Pick<LegWatch, 'watch'>;
   readonly network: TaskNetwork;
   readonly localNetworks: LocalNetworks;
   readonly images: Pick<TaskImages, 'provide'>;
@@ -75,15 +73,16 @@ export interface ControllerParts extends LegParts, PayloadParts {
 }
 
 const unhealthy = 'dockerexec: unhealthy container';
-const destroyed = (): SkepError => new SkepError('notFound', 'dockerexec: container destroyed');
 
 export class ContainerController implements TaskController {
   readonly #name: string;
   readonly #networkIds: readonly string[];
   readonly #legs: TaskLegs;
   readonly #payloads: TaskPayloads;
-  /** As it was seen last, by the id that no other container takes. */
-  #seen: ContainerView | undefined;
+  /** Made here and not started yet: what it is need not be asked. */
+  #made: string | undefined;
+  /** From the start of its process until it has ended. */
+  #watch: ContainerWatch | undefined;
 
   constructor(
     private readonly task: Task,
@@ -109,8 +108,6 @@ export class ContainerController implements TaskController {
     const { engine, localNetworks, images } = this.parts;
     const legs = await this.#legs.all(signal);
     const plan = this.#plan(legs);
-    const prepared = await this.#prepared();
-    if (prepared) return prepared;
     this.#refuseAccess();
     for (const { overlay } of legs) await localNetworks.ensure(overlay);
     for (const attachment of this.task.nodeNetworks ?? []) await localNetworks.ensureOfNode(attachment);
@@ -118,54 +115,54 @@ export class ContainerController implements TaskController {
     for (const volume of plan.volumes) await engine.createVolume(volume);
     const failure = await images.provide(this.task.spec.container, signal);
     signal.throwIfAborted();
-    return { id: await this.#create(plan, legs, failure), pid: 0, exitCode: 0, ports: [] };
+    try {
+      return await this.#create(plan, legs, failure);
+    } catch (err) {
+      if (!(err instanceof EngineError) || err.statusCode !== conflict) throw err;
+      return (await this.#prepared()) ?? (await this.#create(plan, legs, failure));
+    }
   }
 
   async start(signal: AbortSignal, again = false): Promise<TaskContainer> {
-    const { engine, network, clock } = this.parts;
-    const { id: taskId } = this.task;
-    const created = await this.container();
-    if (!created) throw destroyed();
-    const isAgain = again && isEnded(created);
-    if (isAgain) await this.#disconnectStarted(created);
-    if (created.status === 'created' || isAgain) {
-      // Nodes that know of the task already need not be waited for, nor need a manager.
-      if (!isAgain)
-        await atMostMs(clock, programWaitMs, 'programming the endpoint', signal, (limit) =>
-          network.endpointsProgrammed(taskId, this.#networkIds, limit),
-        );
-      // They are gone with the machine's memory when it was started anew.
-      await this.#payloads.ensure(signal);
-      signal.throwIfAborted();
-      try {
-        await engine.startContainer(created.id);
-      } catch (err) {
-        if (!(err instanceof EngineError) || err.retryable) throw err;
-        throw new EngineError(`starting container failed: ${err.message}`, err.statusCode, { cause: err });
-      }
-      this.calls.started();
+    const found = this.#made === undefined ? await this.container() : undefined;
+    const id = this.#made ?? found?.id;
+    if (id === undefined) throw destroyed();
+    this.#made = undefined;
+    const isAgain = again && found !== undefined && isEnded(found);
+    if (isAgain) await this.#disconnectStarted(found);
+    const watch = this.#watchAnew(id);
+    try {
+      if (!found || !isStarted(found) || isAgain) await this.#startProcess(id, signal, isAgain);
+      await this.#legs.connectStarted(watch, signal);
+      return await this.#untilServing(watch, signal);
+    } catch (err) {
+      this.#unwatch();
+      throw err;
     }
-    await this.#legs.connectStarted(created.id, signal);
-    return this.#untilServing(created.id, signal);
   }
 
   async wait(signal: AbortSignal): Promise<void> {
-    const container = this.#seen ?? (await this.container());
-    if (!container) throw destroyed();
-    for (;;) {
-      const seen = await this.#look(container.id, signal, (now) => this.#needsDeed(now));
-      if (isEnded(seen)) {
-        if (seen.exitCode === 0) return;
-        throw new ExitError(seen.exitCode);
+    const watch = this.#watch ?? this.#watchAnew((await this.container())?.id);
+    try {
+      for (;;) {
+        const seen = await watch.until((now) => this.#needsDeed(now), signal);
+        if (isEnded(seen)) {
+          if (seen.exitCode === 0) return;
+          throw new ExitError(seen.exitCode);
+        }
+        if (seen.health === 'unhealthy') await this.#end(seen, unhealthy, signal);
+        const failure = await this.#legs.restore(seen, signal);
+        if (failure !== null) await this.#end(seen, failure, signal);
+        watch.forget();
       }
-      if (seen.health === 'unhealthy') await this.#end(seen, unhealthy, signal);
-      const failure = await this.#legs.restore(seen, signal);
-      if (failure !== null) await this.#end(seen, failure, signal);
+    } finally {
+      this.#unwatch();
     }
   }
 
   async shutdown(signal: AbortSignal): Promise<void> {
     const { engine, network } = this.parts;
+    this.#unwatch();
     const container = await this.container();
     if (container && isStarted(container) && !isEnded(container)) {
       if (this.#networkIds.length > 0) await network.drained(this.task.id, signal);
@@ -174,11 +171,13 @@ export class ContainerController implements TaskController {
   }
 
   async release(): Promise<void> {
+    this.#unwatch();
     await this.#payloads.remove();
     await this.parts.localNetworks.release(this.task.id);
   }
 
   async remove(): Promise<void> {
+    this.#unwatch();
     await this.parts.engine.removeContainer(this.#name);
     await this.#payloads.remove();
     await this.parts.localNetworks.release(this.task.id);
@@ -218,24 +217,45 @@ export class ContainerController implements TaskController {
     return undefined;
   }
 
-  async #create(plan: ContainerPlan, legs: readonly Leg[], failure: PullFailure): Promise<string> {
+  async #create(plan: ContainerPlan, legs: readonly Leg[], failure: PullFailure): Promise<TaskContainer> {
     const { engine } = this.parts;
     const id = await engine.createContainer(plan.create).catch((err: unknown) => {
       throw withPullFailure(err, failure);
     });
     for (const { network, endpoint } of plan.connect) await engine.connectNetwork(network, id, endpoint);
     this.#legs.created(legs);
-    return id;
+    this.#made = id;
+    return { id, pid: 0, exitCode: 0, ports: [] };
+  }
+
+  /** @param isAgain it ran before, so that all nodes know of it: they need not be waited for, nor need a manager */
+  async #startProcess(containerId: string, signal: AbortSignal, isAgain: boolean): Promise<void> {
+    const { engine, network, clock } = this.parts;
+    if (!isAgain)
+      await atMostMs(clock, programWaitMs, 'programming the endpoint', signal, (limit) =>
+        network.endpointsProgrammed(this.task.id, this.#networkIds, limit),
+      );
+    // They are gone with the machine's memory when it was started anew.
+    await this.#payloads.ensure(signal);
+    signal.throwIfAborted();
+    try {
+      await engine.startContainer(containerId);
+    } catch (err) {
+      if (!(err instanceof EngineError) || err.retryable) throw err;
+      // Which the engine also says of a command that is not in the image.
+      if (err.statusCode === notFound && !(await this.container())) throw destroyed();
+      throw new EngineError(`starting container failed: ${err.message}`, err.statusCode, { cause: err });
+    }
+    this.calls.started();
   }
 
   /** Until the sandbox is programmed and the health check, if any, has passed; or the process has ended with 0. */
-  async #untilServing(containerId: string, signal: AbortSignal): Promise<ContainerView> {
+  async #untilServing(watch: ContainerWatch, signal: AbortSignal): Promise<ContainerView> {
     const { network, clock } = this.parts;
-    this.#seen = undefined;
     const ended = new AbortController();
     const over = AbortSignal.any([signal, ended.signal]);
     // Whichever comes first: a process that ends takes its sandbox with it, and nobody would ever program that.
-    const settled = this.#look(containerId, over, (now) => this.#needsDeed(now));
+    const settled = watch.until((now) => this.#needsDeed(now), over);
     const programmed =
       this.#networkIds.length === 0
         ? Promise.resolve()
@@ -243,20 +263,18 @@ export class ContainerController implements TaskController {
             network.sandboxProgrammed(this.task.id, limit),
           );
     try {
-      const isSettled = (now: ContainerView): boolean => this.#needsDeed(now) || now.health !== 'starting';
-      // Still being looked at: what was seen is what there is.
-      const outcome = await Promise.race([settled, programmed.then(() => this.#seen)]);
-      const last = outcome && isSettled(outcome) ? outcome : await this.#look(containerId, signal, isSettled);
-      if (!isEnded(last) && last.health === 'unhealthy') await this.#end(last, unhealthy, signal);
-      if (isEnded(last) && last.exitCode !== 0) throw new ExitError(last.exitCode);
-      const [lost] = this.#legs.lost(last);
-      // The step is tried again, and connects it.
-      if (lost) throw new OutsideError(`container was disconnected from network ${lost.overlay.name}`, true);
-      return last;
+      await Promise.race([settled, programmed]);
     } finally {
       ended.abort(new Error('no longer waiting'));
       await Promise.allSettled([settled, programmed]);
     }
+    const last = await watch.until((now) => this.#needsDeed(now) || now.health !== 'starting', signal);
+    if (!isEnded(last) && last.health === 'unhealthy') await this.#end(last, unhealthy, signal);
+    if (isEnded(last) && last.exitCode !== 0) throw new ExitError(last.exitCode);
+    const [lost] = this.#legs.lost(last);
+    // The step is tried again, and connects it.
+    if (lost) throw new OutsideError(`container was disconnected from network ${lost.overlay.name}`, true);
+    return last;
   }
 
   /** Stops the process although nobody asked for it. */
@@ -272,25 +290,15 @@ export class ContainerController implements TaskController {
     return isEnded(now) || now.health === 'unhealthy' || this.#legs.lost(now).length > 0;
   }
 
-  /** Looks after every event of the container until `holds`; throws when the container is gone. */
-  async #look(
-    containerId: string,
-    signal: AbortSignal,
-    holds: (container: ContainerView) => boolean,
-  ): Promise<ContainerView> {
-    const { events, legWatch } = this.parts;
-    const changed = new Trigger();
-    using _watch = events.watch(containerId, changed.fire);
-    using _legs = legWatch.watch(containerId, () => this.#legs.names(), changed.fire);
-    for (;;) {
-      signal.throwIfAborted();
-      const container = await this.parts.engine.container(containerId);
-      if (!container) throw destroyed();
-      await this.#legs.confirm(container);
-      this.#seen = container;
-      if (holds(container)) return container;
-      await changed.wait(lookMs, this.parts.clock, signal);
-    }
+  #watchAnew(containerId: string | undefined): ContainerWatch {
+    if (containerId === undefined) throw destroyed();
+    this.#unwatch();
+    return (this.#watch = new ContainerWatch(containerId, this.#legs, this.parts));
+  }
+
+  #unwatch(): void {
+    this.#watch?.[Symbol.dispose]();
+    this.#watch = undefined;
   }
 }
 

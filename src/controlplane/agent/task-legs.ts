@@ -100,11 +100,14 @@ export class TaskLegs {
   }
 
   /** Connects the started container to what it lacks: ingress, or what was taken since. Not one whose process has ended already. */
-  async connectStarted(containerId: string, signal: AbortSignal): Promise<void> {
+  async connectStarted(
+    { containerId, look }: { readonly containerId: string; readonly look: () => Promise<ContainerView> },
+    signal: AbortSignal,
+  ): Promise<void> {
     await this.all(signal);
     // Once each: one that is gone again, or that the engine does not own up to, is the next try's of the step, which has its delay.
     for (const connected = new Set<string>(); ;) {
-      const leg = await this.#firstLost(containerId);
+      const [leg] = this.lost(await look());
       signal.throwIfAborted();
       if (!leg) return;
       const { id, name } = leg.overlay;
@@ -113,7 +116,7 @@ export class TaskLegs {
       try {
         await this.#connect(containerId, leg);
       } catch (err) {
-        if (await this.#firstLost(containerId)) throw err;
+        if (this.lost(await look()).length > 0) throw err;
       }
     }
   }

@@ -6,6 +6,7 @@ import { NodePayloads } from '../../../src/controlplane/agent/task-payloads.js';
 import { TaskRunner } from '../../../src/controlplane/agent/task-runner.js';
 import type { TaskReport } from '../../../src/controlplane/agent/task-runner.js';
 import type { ContainerView } from '../../../src/controlplane/dockerd/client.js';
+import { EngineError } from '../../../src/controlplane/dockerd/client.js';
 import { nothingAllowed } from '../../../src/model/host-access.js';
 import { taskLabels } from '../../../src/model/task-labels.js';
 import type { Ip, Mac } from '../../../src/model/addresses.js';
@@ -24,24 +25,50 @@ const leg = {
 };
 const web = { ...task('t1', service('web', {}), 'assigned', { node: 'n1' }), networks: [leg] };
 
+const made: ContainerView = {
+  ...{ id: 'c1', labels: { [taskLabels.taskId]: 't1' }, status: 'created', pid: 0, exitCode: 0 },
+  ...{ health: null, ports: [], tty: false, networks: ['mynet'], dns: [], driverOptions: new Map() },
+};
+
 /** An engine that does what it is asked, and what it was asked. */
 class FakeEngine {
   readonly asked: string[] = [];
   container: ContainerView | undefined;
+  startFault: EngineError | undefined;
+  readonly #watchers = new Set<() => void>();
+
+  /** How many wait for its events. */
+  get watches(): number {
+    return this.#watchers.size;
+  }
+
+  watch(wake: () => void): Disposable {
+    this.#watchers.add(wake);
+    return { [Symbol.dispose]: () => void this.#watchers.delete(wake) };
+  }
+
+  happen(over: Partial<ContainerView>): void {
+    this.container = this.container && { ...this.container, ...over };
+    for (const wake of this.#watchers) wake();
+  }
 
   readonly calls: object = {
     container: async () => (this.asked.push('container'), this.container),
     connectedTo: async () => (this.asked.push('connectedTo'), ['c1']),
     createContainer: async () => {
       this.asked.push('createContainer');
-      this.container = {
-        ...{ id: 'c1', labels: { [taskLabels.taskId]: 't1' }, status: 'created', pid: 0, exitCode: 0 },
-        ...{ health: null, ports: [], tty: false, networks: ['mynet'], dns: [], driverOptions: new Map() },
-      };
-      return 'c1';
+      if (this.container) throw new EngineError('the container name is already in use', 409);
+      this.container = made;
+      return made.id;
+    },
+    removeContainer: async () => {
+      this.asked.push('removeContainer');
+      this.container = undefined;
     },
     startContainer: async () => {
       this.asked.push('startContainer');
+      if (!this.container) throw new EngineError('No such container', 404);
+      if (this.startFault) throw this.startFault;
       if (this.container) this.container = { ...this.container, status: 'running', pid: 7 };
     },
   };
@@ -51,7 +78,7 @@ function partsOf(engine: FakeEngine): ControllerParts {
   const nothing = { [Symbol.dispose]: () => undefined };
   return {
     ...{ engine: engine.calls, clock: systemClock, log, allowance: nothingAllowed },
-    events: { watch: () => nothing },
+    events: { watch: (_id: string, wake: () => void) => engine.watch(wake) },
     legWatch: { watch: () => nothing },
     network: {
       overlays: async () => new Map([['mynet', overlay]]),
@@ -84,15 +111,9 @@ test('its container is looked at for what may have changed, and not again for wh
     report: (_, report) => void reports.push(report),
     ...{ clock: systemClock, log },
   });
-  await expect.poll(() => engine.asked.length, { interval: 5 }).toBe(8);
   await expect.poll(() => reports.at(-1)?.state).toBe('running');
-  expect(engine.asked).toEqual([
-    // Whether an earlier agent made it, and whether it did while the images came.
-    ...['container', 'container'],
-    ...['createContainer', 'container', 'startContainer'],
-    // For a lost leg; for the process and its health; and while it runs.
-    ...['container', 'container', 'container'],
-  ]);
+  // Whether an earlier agent made it; and what became of it when it was started.
+  expect(engine.asked).toEqual(['container', 'createContainer', 'startContainer', 'container']);
   expect(reports.map(({ state, container }) => [state, container?.containerId, container?.pid])).toEqual([
     ['accepted', undefined, undefined],
     ['preparing', undefined, undefined],
@@ -100,5 +121,36 @@ test('its container is looked at for what may have changed, and not again for wh
     ['starting', 'c1', 0],
     ['running', 'c1', 7],
   ]);
+  // While it runs, what is known of it is believed until an event tells of it.
+  expect(engine.watches).toBe(1);
+  engine.happen({ status: 'exited' });
+  await expect.poll(() => reports.at(-1)?.state).toBe('complete');
+  expect(engine.asked).toHaveLength(6);
+  expect(engine.watches).toBe(0);
   await runner.close();
+});
+
+test('one that an earlier agent made, and did not start, is made again', async () => {
+  const engine = new FakeEngine();
+  engine.container = { ...made, id: 'c0' };
+  const controller = new ContainerController(web, partsOf(engine), {
+    started: () => undefined,
+    draining: () => undefined,
+  });
+  await controller.prepare(new AbortController().signal);
+  expect(engine.asked).toEqual(['createContainer', 'container', 'removeContainer', 'createContainer']);
+});
+
+test('one that is gone when it is to be started is said to be, and another fault of starting is told', async () => {
+  const signal = new AbortController().signal;
+  const calls = { started: () => undefined, draining: () => undefined };
+  const engine = new FakeEngine();
+  const controller = new ContainerController(web, partsOf(engine), calls);
+  await controller.prepare(signal);
+  engine.container = undefined;
+  await expect(controller.start(signal)).rejects.toThrow('dockerexec: container destroyed');
+  await controller.prepare(signal);
+  engine.startFault = new EngineError('exec: "nothing": executable file not found in $PATH', 404);
+  await expect(controller.start(signal)).rejects.toThrow('starting container failed: exec: "nothing"');
+  expect(engine.watches).toBe(0);
 });

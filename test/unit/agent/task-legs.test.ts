@@ -1,6 +1,7 @@
 /** A task's legs on its overlays while its container runs: what is lost, what is put back, and what ends the task. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Connection } from '../../../src/controlplane/agent/container-config.js';
+import { ContainerWatch } from '../../../src/controlplane/agent/container-watch.js';
 import { LegWatch } from '../../../src/controlplane/agent/leg-watch.js';
 import { ContainerController } from '../../../src/controlplane/agent/task-controller.js';
 import type { ControllerParts } from '../../../src/controlplane/agent/task-controller.js';
@@ -223,7 +224,7 @@ describe('a container that somebody disconnects while its task runs', () => {
     known = new Map();
     await legs.confirm(container as ContainerView);
     known = overlays;
-    await legs.connectStarted('c1', stop.signal);
+    await legs.connectStarted(new ContainerWatch('c1', legs, parts), stop.signal);
     expect(asked.map(([name]) => name)).toEqual(['ingress']);
   });
 
@@ -268,7 +269,9 @@ describe('a container that somebody disconnects while its task runs', () => {
     become({ networks: ['mynet'] });
     onConnect = () => undefined;
     const legs = new TaskLegs(web, parts);
-    await expect(legs.connectStarted('c1', stop.signal)).rejects.toMatchObject({ retryable: true });
+    await expect(
+      legs.connectStarted(new ContainerWatch('c1', legs, parts), stop.signal),
+    ).rejects.toMatchObject({ retryable: true });
     expect(asked).toHaveLength(1);
     expect(await legs.restore(container as ContainerView, stop.signal)).toMatch(/does not stay connected$/);
     expect(asked.length).toBeLessThan(10);
