@@ -34,7 +34,7 @@ const convergeDeadlineMs = 120_000;
 const nodeReadyDeadlineMs = 90_000;
 /** Of an exit, from the command on: mostly below one second, of which the command itself takes several where the machine is busy. */
 const detectedSMax = 15;
-/** Of a node that no other hears: 6.3 s and the way to the API (docs/adr/0043). */
+/** Of a node that no other hears: 5.3 s and the way to the API (docs/adr/0043). */
 const lostMsMax = 10_000;
 
 const webTasks = (): Promise<RunningTask[]> => observeTasks(cluster.lab, manager, 'web');

@@ -2,8 +2,8 @@
  * Which nodes are lost, by the word of those that do not hear them (docs/adr/0043). Pure: told of heartbeats, gives questions and
  * verdicts.
  *
- * A node whom two others call silent is asked for a sign of life. It is lost once it has owed one for a whole period, and all that
- * time everybody who has a say has called it silent. A say has whoever shares a network with it, can judge, and is heard itself: its
+ * A node whom two others call silent is asked for a sign of life. It is lost once nobody has heard it for a whole period: everybody
+ * who has a say calls it silent all that time, and it owes the sign of life. A say has whoever shares a network with it, can judge, and is heard itself: its
  * heartbeat is not overdue, and it owes no sign of life. So must stay true: whoever answers its manager is never lost, and neither is
  * anybody while fewer than two others are heard.
  */
@@ -13,6 +13,10 @@ import { rpcTimeoutMs, sessionRetryMsMax } from '../rpc/clients.js';
 
 /** One alone may be the one that is cut off. */
 const witnessesMin = 2;
+/** Whoever calls a node silent has not heard it for so long already (dataplane/liveness/verdicts.ts). */
+const unheardMs = 1_000;
+/** Who is asked has this long to answer, or a period if that is shorter: the question has a way to go, and the answer. */
+const answerMsMin = 2_000;
 /** A heartbeat may be so late, and its sender still has a say. */
 const lateMsMax = 1_000;
 /** A look that comes later than this after its time is one of a manager that slept: what it was told lies unread. */
@@ -86,7 +90,7 @@ export class Witnesses {
   /** Whether the node was asked for a sign of life and has given none since. */
   owesSign(nodeId: NodeId): boolean {
     const doubt = this.#doubts.get(nodeId);
-    return doubt !== undefined && !((this.#words.get(nodeId)?.signMs ?? -Infinity) > doubt.askedMs);
+    return doubt !== undefined && this.#signMs(nodeId) <= doubt.askedMs;
   }
 
   judge({ nodes, isInSession, periodMs, nowMs }: Look): Verdict {
@@ -108,7 +112,9 @@ export class Witnesses {
         continue;
       }
       doubt.agreedMs ??= nowMs;
-      const lostMs = doubt.agreedMs + (isInSession(id) ? periodMs : sessionlessMs(periodMs));
+      const lostMs = isInSession(id)
+        ? Math.max(doubt.agreedMs + answerMs(periodMs), this.#signMs(id) + periodMs)
+        : doubt.agreedMs + sessionlessMs(periodMs);
       if (lostMs <= nowMs) lost.push(id);
       else nextMs = Math.min(nextMs, lostMs);
     }
@@ -117,6 +123,11 @@ export class Witnesses {
       for (const { id } of fresh) nextMs = Math.min(nextMs, (this.#words.get(id)?.dueMs ?? 0) + lateMsMax);
     this.#nextMs = nextMs;
     return { ask, lost, nextMs };
+  }
+
+  /** When anything was last heard of the node; long ago if never. */
+  #signMs(nodeId: NodeId): number {
+    return this.#words.get(nodeId)?.signMs ?? -Infinity;
   }
 
   /** Can judge, and is heard itself. */
@@ -155,6 +166,10 @@ export class Witnesses {
     return ask;
   }
 }
+
+/** From the time at which all call a node silent until nobody has heard it for a period. */
+const answerMs = (periodMs: number): number =>
+  Math.max(periodMs - unheardMs, Math.min(periodMs, answerMsMin));
 
 const sessionlessMs = (periodMs: number): number => Math.max(sessionlessFactor * periodMs, sessionlessMsMin);
 

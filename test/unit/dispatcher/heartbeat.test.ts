@@ -138,7 +138,7 @@ describe('a node that others do not hear', () => {
     const watching = await missed();
     const { asked, down, status, heartbeats, store } = watching;
     expect(asked).toEqual(['n1']);
-    await keepUp(watching, 4_000);
+    await keepUp(watching, 3_000);
     expect(down).toEqual([]);
     await keepUp(watching, 2_000);
     expect(down).toEqual(['n1']);

@@ -25,13 +25,21 @@ const three = { m: 'i', a: 'i', x: 'i' };
 const five = { m: 'i', a: 'i', b: 'i', x: 'i', y: 'i' };
 
 const cases: Readonly<Record<string, Case>> = {
-  'two miss it, and it does not answer: lost after a period': {
+  'two miss it, and it does not answer: lost when nobody has heard it for a period': {
     nodes: three,
     events: [
       [1_000, 'dies', 'x'],
       [2_200, 'miss', 'm a', 'x'],
     ],
-    expected: ['2200 ask x', '7200 lost x'],
+    expected: ['2200 ask x', '6200 lost x'],
+  },
+  'its manager has heard it after the others: a period from then on': {
+    nodes: three,
+    events: [
+      [5_300, 'dies', 'x'],
+      [5_400, 'miss', 'm a', 'x'],
+    ],
+    expected: ['5400 ask x', '10200 lost x'],
   },
   'one alone may be the one that is cut off': {
     nodes: { m: 'i', x: 'i' },
@@ -52,7 +60,7 @@ const cases: Readonly<Record<string, Case>> = {
       [2_200, 'miss', 'm a', 'x'],
       [4_000, 'dies', 'x'],
     ],
-    expected: ['2200 ask x', '7200 ask x', '12200 lost x'],
+    expected: ['2200 ask x', '7200 ask x', '11200 lost x'],
   },
   'a third one hears it, and its manager does not': {
     nodes: { ...three, b: 'i' },
@@ -70,15 +78,15 @@ const cases: Readonly<Record<string, Case>> = {
       [5_000, 'hear', 'b', 'x'],
       [6_000, 'miss', 'b', 'x'],
     ],
-    expected: ['2200 ask x', '11000 lost x'],
+    expected: ['2200 ask x', '10000 lost x'],
   },
   'a switch that is away for less than a period moves nothing': {
     nodes: five,
     events: [
       [1_000, 'dies', 'x'],
       [2_200, 'miss', 'm a b y', 'x'],
-      [7_000, 'lives', 'x'],
-      [7_100, 'hear', 'm a b y', 'x'],
+      [5_800, 'lives', 'x'],
+      [5_900, 'hear', 'm a b y', 'x'],
     ],
     expected: ['2200 ask x'],
   },
@@ -90,7 +98,7 @@ const cases: Readonly<Record<string, Case>> = {
       [2_200, 'miss', 'm a b', 'x'],
       [2_200, 'miss', 'm a b', 'y'],
     ],
-    expected: ['2200 ask x', '2200 ask y', '7200 lost x', '7200 lost y'],
+    expected: ['2200 ask x', '2200 ask y', '6200 lost x', '6200 lost y'],
   },
   'who hears nobody, and is heard by nobody, calls nobody lost': {
     nodes: five,
@@ -110,7 +118,7 @@ const cases: Readonly<Record<string, Case>> = {
       [2_200, 'miss', 'm a', 'x'],
       [2_300, 'dies', 'a'],
     ],
-    expected: ['2200 ask x', '7200 lost x'],
+    expected: ['2200 ask x', '6200 lost x'],
   },
   'and not after that': {
     nodes: three,
@@ -137,7 +145,7 @@ const cases: Readonly<Record<string, Case>> = {
       [1_000, 'dies', 'x'],
       [2_200, 'miss', 'm a b', 'x'],
     ],
-    expected: ['2200 ask x', '7200 lost x'],
+    expected: ['2200 ask x', '6200 lost x'],
   },
   'those who share none with it are no witnesses': {
     nodes: { m: 'i', a: 'i', x: 'n' },
@@ -154,7 +162,7 @@ const cases: Readonly<Record<string, Case>> = {
       [1_000, 'dies', 'x'],
       [2_200, 'miss', 'm a', 'x'],
     ],
-    expected: ['2200 ask x', '7200 lost x'],
+    expected: ['2200 ask x', '6200 lost x'],
   },
   'one that has said goodbye, as before a reboot, has as long as an agent may wait': {
     nodes: three,
@@ -172,12 +180,35 @@ const cases: Readonly<Record<string, Case>> = {
       [2_200, 'miss', 'm a', 'x'],
       [3_000, 'the manager sleeps', 6_000],
     ],
-    expected: ['2200 ask x', '9000 ask x', '14000 lost x'],
+    expected: ['2200 ask x', '9000 ask x', '13000 lost x'],
   },
 };
 
 test.each(Object.entries(cases))('%s', (_, { nodes, events, expected }) => {
   expect(play(nodes, events)).toEqual(expected);
+});
+
+test.each([
+  [1_000, 1_000],
+  [2_000, 2_000],
+  [2_500, 2_000],
+  [5_000, 4_000],
+  [15_000, 14_000],
+])('with a period of %i ms who is asked has %i ms to answer', (ms, answerMs) => {
+  const witnesses = new Witnesses();
+  const nodes = ['m', 'a', 'x'].map((name) => ({
+    ...node(name),
+    attachments: [{ networkId: 'i' as NetworkId } as never],
+  }));
+  const lostMs = (): number | undefined => {
+    for (let nowMs = 0; nowMs <= 2 * ms; nowMs += stepMs) {
+      for (const name of ['m', 'a']) witnesses.beat(name as NodeId, new Set(['x' as NodeId]), ms, nowMs);
+      if (witnesses.judge({ nodes, isInSession: () => true, periodMs: ms, nowMs }).lost.length > 0)
+        return nowMs;
+    }
+    return undefined;
+  };
+  expect(lostMs()).toBe(answerMs);
 });
 
 /** Every node that lives beats once a period, answers what it is asked, and says at once what has changed. */
