@@ -26,7 +26,7 @@ module.exports = {
     forbid(
       'plan-is-pure',
       '^src/dataplane/(plan|state\\.ts)',
-      '^src/(controlplane|lab|cli|dataplane/(kernel|netlink|reconcile|plugin|native))|^(node:)?(fs|net|dgram|child_process)$',
+      '^src/(controlplane|lab|cli|dataplane/(kernel|netlink|reconcile|plugin)|runtime/native)|^(node:)?(fs|net|dgram|child_process)$',
       'planners do no I/O',
     ),
     forbid(

@@ -25,6 +25,13 @@ export function poll(
 ): { stop(): void };
 
 /**
+ * Calls `onEnd` once when the process has ended, whosever child it is; not once `stop()` of the result was called, which is to be
+ * called in any case.
+ * @throws Error with `code`: ESRCH when there is no such process (any more), ENOSYS before Linux 5.3
+ */
+export function watchProcess(pid: number, onEnd: () => void): { stop(): void };
+
+/**
  * Calls `onReadable(count, error)` with as many datagrams of a UDP socket as there are, at most 64, and sends their answers when it
  * returns, each to its sender; an answer that cannot be sent is lost, and no other. Until `stop()` of the result is called, which also closes
  * the fd. All three stay the caller's, may be those of other sockets too, and hold nothing of a call after it.

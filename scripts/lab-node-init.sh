@@ -92,9 +92,9 @@ JSON
 
 # As a unit with Restart=always and RestartSec=1. KILL says what goes with the main process: the whole control group
 # (systemd's default) or the process alone (what containerd, dockerd and skepd ask for: their children outlive them).
-# /run/lab/disk/NAME.env is its EnvironmentFile, read at each start.
+# /run/lab/disk/NAME.env is its EnvironmentFile, read at each start; NICE its niceness.
 supervise() { # NAME KILL COMMAND...
-  local name=$1 kill=$2 group="$groups/lab/$1" log="/run/lab/log/$1.log" status missing=
+  local name=$1 kill=$2 nice=${NICE:-0} group="$groups/lab/$1" log="/run/lab/log/$1.log" status missing=
   shift 2
   mkdir -p "$group"
   while :; do
@@ -104,8 +104,8 @@ supervise() { # NAME KILL COMMAND...
     else
       missing=
       status=0
-      bash -c 'echo $$ >"$1/cgroup.procs"; echo $$ >"/run/lab/pid/$2"; settings="/run/lab/disk/$2.env"; shift 2
-        set -a; [ ! -e "$settings" ] || . "$settings"; exec "$@"' - "$group" "$name" "$@" >>"$log" 2>&1 </dev/null || status=$?
+      bash -c 'echo $$ >"$1/cgroup.procs"; echo $$ >"/run/lab/pid/$2"; settings="/run/lab/disk/$2.env"; nice=$3; shift 3
+        set -a; [ ! -e "$settings" ] || . "$settings"; exec nice -n "$nice" "$@"' - "$group" "$name" "$nice" "$@" >>"$log" 2>&1 </dev/null || status=$?
       rm -f "/run/lab/pid/$name"
       [ "$kill" = process ] || echo 1 >"$group/cgroup.kill"
       echo "lab: $name ended with status $status and starts again in a second" >>"$log"
@@ -129,11 +129,11 @@ await_driver() {
     supervise dockerd process dockerd --config-file /run/lab/disk/daemon.json &
     exit
   fi
-  supervise skep-dataplane group skep-dataplane &
+  NICE=-10 supervise skep-dataplane group skep-dataplane &
   { await_driver; supervise dockerd process dockerd --config-file /run/lab/disk/daemon.json; } &
   # Nothing here reaches the registries that an image's name may mean.
   export DOCKER_SERVICE_PREFER_OFFLINE_IMAGE=1
-  supervise skepd process skepd & # etcd outlives it, as with KillMode=process, and is adopted
+  NICE=-5 supervise skepd process skepd & # etcd outlives it, as with KillMode=process, and is adopted
 )
 agent=("$SKEP_LAB_NODEJS" "$SKEP_LAB_CHECKOUT/dist/lab/guest-agent.js" "$SKEP_LAB_AGENT")
 if [ -e /run/lab/control ]; then agent=(nsenter --net=/run/lab/control "${agent[@]}"); fi

@@ -6,6 +6,7 @@ static napi_value initialise(napi_env env, napi_value exports) {
       {"openNetlink", NULL, open_netlink, NULL, NULL, NULL, napi_enumerable, NULL},
       {"send", NULL, send_datagram, NULL, NULL, NULL, napi_enumerable, NULL},
       {"poll", NULL, poll_descriptor, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"watchProcess", NULL, watch_process, NULL, NULL, NULL, napi_enumerable, NULL},
       {"answerDatagrams", NULL, answer_datagrams, NULL, NULL, NULL, napi_enumerable, NULL},
       {"createNetns", NULL, create_netns, NULL, NULL, NULL, napi_enumerable, NULL},
       {"deleteNetns", NULL, delete_netns, NULL, NULL, NULL, napi_enumerable, NULL},

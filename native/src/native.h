@@ -57,6 +57,9 @@ napi_value tool_status(napi_env env, napi_callback_info info);
 /* poll.c */
 napi_value poll_descriptor(napi_env env, napi_callback_info info);
 
+/* process.c */
+napi_value watch_process(napi_env env, napi_callback_info info);
+
 /* datagrams.c */
 napi_value answer_datagrams(napi_env env, napi_callback_info info);
 

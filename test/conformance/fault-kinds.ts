@@ -5,7 +5,7 @@
 import type { LinuxKernel } from '../../src/dataplane/kernel/linux-kernel.js';
 import type { EngineName } from '../../src/dataplane/plan/balancing.js';
 import type { Op } from '../../src/dataplane/plan/diff.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import { opLine } from '../../src/dataplane/plan/diff.js';
 import type { Scope, ScopePlan } from '../../src/dataplane/plan/node.js';
 import { scopeName } from '../../src/dataplane/plan/node.js';

@@ -1,6 +1,6 @@
 /** What on a node belongs to somebody else, of every kind that the daemon writes too: it must be there in the end as it was. */
 import type { EngineName } from '../../src/dataplane/plan/balancing.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import { Ipvs } from '../../src/dataplane/netlink/ipvs.js';
 import type { VirtualServerKey } from '../../src/dataplane/netlink/ipvs.js';
 import type { Ip } from '../../src/model/addresses.js';

@@ -6,6 +6,7 @@ import { LocalNetworks } from '../../src/controlplane/agent/local-networks.js';
 import type { TaskNetwork } from '../../src/controlplane/agent/node-network.js';
 import { HostPayloadFiles } from '../../src/controlplane/agent/payload-files.js';
 import { NodePayloads } from '../../src/controlplane/agent/task-payloads.js';
+import { watchHostProcess } from '../../src/controlplane/agent/process-watch.js';
 import type { TaskReport } from '../../src/controlplane/agent/task-runner.js';
 import { TaskImages } from '../../src/controlplane/agent/task-images.js';
 import { TaskWorker } from '../../src/controlplane/agent/worker.js';
@@ -31,6 +32,7 @@ const noNetwork: TaskNetwork = {
   sandboxProgrammed: none,
   drained: none,
   requireEsp: none,
+  ended: () => undefined,
 };
 
 /** A worker and its events, as the agent wires them, and what it reported. */
@@ -74,7 +76,7 @@ export class RunningWorker {
           task,
           {
             ...{ engine, events, legWatch, network, localNetworks, images, payloads, payloadFiles },
-            ...{ node, allowance, ...common },
+            ...{ node, allowance, watchProcess: watchHostProcess(log), ...common },
           },
           calls,
         ),

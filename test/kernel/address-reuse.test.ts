@@ -16,7 +16,7 @@ import { pino } from 'pino';
 import { macOf } from '../../src/controlplane/allocator/mac.js';
 import { ipvsEngine } from '../../src/dataplane/balancer/ipvs.js';
 import { LinuxKernel } from '../../src/dataplane/kernel/linux-kernel.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import { RouteNetlink } from '../../src/dataplane/netlink/route.js';
 import { Reconciler } from '../../src/dataplane/reconcile/reconciler.js';
 import type { SandboxEndpoint } from '../../src/dataplane/sandbox.js';

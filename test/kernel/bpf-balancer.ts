@@ -8,7 +8,7 @@ import { loadPrograms } from '../../src/dataplane/ebpf/bpf.js';
 import type { MapName } from '../../src/dataplane/ebpf/layout.js';
 import { enums, limits, structs } from '../../src/dataplane/ebpf/layout.js';
 import { u32Octets, viewOf } from '../../src/dataplane/ebpf/struct.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import type { Mac } from '../../src/model/addresses.js';
 import { TestBpffs } from '../support/bpf-object.js';
 

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { ensureBpffs, loadPrograms, removePins } from '../../src/dataplane/ebpf/bpf.js';
 import type { BpfMap, LoadedPrograms } from '../../src/dataplane/ebpf/bpf.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import { KernelError } from '../../src/dataplane/kernel/kernel-error.js';
 import { TestBpffs } from '../support/bpf-object.js';
 

@@ -5,7 +5,7 @@ import { constants } from 'node:os';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { isToolMissing, runTool } from '../../src/dataplane/kernel/child.js';
 import type { KernelError } from '../../src/dataplane/kernel/kernel-error.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 
 const name = `skt${process.pid % 100_000}`;
 const netns = `/run/netns/${name}`;

@@ -5,7 +5,7 @@ import { closeSync, readdirSync } from 'node:fs';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { AnswerDatagram } from '../../src/dataplane/dns/datagrams.js';
 import { DatagramSocket, datagramsPerTurn } from '../../src/dataplane/dns/datagrams.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import { TestNetns } from '../support/netns.js';
 

@@ -20,7 +20,7 @@ import { ipvsEngine } from '../../src/dataplane/balancer/ipvs.js';
 import { removeLeftovers } from '../../src/dataplane/balancer/leftovers.js';
 import { openPinnedTables, removeAllPins } from '../../src/dataplane/balancer/pinned-tables.js';
 import { LinuxKernel } from '../../src/dataplane/kernel/linux-kernel.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import type { Desired } from '../../src/dataplane/plan/node.js';
 import { Reconciler } from '../../src/dataplane/reconcile/reconciler.js';
 import type { SandboxEndpoint } from '../../src/dataplane/sandbox.js';

@@ -10,7 +10,7 @@ import { loadPrograms, programsPath } from '../../src/dataplane/ebpf/bpf.js';
 import type { LoadedPrograms } from '../../src/dataplane/ebpf/bpf.js';
 import { mapShapes } from '../../src/dataplane/ebpf/layout.js';
 import { EbpfTable } from '../../src/dataplane/ebpf/table.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import { diff } from '../../src/dataplane/plan/diff.js';
 import { line } from '../../src/dataplane/plan/objects.js';
 import { systemClock } from '../../src/runtime/clock.js';

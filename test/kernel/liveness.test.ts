@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { pino } from 'pino';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import { Prober } from '../../src/dataplane/liveness/prober.js';
 import { Verdicts } from '../../src/dataplane/liveness/verdicts.js';
 import { EbpfEngine } from '../../src/dataplane/balancer/ebpf.js';

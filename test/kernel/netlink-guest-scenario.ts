@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import type { Cidr, Ip, Mac } from '../../src/model/addresses.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import { AttributeWriter } from '../../src/dataplane/netlink/attributes.js';
 import * as c from '../../src/dataplane/netlink/constants.js';
 import { formatGeneric, resolveFamily } from '../../src/dataplane/netlink/genl.js';

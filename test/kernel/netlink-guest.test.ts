@@ -29,7 +29,7 @@ function compile(directory: string): void {
   const files = folders.flatMap((folder) =>
     readdirSync(join(root, folder)).map((name) => join(folder, name)),
   );
-  for (const file of [...files, 'src/dataplane/native.ts', 'test/kernel/netlink-guest-scenario.ts']) {
+  for (const file of [...files, 'src/runtime/native.ts', 'test/kernel/netlink-guest-scenario.ts']) {
     if (!file.endsWith('.ts')) continue;
     const { outputText } = ts.transpileModule(readFileSync(join(root, file), 'utf8'), {
       compilerOptions: {

@@ -2,7 +2,7 @@
 import { closeSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import type { Cidr, Ip, Mac } from '../../src/model/addresses.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import { isErrno, NetlinkError } from '../../src/dataplane/netlink/netlink-error.js';
 import type { RouteEvent } from '../../src/dataplane/netlink/route.js';
 import { RouteNetlink, subscribeRoute } from '../../src/dataplane/netlink/route.js';

@@ -7,7 +7,7 @@ import { createSocket } from 'node:dgram';
 import type { Socket } from 'node:dgram';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { LinuxKernel } from '../../src/dataplane/kernel/linux-kernel.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import { opLine } from '../../src/dataplane/plan/diff.js';
 import { planOps, planSandboxScope } from '../../src/dataplane/plan/node.js';
 import type { NodeNetworkState } from '../../src/dataplane/state.js';

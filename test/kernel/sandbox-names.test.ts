@@ -10,7 +10,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EbpfEngine } from '../../src/dataplane/balancer/ebpf.js';
 import { openPinnedTables } from '../../src/dataplane/balancer/pinned-tables.js';
 import { NameThread } from '../../src/dataplane/dns/thread.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import type { NodeNetworkState } from '../../src/dataplane/state.js';
 import { CleanupStack } from '../../src/runtime/cleanup-stack.js';
 import { MeshCluster } from '../support/mesh-cluster.js';

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { LinuxKernel } from '../../src/dataplane/kernel/linux-kernel.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import type { Op } from '../../src/dataplane/plan/diff.js';
 import type { Ip, Mac } from '../../src/model/addresses.js';
 import type { Vni } from '../../src/model/ids.js';

@@ -6,7 +6,7 @@ import { afterAll, expect, test } from 'vitest';
 import type { LoadedPrograms } from '../../src/dataplane/ebpf/bpf.js';
 import { loadPrograms } from '../../src/dataplane/ebpf/bpf.js';
 import { EbpfTable } from '../../src/dataplane/ebpf/table.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import type { RealServer, VirtualServer } from '../../src/dataplane/plan/objects.js';
 import type { Ip, Mac } from '../../src/model/addresses.js';
 import type { Vni } from '../../src/model/ids.js';

@@ -22,6 +22,8 @@ interface Container {
   readonly image: string;
   status: 'created' | 'running' | 'exited';
   exitCode: number;
+  /** 0 unless it runs. */
+  pid: number;
   readonly networks: Map<string, string>;
 }
 
@@ -43,7 +45,9 @@ export class SimEngine {
   readonly #networks = new Map<string, LocalNetwork>();
   readonly #streams = new Set<Readable>();
   readonly #images = new Set<string>();
+  readonly #processWatchers = new Set<{ readonly pid: number; readonly end: () => void }>();
   #made = 0;
+  #lastPid = 1;
 
   constructor(
     private readonly host: string,
@@ -69,7 +73,15 @@ export class SimEngine {
   runUser(network: string, address: string): void {
     const id = this.#newId();
     this.#containers.set(id, {
-      ...{ id, name: `user${id.slice(-6)}`, labels: {}, image: 'user', status: 'running', exitCode: 0 },
+      ...{
+        id,
+        name: `user${id.slice(-6)}`,
+        labels: {},
+        image: 'user',
+        status: 'running',
+        exitCode: 0,
+        pid: (this.#lastPid += 1),
+      },
       networks: new Map([[network, address]]),
     });
   }
@@ -231,6 +243,19 @@ export class SimEngine {
     });
   }
 
+  /** As the kernel tells a daemon of this machine. */
+  watchProcess(process: Process, pid: number, onEnd: () => void): Disposable {
+    const watcher = {
+      pid,
+      end: () =>
+        process.in(this.chance.between(0.1, 1), () => this.#processWatchers.delete(watcher) && onEnd()),
+    };
+    this.#processWatchers.add(watcher);
+    const stop = (): void => void this.#processWatchers.delete(watcher);
+    process.onEnd(stop);
+    return { [Symbol.dispose]: stop };
+  }
+
   #create({ name = '', Labels, Image, NetworkingConfig }: CreateOptions): string {
     if (this.#find(name))
       throw new EngineError(`Conflict. The container name "/${name}" is already in use`, 409);
@@ -238,7 +263,7 @@ export class SimEngine {
     for (const [network] of networks) this.#requireNetwork(network);
     const id = this.#newId();
     this.#containers.set(id, {
-      ...{ id, name, labels: Labels ?? {}, image: Image ?? '', status: 'created', exitCode: 0 },
+      ...{ id, name, labels: Labels ?? {}, image: Image ?? '', status: 'created', exitCode: 0, pid: 0 },
       networks: new Map(networks.map(([network, endpoint]) => [network, addressOf(endpoint)])),
     });
     return id;
@@ -249,6 +274,7 @@ export class SimEngine {
     if (!container) throw new EngineError(`No such container: ${id}`, 404);
     if (container.status === 'running') return;
     container.status = 'running';
+    container.pid = this.#lastPid += 1;
     this.events.onStart(this.host, container.labels[taskLabels.taskId] ?? '');
     this.#tell('container', 'start', container.id);
     if (container.image.startsWith(jobImage)) this.#endSoon(container);
@@ -268,6 +294,9 @@ export class SimEngine {
   #exit(container: Container, exitCode: number, told = true): void {
     container.status = 'exited';
     container.exitCode = exitCode;
+    const { pid } = container;
+    container.pid = 0;
+    for (const watcher of [...this.#processWatchers]) if (told && watcher.pid === pid) watcher.end();
     this.events.onEnd(this.host, container.labels[taskLabels.taskId] ?? '', exitCode);
     if (told) this.#tell('container', 'die', container.id);
   }
@@ -287,9 +316,9 @@ export class SimEngine {
   #view(id: string): ContainerView | undefined {
     const container = this.#find(id);
     if (!container) return undefined;
-    const { labels, status, exitCode, networks } = container;
+    const { labels, status, exitCode, pid, networks } = container;
     return {
-      ...{ id: container.id, labels, status, exitCode, pid: 1, health: null, ports: [], tty: false, dns: [] },
+      ...{ id: container.id, labels, status, exitCode, pid, health: null, ports: [], tty: false, dns: [] },
       networks: [...networks.keys()],
       driverOptions: new Map(),
     };

@@ -137,6 +137,7 @@ export class SimHost {
           },
         },
         payloadFiles: this.payloadFiles.of(daemon),
+        watchProcess: (pid, onEnd) => this.engine.watchProcess(daemon, pid, onEnd),
         connect: (addr) =>
           sessionClient(
             network.connect(this.name, daemon, addr, () => ({ nodeId: this.name, role: this.role })),

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 
 const layout = fileURLToPath(new URL('../../native/bpf', import.meta.url));
 

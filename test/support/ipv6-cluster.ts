@@ -15,7 +15,7 @@ import { pino } from 'pino';
 import type { BalancerEngine } from '../../src/dataplane/balancer/engine.js';
 import { differenceLine } from '../../src/dataplane/difference.js';
 import { LinuxKernel } from '../../src/dataplane/kernel/linux-kernel.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import type { Desired } from '../../src/dataplane/plan/node.js';
 import { Reconciler } from '../../src/dataplane/reconcile/reconciler.js';
 import type { SandboxEndpoint } from '../../src/dataplane/sandbox.js';

@@ -19,7 +19,7 @@ import { LinuxKernel } from '../../src/dataplane/kernel/linux-kernel.js';
 import type { ReservationsRecord } from '../../src/dataplane/kernel/reserved-ports.js';
 import { unkeptReservations } from '../../src/dataplane/kernel/reserved-ports.js';
 import type { Desired } from '../../src/dataplane/plan/node.js';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 import type { EspSenderRecord } from '../../src/dataplane/reconcile/reconciler.js';
 import { Reconciler, unkeptSender } from '../../src/dataplane/reconcile/reconciler.js';
 import { ResetRelay } from '../../src/dataplane/resets/relay.js';

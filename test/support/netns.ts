@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { promisify } from 'node:util';
-import { native } from '../../src/dataplane/native.js';
+import { native } from '../../src/runtime/native.js';
 
 const run = promisify(execFile);
 

@@ -32,6 +32,8 @@ import { Silence } from './silence.js';
 import type { PeerListener } from './silence.js';
 import { StatusReporter } from './status-reporter.js';
 import { TaskBarrier } from './task-barrier.js';
+import { watchHostProcess } from './process-watch.js';
+import type { WatchProcess } from './process-watch.js';
 import type { RecordSealer } from './task-records.js';
 import { outlivesReboot, TaskRecords } from './task-records.js';
 import type { RecordFiles } from './task-records.js';
@@ -83,6 +85,7 @@ export interface AgentHost {
   readonly files: RecordFiles;
   readonly payloadFiles: PayloadFiles;
   readonly connect: NonNullable<SessionOptions['connect']>;
+  readonly watchProcess: WatchProcess;
 }
 
 /**
@@ -122,6 +125,7 @@ export function startAgent(options: AgentOptions): Agent {
   const images = new TaskImages({ engine, preferOffline: options.preferOfflineImages ?? false, log });
   const payloads = new NodePayloads();
   const payloadFiles = host.payloadFiles ?? new HostPayloadFiles(options.tasksDir);
+  const watchProcess = host.watchProcess ?? watchHostProcess(log);
   const reporter = new StatusReporter(common);
   const silence = new Silence({ dataplane, ...common });
   const describe = async (): Promise<WireNodeDescription> =>
@@ -144,7 +148,7 @@ export function startAgent(options: AgentOptions): Agent {
         task,
         {
           ...{ engine, events, legWatch, network, localNetworks, images, payloads, payloadFiles },
-          ...{ node, allowance, ...common },
+          ...{ node, allowance, watchProcess, ...common },
         },
         calls,
       ),

@@ -44,6 +44,8 @@ export interface TaskNetwork {
   endpointsProgrammed(taskId: TaskId, networkIds: readonly string[], signal: AbortSignal): Promise<void>;
   /** Resolves once the running task's sandboxes are programmed. */
   sandboxProgrammed(taskId: TaskId, signal: AbortSignal): Promise<void>;
+  /** The task's process has ended: this node sends it nothing from now on. Other nodes are told by the managers. */
+  ended(taskId: TaskId): void;
   /** Resolves once no node sends the running task a new flow; goes on without those that do not answer in time. */
   drained(taskId: TaskId, signal: AbortSignal): Promise<void>;
 }
@@ -62,6 +64,8 @@ export class NodeNetwork implements TaskNetwork {
   /** Those among the assignments, by id. */
   #overlays: ReadonlyMap<string, AssignmentItems['overlay']> = new Map();
   #revision = 0;
+  /** Tasks of this node whose process has ended, and that its assignments still call serving. */
+  readonly #ended = new Set<TaskId>();
   /** Overlays of an earlier life, until a manager says which there are. */
   #recalled: ReadonlyMap<string, AssignmentItems['overlay']> | null = null;
   #state: NodeNetworkState | undefined;
@@ -84,8 +88,30 @@ export class NodeNetwork implements TaskNetwork {
       this.#overlays = new Map(itemsOf(assignments.values(), 'overlay').map((item) => [item.id, item]));
     this.#revision = revision;
     this.#state = this.#stateAfter(changes);
+    for (const taskId of this.#ended) if (!this.#withdraw(taskId)) this.#ended.delete(taskId);
     this.#push.fire();
     this.#waiters.check();
+  }
+
+  ended(taskId: TaskId): void {
+    if (!this.#withdraw(taskId)) return;
+    this.#ended.add(taskId);
+    this.#push.fire();
+  }
+
+  /** @returns whether an assignment calls the task serving */
+  #withdraw(taskId: TaskId): boolean {
+    const changes = [...this.knownOverlays().keys()].flatMap((id): AssignmentChange[] => {
+      const assignment = this.#assignments.get(`endpoint/${id}/${taskId}`);
+      if (assignment?.kind !== 'endpoint' || !assignment.item.serving) return [];
+      return [
+        { remove: false, assignment: { kind: 'endpoint', item: { ...assignment.item, serving: false } } },
+      ];
+    });
+    if (changes.length === 0) return false;
+    if (this.#state)
+      this.#state = changeNodeNetworkState(this.#state, changes, this.#revision) ?? this.#state;
+    return true;
   }
 
   /** What stays is the same as before, so that nobody looks at it again on its way into the kernel. */

@@ -21,6 +21,7 @@ import type { TaskNetwork } from './node-network.js';
 import { atMostMs } from './node-network.js';
 import type { PullFailure, TaskImages } from './task-images.js';
 import { withPullFailure } from './task-images.js';
+import type { WatchProcess } from './process-watch.js';
 import type { LegParts } from './task-legs.js';
 import { TaskLegs } from './task-legs.js';
 import { ExitError } from './task-machine.js';
@@ -59,12 +60,13 @@ export interface TaskController {
 export interface ControllerCalls {
   /** The process has been started: well before the task is `running` where it has a health check. */
   readonly started: () => void;
-  /** The task is about to be stopped although nobody asked for it. */
-  readonly draining: () => void;
+  /** The task is about to be stopped although nobody asked for it, or its process has ended: nothing is to be sent to it. */
+  readonly draining: (container: TaskContainer) => void;
 }
 
 export interface ControllerParts extends LegParts, PayloadParts, WatchParts {
   readonly engine: Engine;
+  readonly watchProcess: WatchProcess;
   readonly network: TaskNetwork;
   readonly localNetworks: LocalNetworks;
   readonly images: Pick<TaskImages, 'provide'>;
@@ -142,7 +144,15 @@ export class ContainerController implements TaskController {
   }
 
   async wait(signal: AbortSignal): Promise<void> {
-    const watch = this.#watch ?? this.#watchAnew((await this.container())?.id);
+    const found = this.#watch?.seen ?? (await this.container());
+    if (!found) throw destroyed();
+    const watch = this.#watch ?? this.#watchAnew(found.id);
+    // The engine takes its time to clean up before it tells.
+    const end = (): void => {
+      this.parts.network.ended(this.task.id);
+      this.calls.draining(found);
+    };
+    using _process = isEnded(found) ? undefined : this.parts.watchProcess(found.pid, end);
     try {
       for (;;) {
         const seen = await watch.until((now) => this.#needsDeed(now), signal);
@@ -278,10 +288,10 @@ export class ContainerController implements TaskController {
   }
 
   /** Stops the process although nobody asked for it. */
-  async #end({ id }: ContainerView, reason: string, signal: AbortSignal): Promise<never> {
-    this.calls.draining();
+  async #end(seen: ContainerView, reason: string, signal: AbortSignal): Promise<never> {
+    this.calls.draining(seen);
     await this.shutdown(signal);
-    const container = await this.parts.engine.container(id);
+    const container = await this.parts.engine.container(seen.id);
     throw new ExitError(container?.exitCode ?? 0, reason);
   }
 
@@ -290,8 +300,7 @@ export class ContainerController implements TaskController {
     return isEnded(now) || now.health === 'unhealthy' || this.#legs.lost(now).length > 0;
   }
 
-  #watchAnew(containerId: string | undefined): ContainerWatch {
-    if (containerId === undefined) throw destroyed();
+  #watchAnew(containerId: string): ContainerWatch {
     this.#unwatch();
     return (this.#watch = new ContainerWatch(containerId, this.#legs, this.parts));
   }

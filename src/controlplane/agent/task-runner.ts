@@ -79,10 +79,15 @@ export class TaskRunner {
     this.#changed.fire();
   }
 
-  /** Lets the manager know that the running task is about to be stopped although it is desired to run. */
-  drain(): void {
+  /**
+   * Lets the manager know that nothing is to be sent to the running task, although it is desired to run: it is about to be stopped, or
+   * its process has ended.
+   * @param container as it was; an engine that takes a container apart does not tell of it
+   */
+  drain(container: TaskContainer): void {
     if (this.#draining || this.#progress.state !== 'running') return;
     this.#draining = true;
+    this.#container = container;
     void this.#report();
   }
 
@@ -182,8 +187,7 @@ export class TaskRunner {
         this.#again = false;
         return;
       case 'wait':
-        this.#container = undefined;
-        return controller.wait(signal);
+        return controller.wait(signal).finally(() => (this.#container = undefined));
       case 'shutdown':
         this.#container = undefined;
         return controller.shutdown(signal);

@@ -115,7 +115,10 @@ export class TaskWorker implements Worker {
       wake();
     };
     const taskLog = log.child({ task: task.id, service: task.serviceName });
-    const controller = controllerFor(task, { started: wake, draining: () => runner.drain() });
+    const controller = controllerFor(task, {
+      started: wake,
+      draining: (container) => runner.drain(container),
+    });
     const again = this.#again.has(task.id);
     const runner: TaskRunner = new TaskRunner(task, { controller, report, again, clock, log: taskLog });
     this.#runners.set(task.id, runner);

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline';
 import type { Ip } from '../../model/addresses.js';
 import { numberToIp, parseIp } from '../../model/addresses.js';
 import { errnoOf, KernelError } from '../kernel/kernel-error.js';
-import { native } from '../native.js';
+import { native } from '../../runtime/native.js';
 import type { BalancedFlow } from './engine.js';
 
 /** The namespace is that of the thread which opens; `/proc/net` would be the process's. */

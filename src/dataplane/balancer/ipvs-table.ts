@@ -4,7 +4,7 @@ import type { Family } from '../../model/addresses.js';
 import { familyOf } from '../../model/addresses.js';
 import { applyTogether } from '../kernel/apply-together.js';
 import { errnoOf, KernelError, MissingModuleError } from '../kernel/kernel-error.js';
-import { native } from '../native.js';
+import { native } from '../../runtime/native.js';
 import type { IpvsStats } from '../netlink/ipvs.js';
 import { Ipvs } from '../netlink/ipvs.js';
 import { isErrno } from '../netlink/netlink-error.js';

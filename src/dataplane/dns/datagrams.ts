@@ -6,7 +6,7 @@
  */
 import type { Ip } from '../../model/addresses.js';
 import { numberToIp } from '../../model/addresses.js';
-import { native } from '../native.js';
+import { native } from '../../runtime/native.js';
 
 /** More than who waits for answers has under way: a turn that is full is of one who does not, and for his next no time is given. */
 export const datagramsPerTurn = 64;

@@ -9,7 +9,7 @@ import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import type { Ip } from '../../model/addresses.js';
 import { parseIp } from '../../model/addresses.js';
-import { native } from '../native.js';
+import { native } from '../../runtime/native.js';
 import { DatagramSocket, datagramsPerTurn } from './datagrams.js';
 import { framed } from './forwarder.js';
 import type { Transport } from './wire.js';

@@ -10,7 +10,7 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { FlowCounts, FlowTimeouts, LoadedMap, LoadedProgram } from '../../../native/native.js';
 import { errnoOf, KernelError } from '../kernel/kernel-error.js';
-import { native } from '../native.js';
+import { native } from '../../runtime/native.js';
 import { flowIdleLimits } from '../plan/load-balancer.js';
 
 /** One entry as the kernel holds it. */

@@ -1,7 +1,7 @@
 /** One run of a tool with a text on its standard input, in a namespace. Never a shell, and never a copy of this process. */
 import { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { native } from '../native.js';
+import { native } from '../../runtime/native.js';
 import { errnoOf, KernelError } from './kernel-error.js';
 
 const deadlineMs = 20_000;

@@ -9,7 +9,7 @@ import { familyOf } from '../../model/addresses.js';
 import { SecretBytes } from '../../model/secret-bytes.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
-import { native } from '../native.js';
+import { native } from '../../runtime/native.js';
 import { Xfrm } from '../netlink/xfrm.js';
 import { planGuard } from '../plan/esp.js';
 import { espReceiveReqid } from '../plan/names.js';

@@ -4,7 +4,7 @@
  */
 import { closeSync } from 'node:fs';
 import type { Family } from '../../model/addresses.js';
-import { native } from '../native.js';
+import { native } from '../../runtime/native.js';
 
 export class LegacyRules implements Disposable {
   readonly #names: number;

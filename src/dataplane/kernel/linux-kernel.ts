@@ -11,7 +11,7 @@ import { familyOf } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
 import type { BalancerEngine, BalancerTable } from '../balancer/engine.js';
 import { ipvsEngine } from '../balancer/ipvs.js';
-import { native } from '../native.js';
+import { native } from '../../runtime/native.js';
 import { isErrno } from '../netlink/netlink-error.js';
 import type { RouteEvent, RouteTopic } from '../netlink/route.js';
 import { RouteNetlink, subscribeRoute } from '../netlink/route.js';

@@ -1,6 +1,6 @@
 /** Kernel parameters of one namespace: files below /proc/sys, opened from inside it. */
 import { closeSync, openSync, readFileSync, writeSync, constants } from 'node:fs';
-import { native } from '../native.js';
+import { native } from '../../runtime/native.js';
 import type { Sysctl } from '../plan/objects.js';
 import { isBalancerSysctl } from '../plan/objects.js';
 import { errnoOf, KernelError, MissingModuleError } from './kernel-error.js';

@@ -12,7 +12,7 @@ import { familyOf } from '../../model/addresses.js';
 import type { NodeId, Vni } from '../../model/ids.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
-import { native } from '../native.js';
+import { native } from '../../runtime/native.js';
 import { bridgeName, hostLinkName } from '../plan/names.js';
 import type { NodeNetworkState, Overlay, Peer } from '../state.js';
 import { etherTypeArp, parseAnswer, probeFrame, replyFilter } from './probe.js';

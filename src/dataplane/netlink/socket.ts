@@ -8,7 +8,7 @@
 import assert from 'node:assert';
 import { closeSync } from 'node:fs';
 import { endianness } from 'node:os';
-import { native } from '../native.js';
+import { native } from '../../runtime/native.js';
 import {
   NETLINK_ROUTE,
   NLM_F_ACK,

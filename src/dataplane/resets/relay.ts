@@ -13,7 +13,7 @@ import type { NetworkId, Vni } from '../../model/ids.js';
 import { Allowance } from '../../runtime/allowance.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
-import { native } from '../native.js';
+import { native } from '../../runtime/native.js';
 import { bridgeName } from '../plan/names.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
 import { parseReset, resetFilter, resetFrame, tcpProtocol } from './reset.js';

@@ -13,7 +13,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { macToBytes } from '../../../src/model/addresses.js';
-import { native } from '../../../src/dataplane/native.js';
+import { native } from '../../../src/runtime/native.js';
 import { tryEsp } from '../../../src/dataplane/kernel/esp-probe.js';
 import { encryptedPort } from '../../../src/model/encryption.js';
 import { line } from '../../../src/dataplane/plan/objects.js';

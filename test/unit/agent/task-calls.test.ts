@@ -35,6 +35,7 @@ class FakeEngine {
   readonly asked: string[] = [];
   container: ContainerView | undefined;
   startFault: EngineError | undefined;
+  readonly processes = new Map<number, () => void>();
   readonly #watchers = new Set<() => void>();
 
   /** How many wait for its events. */
@@ -45,6 +46,12 @@ class FakeEngine {
   watch(wake: () => void): Disposable {
     this.#watchers.add(wake);
     return { [Symbol.dispose]: () => void this.#watchers.delete(wake) };
+  }
+
+  /** As the kernel does, at once. */
+  watchProcess(pid: number, onEnd: () => void): Disposable {
+    this.processes.set(pid, onEnd);
+    return { [Symbol.dispose]: () => void this.processes.delete(pid) };
   }
 
   happen(over: Partial<ContainerView>): void {
@@ -80,6 +87,7 @@ function partsOf(engine: FakeEngine): ControllerParts {
     ...{ engine: engine.calls, clock: systemClock, log, allowance: nothingAllowed },
     events: { watch: (_id: string, wake: () => void) => engine.watch(wake) },
     legWatch: { watch: () => nothing },
+    watchProcess: (pid: number, onEnd: () => void) => engine.watchProcess(pid, onEnd),
     network: {
       overlays: async () => new Map([['mynet', overlay]]),
       knownOverlays: () => new Map([['mynet', overlay]]),
@@ -87,6 +95,7 @@ function partsOf(engine: FakeEngine): ControllerParts {
       endpointsProgrammed: async () => undefined,
       sandboxProgrammed: async () => undefined,
       drained: async () => undefined,
+      ended: (taskId: string) => void engine.asked.push(`ended ${taskId}`),
     },
     localNetworks: { hold: () => undefined, ensure: async () => 'net', release: async () => undefined },
     images: { provide: async () => null },
@@ -153,4 +162,29 @@ test('one that is gone when it is to be started is said to be, and another fault
   engine.startFault = new EngineError('exec: "nothing": executable file not found in $PATH', 404);
   await expect(controller.start(signal)).rejects.toThrow('starting container failed: exec: "nothing"');
   expect(engine.watches).toBe(0);
+});
+
+test('a task whose process has ended takes no more, long before the engine has cleaned up', async () => {
+  const engine = new FakeEngine();
+  const reports: TaskReport[] = [];
+  const controller = new ContainerController(web, partsOf(engine), {
+    started: () => undefined,
+    draining: (container) => runner.drain(container),
+  });
+  const report = (_: unknown, one: TaskReport): void => void reports.push(one);
+  const runner: TaskRunner = new TaskRunner(web, { controller, report, clock: systemClock, log });
+  await expect.poll(() => [...engine.processes.keys()]).toEqual([7]);
+  const asked = engine.asked.length;
+  engine.processes.get(7)?.();
+  await expect.poll(() => reports.at(-1)).toMatchObject({ state: 'running', draining: true });
+  // This node's network knows first. The engine is not asked: it is known what the container was.
+  expect(engine.asked.slice(asked)).toEqual(['ended t1']);
+  expect(reports.at(-1)?.container?.containerId).toBe('c1');
+  engine.happen({ status: 'exited', exitCode: 137 });
+  await expect
+    .poll(() => reports.at(-1))
+    .toMatchObject({ state: 'failed', err: 'task: non-zero exit (137)' });
+  expect(reports.at(-1)).not.toHaveProperty('draining');
+  expect(engine.processes.size).toBe(0);
+  await runner.close();
 });

@@ -95,6 +95,7 @@ const parts = {
     },
   },
   legWatch: { watch: () => ({ [Symbol.dispose]: () => undefined }) },
+  watchProcess: () => ({ [Symbol.dispose]: () => undefined }),
   engine: {
     container: async () => container,
     connectedTo: async (network: string) => {
@@ -119,6 +120,7 @@ const parts = {
     knownOverlays: () => known,
     requireEsp: () => undefined,
     drained: async () => void said.push('drained'),
+    ended: () => void said.push('ended'),
   },
   localNetworks: {
     hold: () => undefined,

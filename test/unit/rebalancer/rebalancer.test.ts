@@ -106,7 +106,10 @@ test.each([
 
 test('a slot that its policy has given up keeps the others of its service from nothing', async () => {
   const policy = { ...restartPolicy, condition: 'none' } as const;
-  const town = await Town.of([node('n1')], [asking(5, { taskTemplate: template({ restartPolicy: policy }) })]);
+  const town = await Town.of(
+    [node('n1')],
+    [asking(5, { taskTemplate: template({ restartPolicy: policy }) })],
+  );
   const [done] = town.live();
   await town.write((tx) => {
     if (done) tx.update('task', { ...done, status: { ...done.status, state: 'complete' } });
