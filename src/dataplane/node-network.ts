@@ -7,6 +7,7 @@ import { SkepError } from '../model/errors.js';
 import { ChangeParser } from './parse-change.js';
 import type { SandboxEndpoint } from './sandbox.js';
 import { shareState } from './share-state.js';
+import { isEmpty } from './state-change.js';
 import type { NodeNetworkState } from './state.js';
 import type { EngineEndpoint, EngineNetwork, EngineTable, EngineTableFile } from './state-file.js';
 import type { StateLog } from './state-log.js';
@@ -126,7 +127,8 @@ export class NodeNetwork {
       if (held?.encryptionKeys === null && held.overlays.some(({ encrypted }) => encrypted))
         throw new SkepError('failedPrecondition', 'the state held is without its keys: the whole is needed');
       const { change, state } = this.#changes.parse(message, held);
-      if (held === null || change.revision === held.revision) return;
+      // A node takes its own dead tasks out between two revisions of the managers'.
+      if (held === null || (change.revision === held.revision && isEmpty(change))) return;
       await this.stateLog.append(change, state);
       this.#changes.taken(held, change, state);
       this.#state = state;

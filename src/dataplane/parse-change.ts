@@ -8,7 +8,7 @@ import type { NetworkId, NodeId, ServiceId, TaskId } from '../model/ids.js';
 import { Fields, refuse, Unique } from './parse-fields.js';
 import { parseEndpoint, parsePublishedPort, parseService, toServiceMessage } from './parse-state.js';
 import type { Owners } from './parse-state.js';
-import { applyStateChange, endpointKey, isEmpty, itemAt, serviceKey } from './state-change.js';
+import { applyStateChange, endpointKey, itemAt, serviceKey } from './state-change.js';
 import type { OverlayChange, StateChange } from './state-change.js';
 import type { NodeNetworkState, Overlay } from './state.js';
 import { publishedPortKey } from './state.js';
@@ -72,8 +72,6 @@ export class ChangeParser {
         return key;
       }),
     };
-    if (change.revision === baseRevision && !isEmpty(change))
-      refuse(fields.at('revision'), `${baseRevision} is the one that is changed`);
     return { change, state: applyStateChange(held, change) };
   }
 

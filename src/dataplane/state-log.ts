@@ -111,9 +111,13 @@ export class StateLog {
   }
 }
 
-/** A change that the whole value has in it already, or of a node that this no longer is. */
+/**
+ * A change that the whole value has in it already, or of a node that this no longer is. One within the value's revision is made again
+ * where it may be in it: it is of tasks that are dead.
+ */
 function isOfBefore(message: unknown, value: NodeNetworkState): boolean {
-  const { nodeId, revision } = (message ?? {}) as { nodeId?: unknown; revision?: unknown };
+  const { nodeId, baseRevision, revision } = (message ?? {}) as Readonly<Record<string, unknown>>;
   if (typeof nodeId !== 'string' || typeof revision !== 'number') return false;
-  return nodeId !== value.nodeId || revision <= value.revision;
+  if (nodeId !== value.nodeId || revision < value.revision) return true;
+  return revision === value.revision && baseRevision !== revision;
 }

@@ -4,12 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'vitest';
 import { NodeNetwork } from '../../../../src/dataplane/node-network.js';
+import { toChangeMessage } from '../../../../src/dataplane/parse-change.js';
 import { parseNodeNetworkState } from '../../../../src/dataplane/parse-state.js';
 import type { EngineEndpoint } from '../../../../src/dataplane/state-file.js';
 import { DamagedFileError, openEngineTableFile } from '../../../../src/dataplane/state-file.js';
+import { changeBetween, endpointKey } from '../../../../src/dataplane/state-change.js';
+import type { NodeNetworkState } from '../../../../src/dataplane/state.js';
 import { StateLog } from '../../../../src/dataplane/state-log.js';
 import type { Ip, Mac } from '../../../../src/model/addresses.js';
 import type { NetworkId } from '../../../../src/model/ids.js';
+import { KeyedList } from '../../../../src/runtime/keyed-list.js';
 import { stateValue, stateValueWithKeys } from './state-value.js';
 
 let directory: string;
@@ -137,4 +141,36 @@ test('keys of encrypted overlays are on no disk, and what lacks them asks for th
   await assert.rejects(again.changeState(change), { kind: 'failedPrecondition' });
   await again.setState({ ...state, revision: state.revision + 1 });
   assert.equal(again.state?.encryptionKeys?.length, 2);
+});
+
+test('a change that stays at the revision held is taken, told of and kept, and an empty one is none', async () => {
+  const state = stateAt(10);
+  const { network } = await load();
+  await network.setState(state);
+  let told = 0;
+  network.onChange(() => (told += 1));
+  const [overlay] = state.overlays;
+  const endpoint = overlay && [...overlay.endpoints][0];
+  assert.ok(overlay && endpoint?.serving);
+  const endpoints = [...overlay.endpoints].map((one) =>
+    one === endpoint ? { ...one, serving: false } : one,
+  );
+  const after = { ...state, overlays: [{ ...overlay, endpoints: KeyedList.of(endpoints, endpointKey) }] };
+  const change = changeBetween(state, {
+    ...after,
+    overlays: [...after.overlays, ...state.overlays.slice(1)],
+  });
+  assert.ok(change);
+  await network.changeState(toChangeMessage(change));
+  const servingOf = (held: NodeNetworkState | null): boolean | undefined =>
+    [...(held?.overlays[0]?.endpoints ?? [])].find(({ taskId }) => taskId === endpoint.taskId)?.serving;
+  assert.deepEqual([network.state?.revision, servingOf(network.state), told], [10, false, 1]);
+  const { network: again } = await load();
+  assert.deepEqual([again.state?.revision, servingOf(again.state)], [10, false]);
+  const before = network.state;
+  await network.changeState({
+    ...{ nodeId: state.nodeId, baseRevision: 10, revision: 10 },
+    ...{ overlays: [], publishedPorts: [], removedPorts: [] },
+  });
+  assert.equal(network.state, before);
 });

@@ -144,7 +144,6 @@ describe('a change', () => {
       /revision 9.*held is 10/,
     ],
     ['of another node', changeOf(held, {}, { nodeId: 'other' as never }), 'failedPrecondition', /./],
-    ['to the same revision', changeOf(held, {}, { revision: 10 }), 'invalidArgument', /^revision: /],
     ['to an older one', changeOf(held, {}, { revision: 9 }), 'invalidArgument', /^revision: /],
     [
       'of an overlay that is not there',
