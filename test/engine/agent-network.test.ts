@@ -215,6 +215,25 @@ test('a process is started and stopped only when all nodes know', async () => {
   await agent.until(task.id, 'shutdown');
 });
 
+test('a task whose process is killed is sent nothing, before the engine says what became of it', async () => {
+  const { agent, set, states } = start();
+  const task = networked(['mynet'], 12);
+  set(self, overlay('mynet'), endpoint('mynet', task, false));
+  agent.worker.assign([task], true);
+  await agent.until(task.id, 'running');
+  const serving = (): boolean | undefined => [...(states.at(-1)?.overlays[0]?.endpoints ?? [])][0]?.serving;
+  set(self, overlay('mynet'), endpoint('mynet', task, true));
+  await expect.poll(serving).toBe(true);
+  const { pid } = (await dockerd.engine.container(taskName(task))) ?? expect.fail();
+  process.kill(pid, 'SIGKILL');
+  const { report } = await agent.until(task.id, 'failed');
+  expect(report.err).toBe('task: non-zero exit (137)');
+  const [before] = agent.reports.slice(-2);
+  expect(before?.report).toMatchObject({ state: 'running', draining: true, container: { pid } });
+  expect(serving()).toBe(false);
+  await expectNothingLeft(agent, task);
+});
+
 test('a container that is not connected is disconnected already', async () => {
   const apart = await dockerd.docker('network', 'create', 'apart');
   const task = networked([], 8);

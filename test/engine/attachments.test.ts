@@ -126,7 +126,9 @@ test('run: the allocated address, our DNS, the container known by id, name and a
 test('a container that does not run keeps its place and its network, whoever else leaves', async () => {
   await docker('create', '--name', 'later', '--network', 'open', 'busybox:test', 'sleep', '600');
   await docker('rm', '-f', 'box');
-  expect(attached().map(({ spec }) => spec.networkAttachment?.containerName)).toEqual(['later']);
+  await expect
+    .poll(() => attached().map(({ spec }) => spec.networkAttachment?.containerName), soon)
+    .toEqual(['later']);
   await docker('start', 'later');
   expect([await inspect('{{.NetworkSettings.Networks.open.IPAddress}}', 'later')]).toEqual(addresses());
 });
@@ -152,7 +154,7 @@ test('an attachment that was lost is taken again with address and aliases; one w
   await expect.poll(addresses, soon).toEqual([before?.networks[0]?.address]);
   expect(attached()[0]?.networks[0]?.aliases).toEqual(['db']);
   await docker('rm', 'kept');
-  expect(attached()).toEqual([]);
+  await expect.poll(attached, soon).toEqual([]);
 });
 
 test('what the engine refuses, and what the managers refuse, leaves nothing', async () => {

@@ -152,7 +152,8 @@ export class ContainerController implements TaskController {
       this.parts.network.ended(this.task.id);
       this.calls.draining(found);
     };
-    using _process = isEnded(found) ? undefined : this.parts.watchProcess(found.pid, end);
+    const isCalled = this.#networkIds.length > 0 && !isEnded(found);
+    using _process = isCalled ? this.parts.watchProcess(found.pid, end) : undefined;
     try {
       for (;;) {
         const seen = await watch.until((now) => this.#needsDeed(now), signal);
