@@ -1,4 +1,4 @@
-/** The whole native surface: file descriptors, namespaces and errno. Absent values cross as `null`. */
+/** The whole native surface: file descriptors, namespaces, ends of processes and errno. Absent values cross as `null`. */
 
 /**
  * Opens a netlink socket inside a network namespace, on a thread of its own, and binds it.

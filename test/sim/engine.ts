@@ -73,15 +73,8 @@ export class SimEngine {
   runUser(network: string, address: string): void {
     const id = this.#newId();
     this.#containers.set(id, {
-      ...{
-        id,
-        name: `user${id.slice(-6)}`,
-        labels: {},
-        image: 'user',
-        status: 'running',
-        exitCode: 0,
-        pid: (this.#lastPid += 1),
-      },
+      ...{ id, name: `user${id.slice(-6)}`, labels: {}, image: 'user' },
+      ...{ status: 'running', exitCode: 0, pid: (this.#lastPid += 1) },
       networks: new Map([[network, address]]),
     });
   }

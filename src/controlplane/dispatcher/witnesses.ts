@@ -3,9 +3,9 @@
  * verdicts.
  *
  * A node whom two others call silent is asked for a sign of life. It is lost once nobody has heard it for a whole period: everybody
- * who has a say calls it silent all that time, and it owes the sign of life. A say has whoever shares a network with it, can judge, and is heard itself: its
- * heartbeat is not overdue, and it owes no sign of life. So must stay true: whoever answers its manager is never lost, and neither is
- * anybody while fewer than two others are heard.
+ * who has a say calls it silent all that time, and it owes the sign of life. A say has whoever shares a network with it, can judge, and
+ * is heard itself: its heartbeat is not overdue, and it owes no sign of life. So must stay true: whoever answers its manager is never
+ * lost, and neither is anybody while fewer than two others are heard.
  */
 import type { NetworkId, NodeId } from '../../model/ids.js';
 import type { Node } from '../../model/objects.js';
