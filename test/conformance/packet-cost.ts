@@ -8,7 +8,7 @@ import { closedPort, vip } from './world.js';
 
 const packets = 200;
 const runs = 20;
-/** Whatever else this machine does makes packets dearer, never cheaper, and may do so for longer than all runs of one turn. */
+/** What else this machine does may make packets dearer for longer than most runs of one turn. */
 const roundsMax = 5;
 
 export interface PacketCost {

@@ -231,7 +231,7 @@ export class Peer implements AsyncDisposable {
     return this.#request('floodUdp', { ...target, count });
   }
 
-  /** What a datagram costs, of the cheapest of `runs` times `count`. */
+  /** What a datagram costs: the median of `runs` times `count`. */
   sendCosts(target: Pick<Target, 'host' | 'port'>, count: number, runs: number): Promise<SendCosts> {
     return this.#request('sendCosts', { ...target, count, runs });
   }
