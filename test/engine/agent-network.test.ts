@@ -11,6 +11,8 @@ import type { Task } from '../../src/model/objects.js';
 import { taskName } from '../../src/model/objects.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { Waiters } from '../../src/runtime/waiters.js';
+import { assignedMac, endpointAssignment } from '../support/assignment-items.js';
+import { nodeAssignment, overlayAssignment } from '../support/assignment-items.js';
 import { startDockerd } from './agent-dockerd.js';
 import type { TestDockerd } from './agent-dockerd.js';
 import { startPlugin } from './agent-plugin.js';
@@ -33,43 +35,16 @@ afterAll(async () => {
   await plugin[Symbol.asyncDispose]();
 });
 
-const mac = '02:00:00:00:00:01' as Mac;
+const mac = assignedMac as Mac;
 const subnets: Record<string, string> = { ingress: '10.200.0', mynet: '10.200.1', other: '10.200.2' };
-const overlay = (id: string): Assignment => ({
-  kind: 'overlay',
-  item: {
-    id,
-    name: id,
-    vni: 4097,
-    subnet: `${subnets[id]}.0/24`,
-    gateway: `${subnets[id]}.1`,
-    ingress: id === 'ingress',
-    internal: false,
-    ownAddress: `${subnets[id]}.2`,
-    ownMac: mac,
-    attachable: false,
-    driverOptions: {},
-    labels: {},
-  },
-});
-const endpoint = (overlayId: string, task: Task, serving: boolean): Assignment => ({
-  kind: 'endpoint',
-  item: {
-    overlayId,
-    taskId: task.id,
-    serviceId: task.serviceId,
-    nodeId,
-    address: '',
-    mac,
-    name: taskName(task),
-    serving,
-    weight: 1,
-    aliases: [],
-    nameservers: [],
-    targetPorts: [],
-  },
-});
-const self: Assignment = { kind: 'node', item: { nodeId, dataPathAddr: '192.0.2.1', dataPathPort: 4789 } };
+const overlay = (id: string): Assignment =>
+  overlayAssignment(id, subnets[id] ?? '', { ingress: id === 'ingress' });
+const endpoint = (overlayId: string, task: Task, serving: boolean): Assignment =>
+  endpointAssignment({
+    ...{ overlayId, taskId: task.id, serviceId: task.serviceId, nodeId, name: taskName(task) },
+    ...{ address: '', serving },
+  });
+const self = nodeAssignment(nodeId);
 
 const networked = (networks: readonly string[], host: number): Task =>
   makeTask(

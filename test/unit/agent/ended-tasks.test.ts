@@ -7,6 +7,8 @@ import type { NodeNetworkState } from '../../../src/dataplane/state.js';
 import type { TaskId } from '../../../src/model/ids.js';
 import { systemClock } from '../../../src/runtime/clock.js';
 import { createLog } from '../../../src/runtime/log.js';
+import { endpointAssignment, nodeAssignment } from '../../support/assignment-items.js';
+import { overlayAssignment } from '../../support/assignment-items.js';
 
 const log = createLog('test');
 log.level = 'silent';
@@ -16,33 +18,10 @@ afterEach(() => {
   stop = new AbortController();
 });
 
-const mac = '02:00:00:00:00:01';
-const self: Assignment = {
-  kind: 'node',
-  item: { nodeId: 'n1', dataPathAddr: '192.0.2.1', dataPathPort: 4789 },
-};
-const overlay = (id: string): Assignment => ({
-  kind: 'overlay',
-  item: {
-    ...{
-      id,
-      name: id,
-      vni: 4097,
-      subnet: '10.0.1.0/24',
-      gateway: '10.0.1.1',
-      ingress: false,
-      internal: false,
-    },
-    ...{ ownAddress: '10.0.1.2', ownMac: mac, attachable: false, driverOptions: {}, labels: {} },
-  },
-});
-const endpoint = (overlayId: string, taskId: string, serving: boolean, weight = 1): Assignment => ({
-  kind: 'endpoint',
-  item: {
-    ...{ overlayId, taskId, serviceId: 'web', nodeId: 'n1', address: '10.0.1.9', mac, name: taskId, serving },
-    ...{ weight, aliases: [], nameservers: [], targetPorts: [] },
-  },
-});
+const self = nodeAssignment('n1');
+const overlay = (id: string): Assignment => overlayAssignment(id, '10.0.1');
+const endpoint = (overlayId: string, taskId: string, serving: boolean, weight = 1): Assignment =>
+  endpointAssignment({ overlayId, taskId, serviceId: 'web', nodeId: 'n1', serving, weight });
 const put = (assignment: Assignment): AssignmentChange => ({ remove: false, assignment });
 
 /** What the dataplane was given last: revision, and what is called serving. */
