@@ -103,13 +103,19 @@ export function openFirewall(netnsPath: string | null, family: 4 | 6): [names: n
 export function firewallDigest(names: number, socket: number, family: 4 | 6, whole: boolean): bigint;
 
 /**
- * IPVS's virtual servers of a namespace that are found by mark and of IPv4, with their real servers: for each its mark, flags
+ * A descriptor, the caller's, through which {@link ipvsTable} asks for IPVS's table of a namespace, which it keeps there until it is closed.
+ * @throws Error with `code`: ENOENT, EINVAL no such namespace
+ */
+export function openIpvs(netnsPath: string | null): number;
+
+/**
+ * IPVS's virtual servers of the socket's namespace that are found by mark and of IPv4, with their real servers: for each its mark, flags
  * (IP_VS_SVC_F_), timeout of persistence in seconds and number of real servers, 32 bits each in the host's order, and the
  * scheduler's name in 16 octets; then for each real server its address as four octets, and port, flags (IP_VS_CONN_F_) and
  * weight in 32 bits.
- * @throws Error with `code`: ENOENT, EINVAL no such namespace; ENOPROTOOPT no IPVS
+ * @throws Error with `code`: ENOPROTOOPT no IPVS
  */
-export function ipvsTable(netnsPath: string | null): Buffer;
+export function ipvsTable(socket: number): Buffer;
 
 /** A process that {@link startTool} has started. The descriptors are pipes, the caller's to read and close. */
 export interface StartedTool {

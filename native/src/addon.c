@@ -18,6 +18,7 @@ static napi_value initialise(napi_env env, napi_value exports) {
       {"openNetns", NULL, open_netns, NULL, NULL, NULL, napi_enumerable, NULL},
       {"openFirewall", NULL, open_firewall, NULL, NULL, NULL, napi_enumerable, NULL},
       {"firewallDigest", NULL, firewall_digest, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"openIpvs", NULL, open_ipvs, NULL, NULL, NULL, napi_enumerable, NULL},
       {"ipvsTable", NULL, ipvs_table, NULL, NULL, NULL, napi_enumerable, NULL},
       {"startTool", NULL, start_tool, NULL, NULL, NULL, napi_enumerable, NULL},
       {"toolStatus", NULL, tool_status, NULL, NULL, NULL, napi_enumerable, NULL},

@@ -63,10 +63,7 @@ static int append_virtual(int fd, const struct ip_vs_service_entry *entry, struc
   return error;
 }
 
-static struct outcome read_table(void *argument) {
-  struct table *table = argument;
-  int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
-  if (fd < 0) return failed("socket");
+static struct outcome read_table(int fd, struct table *table) {
   struct ip_vs_getinfo info = {0};
   struct ip_vs_get_services *services = NULL;
   socklen_t length = sizeof info;
@@ -83,21 +80,36 @@ static struct outcome read_table(void *argument) {
   for (unsigned int i = 0; !error && i < info.num_services; i++)
     if (services->entrytable[i].fwmark != 0) error = append_virtual(fd, &services->entrytable[i], table);
   free(services);
-  close(fd);
   return (struct outcome){.fd = error ? -1 : 0, .error = error, .syscall = "getsockopt"};
+}
+
+static struct outcome open_socket(void *unused) {
+  (void)unused;
+  int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+  return fd < 0 ? failed("socket") : (struct outcome){.fd = fd};
+}
+
+napi_value open_ipvs(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value arguments[1];
+  char netns[PATH_SIZE];
+  bool own;
+  napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
+  if (count != 1) return throw_type(env, "openIpvs(netnsPath)"), NULL;
+  if (!read_path(env, arguments[0], netns, sizeof netns, &own)) return NULL;
+  return finish(env, in_netns(own ? NULL : netns, open_socket, NULL), own ? "the host" : netns);
 }
 
 napi_value ipvs_table(napi_env env, napi_callback_info info) {
   size_t count = 1;
   napi_value arguments[1], result = NULL;
-  char netns[PATH_SIZE];
-  bool own;
+  int fd;
   napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
-  if (count != 1) return throw_type(env, "ipvsTable(netnsPath)"), NULL;
-  if (!read_path(env, arguments[0], netns, sizeof netns, &own)) return NULL;
+  if (count != 1) return throw_type(env, "ipvsTable(socket)"), NULL;
+  if (!read_int(env, arguments[0], &fd)) return NULL;
   struct table table = {0};
-  struct outcome outcome = in_netns(own ? NULL : netns, read_table, &table);
-  if (outcome.error) throw_errno(env, outcome.error, outcome.syscall, own ? "the host" : netns);
+  struct outcome outcome = read_table(fd, &table);
+  if (outcome.error) throw_errno(env, outcome.error, outcome.syscall, NULL);
   else napi_create_buffer_copy(env, table.length, table.octets, NULL, &result);
   free(table.octets);
   return result;

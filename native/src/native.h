@@ -48,6 +48,7 @@ napi_value open_firewall(napi_env env, napi_callback_info info);
 napi_value firewall_digest(napi_env env, napi_callback_info info);
 
 /* ipvs.c */
+napi_value open_ipvs(napi_env env, napi_callback_info info);
 napi_value ipvs_table(napi_env env, napi_callback_info info);
 
 /* tool.c */

@@ -1,5 +1,6 @@
 /** IPVS of one namespace: virtual servers by mark and their real servers, over generic netlink. The `ipvs` balancer engine. */
 import { createHash } from 'node:crypto';
+import { closeSync } from 'node:fs';
 import type { Family } from '../../model/addresses.js';
 import { familyOf } from '../../model/addresses.js';
 import { applyTogether } from '../kernel/apply-together.js';
@@ -32,20 +33,30 @@ export class IpvsTable implements BalancerTable {
   private constructor(
     private readonly netns: string | null,
     private readonly ipvs: Ipvs,
+    /** The table is read many times a minute, and to enter a namespace takes a thread. */
+    private readonly socket: number,
   ) {}
 
   /** Rejects with MissingModuleError when this kernel has no IPVS. */
   static async open(netns: string | null): Promise<IpvsTable> {
+    let ipvs: Ipvs;
     try {
-      return new IpvsTable(netns, await Ipvs.open(netns));
+      ipvs = await Ipvs.open(netns);
     } catch (cause) {
       if (isErrno(cause, 'ENOENT')) throw new MissingModuleError('ip_vs', { cause });
       throw cause;
+    }
+    try {
+      return new IpvsTable(netns, ipvs, native().openIpvs(netns));
+    } catch (cause) {
+      ipvs[Symbol.dispose]();
+      throw new KernelError('open the table of IPVS', errnoOf(cause), { cause });
     }
   }
 
   [Symbol.dispose](): void {
     this.ipvs[Symbol.dispose]();
+    closeSync(this.socket);
   }
 
   /** Servers found by mark (others are strangers') and the timeouts. Rejects with NetlinkError, KernelError. */
@@ -88,7 +99,7 @@ export class IpvsTable implements BalancerTable {
 
   #dump(): Buffer {
     try {
-      return native().ipvsTable(this.netns);
+      return native().ipvsTable(this.socket);
     } catch (err) {
       throw new KernelError('read the table of IPVS', errnoOf(err), { cause: err });
     }

@@ -78,6 +78,8 @@ export interface Balancing {
   readonly reservations?: ReservationsRecord;
 }
 
+const noNamespace: Observation = { exists: false, objects: [], balancingUnavailable: null };
+
 export class NamespaceKernel implements Disposable {
   readonly #sysctls: Sysctls;
   readonly #reservedPorts: ReservedPorts | null;
@@ -109,6 +111,7 @@ export class NamespaceKernel implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#sysctls[Symbol.dispose]();
     this.#route?.[Symbol.dispose]();
     this.#netfilter?.[Symbol.dispose]();
     // Also one that is still being opened.
@@ -194,7 +197,7 @@ export class NamespaceKernel implements Disposable {
       this.#openRoute();
     } catch (err) {
       // ENOENT: no file. EINVAL: the file is there and no namespace is mounted on it (made or removed half way).
-      if (isErrno(err, 'ENOENT', 'EINVAL')) return { exists: false, objects: [], balancingUnavailable: null };
+      if (isErrno(err, 'ENOENT', 'EINVAL')) return noNamespace;
       throw new KernelError(`open ${this.netns}`, errnoOf(err), { cause: err });
     }
     try {
@@ -209,10 +212,12 @@ export class NamespaceKernel implements Disposable {
         fresh,
         chains && [...chains, ...routedFamilies(objects)],
       );
+      // What is read lies open, and is still answered for by a namespace that nobody else can enter any more.
+      if (!this.isStillThere()) return noNamespace;
       return { exists: true, objects: [...objects, ...found], balancingUnavailable: unavailable };
     } catch (err) {
       // It went while it was read, as a container's does.
-      if (!this.isStillThere()) return { exists: false, objects: [], balancingUnavailable: null };
+      if (!this.isStillThere()) return noNamespace;
       throw toKernelError('observe', err);
     }
   }

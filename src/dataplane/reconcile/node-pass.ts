@@ -76,12 +76,6 @@ export interface ScopeWork {
 const unknownMtuBytes = 1500;
 
 /**
- * Of which namespaces chains and sets are read, rather than taken to be as last read and written: reading them costs a
- * process each. The host's are the ones that others write, too.
- */
-export type Freshness = 'all' | 'host' | 'none';
-
-/**
  * Containers that are looked at and programmed at the same time. Each costs some processes, and on a busy host they are waited
  * for: one after the other, an update of ten services would keep the node's whole state waiting.
  */
@@ -105,8 +99,8 @@ export class NodePass {
     private readonly kernel: Kernel,
     private readonly desired: Desired,
     private readonly espLook: EspLook,
-    /** Chains and sets are read, too; see Kernel.observe. */
-    private readonly fresh: Freshness,
+    /** Chains and sets are read, too, which takes a process each; else they are as last read and written. */
+    private readonly fresh: boolean,
     /** Per container, by its path: what {@link joinedInterfaces} last gave. Kept from pass to pass. */
     private readonly joined: Map<string, ReadonlyMap<string, string>>,
     last: NodePass | null = null,
@@ -114,10 +108,6 @@ export class NodePass {
     this.#change = last && partialChange(last.desired, desired);
     this.#lastMtu = last === null ? undefined : last.#mtu;
     this.#lastEspInputs = last && espInputs(last.desired.state);
-  }
-
-  #isFresh(scope: Scope): boolean {
-    return this.fresh === 'all' || (this.fresh === 'host' && scope.kind === 'host');
   }
 
   /** States and policies of IPsec: observed and made before the overlays that rely on them. */
@@ -131,7 +121,7 @@ export class NodePass {
         const observation = await this.kernel.observe(
           scope,
           [],
-          this.#isFresh(scope),
+          this.fresh,
           state === null ? [] : [familyOf(state.vtep)],
         );
         const { sender, retrying } = this.espLook;
@@ -274,7 +264,7 @@ export class NodePass {
     const observation = await this.kernel.observe(
       scope,
       sysctlPaths(objects),
-      this.#isFresh(scope),
+      this.fresh,
       chainFamilies(objects),
     );
     const { plan, planKey } = replan?.(observation.objects) ?? { plan: first, planKey: '' };
@@ -287,7 +277,7 @@ export class NodePass {
     underlayMtuBytes: number,
   ): Promise<ScopeWork> {
     const scope: Scope = { kind: 'sandbox', path };
-    const links = await this.kernel.observe(scope, [], this.#isFresh(scope), null);
+    const links = await this.kernel.observe(scope, [], this.fresh, null);
     const { state } = this.desired;
     const joined = joinedInterfaces(endpoints, links.objects, this.joined.get(path));
     if (links.exists) this.joined.set(path, joined);
@@ -300,7 +290,7 @@ export class NodePass {
     const chains = state === null || links.namesAnswered === false || planned.length > 0 ? planned : null;
     const observation =
       sysctls.length > 0 || chains !== null
-        ? await this.kernel.observe(scope, sysctls, this.#isFresh(scope), chains)
+        ? await this.kernel.observe(scope, sysctls, this.fresh, chains)
         : links;
     const present = presentEndpoints(
       endpoints,

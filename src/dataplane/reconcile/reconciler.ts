@@ -320,7 +320,7 @@ export class Reconciler {
 
   async #differences(): Promise<Difference[]> {
     if (this.#desired === null) return [];
-    const pass = new NodePass(this.#kernel, this.#desired, this.#espLook(), 'all', this.#joined);
+    const pass = new NodePass(this.#kernel, this.#desired, this.#espLook(), true, this.#joined);
     const works = await pass.observeAll();
     const stale = await pass.staleOverlays();
     for (const { name, ops } of works) if (ops.length > 0) this.#suspect(name);
@@ -366,15 +366,7 @@ export class Reconciler {
       this.#resyncDueMs = nowMs + this.#resyncMs;
     }
     if (freshAll) this.#freshDueMs = nowMs + this.#freshMs;
-    const freshness = freshAll ? 'all' : resync ? 'host' : 'none';
-    const pass = new NodePass(
-      this.#kernel,
-      desired,
-      this.#espLook(),
-      freshness,
-      this.#joined,
-      this.#lastPass,
-    );
+    const pass = new NodePass(this.#kernel, desired, this.#espLook(), freshAll, this.#joined, this.#lastPass);
     this.#lastPass = null;
     const works: ScopeWork[] = [];
     /** Those whose plan is that of the last pass. */
