@@ -44,13 +44,15 @@ export class LegWatch {
     const { clock, log } = this.options;
     while (!signal.aborted) {
       await clock.sleep(lookMs, signal).catch(() => undefined);
-      if (signal.aborted || this.#watches.size === 0) continue;
+      if (signal.aborted) continue;
       await this.#look().catch((err: unknown) => log.debug({ err }, 'cannot look for legs'));
     }
   }
 
   async #look(): Promise<void> {
     const { engine, nodeId } = this.options;
+    // A listing takes a busy engine's time, and tasks without networks have nothing to lose.
+    if (![...this.#watches].some(({ networks }) => networks().length > 0)) return;
     const running = await engine.connectedContainers({ [taskLabels.nodeId]: nodeId });
     const has = new Map(running.map(({ id, networks }) => [id, new Set(networks.map(({ name }) => name))]));
     for (const { containerId, networks, wake } of [...this.#watches]) {

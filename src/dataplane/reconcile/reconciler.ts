@@ -137,7 +137,7 @@ export class Reconciler {
     this.#clock = clock;
     this.#log = log;
     this.#resyncMs = resyncMs ?? 10_000;
-    this.#freshMs = freshMs ?? 60_000;
+    this.#freshMs = freshMs ?? 300_000;
     this.#recheckMs = recheckMs ?? 1_500;
     this.#gapMs = gapMs ?? 20;
     this.#retryMsMax = retryMsMax ?? 5_000;

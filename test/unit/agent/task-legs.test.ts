@@ -337,3 +337,31 @@ test('a disconnection that no event tells of is found by one listing for all', a
   await watch.run(end.signal);
   expect({ woken, listings }).toEqual({ woken: ['c0'], listings: 2 });
 });
+
+test('the engine is not asked for a listing while no container is to have a network', async () => {
+  let listings = 0;
+  const end = new AbortController();
+  const names: string[] = [];
+  let turns = 0;
+  const watch = new LegWatch({
+    nodeId: 'n1' as NodeId,
+    engine: { connectedContainers: async () => ((listings += 1), []) },
+    clock: {
+      nowMs: () => 0,
+      steadyMs: () => 0,
+      sleep: async () => {
+        turns += 1;
+        if (turns === 3) names.push('mynet');
+        if (turns === 4) end.abort();
+      },
+    },
+    log,
+  });
+  watch.watch(
+    'c0',
+    () => names,
+    () => undefined,
+  );
+  await watch.run(end.signal);
+  expect([turns, listings]).toEqual([4, 1]);
+});
