@@ -16,7 +16,7 @@ const ofSwarm = { connections: 2 };
 const caseOf = (place: Place): string => `task ${place}`;
 
 bench('ingress', {
-  kernels: ['host', 'uml'],
+  kernels: ['host', 'uml', 'qemu'],
   timeoutMs: 3 * 3_600_000,
   async measure(run) {
     const isBeside = meshContenders(run).includes('swarm');

@@ -25,6 +25,9 @@ type Place = keyof typeof places;
 
 const networkOf = (size: Size): string => `services-${size}`;
 
+/** Who calls tasks directly, too: with another engine of Skep's that is the same way. */
+const directs: Readonly<Record<string, string>> = { skep: 'direct', swarm: 'swarm, direct' };
+
 export const caseOf = (place: Place, size: Size): string =>
   `task ${place}, ${size === 1 ? 'one service' : `${size} services`}`;
 
@@ -40,7 +43,7 @@ export async function prepare(lab: ManagedLab, { progress }: Run): Promise<reado
   const both = sizes.map((size) => `--network ${networkOf(size)}`).join(' ');
   await createTask(lab, 'client', clientNode, `${both} ${site.image}`);
   const run = await inNetworkOf(lab, clientNode, await containerOf(lab, 'client', clientNode));
-  const direct = lab.by === 'skep' ? 'direct' : `${lab.by}, direct`;
+  const direct = directs[lab.title];
   const calls: WebWay[] = [];
   // What is compared is measured one after the other.
   for (const [place, node] of Object.entries(places) as [Place, string][])
@@ -50,11 +53,11 @@ export async function prepare(lab: ManagedLab, { progress }: Run): Promise<reado
       await createTask(lab, name, node, `--network ${network} ${site.image}`);
       const address = await addressOn(lab, node, await containerOf(lab, name, node), network);
       const call = { case: caseOf(place, size), run };
-      calls.push({ ...call, contender: direct, url: `http://${address}` });
-      calls.push({ ...call, contender: lab.by, url: `http://${await vipOf(lab, name)}` });
+      if (direct !== undefined) calls.push({ ...call, contender: direct, url: `http://${address}` });
+      calls.push({ ...call, contender: lab.title, url: `http://${await vipOf(lab, name)}` });
     }
   const count = Math.max(...sizes) - Object.keys(places).length;
-  progress(`${lab.by}: ${count} more services`);
+  progress(`${lab.title}: ${count} more services`);
   await createOthers(lab, networkOf(1000), count);
   // Through the last one's VIP: then the node that is called from has them all.
   const retry = '--retry 60 --retry-all-errors --retry-delay 1 -m 2'.split(' ');
@@ -63,21 +66,31 @@ export async function prepare(lab: ManagedLab, { progress }: Run): Promise<reado
   return calls;
 }
 
-/** By the API, which is what the CLI takes a second for: services without a task, then those with one. */
+/** By the API, which is what the CLI takes a second for: services without a task, then those with one. One curl, for in a guest each takes longer than its request. */
 async function createOthers(lab: ManagedLab, network: string, count: number): Promise<void> {
   const id = await lab.must(manager, `network inspect -f {{.Id}} ${network}`);
-  const bodyOf = (replicas: number): string =>
-    JSON.stringify({
-      Name: `${others}-NUMBER`,
+  const request = (replicas: number): string => {
+    const body = JSON.stringify({
+      Name: `${others}-%s`,
       TaskTemplate: { ContainerSpec: { Image: site.image }, Networks: [{ Target: id }] },
       Mode: { Replicated: { Replicas: replicas } },
     });
-  const create = (first: number, last: number, replicas: number): string =>
-    `seq ${first} ${last} | xargs -P 4 -I NUMBER curl -sSf -o /dev/null --unix-socket ${lab.socket} -H 'Content-Type: application/json' -d '${bodyOf(replicas)}' http://d/v1.41/services/create`;
+    // As a file of curl's own, of which printf takes the backslashes once.
+    return [
+      `unix-socket = "${lab.socket}"`,
+      'fail\\noutput = "/dev/null"\\nheader = "Content-Type: application/json"',
+      `data = "${body.replaceAll('"', '\\\\"')}"`,
+      'url = "http://d/v1.41/services/create"\\nnext\\n',
+    ].join('\\n');
+  };
+  const requests = (first: number, last: number, replicas: number): string =>
+    `for number in $(seq ${first} ${last}); do printf '${request(replicas)}' $number; done`;
+  const all = `${requests(1, count - withTask, 0)}; ${requests(count - withTask + 1, count, 1)}`;
   const running = runningTasks(lab, withTask + 1 + sizes.length * Object.keys(places).length);
   await lab.sh(
     manager,
-    `${create(1, count - withTask, 0)} && ${create(count - withTask + 1, count, 1)} && ${running}`,
+    // Behind the last `next` there is nothing.
+    `{ ${all}; } | sed '$d' | curl -sS -Z --parallel-max 4 --fail-early -K - && ${running}`,
     creationMs,
   );
 }

@@ -1,25 +1,28 @@
 /** What does a call through a service's VIP cost against a direct one, with one service on the network and with a thousand? */
 import { bench } from '../harness/bench.js';
-import { makeLabs, meshContenders } from '../harness/labs.js';
+import { makeLabs, meshContenders, skepContenders } from '../harness/labs.js';
 import { alternate } from '../harness/rounds.js';
 import { Measurements } from '../harness/series.js';
 import { siteImage } from '../harness/site.js';
 import { measureWeb, webBars } from '../harness/web-loads.js';
-import type { WebWay } from '../harness/web-loads.js';
 import { caseOf, prepare, sizes } from './networks.js';
 
 const ofDirect = { connections: 0.95, kept: 0.95, bulk: 0.95 };
 const ofOneService = { connections: 0.9, kept: 0.9, bulk: 0.9 };
 
 bench('vip', {
-  kernels: ['host', 'uml'],
+  kernels: ['host', 'uml', 'qemu'],
   timeoutMs: 3 * 3_600_000,
   async measure(run) {
-    const contenders = meshContenders(run);
-    await using labs = await makeLabs(run, contenders, { nodes: 2, managers: 1 });
-    for (const lab of labs.all) await lab.loadImage(siteImage);
-    const calls: WebWay[] = [];
-    for (const lab of labs.all) calls.push(...(await prepare(lab, run)));
+    const others = meshContenders(run).filter((contender) => contender !== 'skep');
+    await using labs = await makeLabs(run, [...skepContenders(run), ...others], {
+      ...{ nodes: 2, managers: 1, isOfKernels: true },
+      prepare: async (lab) => {
+        await lab.loadImage(siteImage);
+        return prepare(lab, run);
+      },
+    });
+    const calls = labs.prepared.flat();
     const found = new Measurements();
     await alternate(
       calls,
