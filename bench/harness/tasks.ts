@@ -56,3 +56,9 @@ export async function vipOf(lab: ManagedLab, name: string): Promise<string> {
   const [address = ''] = (await lab.must(manager, ['service', 'inspect', '-f', format, name])).split('/');
   return address;
 }
+
+/** Waits until somebody answers there: a task runs before every node balances to it. Rejects when nobody has within a minute. */
+export async function untilAnswered(run: RunCommand, url: string): Promise<void> {
+  const retry = '--retry 60 --retry-all-errors --retry-delay 1 -m 2'.split(' ');
+  await run(['curl', '-sS', ...retry, '-o', '/dev/null', url], deadlineMs);
+}

@@ -1,7 +1,7 @@
 /** The ways from a client to a web server in a container, each by what a client would call. */
 import type { ManagedLab } from '../../test/support/managed-lab.js';
 import { bulkBytes, nginxConf, site } from '../harness/site.js';
-import { createTask } from '../harness/tasks.js';
+import { createTask, untilAnswered } from '../harness/tasks.js';
 
 /** The client calls the first node; the container is there, or on the other one. */
 export const places = { here: 'node1', elsewhere: 'node2' } as const;
@@ -31,9 +31,12 @@ const urlAt = (address: string, port: number): string => `http://${address}:${po
 
 /** A published port, through the mesh of whoever manages. */
 export async function mesh(lab: ManagedLab): Promise<Way> {
-  for (const [place, node] of all)
+  const urlOf = (place: Place): string => urlAt(lab.addressOf(entry), meshPorts[place]);
+  for (const [place, node] of all) {
     await createTask(lab, `mesh-${place}`, node, `--publish ${meshPorts[place]}:80 ${site.image}`);
-  return { name: lab.title, lab, urlOf: (place) => urlAt(lab.addressOf(entry), meshPorts[place]) };
+    await untilAnswered((argv, timeoutMs) => lab.client(argv, timeoutMs), urlOf(place));
+  }
+  return { name: lab.title, lab, urlOf };
 }
 
 /** A port of the node that has the task, as published with `mode=host`: the engine's translation and no mesh. */

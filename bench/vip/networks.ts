@@ -6,7 +6,7 @@ import type { ManagedLab } from '../../test/support/managed-lab.js';
 import type { Run } from '../harness/bench.js';
 import { runningTasks } from '../harness/running.js';
 import { site } from '../harness/site.js';
-import { addressOn, containerOf, createTask, inNetworkOf, vipOf } from '../harness/tasks.js';
+import { addressOn, containerOf, createTask, inNetworkOf, vipOf, untilAnswered } from '../harness/tasks.js';
 import type { WebWay } from '../harness/web-loads.js';
 
 export const sizes = [1, 1000] as const;
@@ -60,9 +60,7 @@ export async function prepare(lab: ManagedLab, { progress }: Run): Promise<reado
   progress(`${lab.title}: ${count} more services`);
   await createOthers(lab, networkOf(1000), count);
   // Through the last one's VIP: then the node that is called from has them all.
-  const retry = '--retry 60 --retry-all-errors --retry-delay 1 -m 2'.split(' ');
-  const last = await vipOf(lab, `${others}-${count}`);
-  await run(['curl', '-sS', ...retry, '-o', '/dev/null', `http://${last}`], creationMs);
+  await untilAnswered(run, `http://${await vipOf(lab, `${others}-${count}`)}`);
   return calls;
 }
 
