@@ -57,7 +57,7 @@ export async function vipOf(lab: ManagedLab, name: string): Promise<string> {
   return address;
 }
 
-/** Waits until somebody answers there: a task runs before every node balances to it. Rejects when nobody has within a minute. */
+/** Waits until somebody answers there: a task runs before every node balances to it. Rejects when nobody has within {@link deadlineMs}. */
 export async function untilAnswered(run: RunCommand, url: string): Promise<void> {
   const retry = '--retry 60 --retry-all-errors --retry-delay 1 -m 2'.split(' ');
   await run(['curl', '-sS', ...retry, '-o', '/dev/null', url], deadlineMs);

@@ -6,7 +6,7 @@ import type { ManagedLab } from '../../test/support/managed-lab.js';
 import type { Run } from '../harness/bench.js';
 import { runningTasks } from '../harness/running.js';
 import { site } from '../harness/site.js';
-import { addressOn, containerOf, createTask, inNetworkOf, vipOf, untilAnswered } from '../harness/tasks.js';
+import { addressOn, containerOf, createTask, inNetworkOf, untilAnswered, vipOf } from '../harness/tasks.js';
 import type { WebWay } from '../harness/web-loads.js';
 
 export const sizes = [1, 1000] as const;
@@ -64,7 +64,10 @@ export async function prepare(lab: ManagedLab, { progress }: Run): Promise<reado
   return calls;
 }
 
-/** By the API, which is what the CLI takes a second for: services without a task, then those with one. One curl, for in a guest each takes longer than its request. */
+/**
+ * By the API, which is what the CLI takes a second for: services without a task, then those with one. By one curl, for in a guest to
+ * start one takes longer than its request.
+ */
 async function createOthers(lab: ManagedLab, network: string, count: number): Promise<void> {
   const id = await lab.must(manager, `network inspect -f {{.Id}} ${network}`);
   const request = (replicas: number): string => {
