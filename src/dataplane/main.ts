@@ -11,7 +11,8 @@ import { systemClock } from '../runtime/clock.js';
 import { crash, runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
 import { chooseEngine, parseEngineChoice } from './balancer/choose.js';
-import { hasIpvs } from './balancer/ipvs.js';
+import { suitsEbpf, tryEbpf } from './balancer/ebpf-capability.js';
+import { hasIpvs, ipvsBalances } from './balancer/ipvs.js';
 import { removeLeftovers } from './balancer/leftovers.js';
 import { hasPins, openPinnedTables, removeAllPins } from './balancer/pinned-tables.js';
 import type { Balancer } from './daemon.js';
@@ -22,6 +23,7 @@ import { EspSenderStore } from './esp-sender.js';
 import { EspCapability } from './kernel/esp-probe.js';
 import { hostReader } from './kernel/host-reader.js';
 import { LinuxKernel } from './kernel/linux-kernel.js';
+import { overlayNamespacesIn } from './kernel/overlay-namespaces.js';
 import { Prober } from './liveness/prober.js';
 import { Verdicts } from './liveness/verdicts.js';
 import { NodeNetwork } from './node-network.js';
@@ -30,6 +32,7 @@ import { createPluginServer } from './plugin/server.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { ReservationsStore } from './reserved-ports.js';
 import { ResetRelay } from './resets/relay.js';
+import { overlayNamespace } from './plan/names.js';
 import { createDataplaneServer, listenOnSocket } from './rpc/server.js';
 import type { HeardPeersFile } from './state-file.js';
 import {
@@ -44,6 +47,8 @@ import { claimNamespace, openSocket, privateUmask } from './unix-sockets.js';
 const name = 'skep-dataplane';
 /** Where the engine looks for plugins; the file's name is the driver's. */
 const pluginSocket = '/run/docker/plugins/skep.sock';
+
+const netnsDirectory = '/run/netns';
 
 const log = createLog(name);
 const { env } = process;
@@ -69,12 +74,14 @@ async function main(stop: AbortSignal): Promise<void> {
     choice: parseEngineChoice(env['SKEP_BALANCER'] ?? 'auto'),
     hasIpvs: () => hasIpvs(null),
     ebpfBalances: network.state !== null && hasPins(pinDirectory),
+    ipvsBalances: () => ipvsHasFlows(),
+    suitsEbpf: async () => suitsEbpf(await tryEbpf()),
     openTables: () => openPinnedTables(pinDirectory),
     onNeither: (err) => log.error({ err }, 'this kernel has neither IPVS nor BPF: nothing will be balanced'),
   });
   log.info({ engine: engine.name }, 'balancer engine chosen');
   await using names = new NameThread(
-    { netnsDirectory: '/run/netns', resolvConf: '/etc/resolv.conf', logName: name },
+    { netnsDirectory, resolvConf: '/etc/resolv.conf', logName: name },
     onBug,
   );
   const reservations = await ReservationsStore.load(
@@ -82,7 +89,7 @@ async function main(stop: AbortSignal): Promise<void> {
     bootId,
     (err) => log.error({ err }, 'cannot read which reserved ports are ours: they stay'),
   );
-  using kernel = new LinuxKernel({ engine, names, reservations });
+  using kernel = new LinuxKernel({ netnsDirectory, engine, names, reservations });
   using resets = new ResetRelay({
     log: log.child({ part: 'resets' }),
     clock: systemClock,
@@ -141,6 +148,17 @@ async function main(stop: AbortSignal): Promise<void> {
   plugin.closeAllConnections();
   plugin.close();
   rpc.forceShutdown();
+}
+
+/** Where that cannot be told there may be flows, and the engine that has them stays. */
+async function ipvsHasFlows(): Promise<boolean> {
+  try {
+    const overlays = await overlayNamespacesIn(netnsDirectory);
+    return await ipvsBalances([null, ...overlays.map((vni) => join(netnsDirectory, overlayNamespace(vni)))]);
+  } catch (err) {
+    log.error({ err }, 'cannot read whether IPVS balances here: it stays the engine');
+    return true;
+  }
 }
 
 /** Who has answered an earlier daemon; nobody where that cannot be read, as before the first answers. */

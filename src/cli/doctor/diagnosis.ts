@@ -42,6 +42,13 @@ export const checks = {
     mend: ['kernel'],
     engine: 'ebpf',
   },
+  bpfJit: {
+    title: 'BPF programs as machine code',
+    why: 'a kernel that interprets them balances faster with IPVS',
+    mend: ['run sysctl -w net.core.bpf_jit_enable=1'],
+    engine: 'ebpf',
+    optional: true,
+  },
   clsact: {
     title: 'BPF filters on devices (cls_bpf, clsact)',
     why: 'show packets to the programs',
@@ -174,11 +181,13 @@ export interface Balancer {
   readonly from: 'skep-dataplane' | 'configuration' | 'kernel';
 }
 
-/** What a daemon would choose that was told nothing: see chooseEngine of dataplane/balancer. */
-export const balancerOf = ({ ipVs, bpf, clsact }: Findings): Balancer => ({
-  name: ipVs.result !== 'ok' && bpf.result === 'ok' && clsact.result === 'ok' ? 'ebpf' : 'ipvs',
-  from: 'kernel',
-});
+/** What a daemon would choose that was told nothing and has no flows: see chooseEngine of dataplane/balancer. */
+export function balancerOf({ ipVs, bpf, bpfJit, clsact, xtCt }: Findings): Balancer {
+  const isThere = (...findings: readonly Finding[]): boolean =>
+    findings.every(({ result }) => result === 'ok');
+  const takesEbpf = isThere(ipVs) ? isThere(bpf, bpfJit, clsact, xtCt) : isThere(bpf, clsact);
+  return { name: takesEbpf ? 'ebpf' : 'ipvs', from: 'kernel' };
+}
 
 const sayings: Readonly<Record<Balancer['from'], string>> = {
   'skep-dataplane': 'skep-dataplane uses it',
@@ -200,7 +209,8 @@ export function diagnose(findings: Findings, hasModules: boolean, balancer: Bala
   const lines = names.map((name) => {
     const { result, detail } = findings[name];
     const { title, why } = checks[name];
-    if (result !== 'ok' && isOptional(name)) {
+    const isOthers = (engineOf(name) ?? balancer.name) !== balancer.name;
+    if (result !== 'ok' && isOptional(name) && !(isOthers && result === 'unknown')) {
       const mend = optionalMend(name, hasModules);
       return `unneeded ${title.padEnd(width)}  ${result}, but ${why}; to have it: ${mend}`;
     }
@@ -218,10 +228,12 @@ export function diagnose(findings: Findings, hasModules: boolean, balancer: Bala
 
 /** What would bring an optional check, in the words of {@link mendingCommand}. */
 const optionalMend = (name: CheckName, hasModules: boolean): string => {
-  const modules = (checks[name].mend as readonly Remedy[]).flatMap((remedy) =>
-    remedy.startsWith('module ') ? [remedy.slice('module '.length)] : [],
-  );
-  return hasModules ? `modprobe -a ${modules.join(' ')}` : 'a kernel that has it';
+  const remedies = checks[name].mend as readonly Remedy[];
+  const words = (kind: string): string[] =>
+    remedies.flatMap((remedy) => (remedy.startsWith(`${kind} `) ? [remedy.slice(kind.length + 1)] : []));
+  const modules = hasModules ? words('module') : [];
+  if (modules.length > 0) return `modprobe -a ${modules.join(' ')}`;
+  return words('run')[0] ?? 'a kernel that has it';
 };
 
 function mendingCommand(bad: readonly CheckName[], findings: Findings, hasModules: boolean): string | null {

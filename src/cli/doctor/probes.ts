@@ -3,26 +3,24 @@
  * the probe, so nothing on the host changes but modules that the kernel loads on demand, as it would for Skep itself.
  */
 import { execFile } from 'node:child_process';
-import { access, mkdtemp, rmdir } from 'node:fs/promises';
-import { release, tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { access } from 'node:fs/promises';
+import { release } from 'node:os';
 import { promisify } from 'node:util';
 import { readHostRoutes } from '../../controlplane/agent/host-routes.js';
+import { tryEbpf } from '../../dataplane/balancer/ebpf-capability.js';
 import { engineClient } from '../../dataplane/plugin/engine.js';
 import { cidrsOverlap } from '../../model/addresses.js';
 import type { HostRoute } from '../../model/host-routes.js';
 import { routeText } from '../../model/host-routes.js';
-import type { BpfFindings } from './bpf-probe.js';
 import type { CheckName, Finding, Findings } from './diagnosis.js';
 
 const run = promisify(execFile);
 const probeMs = 10_000;
-/** The kernel verifies every path through the programs. */
-const bpfProbeMs = 30_000;
 const ok = (detail = ''): Finding => ({ result: 'ok', detail });
 const missing = (detail = ''): Finding => ({ result: 'missing', detail });
 const unknown = (detail: string): Finding => ({ result: 'unknown', detail });
+const needsRoot = unknown('needs root');
+const untriedEbpf = { bpf: needsRoot, bpfJit: needsRoot, clsact: needsRoot, xtCt: needsRoot };
 
 /** Runs every probe. */
 export async function probeHost(engine: string): Promise<Findings> {
@@ -70,7 +68,6 @@ export async function probeHost(engine: string): Promise<Findings> {
         ? restores('filter', '-A FORWARD -p tcp -j REJECT --reject-with tcp-reset')
         : copied;
     },
-    xtCt: () => restores('raw', '-A PREROUTING -j CT --notrack'),
     xtConnmark: async () => {
       const marked = await restores('mangle', '-A OUTPUT -m connmark --mark 1 -j CONNMARK --restore-mark');
       return marked.result === 'ok'
@@ -88,15 +85,13 @@ export async function probeHost(engine: string): Promise<Findings> {
   const results = await Promise.all(
     Object.entries(kernel).map(async ([name, probe]): Promise<[string, Finding]> => [
       name,
-      isRoot || name === 'ip' || name === 'ipset' || name === 'iptablesRestore'
-        ? await probe()
-        : unknown('needs root'),
+      isRoot || name === 'ip' || name === 'ipset' || name === 'iptablesRestore' ? await probe() : needsRoot,
     ]),
   );
   return {
     ...(Object.fromEntries(results) as Record<keyof typeof kernel, Finding>),
     root: isRoot ? ok() : missing(),
-    ...(isRoot ? await probeBpf() : { bpf: unknown('needs root'), clsact: unknown('needs root') }),
+    ...(isRoot ? await probeEbpf() : untriedEbpf),
     ...(await probeEngine(engine)),
     etcd: await command('etcd'),
   };
@@ -110,22 +105,11 @@ export const kernelHasModules = (): Promise<boolean> =>
   );
 
 type EngineCheck = 'engine' | 'engineSwarm' | 'etcd' | 'routes';
-type BpfCheck = 'bpf' | 'clsact';
+type BpfCheck = 'bpf' | 'bpfJit' | 'clsact' | 'xtCt';
 
-/** In a process with namespaces of its own: what it mounts, loads and attaches ends with it. */
-async function probeBpf(): Promise<Pick<Findings, BpfCheck>> {
-  const directory = await mkdtemp(join(tmpdir(), 'skep-doctor-'));
-  const script = fileURLToPath(new URL('./bpf-probe.js', import.meta.url));
-  try {
-    const command = ['--net', '--mount', '--', process.execPath, script, directory];
-    const { stdout } = await run('unshare', command, { timeout: bpfProbeMs });
-    return JSON.parse(stdout) as BpfFindings;
-  } catch (err) {
-    const why = unknown(lastLine(err));
-    return { bpf: why, clsact: why };
-  } finally {
-    await rmdir(directory);
-  }
+async function probeEbpf(): Promise<Pick<Findings, BpfCheck>> {
+  const { bpf, compiled, clsact, tracking } = await tryEbpf();
+  return { bpf, bpfJit: compiled, clsact, xtCt: tracking };
 }
 
 const hasScheduler = (name: string): Promise<Finding> =>

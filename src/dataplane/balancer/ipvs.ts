@@ -2,6 +2,7 @@
 import { Ipvs } from '../netlink/ipvs.js';
 import { isErrno } from '../netlink/netlink-error.js';
 import { ipvsPlan } from '../plan/ipvs.js';
+import { isOurMark } from '../plan/names.js';
 import type { BalancerEngine } from './engine.js';
 import { IpvsTable } from './ipvs-table.js';
 
@@ -29,4 +30,17 @@ export async function hasIpvs(netns: string | null): Promise<boolean> {
     if (isErrno(err, 'ENOENT')) return false;
     throw err;
   }
+}
+
+/**
+ * Whether this kernel's IPVS has virtual servers of ours. Rejects with NetlinkError, KernelError.
+ * @param netns as for {@link hasIpvs}, and of every overlay
+ */
+export async function ipvsBalances(netns: readonly (string | null)[]): Promise<boolean> {
+  for (const path of netns) {
+    using table = await IpvsTable.open(path);
+    if ((await table.observe()).some((object) => object.kind === 'virtualServer' && isOurMark(object.mark)))
+      return true;
+  }
+  return false;
 }

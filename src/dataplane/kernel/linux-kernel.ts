@@ -4,7 +4,7 @@
  * than this process's own, so that several nodes can live on one kernel.
  */
 import { closeSync } from 'node:fs';
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Family, Ip } from '../../model/addresses.js';
 import { familyOf } from '../../model/addresses.js';
@@ -17,7 +17,7 @@ import type { RouteEvent, RouteTopic } from '../netlink/route.js';
 import { RouteNetlink, subscribeRoute } from '../netlink/route.js';
 import { subscribeXfrm } from '../netlink/xfrm.js';
 import type { Op } from '../plan/diff.js';
-import { hostLinkName, overlayNamespace, overlayNamespacePrefix } from '../plan/names.js';
+import { hostLinkName, overlayNamespace } from '../plan/names.js';
 import type { Scope } from '../plan/node.js';
 import { scopeName } from '../plan/node.js';
 import type { Link, VxlanAttributes } from '../plan/objects.js';
@@ -25,6 +25,7 @@ import { EspObjects } from './esp-objects.js';
 import { errnoOf, KernelError, toKernelError } from './kernel-error.js';
 import type { Change, Kernel, Observation, Quiet, SandboxNames } from './kernel.js';
 import { NamespaceKernel } from './namespace-kernel.js';
+import { overlayNamespacesIn } from './overlay-namespaces.js';
 import type { ReservationsRecord } from './reserved-ports.js';
 import { unkeptReservations } from './reserved-ports.js';
 import type { LinkFactory } from './route-objects.js';
@@ -130,18 +131,7 @@ export class LinuxKernel implements Kernel, Disposable {
 
   async overlayNamespaces(): Promise<Vni[]> {
     // Whoever was killed between removing a namespace and what the engine kept for it left the latter.
-    const kept = this.engine.overlays();
-    try {
-      const names = await readdir(this.#directory);
-      const there = names.flatMap((name) => {
-        const vni = name.startsWith(overlayNamespacePrefix) ? name.slice(overlayNamespacePrefix.length) : '';
-        return /^\d+$/.test(vni) ? [Number(vni) as Vni] : [];
-      });
-      return [...new Set([...there, ...kept])];
-    } catch (err) {
-      if (isErrno(err, 'ENOENT')) return [...kept];
-      throw new KernelError(`list ${this.#directory}`, errnoOf(err), { cause: err });
-    }
+    return [...new Set([...(await overlayNamespacesIn(this.#directory)), ...this.engine.overlays()])];
   }
 
   async deleteOverlayNamespace(vni: Vni): Promise<void> {

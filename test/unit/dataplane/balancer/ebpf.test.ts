@@ -82,13 +82,15 @@ describe('the choice of the engine', () => {
   const choose = (
     choice: string,
     openTables: () => NodeTables,
-    { hasIpvs = false, ebpfBalances = false } = {},
+    { hasIpvs = false, ebpfBalances = false, ipvsBalances = false, suitsEbpf = true } = {},
   ) => {
     const failures: string[] = [];
     const chosen = chooseEngine({
       choice: parseEngineChoice(choice),
       hasIpvs: async () => hasIpvs,
       ebpfBalances,
+      ipvsBalances: async () => ipvsBalances,
+      suitsEbpf: async () => suitsEbpf,
       openTables,
       onNeither: (err) => failures.push(err.message),
     });
@@ -104,12 +106,17 @@ describe('the choice of the engine', () => {
     expect(() => parseEngineChoice('nft')).toThrow('no balancer engine nft; there are ipvs, ebpf, auto');
   });
 
-  test('ipvs where the kernel has it, else ebpf; neither is said', async () => {
+  test('ebpf, and ipvs where the kernel is none for it; neither is said', async () => {
     const { load } = new ModelPins();
-    expect(await choose('auto', load, { hasIpvs: true })).toEqual(['ipvs']);
-    expect(await choose('auto', load)).toEqual(['ebpf']);
+    expect(await choose('auto', load, { hasIpvs: true })).toEqual(['ebpf']);
+    expect(await choose('auto', load, { hasIpvs: true, suitsEbpf: false })).toEqual(['ipvs']);
+    expect(await choose('auto', load, { suitsEbpf: false })).toEqual(['ebpf']);
     const [name, failure] = await choose('auto', noBpf);
     expect([name, failure?.includes('ENOSYS')]).toEqual(['ipvs', true]);
+  });
+
+  test('ipvs that balances already stays, and no process is started to find that out', async () => {
+    expect(await choose('auto', noBpf, { hasIpvs: true, ipvsBalances: true })).toEqual(['ipvs']);
   });
 
   test('ebpf that balances already stays, though somebody loaded IPVS meanwhile', async () => {

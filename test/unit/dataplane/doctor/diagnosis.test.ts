@@ -24,13 +24,13 @@ const cases: Case[] = [
   ['all there', {}, true, null],
   [
     'packages in one command',
-    { ipset: 'missing', etcd: 'missing' },
+    { xtCt: 'missing', ipset: 'missing', etcd: 'missing' },
     true,
     'apt-get install -y ipset etcd-server',
   ],
   [
     'modules that can be loaded',
-    { xtSet: 'missing', ipVsRr: 'missing' },
+    { bpf: 'missing', xtSet: 'missing', ipVsRr: 'missing' },
     true,
     'modprobe -a ip_vs_rr xt_set',
   ],
@@ -48,6 +48,8 @@ const cases: Case[] = [
   ],
   ['no IPVS where BPF is there', { ipVs: 'missing', ipVsRr: 'missing', xtSet: 'unknown' }, false, null],
   ['no BPF where IPVS is there', { bpf: 'missing', clsact: 'unknown', xtCt: 'missing' }, true, null],
+  ['BPF that is interpreted where IPVS is there', { bpfJit: 'missing', xtCt: 'missing' }, true, null],
+  ['BPF that is interpreted and nothing else', { ipVs: 'missing', bpfJit: 'missing' }, false, null],
   ['no IPVS, and BPF lacks a module', { ipVs: 'missing', xtCt: 'missing' }, true, 'modprobe -a xt_CT'],
   ['a kernel without VXLAN', { vxlan: 'missing' }, true, 'apt-get install -y linux-image-amd64 && reboot'],
   [
