@@ -80,6 +80,20 @@ test('ports chosen by the swarm, a range, one target twice, UDP and SCTP', async
   );
 });
 
+/** While SKEP-USER is empty packets skip the host's chains, so that a running daemon must see that it no longer is. */
+test('a first rule in SKEP-USER is honoured while the daemon runs, and its removal, too', async () => {
+  const rule = `SKEP-USER -s ${clientAddress} -p tcp -j REJECT --reject-with tcp-reset`.split(' ');
+  const node = 'node2';
+  const called = (): Promise<string> => call(addressOf(node), 8020);
+  const soon = { timeout: repairedMs, interval: 50 };
+  expect(await called()).toMatch(answersTo(clientAddress));
+  await cluster.run(node, ['iptables', '-A', ...rule]);
+  await expect.poll(called, soon).toBe(refused);
+  expect(await call(addressOf(manager), 8020), 'the other node').toMatch(answersTo(clientAddress));
+  await cluster.run(node, ['iptables', '-D', ...rule]);
+  await expect.poll(called, soon).toMatch(answersTo(clientAddress));
+});
+
 test('mode=host: each node answers for its own task, the engine chooses what is left open, a number once a node', async () => {
   const host = (published: string): string => `--publish mode=host,target=80${published}`;
   // 5300 is in the mesh, too: another service's, of UDP.
