@@ -2,6 +2,7 @@
 import { bench } from '../harness/bench.js';
 import type { Bar } from '../harness/bars.js';
 import { bothContenders, makeLabs, managersOf } from '../harness/labs.js';
+import { processorTimes, spentMs } from '../harness/processor-time.js';
 import { Measurements } from '../harness/series.js';
 import { clear, deploy, deploymentsOn, prepare, stack } from './deployments.js';
 
@@ -15,11 +16,13 @@ bench('deploy', {
     const found = new Measurements(run.progress);
     await labs.inTurns(async (lab) => {
       for (const steps of [deployments, [stack]]) {
-        for (const step of steps)
-          found.add(
-            { case: step.name, measure: 'until it runs', unit: 'ms', contender: lab.by },
-            await deploy(lab, step),
-          );
+        for (const step of steps) {
+          const of = { case: step.name, unit: 'ms', contender: lab.by };
+          const before = await processorTimes(lab);
+          found.add({ ...of, measure: 'until it runs' }, await deploy(lab, step));
+          for (const [daemon, ms] of spentMs(before, await processorTimes(lab)))
+            found.add({ ...of, measure: `processor time of ${daemon}, all nodes` }, ms);
+        }
         await clear(lab);
       }
     });
