@@ -1,7 +1,7 @@
 /**
  * The conformance list as a program, for a guest kernel: SKEP_ENGINE names the balancer engine (`ipvs` by default),
- * SKEP_ONLY matches the names to run, SKEP_OF_KERNEL=1 leaves out what the daemon alone decides. Reports are JSON lines on
- * standard output.
+ * SKEP_ONLY matches the names to run, SKEP_OF_KERNEL=1 leaves out what the daemon alone decides, SKEP_EXCEPTIONS (`2=ipvs`) names
+ * nodes that have another engine. Reports are JSON lines on standard output.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -18,7 +18,13 @@ const directory = process.env['SKEP_MODULES'] ?? '/tmp/modules';
 await run('modprobe', ['-d', directory, '-a', ...modules]);
 
 const engine = (process.env['SKEP_ENGINE'] ?? 'ipvs') as EngineName;
-const options = { engine, name: 'conf', pinDirectory: '/sys/fs/bpf/skep-conformance' };
-const { SKEP_ONLY: only, SKEP_OF_KERNEL: ofKernel } = process.env;
+const { SKEP_ONLY: only, SKEP_OF_KERNEL: ofKernel, SKEP_EXCEPTIONS = '' } = process.env;
+const exceptions = new Map(
+  SKEP_EXCEPTIONS.split(',').flatMap((text): [number, EngineName][] => {
+    const [node, other] = text.split('=');
+    return other === undefined ? [] : [[Number(node), other as EngineName]];
+  }),
+);
+const options = { engine, exceptions, name: 'conf', pinDirectory: '/sys/fs/bpf/skep-conformance' };
 await runConformance(options, (report) => console.log(JSON.stringify(report)), only, ofKernel === '1');
 process.exit(0);

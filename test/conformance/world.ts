@@ -116,6 +116,8 @@ export const farVip = mynetAddress(130);
 
 export interface WorldOptions {
   readonly engine: EngineName;
+  /** Nodes that have another one. Checks that look into an engine's own tables are not for such a world. */
+  readonly exceptions?: ReadonlyMap<number, EngineName>;
   /** Begins the names of all namespaces; unique on this kernel. */
   readonly name: string;
   /** On a bpffs: each node keeps its maps in a directory below it. Used by `ebpf` only. */
@@ -139,9 +141,10 @@ export class World implements AsyncDisposable {
     this.#undo.use(cluster);
   }
 
-  static async create({ engine, name, pinDirectory }: WorldOptions): Promise<World> {
+  static async create({ engine, exceptions, name, pinDirectory }: WorldOptions): Promise<World> {
     const pinsOf = (node: number): string => join(pinDirectory, `node${node}`);
-    const openEngine = (node: number): BalancerEngine => openEngineOf(engine, pinsOf(node));
+    const openEngine = (node: number): BalancerEngine =>
+      openEngineOf(exceptions?.get(node) ?? engine, pinsOf(node));
     const cluster = await MeshCluster.create({ name, nodes, containers, outsiders, openEngine });
     return built(new World(engine, cluster, pinsOf), (world) => world.#build());
   }
