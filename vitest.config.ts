@@ -19,7 +19,7 @@ const reboots = 'test/lab/reboots.test.ts';
 const labFile = (name: string): string => `test/lab/${name}.test.ts`;
 /** Labs whose tests say nothing of time, and share the machine with others: of what runs in a swarm, and of the swarm itself. */
 const sharedLabs = ['attachable', 'networks', 'sdk', 'services', 'stacks', 'surface'].map(labFile);
-const swarmLabs = ['autolock', 'backup', 'lab', 'root-rotation'].map(labFile);
+const swarmLabs = ['autolock', 'backup', 'documentation', 'lab', 'root-rotation'].map(labFile);
 const lab = { testTimeout: 600_000, hookTimeout: 600_000, fileParallelism: false };
 
 export default defineConfig({

@@ -13,6 +13,7 @@ import { checkout, readPage } from '../support/documentation/page.js';
 import { Typist } from '../support/documentation/runner.js';
 import type { Shell } from '../support/documentation/runner.js';
 import { sessionsOf } from '../support/documentation/session.js';
+import { systemdScript } from '../support/documentation/systemd.js';
 import type { Machine } from '../support/documentation/session.js';
 import { TestLab } from '../support/lab.js';
 
@@ -25,7 +26,12 @@ beforeAll(async () => void (await ensureImage(whoamiImage)), 60_000);
 const cluster = new TestLab({ name: labName, nodes: 3 });
 beforeAll(async () => {
   const script = importScript([await ensureImage(whoamiImage)]);
-  await Promise.all(cluster.lab.nodes.map(({ name }) => cluster.run(name, ['sh', '-c', script])));
+  await Promise.all(
+    cluster.lab.nodes.map(async ({ name }) => {
+      await cluster.run(name, ['sh', '-c', script]);
+      await cluster.run(name, ['sh', '-c', systemdScript]);
+    }),
+  );
 }, 60_000);
 
 const merged = ({ exitCode, stdout, stderr }: CommandResult): { exitCode: number; output: string } => ({

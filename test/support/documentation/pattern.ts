@@ -20,7 +20,7 @@ export const forms: Readonly<Record<string, Form>> = {
   address: { source: String.raw`\d{1,3}(?:\.\d{1,3}){3}` },
   port: { source: String.raw`\d{1,5}` },
   mac: { source: String.raw`[0-9a-f]{2}(?::[0-9a-f]{2}){5}` },
-  age: { source: String.raw`(?:Less than a|About an?|\d+) (?:second|minute|hour)s?(?: ago)?` },
+  age: { source: String.raw`(?:[Ll]ess than a|[Aa]bout an?|\d+) (?:second|minute|hour)s?(?: ago)?` },
   time: { source: String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z` },
   version: { source: String.raw`\d+\.\d+\.\d+\S*` },
   id: { source: '[0-9a-z]{25}' },
