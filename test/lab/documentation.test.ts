@@ -72,8 +72,7 @@ function shellOf(machine: Machine): Shell {
 
 async function power(off: readonly string[]): Promise<void> {
   const status = cluster.lab.status();
-  const isOff = (name: string): boolean =>
-    status.some((node) => node.name === name && node.state === 'off');
+  const isOff = (name: string): boolean => status.some((node) => node.name === name && node.state === 'off');
   await Promise.all(
     cluster.lab.nodes.map(async ({ name }) => {
       if (off.includes(name) && !isOff(name)) await cluster.lab.kill(name);

@@ -91,8 +91,7 @@ class Anchors {
   }
 }
 
-export const readPage = (path: string): Page =>
-  parsePage(path, readFileSync(join(checkout, path), 'utf8'));
+export const readPage = (path: string): Page => parsePage(path, readFileSync(join(checkout, path), 'utf8'));
 
 const pagesIn = (directory: string): string[] =>
   readdirSync(join(checkout, directory))

@@ -19,18 +19,15 @@ export const forms: Readonly<Record<string, Form>> = {
   number: { source: String.raw`\d+(?:\.\d+)?` },
   address: { source: String.raw`\d{1,3}(?:\.\d{1,3}){3}` },
   port: { source: String.raw`\d{1,5}` },
-  mac: { source: String.raw`[0-9a-f]{2}(?::[0-9a-f]{2}){5}` },
   age: { source: String.raw`(?:[Ll]ess than a|[Aa]bout an?|\d+) (?:second|minute|hour)s?(?: ago)?` },
   time: { source: String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z` },
   version: { source: String.raw`\d+\.\d+\.\d+\S*` },
   id: { source: '[0-9a-z]{25}' },
   'short-id': { source: '[0-9a-z]{12}' },
-  'container-id': { source: '[0-9a-f]{12}(?:[0-9a-f]{52})?' },
   hostname: { source: '[0-9a-f]{12}' },
   node: { source: String.raw`node[1-3]` },
   engine: { source: 'ipvs|ebpf' },
   'worker-token': { source: 'SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{25}', bound: true },
-  'manager-token': { source: 'SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{25}', bound: true },
   'unlock-key': { source: 'SWMKEY-1-[A-Za-z0-9+/]{43}', bound: true },
 };
 
@@ -73,6 +70,7 @@ export function matchOutput(expected: readonly string[], output: string): Match 
     const pattern = patterns[at];
     if (pattern === undefined) return row === actual.length ? new Map<string, string>() : undefined;
     if (pattern === anyLines) {
+      furthest = Math.max(furthest, at + 1);
       for (let next = row; next <= actual.length; next += 1) {
         const rest = walk(at + 1, next);
         if (rest) return rest;
