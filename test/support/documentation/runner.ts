@@ -49,7 +49,7 @@ export class Typist {
     const end = Date.now() + (eventually ? soonMs : 0);
     for (;;) {
       const { exitCode, output } = await shell.run(inShell(shell, command), commandDeadlineMs);
-      const match = matchOutput(step.expected, output);
+      const match = matchOutput(step.expected, withoutProgress(output));
       const ended = fails ? exitCode !== 0 : exitCode === 0;
       if (match.matched && ended) {
         this.#bound = new Map([...this.#bound, ...match.bound]);
@@ -63,6 +63,9 @@ export class Typist {
     }
   }
 }
+
+/** Progress of `skep`'s commands: on a terminal, which no page is, each such line takes the place of the one before, and the last goes. */
+const withoutProgress = (output: string): string => output.replace(/^\[ *\d+\.\d s\] .*\n/gm, '');
 
 /** The command on lines of its own, as it may end in a here document. */
 const inShell = ({ home, memory }: Shell, command: string): string => `exec 2>&1

@@ -78,7 +78,7 @@ const repeatable = [
   /^docker node rm --force node\d$/,
   /^docker swarm unlock-key --quiet$/,
   /^docker exec \$\(docker ps -q --filter name=\w+\) (nslookup|wget|cat) /,
-  /^(bin\/skep lab (exec node\d|client) --name \w+ -- )?(curl -sS?|skep (verify|status|trace)|docker service ls)\b/,
+  /^(bin\/skep lab (exec node\d|client) --name \w+ -- )?(curl -sS?|skep (doctor|verify|status|trace)|docker service ls)\b/,
   /^for node in [\d ]+; do curl -s[^;]*; done$/,
   /^(grep -c|iptables -S) /,
 ];

@@ -62,6 +62,11 @@ test('nodes that are to be off are, before anything is typed', async () => {
   expect(powered).toEqual([['node2'], []]);
 });
 
+test('progress is passed over, and nothing that only looks like it', async () => {
+  await play('console node1', "$ echo '[   0.3 s] asking' >&2; echo a; echo '[ 12.0 s] done'", 'a');
+  await play('console node1', "$ echo '[x s] a'; echo ' [ 1.0 s] b'", '[x s] a', ' [ 1.0 s] b');
+});
+
 test('what comes after a while is waited for', async () => {
   await play('console node1 eventually', '$ echo x >>n; wc -l <n', '3');
 });
