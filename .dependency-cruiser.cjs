@@ -22,7 +22,18 @@ module.exports = {
       '^src/(?!model)|^(node:)?(fs|net|dgram|child_process|crypto|http)$',
       'nouns and laws, no I/O',
     ),
-    forbid('runtime-knows-no-swarm', '^src/runtime', '^src/(controlplane|dataplane|lab|cli)', 'generic'),
+    forbid(
+      'runtime-knows-no-swarm',
+      '^src/runtime',
+      '^src/(controlplane|dataplane|lab|cli|options)',
+      'generic',
+    ),
+    forbid(
+      'options-are-read-before-all-else',
+      '^src/options',
+      '^src/(controlplane|lab|cli|dataplane/(?!plan/balancing\\.ts))',
+      'the table knows the names of engines, and else nobody whom it tells',
+    ),
     forbid(
       'plan-is-pure',
       '^src/dataplane/(plan|state\\.ts)',

@@ -35,7 +35,7 @@ export interface ToldRequest {
   readonly timeoutMs: number;
 }
 
-const log = createLog('agents');
+const log = createLog('agents', process.env['SKEP_LOG']);
 const over = new AbortController();
 // Each agent's session waits for it.
 setMaxListeners(0, over.signal);

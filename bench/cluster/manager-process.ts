@@ -60,7 +60,7 @@ export interface ManagerSample {
   readonly residentBytes: number;
 }
 
-const log = createLog('manager');
+const log = createLog('manager', process.env['SKEP_LOG']);
 const random = (size: number): Uint8Array => randomBytes(size);
 const undo = new CleanupStack();
 let manager: ServingManager | undefined;

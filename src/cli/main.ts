@@ -35,6 +35,10 @@ const commands: Readonly<
     summary: 'can this kernel and engine run Skep, and what mends it if not [--json]',
     load: async () => (await import('./doctor/doctor.js')).doctor,
   },
+  config: {
+    summary: 'check [FILE] | show | example: what the daemons are told by /etc/skep/skep.toml [--json]',
+    load: async () => (await import('./config.js')).config,
+  },
   lab: {
     summary: 'a cluster of real nodes on this machine (see `skep lab --help`)',
     load: async () => {

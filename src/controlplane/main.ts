@@ -6,8 +6,8 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { DataplaneClient } from '../dataplane/rpc/client.js';
 import { SkepError } from '../model/errors.js';
-import { nothingAllowed, parseAllowance } from '../model/host-access.js';
-import type { HostAllowance } from '../model/host-access.js';
+import { parseAllowance } from '../model/host-access.js';
+import { startingOptions } from '../options/file.js';
 import { systemClock } from '../runtime/clock.js';
 import { runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
@@ -23,23 +23,15 @@ import { FactsOfDataplane, lastKnown } from './node/dataplane-facts.js';
 import { HostParts } from './node/parts.js';
 import { SwarmNode } from './node/swarm-node.js';
 
-const { env } = process;
-const log = createLog('skepd');
-
-/** What services may have of this host (docs/adr/0033). A setting that means nothing allows nothing. */
-function allowanceFrom(setting: string): HostAllowance {
-  try {
-    return parseAllowance(setting);
-  } catch (err) {
-    log.error({ err, SKEP_ALLOW: setting }, 'services are allowed nothing of this host');
-    return nothingAllowed;
-  }
-}
+const name = 'skepd';
+const log = createLog(name);
 
 async function main(stop: AbortSignal): Promise<void> {
-  const settings = readListenSettings(env);
-  const runDir = env['SKEP_RUN_DIR'] ?? '/run/skep';
-  const engineAddress = env['SKEP_ENGINE'] ?? 'unix:///var/run/docker.sock';
+  const read = startingOptions(name, process.env, log);
+  const options = read.values;
+  const settings = readListenSettings(read);
+  const runDir = options['paths.run-dir'];
+  const engineAddress = options['engine.address'];
   const engineSocket = engineAddress.replace(/^unix:\/\//, '');
   const random = (size: number): Uint8Array => randomBytes(size);
 
@@ -49,14 +41,13 @@ async function main(stop: AbortSignal): Promise<void> {
 
   const swarmEvents = new SwarmEvents(systemClock);
   const parts = new HostParts({
-    swarmDir: join(env['SKEP_STATE_DIR'] ?? '/var/lib/skep', 'swarm'),
+    swarmDir: join(options['paths.state-dir'], 'swarm'),
     runDir,
     engine: new Engine(engineAddress),
     dataplane,
     facts,
-    allowance: allowanceFrom(env['SKEP_ALLOW'] ?? ''),
-    // The engine's own switch, by its own name.
-    preferOfflineImages: env['DOCKER_SERVICE_PREFER_OFFLINE_IMAGE'] === '1',
+    allowance: parseAllowance(options['services.allow'].join()),
+    preferOfflineImages: options['engine.prefer-offline-images'],
     swarmEvents,
     clock: systemClock,
     random,

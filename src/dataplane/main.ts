@@ -7,10 +7,11 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Server as HttpServer } from 'node:http';
 import type { NodeId, Vni } from '../model/ids.js';
+import { startingOptions } from '../options/file.js';
 import { systemClock } from '../runtime/clock.js';
 import { crash, runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
-import { chooseEngine, parseEngineChoice } from './balancer/choose.js';
+import { chooseEngine } from './balancer/choose.js';
 import { suitsEbpf, tryEbpf } from './balancer/ebpf-capability.js';
 import { hasIpvs, ipvsBalances } from './balancer/ipvs.js';
 import { removeLeftovers } from './balancer/leftovers.js';
@@ -51,14 +52,14 @@ const pluginSocket = '/run/docker/plugins/skep.sock';
 const netnsDirectory = '/run/netns';
 
 const log = createLog(name);
-const { env } = process;
 
 const onBug = (err: unknown): never => crash(log, err);
 
 async function main(stop: AbortSignal): Promise<void> {
   process.umask(privateUmask);
-  const stateDir = join(env['SKEP_STATE_DIR'] ?? '/var/lib/skep', 'dataplane');
-  const rpcSocket = join(env['SKEP_RUN_DIR'] ?? '/run/skep', 'dataplane.sock');
+  const { values: options } = startingOptions(name, process.env, log);
+  const stateDir = join(options['paths.state-dir'], 'dataplane');
+  const rpcSocket = join(options['paths.run-dir'], 'dataplane.sock');
 
   using _place = await claimNamespace(name);
   const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
@@ -69,9 +70,9 @@ async function main(stop: AbortSignal): Promise<void> {
     (err) => log.error({ err }, 'cannot read what this node had'),
   );
 
-  const pinDirectory = env['SKEP_BPF_DIR'] ?? '/sys/fs/bpf/skep';
+  const pinDirectory = options['balancer.bpf-dir'];
   using engine = await chooseEngine({
-    choice: parseEngineChoice(env['SKEP_BALANCER'] ?? 'auto'),
+    choice: options['balancer.engine'],
     hasIpvs: () => hasIpvs(null),
     ebpfBalances: network.state !== null && hasPins(pinDirectory),
     ipvsBalances: () => ipvsHasFlows(),
@@ -81,7 +82,7 @@ async function main(stop: AbortSignal): Promise<void> {
   });
   log.info({ engine: engine.name }, 'balancer engine chosen');
   await using names = new NameThread(
-    { netnsDirectory, resolvConf: '/etc/resolv.conf', logName: name },
+    { netnsDirectory, resolvConf: '/etc/resolv.conf', logName: name, logLevel: log.level },
     onBug,
   );
   const reservations = await ReservationsStore.load(
@@ -120,7 +121,7 @@ async function main(stop: AbortSignal): Promise<void> {
     log: log.child({ part: 'reconcile' }),
     espSender,
   });
-  const docker = engineClient(env['SKEP_ENGINE'] ?? 'unix:///var/run/docker.sock');
+  const docker = engineClient(options['engine.address']);
   const daemon = new Daemon({
     network,
     programmer: reconciler,

@@ -4,6 +4,6 @@ import type { Logger } from 'pino';
 
 export type Log = Logger;
 
-/** JSON lines on standard error, where systemd keeps them. `SKEP_LOG` sets the level. */
-export const createLog = (name: string): Log =>
-  pino({ name, level: process.env['SKEP_LOG'] ?? 'info' }, pino.destination({ fd: 2, sync: true }));
+/** JSON lines on standard error, where systemd keeps them. A daemon sets `level` to what its options say. */
+export const createLog = (name: string, level = 'info'): Log =>
+  pino({ name, level }, pino.destination({ fd: 2, sync: true }));

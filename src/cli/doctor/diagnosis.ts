@@ -191,7 +191,7 @@ export function balancerOf({ ipVs, bpf, bpfJit, clsact, xtCt }: Findings): Balan
 
 const sayings: Readonly<Record<Balancer['from'], string>> = {
   'skep-dataplane': 'skep-dataplane uses it',
-  configuration: 'SKEP_BALANCER says so',
+  configuration: 'the option [balancer] engine says so',
   kernel: 'what skep-dataplane would choose here',
 };
 

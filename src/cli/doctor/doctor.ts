@@ -4,7 +4,7 @@ import type { ExitCode, Terminal } from '../command.js';
 import { engineNames } from '../../dataplane/plan/balancing.js';
 import { DataplaneClient } from '../../dataplane/rpc/client.js';
 import { OutsideError, SkepError } from '../../model/errors.js';
-import { dataplaneSocket, engineAddress } from '../paths.js';
+import { dataplaneSocket, engineAddress, hostOptions } from '../paths.js';
 import type { Balancer } from './diagnosis.js';
 import { balancerOf, diagnose } from './diagnosis.js';
 import { kernelHasModules, probeHost } from './probes.js';
@@ -24,7 +24,7 @@ export async function doctor(args: readonly string[], { out, env }: Terminal): P
   return healthy ? 0 : 1;
 }
 
-/** What runs here, else what SKEP_BALANCER asks for; undefined: neither says anything. */
+/** What runs here, else what the host's options ask for; undefined: neither says anything. */
 async function balancerInUse(env: NodeJS.ProcessEnv): Promise<Balancer | undefined> {
   const named = (text: string | undefined): Balancer['name'] | undefined =>
     engineNames.find((name) => name === text);
@@ -38,6 +38,6 @@ async function balancerInUse(env: NodeJS.ProcessEnv): Promise<Balancer | undefin
   } finally {
     client.close();
   }
-  const name = named(env['SKEP_BALANCER']);
+  const name = named(hostOptions(env)['balancer.engine']);
   return name ? { name, from: 'configuration' } : undefined;
 }

@@ -1,6 +1,7 @@
-/** Where the API is served, from the environment of skepd: names as dockerd's flags have. A setting that cannot be kept is no start. */
-import { isIP } from 'node:net';
+/** Where the API is served, from the options of skepd. A setting that cannot be kept is no start. */
 import { OutsideError } from '../../model/errors.js';
+import type { ListenAddress } from '../../options/listen-address.js';
+import type { ReadOptions } from '../../options/read.js';
 
 export interface TlsFiles {
   readonly ca: string;
@@ -8,57 +9,34 @@ export interface TlsFiles {
   readonly key: string;
 }
 
-export interface TcpListener {
-  readonly host: string;
-  readonly port: number;
-}
-
 export interface ListenSettings {
-  readonly tcp: readonly TcpListener[];
+  readonly tcp: readonly ListenAddress[];
   /** Present exactly where there are listeners. */
   readonly tls?: TlsFiles;
   /** Name or number of the socket's group; undefined: `docker`, where there is one. */
   readonly group?: string;
 }
 
-/** dockerd's port with TLS. */
-const portDefault = 2376;
-
 /** Throws an OutsideError, in a sentence for who set it, for what cannot be. */
-export function readListenSettings(env: Readonly<Record<string, string | undefined>>): ListenSettings {
-  const tcp = (env['SKEP_HOSTS'] ?? '')
-    .split(',')
-    .map((word) => word.trim())
-    .filter((word) => word !== '')
-    .map(parseHost);
-  const group = env['SKEP_GROUP'];
-  const common = { tcp, ...(group !== undefined && { group }) };
+export function readListenSettings({ values, origins }: Omit<ReadOptions, 'findings'>): ListenSettings {
+  const tcp = values['api.hosts'];
+  const common = { tcp, ...(origins['api.group'] !== 'default' && { group: values['api.group'] }) };
   if (tcp.length === 0) return common;
-  const file = (name: string): string => {
-    const path = env[name] ?? '';
+  const file = (name: 'tls-ca' | 'tls-cert' | 'tls-key', variable: string): string => {
+    const path = values[`api.${name}`];
     if (path !== '') return path;
-    return refuse(
-      'SKEP_HOSTS has a TCP address, and nothing listens on TCP without TLS and certificates of clients: ' +
-        `set SKEP_TLSCACERT, SKEP_TLSCERT and SKEP_TLSKEY to paths of PEM files (${name} is not set)`,
+    throw new OutsideError(
+      'SKEP_HOSTS or [api] hosts has a TCP address, and nothing listens on TCP without TLS and certificates of clients: set ' +
+        `SKEP_TLSCACERT, SKEP_TLSCERT and SKEP_TLSKEY, or [api] tls-ca, tls-cert and tls-key, to paths of PEM files (${variable} is not set)`,
+      false,
     );
   };
   return {
     ...common,
-    tls: { ca: file('SKEP_TLSCACERT'), cert: file('SKEP_TLSCERT'), key: file('SKEP_TLSKEY') },
+    tls: {
+      ca: file('tls-ca', 'SKEP_TLSCACERT'),
+      cert: file('tls-cert', 'SKEP_TLSCERT'),
+      key: file('tls-key', 'SKEP_TLSKEY'),
+    },
   };
-}
-
-function parseHost(word: string): TcpListener {
-  const [, v6, host = v6 ?? '', port] =
-    /^tcp:\/\/(?:\[([^\]]+)\]|([^:/[\]]+))(?::(\d+))?\/?$/.exec(word) ?? [];
-  const number = port === undefined ? portDefault : Number(port);
-  if (isIP(host) === 0 || number > 65_535)
-    return refuse(
-      `SKEP_HOSTS: ${JSON.stringify(word)} is none of tcp://ADDRESS:PORT; the unix socket is always there`,
-    );
-  return { host, port: number };
-}
-
-function refuse(message: string): never {
-  throw new OutsideError(message, false);
 }

@@ -337,5 +337,8 @@ async function groupId(wanted: string | undefined): Promise<number | undefined> 
   if (id !== undefined) return Number(id);
   // dockerd's flag knows the empty name, too: root's alone.
   if (wanted === undefined || wanted === '') return undefined;
-  throw new OutsideError(`SKEP_GROUP: this host has no group ${JSON.stringify(wanted)}`, false);
+  throw new OutsideError(
+    `[api] group (SKEP_GROUP): this host has no group ${JSON.stringify(wanted)}, so nobody could open the socket as it says; skepd does not start. Make the group, or name another`,
+    false,
+  );
 }

@@ -11,7 +11,8 @@ import type { SecureContextOptions, Server } from 'node:tls';
 import { OutsideError } from '../../model/errors.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
-import type { TcpListener, TlsFiles } from './listen-settings.js';
+import type { ListenAddress } from '../../options/listen-address.js';
+import type { TlsFiles } from './listen-settings.js';
 
 const handshakeMsMax = 10_000;
 /** Renewals happen days before they must. */
@@ -19,7 +20,7 @@ const lookEveryMs = 10_000;
 
 export interface TlsListenerOptions {
   readonly files: TlsFiles;
-  readonly at: TcpListener;
+  readonly at: ListenAddress;
   /** Most connections at once. */
   readonly connectionsMax: number;
   readonly onConnection: (socket: Duplex) => void;

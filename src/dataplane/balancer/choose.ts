@@ -3,24 +3,14 @@
  * the kernel has all that makes it the faster one, else `ipvs` where the kernel has that, else `ebpf` (docs/adr/0048). A module
  * that somebody loads later, or a daemon that prefers another engine than the one before it, must not end flows at the next start.
  */
-import { OutsideError, SkepError } from '../../model/errors.js';
+import { OutsideError } from '../../model/errors.js';
 import type { EngineName } from '../plan/balancing.js';
-import { engineNames } from '../plan/balancing.js';
 import { EbpfEngine } from './ebpf.js';
 import type { BalancerEngine } from './engine.js';
 import { ipvsEngine } from './ipvs.js';
 import type { NodeTables } from './node-tables.js';
 
 export type EngineChoice = EngineName | 'auto';
-
-/** @throws SkepError invalidArgument for a text that names no engine */
-export function parseEngineChoice(text: string): EngineChoice {
-  const choices = [...engineNames, 'auto'] as const;
-  const choice = choices.find((name) => name === text);
-  if (choice === undefined)
-    throw new SkepError('invalidArgument', `no balancer engine ${text}; there are ${choices.join(', ')}`);
-  return choice;
-}
 
 export interface EngineSource {
   readonly choice: EngineChoice;

@@ -16,6 +16,8 @@ export interface NameThreadOptions {
   readonly resolvConf: string;
   /** `name` of the thread's log. */
   readonly logName: string;
+  /** And its level; `info` unless it is said. */
+  readonly logLevel?: string;
 }
 
 /** To the thread; those with an id are answered. */

@@ -15,12 +15,12 @@ import { Forwarder, hostUpstreams } from './forwarder.js';
 import { DnsServer } from './server.js';
 import type { FromNameThread, NameThreadOptions, ToNameThread } from './thread.js';
 
-const { netnsDirectory, resolvConf, logName } = workerData as NameThreadOptions;
+const { netnsDirectory, resolvConf, logName, logLevel } = workerData as NameThreadOptions;
 assert(parentPort, 'runs as a thread');
 const parent = parentPort;
 
 const server = new DnsServer({
-  log: createLog(logName).child({ part: 'dns' }),
+  log: createLog(logName, logLevel).child({ part: 'dns' }),
   forwarder: new Forwarder(hostUpstreams(systemClock, resolvConf), systemClock),
   netnsPath: (vni) => join(netnsDirectory, overlayNamespace(vni)),
 });

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { authorizeRequest, leastRole, roleOf, roles } from '../../../src/controlplane/api/access.js';
 import type { Role } from '../../../src/controlplane/api/access.js';
 import { readListenSettings } from '../../../src/controlplane/api/listen-settings.js';
+import { readOptions } from '../../../src/options/read.js';
 import { servedRoutes } from '../../../src/controlplane/api/routes.js';
 
 /** All that Docker's API has (v1.41 to v1.51) and Skep's own, by who may have it. A route that is served and not here fails. */
@@ -127,20 +128,24 @@ describe('settings', () => {
       },
     ],
   ])('%j', (env, settings) => {
-    expect(readListenSettings(env)).toEqual(settings);
+    expect(readListenSettings(readOptions(undefined, env))).toEqual(settings);
   });
 
   test.each([
-    [
-      { SKEP_HOSTS: 'tcp://0.0.0.0:2375' },
-      'SKEP_HOSTS has a TCP address, and nothing listens on TCP without TLS and certificates of clients: set SKEP_TLSCACERT, SKEP_TLSCERT and SKEP_TLSKEY to paths of PEM files (SKEP_TLSCACERT is not set)',
-    ],
+    [{ SKEP_HOSTS: 'tcp://0.0.0.0:2375' }, '(SKEP_TLSCACERT is not set)'],
     [{ SKEP_HOSTS: 'tcp://0.0.0.0:2376', ...tls, SKEP_TLSKEY: '' }, '(SKEP_TLSKEY is not set)'],
-    [{ SKEP_HOSTS: '0.0.0.0:2376', ...tls }, 'SKEP_HOSTS: "0.0.0.0:2376" is none of tcp://ADDRESS:PORT'],
-    [{ SKEP_HOSTS: 'tcp://0.0.0.0:99999', ...tls }, 'is none of'],
-    [{ SKEP_HOSTS: 'unix:///run/x.sock', ...tls }, 'the unix socket is always there'],
-    [{ SKEP_HOSTS: 'tcp://host.example', ...tls }, 'is none of'],
-  ])('%j is no start', (env, words) => {
-    expect(() => readListenSettings(env)).toThrow(words);
+  ])('%j is no start: TCP without TLS', (env, words) => {
+    const read = (): unknown => readListenSettings(readOptions(undefined, env));
+    expect(read).toThrow('nothing listens on TCP without TLS and certificates of clients');
+    expect(read).toThrow(words);
+  });
+
+  test('TCP of the environment with the files of skep.toml', () => {
+    const file = '[api]\ntls-ca = "/ca"\ntls-cert = "/cert"\ntls-key = "/key"\ngroup = "docker"';
+    expect(readListenSettings(readOptions(file, { SKEP_HOSTS: 'tcp://192.0.2.1:99' }))).toEqual({
+      tcp: [{ host: '192.0.2.1', port: 99 }],
+      tls: files,
+      group: 'docker',
+    });
   });
 });

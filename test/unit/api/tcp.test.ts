@@ -170,5 +170,5 @@ test('the socket is the group’s that the settings name', async () => {
 
 test('a group that is not there is no start', async () => {
   const starting = Harness.start((harness) => (harness.listen = { tcp: [], group: 'no-such-group' }));
-  await expect(starting).rejects.toThrow('SKEP_GROUP: this host has no group "no-such-group"');
+  await expect(starting).rejects.toThrow('this host has no group "no-such-group"');
 });

@@ -1,7 +1,8 @@
 /** The life of the `ebpf` engine's maps: loaded when needed, given back when the node leaves, loaded anew when it is back. */
 import { describe, expect, test } from 'vitest';
 import { EbpfEngine } from '../../../../src/dataplane/balancer/ebpf.js';
-import { chooseEngine, parseEngineChoice } from '../../../../src/dataplane/balancer/choose.js';
+import { chooseEngine } from '../../../../src/dataplane/balancer/choose.js';
+import type { EngineChoice } from '../../../../src/dataplane/balancer/choose.js';
 import type { BalancerObject, LinkIndices, Program } from '../../../../src/dataplane/balancer/engine.js';
 import type { NodeTables } from '../../../../src/dataplane/balancer/node-tables.js';
 import { KernelError } from '../../../../src/dataplane/kernel/kernel-error.js';
@@ -80,13 +81,13 @@ describe('the ebpf engine', () => {
 
 describe('the choice of the engine', () => {
   const choose = (
-    choice: string,
+    choice: EngineChoice,
     openTables: () => NodeTables,
     { hasIpvs = false, ebpfBalances = false, ipvsBalances = false, suitsEbpf = true } = {},
   ) => {
     const failures: string[] = [];
     const chosen = chooseEngine({
-      choice: parseEngineChoice(choice),
+      choice,
       hasIpvs: async () => hasIpvs,
       ebpfBalances,
       ipvsBalances: async () => ipvsBalances,
@@ -103,7 +104,6 @@ describe('the choice of the engine', () => {
     expect(await choose('ipvs', noBpf)).toEqual(['ipvs']);
     expect(await choose('ebpf', new ModelPins().load)).toEqual(['ebpf']);
     await expect(choose('ebpf', noBpf)).rejects.toThrow('ENOSYS');
-    expect(() => parseEngineChoice('nft')).toThrow('no balancer engine nft; there are ipvs, ebpf, auto');
   });
 
   test('ebpf, and ipvs where the kernel is none for it; neither is said', async () => {

@@ -104,7 +104,7 @@ test('diagnose: the engine is named, and what it needs is what somebody said it 
   ]);
   assert.deepEqual(said({ name: 'ebpf', from: 'configuration' }), [
     false,
-    'Balancer engine: ebpf (SKEP_BALANCER says so)',
+    'Balancer engine: ebpf (the option [balancer] engine says so)',
   ]);
   assert.deepEqual(said({ name: 'ipvs', from: 'skep-dataplane' }), [
     true,
