@@ -36,14 +36,16 @@ export const findingLines = (finding: Finding, file: string): string[] => [
 export const findingText = (finding: Finding, file: string): string =>
   `${placeOf(finding, file)}: ${finding.what}; ${finding.means}; to mend it: ${finding.todo}`;
 
-/** A daemon does not start with options like these. `message` has all findings, in words for who wrote the file. */
+/**
+ * A daemon does not start with options like these. `message` has all findings, in words for who wrote the file; it is all that a log gets
+ * of it, once, since a daemon that is started again and again says it each time.
+ */
 export class OptionsError extends OutsideError {
   override readonly name = 'OptionsError';
 
-  constructor(
-    readonly file: string,
-    readonly findings: readonly Finding[],
-  ) {
+  constructor(file: string, findings: readonly Finding[]) {
     super(findings.map((finding) => findingText(finding, file)).join(' | '), false);
+    // Where it was thrown says nothing to who wrote the file.
+    this.stack = this.name;
   }
 }

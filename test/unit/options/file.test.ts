@@ -74,6 +74,7 @@ describe('an error stops whom it concerns', () => {
         expect(read).toThrow(OptionsError);
         expect(read).toThrow(`${file}:`);
         expect(read).toThrow('; to mend it: ');
+        expect(read).toThrow(`${daemon} `);
       } else {
         read();
         // 40: warn.
