@@ -9,8 +9,8 @@ import type { DaemonName } from './table.js';
 import { options } from './table.js';
 
 const pathDefault = '/etc/skep/skep.toml';
-/** All options with all their words take a twentieth of it. */
-const sizeMaxBytes = 256 * 1024;
+/** The file with every option explained takes a tenth of it. */
+const sizeMaxBytes = 64 * 1024;
 
 /** `SKEP_CONFIG`, else /etc/skep/skep.toml. */
 export const optionsPath = (env: Environment): string => env['SKEP_CONFIG'] ?? pathDefault;

@@ -11,22 +11,33 @@ export interface Statement {
   readonly line: number;
 }
 
+/** What must be in the last line of a statement that has several. */
+const end = /[\]}]|"""|'''/;
+/** An attempt costs as much as what was put together; more than this are no file of options, and what comes behind has no line. */
+const attemptsMax = 200;
+
 /** A table's header and each key in it, inline tables' keys, too, in the document's order. */
 export function statementsOf(text: string): readonly Statement[] {
   const found: Statement[] = [];
   let table: readonly string[] = [];
-  let [pending, begun] = ['', 1];
-  text.split('\n').forEach((row, at) => {
-    if (pending === '') begun = at + 1;
+  let [pending, begun, attempts] = ['', 1, 0];
+  for (const [at, row] of text.split('\n').entries()) {
+    const isFirst = pending === '';
+    if (isFirst) begun = at + 1;
     pending += `${row}\n`;
+    if (!isFirst && !end.test(row)) continue;
     const said = parsed(pending);
-    if (said === undefined) return;
+    if (said === undefined) {
+      attempts += 1;
+      if (attempts > attemptsMax) break;
+      continue;
+    }
     const paths = pathsIn(said);
     const isHeader = pending.trimStart().startsWith('[');
     if (isHeader) table = paths.at(-1) ?? [];
     for (const path of paths) found.push({ path: isHeader ? path : [...table, ...path], line: begun });
     pending = '';
-  });
+  }
   return found;
 }
 

@@ -95,7 +95,7 @@ test('a wrong allowance in the environment is an error in the log, and a start',
 
 test.each([
   ['it is not UTF-8', Uint8Array.of(0x23, 0xff)],
-  ['it is larger than 262144 bytes', '#'.repeat(262_145)],
+  ['it is larger than 65536 bytes', '#'.repeat(65_537)],
 ])('a file is no start: %s', async (words, bytes) => {
   const { read } = await start('skep-dataplane', bytes);
   expect(read).toThrow(OutsideError);

@@ -230,6 +230,18 @@ describe('what is wrong in the file', () => {
       expect(found(text.join(end)).map((each) => each.replace(/: .*/s, ''))).toEqual(['2', '5', '9', '11']);
   });
 
+  test.each([
+    ['a string', '2', `tls-ca = """/a${'\n'.repeat(60_000)}"""`],
+    ['a list', '2', `hosts = [${'\n"",'.repeat(15_000)}]`],
+    // Its line is not worth the time.
+    ['a string of what could be ends', 'undefined', `tls-ca = """/a${'\n]'.repeat(30_000)}"""`],
+  ])('%s of the largest file there may be is read in a moment', (_name, line, statement) => {
+    const begun = performance.now();
+    expect(found(`[api]\n${statement}\n`)[0]).toMatch(new RegExp(`^${line}: skepd: `));
+    // 0.1 s; a look at every line of them took minutes.
+    expect(performance.now() - begun).toBeLessThan(10_000);
+  });
+
   test('the file is judged by itself, whatever the environment puts over it', () => {
     const env = { SKEP_LOG: 'info', SKEP_HOSTS: '' };
     expect(found('[log]\nlevel = "loud"\n[api]\nhosts = ["tcp://0.0.0.0"]', env)).toHaveLength(2);
