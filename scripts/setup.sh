@@ -43,6 +43,7 @@ python3-docker      | /usr/lib/python3/dist-packages/docker | Docker's SDK for P
 qemu-system-x86     | /usr/bin/qemu-system-x86_64         | lab nodes and tests on the stock Debian kernel
 qemu-system-common  | /usr/lib/qemu/virtiofsd             | their file systems
 systemd             | /usr/bin/systemd-analyze            | checks the units of real hosts
+vagrant             | /usr/bin/vagrant                    | checks vagrant/Vagrantfile
 ca-certificates     | /etc/ssl/certs/ca-certificates.crt  | npm speaks HTTPS
 PACKAGES
 missing=()
