@@ -6,7 +6,8 @@
 # Environment: SKEP_LAB_NODE (its name), _ADDRESS (with prefix), _INTERFACE, _CHECKOUT (its path on the machine), _NODEJS (the
 # program), _AGENT (the address or the socket that the agent listens on), _BALANCER (may be empty: skep-dataplane chooses),
 # _IPTABLES (may be empty: the machine's own; else a program for all three commands), _ENGINE (may be empty: the machine's own;
-# else a directory with dockerd and what it starts), _SWARM_MODE (may be empty; else the engine is for its own Swarm mode, which
+# else a directory with dockerd and what it starts), _PACKAGE (may be empty: the daemons are the checkout's; else the package that
+# they and the command `skep` come from, its path on the machine), _SWARM_MODE (may be empty; else the engine is for its own Swarm mode, which
 # refuses one that keeps containers over its restarts, and Skep's daemons do not run).
 set -eu
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -63,13 +64,17 @@ fi
 command -v ping >/dev/null || ln -s /bin/busybox /run/lab/bin/ping
 ln -s /usr/bin/docker /run/lab/bin/docker
 if [ -n "${SKEP_LAB_ENGINE:-}" ]; then ln -s "$SKEP_LAB_ENGINE"/* /run/lab/bin/; fi
-for command in skep skepd skep-dataplane; do ln -s "$SKEP_LAB_CHECKOUT/bin/$command" "/run/lab/bin/$command"; done
+ln -s "$SKEP_LAB_CHECKOUT/scripts/provision.sh" /run/lab/bin/skep-provision
+if [ -z "${SKEP_LAB_PACKAGE:-}" ]; then
+  for command in skep skepd skep-dataplane; do ln -s "$SKEP_LAB_CHECKOUT/bin/$command" "/run/lab/bin/$command"; done
+elif [ ! -e /run/lab/disk/provisioned ]; then
+  # Once: a node that starts again has on its disk what was installed last, which may be another version by then.
+  /run/lab/bin/skep-provision install --no-fetch "$SKEP_LAB_PACKAGE"
+  touch /run/lab/disk/provisioned
+fi
 
 # --- Network ------------------------------------------------------------------------------------------------------
-# What systemd sets on a Debian host (50-default.conf), and forwarding, as a router of containers needs it.
-sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.default.rp_filter=2 net.ipv4.conf.default.promote_secondaries=1 \
-  net.ipv4.conf.default.accept_source_route=0 'net.ipv4.ping_group_range=0 2147483647' \
-  "net.ipv4.conf.$SKEP_LAB_INTERFACE.rp_filter=2" "net.ipv4.conf.$SKEP_LAB_INTERFACE.promote_secondaries=1"
+/run/lab/bin/skep-provision sysctls "$SKEP_LAB_INTERFACE"
 ip link set lo up
 ip addr add "$SKEP_LAB_ADDRESS" dev "$SKEP_LAB_INTERFACE"
 ip link set "$SKEP_LAB_INTERFACE" up

@@ -11,8 +11,8 @@ mkdir -p /run/lab/checkout /run/lab/log
 mount --bind "/run/lab/base$SKEP_LAB_CHECKOUT" /run/lab/checkout
 mount -t virtiofs log /run/lab/log
 
-# All other modules the kernel loads when it is asked for what they do.
-modprobe -a virtio_net br_netfilter nf_conntrack_netlink
+modprobe virtio_net
+bash /run/lab/checkout/scripts/provision.sh modules
 export SKEP_LAB_INTERFACE=eth0
 
 # The agent has an interface and a network namespace of its own: nothing the daemons or a test do to the node's network can

@@ -52,6 +52,11 @@ export interface UpOptions {
   readonly allow?: string;
   /** Directory with the dockerd of the nodes and what it starts, as {@link laterEngine}; without it, the machine's own. */
   readonly engine?: string;
+  /**
+   * A Debian package of Skep (dist-package/skep_VERSION_amd64.deb, absolute): each node installs it on its own disk and runs the daemons
+   * from there. Without it, the checkout's daemons run.
+   */
+  readonly package?: string;
   /** Called with one line for a human, now and then. */
   readonly progress: (line: string) => void;
 }
@@ -65,6 +70,7 @@ interface LabState {
   readonly balancer?: string;
   readonly allow?: string;
   readonly engine?: string;
+  readonly package?: string;
 }
 
 /** One row of `skep lab status`. */
@@ -104,12 +110,13 @@ export class Lab {
   /** Builds the lab and waits until every node's engine and API answer. Undone as a whole when a step fails. */
   static async up({ name, progress, ...options }: UpOptions): Promise<Lab> {
     const { nodes: count, swarmMode = false, kernel = 'host', balancer, allow, engine } = options;
+    const { package: file } = options;
     const engineOnly = swarmMode || (options.engineOnly ?? false);
     if (!Number.isInteger(count) || count < 1 || count > nodesMax)
       throw new SkepError('invalidArgument', `a lab has 1 to ${nodesMax} nodes, not ${count}`);
     const machine = kernels[kernel];
     const paths = labPaths(name);
-    requireParts(engineOnly, machine, engine);
+    requireParts(engineOnly, machine, engine, file);
     mkdirSync('/run/skep-lab', { recursive: true });
     try {
       mkdirSync(paths.run);
@@ -127,6 +134,7 @@ export class Lab {
       ...(balancer === undefined ? {} : { balancer }),
       ...(allow === undefined ? {} : { allow }),
       ...(engine === undefined ? {} : { engine }),
+      ...(file === undefined ? {} : { package: file }),
     };
     writeState(paths, state);
     const lab = new Lab(name, state);
@@ -293,8 +301,10 @@ export class Lab {
 
   async #boot(node: NodeLayout): Promise<void> {
     const { paths, state } = this;
-    const { swarmMode, balancer, allow, engine } = state;
-    await this.#machine.start({ paths, node, checkout, swarmMode, balancer, allow, engine });
+    const { swarmMode, balancer, allow, engine, package: file } = state;
+    await this.#machine.start({
+      ...{ paths, node, checkout, swarmMode, balancer, allow, engine, package: file },
+    });
   }
 
   async #awaitDaemon(node: NodeLayout, daemon: string, socket: string, deadlineMs: number): Promise<void> {
@@ -336,12 +346,27 @@ const logFilesOf = ({ logs }: NodeLayout): string[] =>
         .map((file) => `${logs}/${file}`)
     : [];
 
-/** What must be on this machine; the set-up script installs all of it. */
-function requireParts(engineOnly: boolean, machine: MachineKind, engine: string | undefined): void {
-  if (engine !== undefined && !/^\/(?!(tmp|run)\/)/.test(engine))
+/** The checkout is mounted in nodes wherever it is. */
+const isSeenByNodes = (path: string): boolean =>
+  path.startsWith(`${checkout}/`) || /^\/(?!(tmp|run)\/)/.test(path);
+
+/** What must be on this machine; the set-up script installs all of it, but for the package. */
+function requireParts(
+  engineOnly: boolean,
+  machine: MachineKind,
+  engine: string | undefined,
+  file: string | undefined,
+): void {
+  for (const path of [engine, file])
+    if (path !== undefined && !isSeenByNodes(path))
+      throw new SkepError(
+        'invalidArgument',
+        `${path}: nodes see the machine’s directories but /tmp and /run, by their absolute paths`,
+      );
+  if (file !== undefined && !existsSync(file))
     throw new SkepError(
       'invalidArgument',
-      `${engine}: nodes see the machine’s directories but /tmp and /run, by their absolute paths`,
+      `there is no package ${file}: "npm run package" builds dist-package/skep_VERSION_amd64.deb`,
     );
   const missing = [
     ...machine.parts,
@@ -349,7 +374,7 @@ function requireParts(engineOnly: boolean, machine: MachineKind, engine: string 
     '/usr/bin/containerd',
     '/usr/sbin/ebtables',
     `${checkout}/dist/lab/guest-agent.js`,
-    ...(engineOnly ? [] : [`${checkout}/bin/skepd`, `${checkout}/bin/skep-dataplane`]),
+    ...(engineOnly || file !== undefined ? [] : [`${checkout}/bin/skepd`, `${checkout}/bin/skep-dataplane`]),
   ].filter((path) => !existsSync(path));
   if (process.getuid?.() !== 0) throw new SkepError('permissionDenied', 'a lab needs root');
   if (missing.length > 0)

@@ -26,6 +26,8 @@ export interface Boot {
   readonly allow: string | undefined;
   /** Directory with the dockerd to run and what it starts; undefined: the machine's own. */
   readonly engine: string | undefined;
+  /** The Debian package that Skep's daemons come from, as nodes see its path; undefined: they are the checkout's. */
+  readonly package: string | undefined;
 }
 
 /** One way to have a kernel below a node. */
@@ -65,6 +67,7 @@ export const nodeEnvironment = ({
   balancer,
   allow,
   engine,
+  package: file,
 }: Boot): Record<string, string> => ({
   SKEP_LAB_NODE: node.name,
   SKEP_LAB_ADDRESS: `${node.address}/24`,
@@ -75,6 +78,7 @@ export const nodeEnvironment = ({
   ...(balancer === undefined ? {} : { SKEP_LAB_BALANCER: balancer }),
   ...(allow === undefined ? {} : { SKEP_LAB_ALLOW: allow }),
   ...(engine === undefined ? {} : { SKEP_LAB_ENGINE: engine }),
+  ...(file === undefined ? {} : { SKEP_LAB_PACKAGE: file }),
 });
 
 /** A process in a session of its own with nothing of ours but its output file; returns its pid. */

@@ -4,8 +4,10 @@
  */
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
+import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { OutsideError, SkepError } from '../model/errors.js';
+import { ensureImages, importScript } from './images.js';
 import { isKernel, kernels } from './kernels.js';
 import { Lab } from './lab.js';
 import { initSwarm } from './swarm.js';
@@ -20,6 +22,8 @@ const usage = `Usage: skep lab COMMAND [--name NAME]
   up --allow WHAT ...                      what services may have of the nodes' host: as SKEP_ALLOW, see README.md
   up --engine DIR ...                      the dockerd in it, not this machine's own (setup.sh keeps a later one
                                            in /var/cache/skep-lab/engine/current)
+  up --package FILE ...                    each node installs this package of Skep and runs its daemons from there,
+                                           not from this checkout (npm run package builds it in dist-package)
   up --engine-only ...                     do not wait for Skep's daemons, only for the engines
   down                                     end the lab and leave nothing of it
   status                                   the nodes and the cuts between them
@@ -30,6 +34,7 @@ const usage = `Usage: skep lab COMMAND [--name NAME]
   start NODE                               start a node that is off
   cut A B                                  drop all frames between two nodes (or a node and "client")
   heal                                     remove all cuts
+  images                                   load the images that nodes have into the engine of this machine
 
 NAME is the lab's, by default "lab". Nodes are node1, node2, ...
 `;
@@ -57,6 +62,7 @@ export async function main(argv: readonly string[]): Promise<number> {
         balancer: { type: 'string' },
         allow: { type: 'string' },
         engine: { type: 'string' },
+        package: { type: 'string' },
       },
     });
     return await run(verb, positionals, command, values);
@@ -89,6 +95,7 @@ interface Options {
   readonly balancer?: string;
   readonly allow?: string;
   readonly engine?: string;
+  readonly package?: string;
 }
 
 async function run(
@@ -142,6 +149,9 @@ async function run(
       takes(0, 'no argument');
       await Lab.open(name).heal();
       return 0;
+    case 'images':
+      takes(0, 'no argument');
+      return passThrough(['sh', '-c', importScript(await ensureImages())]);
     case 'help':
     case '--help':
       process.stdout.write(usage);
@@ -155,6 +165,7 @@ const balancers = ['ipvs', 'ebpf', 'auto'];
 
 async function up(options: Options): Promise<number> {
   const { name, nodes, managers, init, 'engine-only': engineOnly, kernel, balancer, allow, engine } = options;
+  const { package: file } = options;
   if (!isKernel(kernel))
     throw new UsageError(`--kernel must be ${Object.keys(kernels).join(' or ')}, not "${kernel}"`);
   if (balancer !== undefined && !balancers.includes(balancer))
@@ -174,6 +185,8 @@ async function up(options: Options): Promise<number> {
     ...(balancer === undefined ? {} : { balancer }),
     ...(allow === undefined ? {} : { allow }),
     ...(engine === undefined ? {} : { engine }),
+    // Relative to where the command was given; nodes have it by its absolute path.
+    ...(file === undefined ? {} : { package: resolve(file) }),
     progress,
   });
   if (init) await initSwarm(lab, managerCount, progress);
