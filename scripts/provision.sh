@@ -8,6 +8,7 @@
 #   engine                          Debian's Docker Engine, which keeps its containers over its own restarts
 #   nodejs                          Node.js 20.19 or later, from NodeSource where the host's own archives have only older ones
 #   install [--no-fetch] FILE       the package of Skep; without --no-fetch also what it depends on, from the host's archives
+#   cluster state                   inactive, or what this host is in a swarm: pending, active, locked or error
 #   cluster init ADDRESS            a swarm with this host, which the others reach at ADDRESS, as its first manager
 #   cluster token manager|worker    writes the join token on its output
 #   cluster join ADDRESS MANAGER    joins the swarm of MANAGER, an address; reads the token on its input
@@ -217,6 +218,12 @@ await_active() {
   done
 }
 
+expect_inactive() {
+  local state
+  state=$(local_node_state)
+  [ "$state" = inactive ] || fail "this node is in a swarm already, and $state there: \"docker swarm leave\" takes it out"
+}
+
 # For JSON and URLs: an IPv4 or IPv6 address, or a host name, none of which has anything to escape.
 check_address() { [[ $1 =~ ^[0-9A-Za-z.:-]+$ ]] || fail "$1 is no address"; }
 
@@ -228,15 +235,15 @@ refused() { # WHAT ANSWER
 }
 
 step_cluster() {
-  local action=${1:-} answer state
+  local action=${1:-} answer
   shift || usage
   await_api
   case $action in
+  state) local_node_state ;;
   init)
     [ $# = 1 ] || usage
     check_address "$1"
-    state=$(local_node_state)
-    if [ "$state" = active ]; then return; fi
+    expect_inactive
     answer=$(printf '{"ListenAddr":"0.0.0.0:%s","AdvertiseAddr":"%s"}' "$manager_port" "$1" | api POST /swarm/init) ||
       refused 'the swarm is not made' "$answer"
     await_active
@@ -259,8 +266,7 @@ step_cluster() {
     local token
     read -r -t "$call_deadline_s" token || fail 'no join token on the standard input: pipe the output of "cluster token" on a manager into this'
     [[ $token =~ ^SWMTKN-[0-9A-Za-z-]+$ ]] || fail 'what came on the standard input is no join token'
-    state=$(local_node_state)
-    if [ "$state" = active ]; then return; fi
+    expect_inactive
     # printf is the shell's own: what it writes is in no list of processes.
     answer=$(
       printf '{"ListenAddr":"0.0.0.0:%s","AdvertiseAddr":"%s","RemoteAddrs":["%s:%s"],"JoinToken":"%s"}' \
