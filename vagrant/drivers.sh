@@ -53,11 +53,11 @@ bounded() { timeout -k 5 "${within_s:-60}" "$@"; }
 
 # --- skep lab -----------------------------------------------------------------------------------------------------
 lab_open() { # [NAME [MANAGERS]]
-  local name at _ rows count=0
+  local name at rest rows count=0
   lab=${1:-lab}
   skep=${SKEP:-$here/../bin/skep}
   rows=$(bounded "$skep" lab status --name "$lab")
-  while IFS=$'\t' read -r name at _; do
+  while IFS=$'\t' read -r name at rest; do
     [ "$name" != cut ] || continue # a cut between two nodes
     if [ $((count += 1)) -le "${2:-1}" ]; then managers+=("$name"); else workers+=("$name"); fi
     address[$name]=$at
@@ -77,8 +77,8 @@ lab_daemon_pid() { run "$1" cat "/run/lab/pid/$2"; }
 
 # --- Vagrant ------------------------------------------------------------------------------------------------------
 vagrant_open() {
-  local name role at _
-  while read -r name role at _; do
+  local name role at rest
+  while read -r name role at rest; do
     case $role in
     manager) managers+=("$name") ;;
     worker) workers+=("$name") ;;
