@@ -167,7 +167,7 @@ step_install() {
     shift
   fi
   [ $# = 1 ] || usage
-  file=$(readlink -f "$1")
+  file=$(readlink -m "$1")
   [ -s "$file" ] || fail "there is no package at $1: \"npm run package\" in a checkout of Skep builds it, in dist-package"
   if [ -z "$fetch" ]; then
     # What it depends on is there, if not always by way of a package. Nothing is lost by a power cut that the next start does not do again.

@@ -22,8 +22,6 @@ export interface TestLabOptions {
   readonly nodes: number;
   readonly engineOnly?: boolean;
   readonly kernel?: Kernel;
-  /** The package that the nodes' daemons come from; without it, the checkout's run. */
-  readonly package?: string;
 }
 
 /** A lab that is up while the tests of the calling file run. */

@@ -1,0 +1,175 @@
+/** The parts of vagrant/smoke.sh that decide: what it calls well, what it waits for, and what it says and returns. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { tryHostCommand } from '../../../src/lab/host-command.js';
+import type { CommandResult } from '../../../src/lab/host-command.js';
+
+const script = resolve(import.meta.dirname, '../../../vagrant/smoke.sh');
+const containers = ['a', 'b', 'c'].map((letter) => letter.repeat(64));
+const tasks = containers
+  .map(
+    (id, at) =>
+      `t${at} web.${at + 1} m${at + 1} ${id} ingress=10.0.0.${at + 2}/24,mynet=10.0.1.${at + 3}/24,`,
+  )
+  .join('\n');
+const answersOf = (...counts: number[]): string =>
+  counts
+    .flatMap((count, at) =>
+      Array<string>(count).fill(`${(containers[at] ?? '').slice(0, 12)} 192.0.2.50 240.0.0.1`),
+    )
+    .join('\n');
+
+let directory = '';
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'skep-smoke-'));
+  await writeFile(join(directory, 'tasks'), `${tasks}\n`);
+});
+afterAll(() => rm(directory, { recursive: true }));
+
+/** Runs these lines after the script has been read. `client` runs here. */
+const inScript = (lines: string): Promise<CommandResult> => {
+  const head = `source ${script}; scratch=${directory}; cd ${directory}; client() { "$@"; }`;
+  return tryHostCommand(['bash', '-c', `${head}\n${lines}`]);
+};
+
+test.each<[what: string, answers: string, said: string]>([
+  ['an even spread', answersOf(100, 100, 100), ''],
+  ['the limits', answersOf(80, 120, 100), ''],
+  ['one below', answersOf(79, 120, 101), 'web.1 has answered 79 times, not 80 to 120\n'],
+  ['one above', answersOf(90, 121, 89), 'web.2 has answered 121 times, not 80 to 120\n'],
+  ['one that never answers', answersOf(110, 110), 'web.3 has answered 0 times, not 80 to 120\n'],
+  [
+    'an answer of a container that is none of the tasks’',
+    `${answersOf(100, 100, 100)}\nf00 192.0.2.50 240.0.0.1`,
+    'an answer of no running task: f00 192.0.2.50 240.0.0.1\n',
+  ],
+  ['a failed call', `${answersOf(100, 100, 100)}\nfailed`, 'an answer of no running task: failed\n'],
+])('spread: %s', async (_, answers, said) => {
+  await writeFile(join(directory, 'answers'), `${answers}\n`);
+  const { exitCode, stderr } = await inScript('spread tasks answers 80 120');
+  expect({ exitCode, stderr }).toEqual({ exitCode: said === '' ? 0 : 1, stderr: said });
+});
+
+test.each([
+  ['192.0.2.50', ''],
+  ['192.0.2.51', 'the tasks saw 192.0.2.50 call them, not 192.0.2.51\n'],
+])('callers_are %s', async (address, said) => {
+  await writeFile(join(directory, 'answers'), `${answersOf(2, 1)}\n`);
+  expect(await inScript(`callers_are answers ${address}`)).toEqual({
+    exitCode: said === '' ? 0 : 1,
+    stdout: '',
+    stderr: said,
+  });
+});
+
+test.each([
+  ['ingress', '10.0.0.2\n'],
+  ['mynet', '10.0.1.3\n'],
+  ['net', ''],
+])('address_in: on %s', async (network, address) => {
+  expect((await inScript(`address_in "$(head -n 1 tasks)" ${network}`)).stdout).toBe(address);
+});
+
+const ready = ['m1 Ready/Active/true/Leader', 'm2 Ready/Active/false/Reachable', 'w1 Ready/Active/false/'];
+test.each<[what: string, rows: readonly string[], isReady: boolean]>([
+  ['all are', ready, true],
+  ['one is down', [...ready.slice(0, 2), 'w1 Down/Active/false/'], false],
+  ['one is missing', ready.slice(0, 2), false],
+  ['a manager is none', [ready[0] ?? '', 'm2 Ready/Active/false/', ready[2] ?? ''], false],
+  [
+    'a manager is not reachable',
+    [ready[0] ?? '', 'm2 Ready/Active/false/Unreachable', ready[2] ?? ''],
+    false,
+  ],
+  ['nobody leads', ['m1 Ready/Active/true/Reachable', ...ready.slice(1)], false],
+  [
+    'the marker is on another one',
+    ['m1 Ready/Active/false/Leader', 'm2 Ready/Active/true/Reachable', ready[2] ?? ''],
+    false,
+  ],
+  ['one is drained', [...ready.slice(0, 2), 'w1 Ready/Drain/false/'], false],
+  ['a former node is left', [...ready, 'w1 Down/Active/false/'], false],
+])('all_ready: %s', async (_, rows, isReady) => {
+  const { exitCode } = await inScript(
+    `managers=(m1 m2) workers=(w1) nodes=(m1 m2 w1); docker_on() { printf '%s\\n' ${rows.map((row) => `'${row}'`).join(' ')}; }\nall_ready`,
+  );
+  expect(exitCode).toBe(isReady ? 0 : 1);
+});
+
+test('eventually: goes on when it holds, and says what was waited for and what was seen last when it does not', async () => {
+  const tries =
+    'tries() { echo x >>tries; complain "$(wc -l <tries) of 3" >&2 || [ "$(wc -l <tries)" -ge 3 ]; }';
+  expect(await inScript(`${tries}\neventually 20 'three tries' tries; wc -l <tries`)).toEqual({
+    exitCode: 0,
+    stdout: '3\n',
+    stderr: '',
+  });
+  const { exitCode, stderr } = await inScript(
+    `never() { complain nothing; }\neventually 1 'a miracle' never; echo on`,
+  );
+  expect({ exitCode, stderr }).toEqual({ exitCode: 1, stderr: 'a miracle: not within 1 s; last: nothing\n' });
+});
+
+test('an item ends at its first failure and is told of; the others go on, and the exit code says it', async () => {
+  const items = `good() { echo quiet; }
+bad() { false; echo not reached >&2; }
+worse() { [ 1 = 2 ] || complain 'one is not two'; echo not reached >&2; }
+prove 1 'a good one' good; prove 2 'a bad one' bad; prove 2b 'a worse one' worse; prove 3 'another good one' good; end_here`;
+  const { exitCode, stdout, stderr } = await inScript(items);
+  expect({ exitCode, stderr }).toEqual({ exitCode: 1, stderr: '' });
+  expect(stdout.replaceAll(/ \(\d+ s\)/g, '')).toBe(
+    `ok 1 - 1. a good one\nnot ok 2 - 2. a bad one\nnot ok 3 - 2b. a worse one\n# one is not two\nok 4 - 3. another good one\n1..4\n`,
+  );
+});
+
+test('nothing is proven after an item that the others need, nor when the time is over', async () => {
+  const first = await inScript(`bad() { false; }\nprove_first 1 first bad; prove 2 second true; end_here`);
+  expect({ exitCode: first.exitCode, stdout: first.stdout.replaceAll(/ \(\d+ s\)/g, '') }).toEqual({
+    exitCode: 1,
+    stdout: 'not ok 1 - 1. first\nBail out! the items after this need it\n1..1\n',
+  });
+  const late = await inScript(`total_s=0; prove 1 first true; end_here`);
+  expect(late.exitCode).toBe(1);
+  expect(late.stdout).toContain('not ok 1 - 1. first\n# not begun');
+});
+
+test('call: every call counts, each on a connection of its own; one that fails is told with curl’s code and the status', async () => {
+  let connections = 0;
+  let calls = 0;
+  let failsAt = 0;
+  const server = createServer((_, response) => {
+    calls += 1;
+    response.writeHead(calls === failsAt ? 500 : 200).end('host 192.0.2.50 240.0.0.1\n');
+  });
+  server.on('connection', () => (connections += 1));
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  try {
+    const port = (server.address() as AddressInfo).port;
+    const call = `declare -A address=([m1]=127.0.0.1); port=${port}; call 30 m1 called; wc -l <called`;
+    expect(await inScript(call)).toEqual({ exitCode: 0, stdout: '30\n', stderr: '' });
+    expect({ calls, connections }).toEqual({ calls: 30, connections: 30 });
+    failsAt = 40;
+    const { exitCode, stderr } = await inScript(call);
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(/^calls through m1 failed \(.*\): +1 = 0 500\n$/);
+  } finally {
+    server.close();
+  }
+  const { exitCode, stderr } = await inScript(
+    'declare -A address=([m1]=127.0.0.1); port=1; call 2 m1 called',
+  );
+  expect(exitCode).toBe(1);
+  expect(stderr).toMatch(/ 2 = 7 000\n$/);
+});
+
+test.each([[['lab']], [['lab', 'x']], [['explode']], [['vagrant', 'm1']]])(
+  'smoke.sh %j makes no sense',
+  async (args) => {
+    const { exitCode, stderr } = await tryHostCommand([script, ...args]);
+    expect({ exitCode, usage: stderr.includes('Usage: smoke.sh') }).toEqual({ exitCode: 2, usage: true });
+  },
+);
