@@ -44,10 +44,17 @@ for node in "${nodes[@]}"; do
   [ -z "$only" ] || [ "$only" = "$node" ] || continue
   # Asked of itself alone: nodes that all start again have no manager that could tell a token yet, and need none.
   state=$(run "$node" skep-provision cluster state)
-  if [ "$state" != inactive ]; then
+  case $state in
+  inactive) ;;
+  pending | active | locked | error)
     say "$node is in the swarm already: $state"
     continue
-  fi
+    ;;
+  *)
+    say "$node does not say whether it is in a swarm: skep-provision is not there, or too old"
+    exit 1
+    ;;
+  esac
   if [ "$node" = "$first" ]; then
     run "$node" skep-provision cluster init "${address[$node]}"
     continue

@@ -152,6 +152,18 @@ call() { # COUNT NODE FILE
   [ "$(wc -l <"$3")" = "$1" ] || complain "$(wc -l <"$3") answers to $1 calls through $2"
 }
 
+# Calls of the client for as long as a file is there, on its machine: DIRECTORY (whose file `on` that is, and which is removed), calls a
+# second through each URL, seconds at most, URLs. Its lines are those of `call`, with the URL of each call.
+# shellcheck disable=SC2016 # the client's
+load_script='dir=$1 rate=$2 seconds=$3; shift 3; at=0; end=$((SECONDS + seconds))
+  for url; do
+    at=$((at + 1))
+    while [ -e "$dir/on" ] && [ "$SECONDS" -lt "$end" ]; do
+      curl -s -m '"$call_s"' --rate "$rate/s" -H "Connection: close" -w "= %{exitcode} %{response_code} $url\n" "$url?[1-$rate]"
+    done >"$dir/out.$at" &
+  done
+  wait; cat "$dir"/out.*; rm -r "$dir"'
+
 # The answers are of these tasks, all of them, each between LEAST and MOST times.
 spread() { # TASKS ANSWERS LEAST MOST
   awk -v least="$3" -v most="$4" '
@@ -476,19 +488,10 @@ item_6() { # both daemons are killed on every node
   await_tasks web 3 "$scratch/tasks"
   dir=$(client mktemp -d)
   client touch "$dir/on"
-  # A hundred calls a second through all nodes for as long as the file is there.
-  # shellcheck disable=SC2016 # the client's
-  local script='dir=$1 rate=$2 seconds=$3; shift 3; at=0; end=$((SECONDS + seconds))
-    for url; do
-      at=$((at + 1))
-      while [ -e "$dir/on" ] && [ "$SECONDS" -lt "$end" ]; do
-        curl -s -m '"$call_s"' --rate "$rate/s" -H "Connection: close" -w "= %{exitcode} %{response_code} $url\n" "$url?[1-$rate]"
-      done >"$dir/out.$at" &
-    done
-    wait; cat "$dir"/out.*; rm -r "$dir"'
   local -a urls=()
   for node in "${nodes[@]}"; do urls+=("$(url "$node")"); done
-  within_s=700 client bash -c "$script" load "$dir" $((100 / ${#nodes[@]})) 600 "${urls[@]}" >"$scratch/report" &
+  # A hundred a second in all.
+  within_s=700 client bash -c "$load_script" load "$dir" $((100 / ${#nodes[@]})) 600 "${urls[@]}" >"$scratch/report" &
   load=$!
   # shellcheck disable=SC2064 # this directory
   trap "client rm -f '$dir/on'" EXIT

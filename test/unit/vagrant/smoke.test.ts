@@ -166,6 +166,36 @@ test('call: every call counts, each on a connection of its own; one that fails i
   expect(stderr).toMatch(/ 2 = 7 000\n$/);
 });
 
+test('load: so many calls a second through each URL until it is to end, and each of them in the report', async () => {
+  let calls = 0;
+  const server = createServer((_, response) => {
+    calls += 1;
+    response.end('host 192.0.2.50 240.0.0.1\n');
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  try {
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+    const startedMs = Date.now();
+    const { exitCode, stdout } = await inScript(
+      `dir=$(mktemp -d -p ${directory}); touch "$dir/on"; bash -c "$load_script" load "$dir" 20 60 ${url}a ${url}b http://127.0.0.1:1/ &
+      eventually 15 'some calls' test -s "$dir/out.1"; rm "$dir/on"; wait $!; [ ! -e "$dir" ]`,
+    );
+    const tookS = (Date.now() - startedMs) / 1000;
+    expect(exitCode).toBe(0);
+    const lines = stdout.trimEnd().split('\n');
+    const reported = (end: string): number =>
+      lines.filter((line) => line.startsWith('= ') && line.endsWith(end)).length;
+    expect(reported(`0 200 ${url}a`) + reported(`0 200 ${url}b`)).toBe(calls);
+    expect(lines.filter((line) => line.startsWith('host '))).toHaveLength(calls);
+    expect(reported('7 000 http://127.0.0.1:1/')).toBeGreaterThanOrEqual(20);
+    // Forty a second, and none of the batches that had begun is cut short.
+    expect(calls).toBeGreaterThanOrEqual(40);
+    expect(calls).toBeLessThanOrEqual(40 * (tookS + 1));
+  } finally {
+    server.close();
+  }
+});
+
 test.each([[['lab']], [['lab', 'x']], [['explode']], [['vagrant', 'm1']]])(
   'smoke.sh %j makes no sense',
   async (args) => {
