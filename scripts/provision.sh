@@ -6,13 +6,11 @@
 #   modules                         of these, the modules alone, now alone
 #   sysctls [INTERFACE...]          the parameters alone, now alone, for interfaces that are there already, too
 #   engine                          Debian's Docker Engine, which keeps its containers over its own restarts
-#   nodejs                          Node.js 20.19 or later, from NodeSource where the host's own archives have only older ones
 #   install [--no-fetch] FILE       the package of Skep; without --no-fetch also what it depends on, from the host's archives
 #   cluster state                   inactive, or what this host is in a swarm: pending, active, locked or error
 #   cluster init ADDRESS            a swarm with this host, which the others reach at ADDRESS, as its first manager
 #   cluster token manager|worker    writes the join token on its output
 #   cluster join ADDRESS MANAGER    joins the swarm of MANAGER, an address; reads the token on its input
-#   images                          the images skep/busybox:lab and skep/whoami:lab, made of Debian's packages
 #   client                          not a node: the machine that calls the cluster
 #
 # A join token is a secret. It is on no command line, which every user of a host can read, and in no file: it comes on the
@@ -123,40 +121,6 @@ step_engine() {
   elif ! grep -Eq '"live-restore"[[:space:]]*:[[:space:]]*true' "$settings"; then
     fail "$settings is there and does not keep containers over restarts of the engine: add \"live-restore\": true to it, then systemctl restart docker"
   fi
-}
-
-# --- Node.js ------------------------------------------------------------------------------------------------------
-nodejs_least=20.19
-nodejs_series=20
-nodesource=https://deb.nodesource.com
-# The primary key that NodeSource signs its archives with.
-nodesource_fingerprint=6F71F525282841EEDAF851B42F59B5F99B1BE0B4
-
-is_new_enough() { [ -n "$1" ] && [ "$1" != '(none)' ] && dpkg --compare-versions "$1" ge "$nodejs_least"; }
-
-step_nodejs() {
-  if is_installed nodejs && is_new_enough "$(dpkg-query -W -f '${Version}' nodejs)"; then return; fi
-  apt_update
-  if ! is_new_enough "$(apt-cache policy nodejs | awk '$1 == "Candidate:" { print $2 }')"; then
-    say "the host's archives have no Node.js $nodejs_least or later: adding NodeSource's of Node.js $nodejs_series"
-    want ca-certificates curl gpg
-    local work found
-    work=$(mktemp -d)
-    curl -fsS --retry 3 -m 60 -o "$work/key" "$nodesource/gpgkey/nodesource-repo.gpg.key"
-    found=$(gpg --homedir "$work" --batch --show-keys --with-colons "$work/key" | awk -F : '$1 == "fpr" { print $10; exit }')
-    if [ "$found" != "$nodesource_fingerprint" ]; then
-      rm -rf "$work"
-      fail "the key at $nodesource is $found, not $nodesource_fingerprint: nothing is installed; ask NodeSource which is right before you trust it"
-    fi
-    mkdir -p /etc/apt/keyrings
-    gpg --homedir "$work" --batch --yes --dearmor -o /etc/apt/keyrings/nodesource.gpg "$work/key"
-    rm -rf "$work"
-    printf 'Types: deb\nURIs: %s/node_%s.x\nSuites: nodistro\nComponents: main\nSigned-By: /etc/apt/keyrings/nodesource.gpg\n' \
-      "$nodesource" "$nodejs_series" >/etc/apt/sources.list.d/nodesource.sources
-    is_updated=
-    apt_update
-  fi
-  apt_install nodejs
 }
 
 # --- Skep ---------------------------------------------------------------------------------------------------------
@@ -279,33 +243,14 @@ step_cluster() {
   esac
 }
 
-# --- Images and client --------------------------------------------------------------------------------------------
-# They are on no registry, and must not be asked for there: the name could be anybody's.
-step_images() {
-  local drop_in=/etc/systemd/system/skepd.service.d/60-local-images.conf
-  local had_nginx=
-  if is_installed nginx-light; then had_nginx=1; fi
-  without_service 'nginx*' want busybox-static nginx-light curl
-  if has_systemd; then
-    [ -n "$had_nginx" ] || systemctl disable --now nginx.service
-    if [ ! -e "$drop_in" ]; then
-      mkdir -p "${drop_in%/*}"
-      printf '[Service]\nEnvironment=DOCKER_SERVICE_PREFER_OFFLINE_IMAGE=1\n' >"$drop_in"
-      systemctl daemon-reload
-      systemctl restart skepd.service
-      await_api
-    fi
-  fi
-  skep lab images
-}
-
+# --- Client -------------------------------------------------------------------------------------------------------
 step_client() { want curl; }
 
 # --- Steps --------------------------------------------------------------------------------------------------------
 step=${1:-}
 shift || usage
 case $step in
-prepare | modules | sysctls | engine | nodejs | install | cluster | images | client) "step_$step" "$@" ;;
+prepare | modules | sysctls | engine | install | cluster | client) "step_$step" "$@" ;;
 *)
   say "no such step: $step"
   usage

@@ -3,7 +3,9 @@
 #   open_driver vagrant               the machines of the Vagrantfile beside this file
 #   open_driver lab [NAME [MANAGERS]] a lab of `skep lab`, by default "lab" with one manager; its first nodes are the managers
 #
-# sets `managers`, `workers`, `nodes` (both, managers first), `address` (of each node) and `client_address`, and makes these work:
+# sets `managers`, `workers`, `nodes` (both, managers first), `address` (of each node), `client_address`, `image` (which has wget, nslookup
+# and a shell) and `web_command` (what in it answers on port 80 with HOSTNAME CLIENT ADDRESS; empty: what it does by itself), and makes
+# these work:
 #
 #   run NODE COMMAND...               runs a command in a node as root, without input; output and exit code are the command's
 #   run_with_input NODE COMMAND...    the same with the caller's standard input
@@ -11,15 +13,17 @@
 #   cut_power NODE                    the node is off at once: nothing in it gets to say a word
 #   power_on NODE                     starts it again and returns when commands can be run in it
 #   daemon_pid NODE DAEMON            the main process of skepd or skep-dataplane
+#   load_image                        has every node have the image
 #
 # Every one of them ends within `within_s` seconds (by default 60), cut_power and power_on within ten minutes.
 # `scratch` is a private directory that is removed with the process that opened the driver.
 # shellcheck shell=bash
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-declare -a managers=() workers=() nodes=()
+declare -a managers=() workers=() nodes=() web_command=()
 declare -A address=()
 client_address=
+image=
 scratch=
 driver=
 lab=
@@ -47,6 +51,7 @@ client() { "${driver}_client" "$@" </dev/null; }
 cut_power() { "${driver}_cut_power" "$1" </dev/null; }
 power_on() { "${driver}_power_on" "$1" </dev/null; }
 daemon_pid() { "${driver}_daemon_pid" "$@"; }
+load_image() { "${driver}_load_image"; }
 
 # Ends a command that hangs; -k for one that does not hear.
 bounded() { timeout -k 5 "${within_s:-60}" "$@"; }
@@ -56,6 +61,7 @@ lab_open() { # [NAME [MANAGERS]]
   local name at rest rows count=0
   lab=${1:-lab}
   skep=${SKEP:-$here/../bin/skep}
+  image=skep/whoami:lab
   rows=$(bounded "$skep" lab status --name "$lab")
   while IFS=$'\t' read -r name at rest; do
     [ "$name" != cut ] || continue # a cut between two nodes
@@ -74,10 +80,14 @@ lab_client() { bounded "$skep" lab client --name "$lab" -- "$@"; }
 lab_cut_power() { within_s=$power_deadline_s bounded "$skep" lab kill --name "$lab" "$1"; }
 lab_power_on() { within_s=$power_deadline_s bounded "$skep" lab start --name "$lab" "$1"; }
 lab_daemon_pid() { run "$1" cat "/run/lab/pid/$2"; }
+lab_load_image() { :; } # a node has it from the start
 
 # --- Vagrant ------------------------------------------------------------------------------------------------------
 vagrant_open() {
   local name role at rest
+  image=nginx:1.28-alpine
+  # shellcheck disable=SC2016 # the variables are nginx's
+  web_command=(sh -c 'printf "%s\n" '\''server { listen 80; default_type text/plain; location / { return 200 "$hostname $remote_addr $server_addr\n"; } }'\'' >/etc/nginx/conf.d/default.conf && exec nginx -g "daemon off;"')
   while read -r name role at rest; do
     case $role in
     manager) managers+=("$name") ;;
@@ -107,3 +117,8 @@ vagrant_power_on() {
   within_s=$power_deadline_s in_vagrant up --no-provision "$1" >&2
 }
 vagrant_daemon_pid() { run "$1" systemctl show --property MainPID --value "$2"; }
+# From Docker Hub, by the engine itself; before the services that are waited for.
+vagrant_load_image() {
+  local node
+  for node in "${nodes[@]}"; do within_s=300 run "$node" docker -H unix:///run/docker.sock pull -q "$image" >&2; done
+}

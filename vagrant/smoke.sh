@@ -20,8 +20,6 @@ usage() {
 
 api=unix:///run/skep/docker.sock
 port=8080
-web_image=skep/whoami:lab
-busybox_image=skep/busybox:lab
 total_s=1500
 # Several containers start at once on few processors.
 converge_s=120
@@ -211,6 +209,7 @@ resolve() { # LINE-OF-TASKS NAME
 item_1() { # a swarm of all nodes
   local first=${managers[0]} printed manager
   "$here/cluster.sh" "$@"
+  load_image
   for manager in "${managers[@]}"; do eventually "$ready_s" "all nodes ready, as $manager sees it" all_ready "$manager"; done
   # Not shown: there is a secret in it.
   printed=$(docker_ swarm join-token worker)
@@ -256,7 +255,7 @@ item_1b() { # joins with bad tokens
 item_2() { # a published service
   local said node
   docker_ network create -d overlay mynet
-  said=$(within_s=$converge_s docker_ service create --no-resolve-image --name web --network mynet --replicas 3 -p "$port:80" "$web_image")
+  said=$(within_s=$converge_s docker_ service create --no-resolve-image --name web --network mynet --replicas 3 -p "$port:80" "$image" "${web_command[@]}")
   [[ $said == *'Service converged'* ]] || complain "docker service create: $said"
   await_tasks web 3 "$scratch/tasks"
   [ "$(nodes_in "$scratch/tasks" | uniq | wc -l)" = 3 ] || complain "not on three nodes: $(<"$scratch/tasks")"
@@ -282,13 +281,13 @@ item_2a() { # bad input
   refused "$first" "$is_member" swarm init --advertise-addr "${address[$first]}"
   refused "$worker" "$is_member" swarm join --token SWMTKN-1-x "${address[$first]}:2377"
   refused "$worker" "$no_manager" service ls
-  refused "$worker" "$no_manager" service create "$web_image"
+  refused "$worker" "$no_manager" service create "$image"
   refused "$worker" 'from a worker node' network create -d overlay other
   # shellcheck disable=SC2086 # words
   {
-    refused "$first" 'service web already exists' $create --name web "$web_image"
-    refused "$first" "port '$port' is already in use by service 'web'" $create --name other -p "$port:80" "$web_image"
-    refused "$first" 'No such network: nonet' $create --name other --network nonet "$web_image"
+    refused "$first" 'service web already exists' $create --name web "$image"
+    refused "$first" "port '$port' is already in use by service 'web'" $create --name other -p "$port:80" "$image"
+    refused "$first" 'No such network: nonet' $create --name other --network nonet "$image"
   }
   refused "$first" 'mynet already exists' network create -d overlay mynet
   refused "$first" bogus network create -d overlay --subnet bogus other
@@ -320,7 +319,7 @@ item_2b() { # fewer tasks than nodes
 
 item_3() { # names and the VIP
   local probe own network vip said wanted
-  docker_ service create --detach --no-resolve-image --name probe --network mynet "$busybox_image" sleep 86400
+  docker_ service create --detach --no-resolve-image --name probe --network mynet "$image" sleep 86400
   await_tasks probe 1 "$scratch/probe"
   await_tasks web 3 "$scratch/tasks"
   probe=$(<"$scratch/probe")
@@ -459,7 +458,7 @@ runs_without() { # NODE
 item_5() { # a worker loses its power
   local victim=${workers[-1]} node
   # As many tasks as nodes: one of them is there.
-  within_s=$converge_s docker_ service create --no-resolve-image --name web --network mynet --replicas "${#nodes[@]}" -p "$port:80" "$web_image"
+  within_s=$converge_s docker_ service create --no-resolve-image --name web --network mynet --replicas "${#nodes[@]}" -p "$port:80" "$image" "${web_command[@]}"
   await_tasks web "${#nodes[@]}" "$scratch/tasks"
   nodes_in "$scratch/tasks" | grep -xF "$victim" || complain "no task on $victim: $(<"$scratch/tasks")"
   cut_power "$victim"

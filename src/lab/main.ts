@@ -7,7 +7,6 @@ import { constants } from 'node:os';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { OutsideError, SkepError } from '../model/errors.js';
-import { ensureImages, importScript } from './images.js';
 import { isKernel, kernels } from './kernels.js';
 import { Lab } from './lab.js';
 import { initSwarm } from './swarm.js';
@@ -34,7 +33,6 @@ const usage = `Usage: skep lab COMMAND [--name NAME]
   start NODE                               start a node that is off
   cut A B                                  drop all frames between two nodes (or a node and "client")
   heal                                     remove all cuts
-  images                                   load the images that nodes have into the engine of this machine
 
 NAME is the lab's, by default "lab". Nodes are node1, node2, ...
 `;
@@ -149,9 +147,6 @@ async function run(
       takes(0, 'no argument');
       await Lab.open(name).heal();
       return 0;
-    case 'images':
-      takes(0, 'no argument');
-      return passThrough(['sh', '-c', importScript(await ensureImages())]);
     case 'help':
     case '--help':
       process.stdout.write(usage);
