@@ -257,6 +257,18 @@ describe('/swarm', () => {
     });
   });
 
+  test('init without a spec (scripts/provision.sh) is init with the empty one that the CLI sends', async () => {
+    const addresses = { ListenAddr: '0.0.0.0:2377', AdvertiseAddr: '10.0.0.1' };
+    const empty = {
+      ...{ Labels: null, Orchestration: {}, Dispatcher: {}, CAConfig: {}, TaskDefaults: {} },
+      ...{ Raft: { ElectionTick: 0, HeartbeatTick: 0 }, EncryptionConfig: { AutoLockManagers: false } },
+    };
+    for (const body of [addresses, { ...addresses, Spec: empty }])
+      expect((await api.call('POST', '/swarm/init', body)).status).toBe(200);
+    const [short, long] = api.control.calls;
+    expect(short).toEqual(long);
+  });
+
   test('autolock is turned on, its key shown, rotated and gone', async () => {
     const key = async (): Promise<string> =>
       ((await api.call('GET', '/swarm/unlockkey')).json as { UnlockKey: string }).UnlockKey;

@@ -100,6 +100,76 @@ test.each<[what: string, rows: readonly string[], isReady: boolean]>([
   expect(exitCode).toBe(isReady ? 0 : 1);
 });
 
+/** `docker ARGUMENTS` of the script answers with what the first pattern that fits says. */
+const docker = (answers: Readonly<Record<string, string>>): string => {
+  const cases = Object.entries(answers).map(([pattern, answer]) => `${pattern}) printf '%b' '${answer}' ;;`);
+  return `managers=(m1); docker_on() { shift; case "$*" in ${cases.join(' ')} *) echo "$*" >&2; return 1 ;; esac; }`;
+};
+
+test('tasks_of: the running ones with what the two listings say of each, whatever their order', async () => {
+  const answers = docker({
+    "'service ps '*":
+      't2 web.2 m2 Running 3 seconds ago\\nt3 web.3 m1 Starting 1 second ago\\nt1 web.1 w1 Running about a minute ago\\n',
+    "'inspect --type task '*' t2 t1'":
+      't2 bbb mynet=10.0.1.4/24,\\nt1 aaa ingress=10.0.0.3/24,mynet=10.0.1.3/24,\\n',
+  });
+  expect(await inScript(`${answers}; tasks_of web`)).toEqual({
+    exitCode: 0,
+    stdout: 't1 web.1 w1 aaa ingress=10.0.0.3/24,mynet=10.0.1.3/24,\nt2 web.2 m2 bbb mynet=10.0.1.4/24,\n',
+    stderr: '',
+  });
+  const counted = await inScript(`${answers}; has_tasks web 3 found`);
+  expect(counted.exitCode).toBe(1);
+  expect(counted.stderr).toMatch(/^there are 2: t1 /);
+  expect(
+    (await inScript(`${answers}; await_tasks web 2 found; nodes_in found; containers_in found`)).stdout,
+  ).toBe('m2\nw1\naaa\nbbb\n');
+  expect((await inScript(`${docker({ "'service ps '*": '' })}; has_tasks web 0 found`)).exitCode).toBe(0);
+});
+
+test.each([
+  [
+    'busybox',
+    'Server:\\t\\t127.0.0.11\\nAddress:\\t127.0.0.11:53\\n\\nNon-authoritative answer:\\nName:\\ttasks.web\\nAddress: 10.0.1.5\\nName:\\ttasks.web\\nAddress: 10.0.1.3\\n\\n',
+  ],
+  [
+    'an older busybox',
+    'Server:    127.0.0.11\\nAddress 1: 127.0.0.11\\n\\nName:      tasks.web\\nAddress 1: 10.0.1.5 web.1\\nAddress 2: 10.0.1.3\\n',
+  ],
+])('resolve: the addresses of the name, not of the server, as %s tells them', async (_, said) => {
+  const lines = `${docker({ "'exec aaa sh -c nslookup -type=a tasks.web'": said })}; resolve 't1 probe.1 m1 aaa mynet=10.0.1.2/24,' tasks.web`;
+  expect(await inScript(lines)).toEqual({ exitCode: 0, stdout: '10.0.1.3\n10.0.1.5\n', stderr: '' });
+});
+
+test.each<[what: string, network: string, held: string]>([
+  ['an address', 'inet 10.0.1.3/24 brd 10.0.1.255 scope global', '10.0.1.3\n'],
+  ['a longer address is another one', 'inet 10.0.1.30/24\ninet 110.0.1.3/24', ''],
+  ['an address with a port', 'TCP  10.0.1.3:80 rr', '10.0.1.3\n'],
+  ['a member of a set', 'add skep-vips 10.0.1.3,tcp:80', '10.0.1.3\n'],
+  ['a MAC', '02:42:0a:00:01:03 dst 192.168.60.2 self permanent', '02:42:0a:00:01:03\n'],
+  ['nothing', 'inet 10.0.1.4/24', ''],
+])('holds: %s', async (_, network, held) => {
+  await writeFile(join(directory, 'traces'), '10.0.1.3\n02:42:0a:00:01:03\n');
+  const lines = (check: string): string => `network_of() { printf '%s\\n' '${network}'; }\n${check}`;
+  const found = await inScript(lines('holds m1'));
+  expect({ stdout: found.stdout, found: found.exitCode === 0 }).toEqual({ stdout: held, found: held !== '' });
+  expect((await inScript(lines('holds_nothing m1'))).exitCode).toBe(held === '' ? 0 : 1);
+  expect((await inScript('network_of() { return 1; }; holds_nothing m1')).exitCode).toBe(1);
+});
+
+test.each<[what: string, lines: string, said: string]>([
+  ['with these words', 'echo Error: no such thing >&2; return 1', ''],
+  [
+    'with others',
+    'echo Error: busy >&2; return 1',
+    'docker rm x: refused with Error: busy, not with no such thing\n',
+  ],
+  ['not at all', 'echo done', 'docker rm x: was not refused: done\n'],
+])('refused: %s', async (_, lines, said) => {
+  const { exitCode, stderr } = await inScript(`docker_on() { ${lines}; }\nrefused m1 'no such thing' rm x`);
+  expect({ exitCode, stderr }).toEqual({ exitCode: said === '' ? 0 : 1, stderr: said });
+});
+
 test('eventually: goes on when it holds, and says what was waited for and what was seen last when it does not', async () => {
   const tries =
     'tries() { echo x >>tries; complain "$(wc -l <tries) of 3" >&2 || [ "$(wc -l <tries)" -ge 3 ]; }';
