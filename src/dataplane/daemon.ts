@@ -145,6 +145,12 @@ export class Daemon {
     });
   }
 
+  /** What the agent handed over, with what is known here of nodes that are silent. */
+  get state(): NodeNetworkState | null {
+    const { network, liveness } = this.options;
+    return this.#silence.mark(network.state, liveness.silent);
+  }
+
   /** The engine's calls. */
   get pluginMethods(): PluginMethods {
     const { network, programmer } = this.options;
@@ -204,7 +210,7 @@ export class Daemon {
 
   async #trace(service: string, from: string | null, signal: AbortSignal): Promise<TraceReply> {
     const { network, programmer, balancer, host, clock } = this.options;
-    const state = this.#state;
+    const state = this.state;
     if (state === null)
       throw new SkepError('failedPrecondition', 'this node has no state: it is in no cluster');
     const { engine } = programmer.status();
@@ -252,17 +258,11 @@ export class Daemon {
     }
   }
 
-  /** What the agent handed over, with what is known here of nodes that are silent. */
-  get #state(): NodeNetworkState | null {
-    const { network, liveness } = this.options;
-    return this.#silence.mark(network.state, liveness.silent);
-  }
-
   #publish(): void {
     const { network, programmer, listeners, liveness, log } = this.options;
     const { sandboxes } = network.desired;
     liveness.setNetwork(network.state, sandboxes);
-    const state = this.#state;
+    const state = this.state;
     for (const one of listeners) one.setNetwork(state, sandboxes);
     this.#listenersTrigger.fire();
     if (!network.known) {

@@ -11,6 +11,7 @@ import { startingOptions } from '../options/file.js';
 import { systemClock } from '../runtime/clock.js';
 import { crash, runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
+import { serveMetrics } from '../metrics/server.js';
 import { chooseEngine } from './balancer/choose.js';
 import { suitsEbpf, tryEbpf } from './balancer/ebpf-capability.js';
 import { hasIpvs, ipvsBalances } from './balancer/ipvs.js';
@@ -27,6 +28,8 @@ import { LinuxKernel } from './kernel/linux-kernel.js';
 import { overlayNamespacesIn } from './kernel/overlay-namespaces.js';
 import { Prober } from './liveness/prober.js';
 import { Verdicts } from './liveness/verdicts.js';
+import { CounterReader } from './metrics/counter-reader.js';
+import { dataplaneMetricsOf } from './metrics/dataplane-metrics.js';
 import { NodeNetwork } from './node-network.js';
 import { engineClient } from './plugin/engine.js';
 import { createPluginServer } from './plugin/server.js';
@@ -135,6 +138,25 @@ async function main(stop: AbortSignal): Promise<void> {
     log,
   });
   daemon.restore();
+  const metrics = dataplaneMetricsOf(
+    {
+      state: () => daemon.state,
+      engine: () => kernel.engine.name,
+      reader: new CounterReader({ table: (vni) => kernel.table(balancedScope(vni)), clock: systemClock }),
+      perEndpoint: env['SKEP_METRICS_PER_ENDPOINT'] === '1',
+      programming: () => reconciler.figures(),
+      names: () => names.figures(),
+      liveness: () => prober.figures(),
+    },
+    { clock: systemClock, log: log.child({ part: 'metrics' }) },
+  );
+  const serving = serveMetrics(
+    env['SKEP_DATAPLANE_METRICS'] ?? '',
+    metrics,
+    { clock: systemClock, log: log.child({ part: 'metrics' }) },
+    stop,
+  );
+  serving.catch(onBug);
   const running = daemon.run(stop);
   running.catch(onBug);
 
@@ -149,6 +171,7 @@ async function main(stop: AbortSignal): Promise<void> {
   plugin.closeAllConnections();
   plugin.close();
   rpc.forceShutdown();
+  await serving;
 }
 
 /** Where that cannot be told there may be flows, and the engine that has them stays. */

@@ -40,6 +40,8 @@ export interface BalancerTable extends Disposable {
   /** Does the ops in order, many at once where the kernel can; rejects at the first that fails. */
   apply(ops: readonly BalancerOp[]): Promise<void>;
   counters(): Promise<readonly VirtualServerCounters[]>;
+  /** The virtual servers' own, where that costs much less than {@link counters}; absent where it does not. */
+  totals?(): Promise<readonly VirtualServerTotals[]>;
   /** At most `limit` of the scope's flows, in no order. */
   flows(limit: number): Promise<readonly BalancedFlow[]>;
 }
@@ -61,6 +63,9 @@ export interface ServerCounters {
 
 /** As in native/bpf/layout.h. */
 export type DropReason = 'fragment' | 'collision' | 'table' | 'oversize' | 'malformed';
+
+/** What a virtual server has counted, but for what only its real servers know. */
+export type VirtualServerTotals = Omit<VirtualServerCounters, 'activeFlows' | 'realServers'>;
 
 export interface VirtualServerCounters extends ServerCounters {
   readonly family: Family;

@@ -18,6 +18,7 @@ import type {
   BalancerTable,
   ServerCounters,
   VirtualServerCounters,
+  VirtualServerTotals,
 } from './engine.js';
 import { readIpvsFlows } from './ipvs-flows.js';
 import { parseIpvsDump, toPlanObjects } from './ipvs-dump.js';
@@ -134,6 +135,24 @@ export class IpvsTable implements BalancerTable {
         realServers,
       });
     }
+    return foldUdp(found);
+  }
+
+  /** One question to the kernel, where {@link counters} asks one for each virtual server. */
+  async totals(): Promise<VirtualServerTotals[]> {
+    const found = (await this.ipvs.listVirtualServers()).flatMap(({ key, stats }) =>
+      key.kind === 'fwmark' && isOurMark(key.fwmark)
+        ? [
+            {
+              family: key.family,
+              mark: key.fwmark,
+              frontend: null,
+              ...countersOf(stats, 0),
+              realServers: [],
+            },
+          ]
+        : [],
+    );
     return foldUdp(found);
   }
 

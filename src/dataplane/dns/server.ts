@@ -18,8 +18,11 @@ import { AnswerCache } from './answer-cache.js';
 import type { Forwarder } from './forwarder.js';
 import type { AnswerMessage } from './listener.js';
 import { connectionsMax, DnsListener } from './listener.js';
+import type { NameFigures, QueryOutcome } from './query-counts.js';
+import { QueryCounts, slotOf } from './query-counts.js';
 import type { Asker } from './names.js';
 import { NameIndex } from './names.js';
+import type { Resolution } from './resolve.js';
 import { answerTtlS, resolve } from './resolve.js';
 import type { DnsQuery, Rcode, Transport } from './wire.js';
 import { formatAnswer, formatFailure, parseQuery } from './wire.js';
@@ -34,6 +37,8 @@ const perSourceMax = 8;
 const keptBytesMax = 8 * 1024 * 1024;
 /** What keeping one takes beside them, about. */
 const keptEntryBytes = 256;
+/** Of so many questions one is timed: to look at the clock costs as much as an answer that was kept. A power of two. */
+const timedEvery = 64;
 /** The longest question that is kept, in octets: a name and a few options. */
 const keptQuestionBytesMax = 512;
 
@@ -48,6 +53,8 @@ export interface DnsServerOptions {
   readonly forwarder: Pick<Forwarder, 'forward'>;
   /** Path of an overlay's namespace. */
   readonly netnsPath?: (vni: Vni) => string;
+  /** Milliseconds since some moment, for how long answers take. */
+  readonly steadyMs?: () => number;
 }
 
 /** How it stands with one overlay; `error` is the errno's name of the last attempt. */
@@ -87,8 +94,12 @@ export class DnsServer implements Disposable {
   readonly #known = new Map<string, Known>();
   #keptBytes = 0;
   #rotation = 0;
+  readonly #counts = new QueryCounts();
+  readonly #steadyMs: () => number;
+  #asked = 0;
 
   constructor(private readonly options: DnsServerOptions) {
+    this.#steadyMs = options.steadyMs ?? (() => performance.now());
     this.#netnsPath = options.netnsPath ?? ((vni) => `/run/netns/skep-${vni}`);
   }
 
@@ -152,6 +163,19 @@ export class DnsServer implements Disposable {
     }));
   }
 
+  /** What was asked since this server was made, and what is open. */
+  figures(): NameFigures {
+    const slots = [...this.#overlays.values(), ...this.#sandboxes.values()];
+    const open = slots.filter(({ listener }) => listener !== null).length;
+    const { queries, dropped, state, resolvers } = this.#counts;
+    return {
+      queries,
+      dropped,
+      seconds: { state: state.values, resolvers: resolvers.values },
+      listeners: { open, closed: slots.length - open },
+    };
+  }
+
   /** Closes every listener. */
   [Symbol.dispose](): void {
     this.setNetwork(null, []);
@@ -165,8 +189,9 @@ export class DnsServer implements Disposable {
       address,
       port: dnsPort,
       perSourceMax,
-      answer: (message, from, transport) =>
+      answer: this.#timed((message, from, transport) =>
         this.#answer(message, transport, `${id} ${from()}`, (names) => names.askerAt(id, from())),
+      ),
       log: this.options.log.child({ overlay: id, address }),
       listener: null,
       inode: 0,
@@ -182,23 +207,40 @@ export class DnsServer implements Disposable {
       address: nameAddress,
       port: namePort,
       perSourceMax: connectionsMax,
-      answer: (message, _from, transport) => {
-        if (!this.#names) return null;
+      answer: this.#timed((message, _from, transport) => {
+        if (!this.#names) return this.#dropped();
         const known = this.#known.get(path) ?? {
           asker: this.#names.askerWith(legs()),
-          answers: new AnswerCache(),
+          answers: new AnswerCache(this.#counts.bySlot),
         };
         this.#known.set(path, known);
         const kept = transport === 'udp' && known.answers.find(message, this.#rotation + 1);
         if (!kept) return this.#answer(message, transport, path, () => known.asker, known.answers);
         this.#rotation = (this.#rotation + 1) >>> 0;
         return kept;
-      },
+      }),
       log: this.options.log.child({ sandbox: path }),
       listener: null,
       inode: 0,
       error: null,
     };
+  }
+
+  /** As `answer`; takes the time of some, those aside that others are asked. */
+  #timed(answer: AnswerMessage): AnswerMessage {
+    return (message, from, transport) => {
+      this.#asked = (this.#asked + 1) % timedEvery;
+      if (this.#asked !== 0) return answer(message, from, transport);
+      const begunMs = this.#steadyMs();
+      const answered = answer(message, from, transport);
+      if (answered instanceof Buffer) this.#counts.state.observe((this.#steadyMs() - begunMs) / 1000);
+      return answered;
+    };
+  }
+
+  #dropped(): null {
+    this.#counts.dropped += 1;
+    return null;
   }
 
   #answer(
@@ -210,18 +252,28 @@ export class DnsServer implements Disposable {
   ): ReturnType<AnswerMessage> {
     // A copy, for a question that is asked of others is kept for longer than its message.
     const parsed = parseQuery(Buffer.from(message));
-    if (parsed.kind === 'drop' || !this.#names) return null;
-    if (parsed.kind === 'refuse') return parsed.response;
+    if (parsed.kind === 'drop' || !this.#names) return this.#dropped();
+    if (parsed.kind === 'refuse') {
+      this.#counts.count(slotOf('other', 'refused'));
+      return parsed.response;
+    }
     const { query } = parsed;
-    if (query.question.class !== 'IN') return formatFailure(query, 'notImplemented');
+    const { type } = query.question;
+    if (query.question.class !== 'IN') {
+      this.#counts.count(slotOf(type, 'refused'));
+      return formatFailure(query, 'notImplemented');
+    }
     this.#rotation = (this.#rotation + 1) >>> 0;
     const resolution = resolve(query.question, askerOf(this.#names), this.#rotation);
+    const isEmpty = resolution.kind === 'answer' && resolution.records.length === 0;
+    const slot = slotOf(type, isEmpty ? 'empty' : outcomeOf[resolution.kind]);
+    this.#counts.count(slot);
     switch (resolution.kind) {
       case 'answer': {
         const bytesMax = transport === 'udp' ? query.udpBytes : tcpBytesMax;
         const answer = formatAnswer(query, resolution.records, answerTtlS, bytesMax);
         if (answers && transport === 'udp')
-          this.#keep(answers, query.bytes, resolution.records.length, answer);
+          this.#keep(answers, query.bytes, resolution.records.length, answer, slot);
         return answer;
       }
       case 'unknown':
@@ -229,15 +281,22 @@ export class DnsServer implements Disposable {
       case 'isolated':
         return formatFailure(query, unanswered(query));
       case 'forward':
-        return this.options.forwarder.forward(query, transport, from, unanswered(query));
+        return this.#forwarded(this.options.forwarder.forward(query, transport, from, unanswered(query)));
     }
   }
 
-  #keep(answers: AnswerCache, message: Buffer, turns: number, answer: Buffer): void {
+  async #forwarded(answering: Promise<Buffer>): Promise<Buffer> {
+    const begunMs = this.#steadyMs();
+    const answer = await answering;
+    this.#counts.resolvers.observe((this.#steadyMs() - begunMs) / 1000);
+    return answer;
+  }
+
+  #keep(answers: AnswerCache, message: Buffer, turns: number, answer: Buffer, slot: number): void {
     if (message.length > keptQuestionBytesMax) return;
     this.#keptBytes += message.length + answer.length + keptEntryBytes;
     if (this.#keptBytes > keptBytesMax) this.#forget();
-    else answers.keep(message, this.#rotation, turns, answer);
+    else answers.keep(message, this.#rotation, turns, answer, slot);
   }
 
   #forget(): void {
@@ -245,6 +304,14 @@ export class DnsServer implements Disposable {
     this.#keptBytes = 0;
   }
 }
+
+/** What a resolution is counted as; an answer without records as empty. */
+const outcomeOf = {
+  answer: 'answered',
+  unknown: 'unknown',
+  isolated: 'isolated',
+  forward: 'forwarded',
+} as const satisfies Record<Resolution['kind'], QueryOutcome>;
 
 /**
  * What is said of a name of which nobody else could be asked: the host's resolvers would know one of the world's; a single label is

@@ -8,6 +8,7 @@ import type { SandboxEndpoint } from '../sandbox.js';
 import type { StateChange } from '../state-change.js';
 import { changeBetween } from '../state-change.js';
 import type { NodeNetworkState } from '../state.js';
+import type { NameFigures } from './query-counts.js';
 
 export interface NameThreadOptions {
   /** Where the overlays' namespaces are. */
@@ -25,13 +26,15 @@ export type ToNameThread =
   | { readonly kind: 'state'; readonly state: NodeNetworkState | null }
   | { readonly kind: 'change'; readonly change: StateChange }
   | { readonly kind: 'sandboxes'; readonly sandboxes: readonly SandboxEndpoint[] }
-  | { readonly kind: 'retry'; readonly id: number }
+  | { readonly kind: 'retry' | 'figures'; readonly id: number }
   | { readonly kind: 'open' | 'close'; readonly id: number; readonly path: string };
 
 /** From the thread. */
 export interface FromNameThread {
   readonly id: number;
   readonly done: boolean;
+  /** Where they were asked for. */
+  readonly figures?: NameFigures;
 }
 
 /** As it can be told: lists as arrays, and without the keys, which names do not need. */
@@ -51,7 +54,7 @@ const program = new URL('../../../dist/dataplane/dns/worker.js', import.meta.url
 
 export class NameThread implements AsyncDisposable {
   readonly #worker: Worker;
-  readonly #waiting = new Map<number, (done: boolean) => void>();
+  readonly #waiting = new Map<number, (answer: Omit<FromNameThread, 'id'>) => void>();
   #lastId = 0;
   #state: NodeNetworkState | null = null;
   #sandboxes: readonly SandboxEndpoint[] = [];
@@ -60,7 +63,7 @@ export class NameThread implements AsyncDisposable {
   /** @param onBug called when the thread fails or ends by itself */
   constructor(options: NameThreadOptions, onBug: (err: unknown) => void) {
     this.#worker = new Worker(program, { workerData: options });
-    this.#worker.on('message', ({ id, done }: FromNameThread) => this.#settle(id, done));
+    this.#worker.on('message', ({ id, ...answer }: FromNameThread) => this.#settle(id, answer));
     this.#worker.on('error', onBug);
     this.#worker.on('exit', (code) => {
       if (!this.#ended) onBug(new Error(`the thread of names ended with ${code}`));
@@ -82,12 +85,12 @@ export class NameThread implements AsyncDisposable {
 
   /** As DnsServer.retry. */
   retry(): Promise<boolean> {
-    return this.#ask((id) => ({ kind: 'retry', id }));
+    return this.#isDone((id) => ({ kind: 'retry', id }));
   }
 
   /** As DnsServer.openSandbox. */
   openSandbox(path: string): Promise<boolean> {
-    return this.#ask((id) => ({ kind: 'open', id, path }));
+    return this.#isDone((id) => ({ kind: 'open', id, path }));
   }
 
   /** As DnsServer.closeSandbox; resolves when the sockets are closed. */
@@ -95,15 +98,26 @@ export class NameThread implements AsyncDisposable {
     await this.#ask((id) => ({ kind: 'close', id, path }));
   }
 
+  /** As DnsServer.figures. Rejects when the thread has ended. */
+  async figures(): Promise<NameFigures> {
+    const { figures } = await this.#ask((id) => ({ kind: 'figures', id }));
+    if (!figures) throw new Error('the thread of names has ended');
+    return figures;
+  }
+
   /** Ends the thread, and every socket of it. Whoever still waits is told false. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ended = true;
     await this.#worker.terminate();
-    for (const id of [...this.#waiting.keys()]) this.#settle(id, false);
+    for (const id of [...this.#waiting.keys()]) this.#settle(id, { done: false });
   }
 
-  async #ask(message: (id: number) => ToNameThread): Promise<boolean> {
-    if (this.#ended) return false;
+  async #isDone(message: (id: number) => ToNameThread): Promise<boolean> {
+    return (await this.#ask(message)).done;
+  }
+
+  async #ask(message: (id: number) => ToNameThread): Promise<Omit<FromNameThread, 'id'>> {
+    if (this.#ended) return { done: false };
     const id = ++this.#lastId;
     return new Promise((resolve) => {
       this.#waiting.set(id, resolve);
@@ -115,8 +129,8 @@ export class NameThread implements AsyncDisposable {
     this.#worker.postMessage(message);
   }
 
-  #settle(id: number, done: boolean): void {
-    this.#waiting.get(id)?.(done);
+  #settle(id: number, answer: Omit<FromNameThread, 'id'>): void {
+    this.#waiting.get(id)?.(answer);
     this.#waiting.delete(id);
   }
 }

@@ -54,6 +54,13 @@ parent.on('message', (message: ToNameThread) => {
       return server.setNetwork(state, sandboxes);
     case 'retry':
       return answer(message.id, server.retry());
+    case 'figures':
+      parent.postMessage({
+        id: message.id,
+        done: true,
+        figures: server.figures(),
+      } satisfies FromNameThread);
+      return;
     case 'open':
       return answer(message.id, server.openSandbox(message.path));
     case 'close':

@@ -31,6 +31,15 @@ export interface ProberOptions {
   readonly hostNetns: string | null;
 }
 
+/** What was asked and heard since it began, and who is how now. */
+export interface LivenessFigures {
+  readonly asked: number;
+  readonly heard: number;
+  /** Times that somebody fell silent. */
+  readonly fallen: number;
+  readonly peers: { readonly heard: number; readonly silent: number; readonly unjudged: number };
+}
+
 /** One who is asked. */
 interface Probed {
   readonly nodeId: NodeId;
@@ -67,6 +76,8 @@ export class Prober implements Disposable {
   #cohorts: readonly Cohort[] = [];
   #turn = 0;
   #answers = 0;
+  #questions = 0;
+  #fallen = 0;
   #listener: () => void = () => undefined;
   #told: ReadonlySet<NodeId>;
   #telling = false;
@@ -86,6 +97,15 @@ export class Prober implements Disposable {
   /** Calls `listener` after each change of {@link silent}. */
   onChange(listener: () => void): void {
     this.#listener = listener;
+  }
+
+  figures(): LivenessFigures {
+    const peers = { heard: 0, silent: 0, unjudged: 0 };
+    for (const nodeId of this.#cohortOf.keys())
+      if (this.silent.has(nodeId)) peers.silent += 1;
+      else if (this.#verdicts.knows(nodeId)) peers.heard += 1;
+      else peers.unjudged += 1;
+    return { asked: this.#questions, heard: this.#answers, fallen: this.#fallen, peers };
   }
 
   /** Follows the state: whom to ask, and where. */
@@ -181,6 +201,7 @@ export class Prober implements Disposable {
       lengthMs: turnMs * this.#cohorts.length,
       tookMs: nowMs - askedMs,
     });
+    this.#fallen += fallen.length;
     if (fallen.length > 0) this.#tell();
   }
 
@@ -194,6 +215,7 @@ export class Prober implements Disposable {
       try {
         native().send(door.socket.fd, frame);
         cohort.asked.add(nodeId);
+        this.#questions += 1;
       } catch (err) {
         const code = codeOf(err);
         this.options.log.debug({ overlay: door.overlay.id, code }, 'a peer could not be asked');

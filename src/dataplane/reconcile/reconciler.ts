@@ -30,6 +30,8 @@ import { opLine, stages } from '../plan/diff.js';
 import type { EspSender } from '../plan/esp.js';
 import type { Desired, Scope } from '../plan/node.js';
 import { scopeName } from '../plan/node.js';
+import type { ReconcilerFigures } from './figures.js';
+import { Behind, countScopes, PassCounts } from './figures.js';
 import { NodePass, sandboxesAtOnce } from './node-pass.js';
 import type { EspLook, ScopeWork, Target } from './node-pass.js';
 import { ScopeRecord } from './scope-record.js';
@@ -126,6 +128,8 @@ export class Reconciler {
   #programmedRevision = 0;
   #driftRepairs = 0;
   #opsDone = 0;
+  readonly #behind: Behind;
+  readonly #counts = new PassCounts();
   #lastError = '';
   #resyncDueMs = 0;
   #freshDueMs = 0;
@@ -135,6 +139,7 @@ export class Reconciler {
     const { kernel, clock, log, resyncMs, freshMs, recheckMs, gapMs, retryMsMax, espSender } = options;
     this.#kernel = kernel;
     this.#clock = clock;
+    this.#behind = new Behind(clock);
     this.#log = log;
     this.#resyncMs = resyncMs ?? 10_000;
     this.#freshMs = freshMs ?? 300_000;
@@ -157,6 +162,7 @@ export class Reconciler {
   /** Replaces the desired value; programming follows at once where {@link run} is running. */
   setDesired(desired: Desired): void {
     this.#desired = desired;
+    this.#behind.changed();
     this.#trigger.fire();
   }
 
@@ -203,6 +209,19 @@ export class Reconciler {
       programmedRevision: this.#programmedRevision,
       lastError: this.#lastError,
       driftRepairs: this.#driftRepairs,
+    };
+  }
+
+  /** For whoever watches it; see {@link status} for what stands in the way. */
+  figures(): ReconcilerFigures {
+    return {
+      programmedRevision: this.#programmedRevision,
+      behindMs: this.#behind.ms,
+      driftRepairs: this.#driftRepairs,
+      operations: this.#opsDone,
+      passes: this.#counts.passes.values,
+      failures: this.#counts.failures,
+      scopes: countScopes(this.#records.values()),
     };
   }
 
@@ -358,6 +377,8 @@ export class Reconciler {
   async #pass(): Promise<number> {
     const desired = this.#desired;
     if (desired === null) return this.#resyncMs;
+    const begunMs = this.#clock.steadyMs();
+    this.#behind.begins();
     const nowMs = this.#clock.nowMs();
     const freshAll = nowMs >= this.#freshDueMs;
     const resync = freshAll || nowMs >= this.#resyncDueMs;
@@ -413,6 +434,7 @@ export class Reconciler {
     if (desired.state === null) await this.#release(pass);
     this.#conclude(desired, pass, nowMs);
     this.#lastPass = pass;
+    this.#counts.passes.observe((this.#clock.steadyMs() - begunMs) / 1000);
     if (opCount > 0)
       this.#log.info({ ops: opCount, revision: desired.state?.revision ?? null }, 'kernel programmed');
     return this.#nextMs();
@@ -502,6 +524,7 @@ export class Reconciler {
     if (work.error) {
       if (!samePlan) record.programmed = false;
       record.failures += 1;
+      this.#counts.failed(work.scope.kind);
       const waitMs = backoffMs(record.failures, this.#retryMsMax);
       // Told of since the look: by somebody else, or for what another namespace was given. At once would be without end.
       record.retryAtMs = nowMs + (record.dirty ? Math.min(waitMs, this.#recheckMs) : waitMs);
@@ -604,6 +627,7 @@ export class Reconciler {
     if (!behind && pass.errors.length === 0 && isOurs && desired.state)
       this.#programmedRevision = desired.state.revision;
     else if (desired.state === null) this.#programmedRevision = 0;
+    if (!behind && pass.errors.length === 0) this.#behind.reached();
     if (pass.errors.length > 0) this.#resyncDueMs = Math.min(this.#resyncDueMs, nowMs + 1_000);
     this.#waiters.check();
   }
