@@ -23,11 +23,19 @@ import { planScheduling } from './scheduler/scheduler.js';
 import type { Change, Store } from './store/store.js';
 import { Touched, concernsAddresses, isMoreThanProgress, isNoTask } from './touched.js';
 
+/** Is told what loops do. Must not throw. */
+export interface LoopObserver {
+  passed(loop: string, tookMs: number): void;
+  failed(loop: string): void;
+  committed(loop: string, plan: Plan): void;
+}
+
 export interface ControlLoopOptions {
   readonly store: Store;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly log: Log;
+  readonly observer?: LoopObserver;
 }
 
 interface ControlLoop {
@@ -131,7 +139,7 @@ export async function runControlLoops(options: ControlLoopOptions, signal: Abort
 
 async function runControlLoop(
   loop: ControlLoop,
-  { store, clock, log }: ControlLoopOptions,
+  { store, clock, log, observer }: ControlLoopOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const trigger = new Trigger();
@@ -156,9 +164,16 @@ async function runControlLoop(
           touched?.everything();
         }
         const nowMs = (): number => clock.nowMs();
-        const onCommit = ({ writes }: Plan): void =>
-          log.info({ loop: loop.name, writes: writes.length }, 'committed');
-        const wakeAtMs = await applyPlanner(store, loop.plan, nowMs, onCommit, touched);
+        const onCommit = (plan: Plan): void => {
+          log.info({ loop: loop.name, writes: plan.writes.length }, 'committed');
+          observer?.committed(loop.name, plan);
+        };
+        const begunMs = clock.steadyMs();
+        const wakeAtMs = await applyPlanner(store, loop.plan, nowMs, onCommit, touched).catch((err: unknown) => {
+          observer?.failed(loop.name);
+          throw err;
+        });
+        observer?.passed(loop.name, clock.steadyMs() - begunMs);
         return wakeAtMs === undefined ? undefined : wakeAtMs - clock.nowMs();
       },
       signal,

@@ -7,9 +7,10 @@ import { join } from 'node:path';
 import { DataplaneClient } from '../dataplane/rpc/client.js';
 import { SkepError } from '../model/errors.js';
 import { parseAllowance } from '../model/host-access.js';
+import { serveMetrics } from '../metrics/server.js';
 import { startingOptions } from '../options/file.js';
 import { systemClock } from '../runtime/clock.js';
-import { runDaemon } from '../runtime/daemon.js';
+import { crash, runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
 import { readListenSettings } from './api/listen-settings.js';
 import { createApiServer } from './api/server.js';
@@ -20,6 +21,8 @@ import { clusterTlsInfo } from './ca/certificates.js';
 import { rotateJoinToken } from './ca/join-token.js';
 import { Engine } from './dockerd/client.js';
 import { FactsOfDataplane, lastKnown } from './node/dataplane-facts.js';
+import { ControlplaneCounts } from './metrics/counts.js';
+import { controlplaneMetricsOf } from './metrics/controlplane-metrics.js';
 import { HostParts } from './node/parts.js';
 import { SwarmNode } from './node/swarm-node.js';
 
@@ -40,6 +43,7 @@ async function main(stop: AbortSignal): Promise<void> {
   const facts = lastKnown(asked.now);
 
   const swarmEvents = new SwarmEvents(systemClock);
+  const counts = new ControlplaneCounts();
   const parts = new HostParts({
     swarmDir: join(options['paths.state-dir'], 'swarm'),
     runDir,
@@ -49,6 +53,7 @@ async function main(stop: AbortSignal): Promise<void> {
     allowance: parseAllowance(options['services.allow'].join()),
     preferOfflineImages: options['engine.prefer-offline-images'],
     swarmEvents,
+    observer: counts,
     clock: systemClock,
     random,
     log,
@@ -75,7 +80,15 @@ async function main(stop: AbortSignal): Promise<void> {
     tlsInfoOf: clusterTlsInfo,
     changeRoots: parts.ca.changeRoots,
     rotateToken: (token) => rotateJoinToken(token, random),
+    onAnswered: counts.onRequest,
   });
+  const watched = { clock: systemClock, log: log.child({ part: 'metrics' }) };
+  const metrics = controlplaneMetricsOf(
+    { counts, manager: () => parts.manager, identity: () => parts.identity },
+    watched,
+  );
+  const serving = serveMetrics(env['SKEP_CONTROLPLANE_METRICS'] ?? '', metrics, watched, stop);
+  serving.catch((err: unknown) => crash(log, err));
   await api.listen(join(runDir, 'docker.sock'), settings);
   log.info('ready');
   await node.restore(stop);
@@ -86,6 +99,7 @@ async function main(stop: AbortSignal): Promise<void> {
   log.info('stopping; tasks, network and etcd go on');
   await api.close();
   await node.close();
+  await serving;
 }
 
 await runDaemon(log, main);

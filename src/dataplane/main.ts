@@ -7,11 +7,11 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Server as HttpServer } from 'node:http';
 import type { NodeId, Vni } from '../model/ids.js';
+import { serveMetrics } from '../metrics/server.js';
 import { startingOptions } from '../options/file.js';
 import { systemClock } from '../runtime/clock.js';
 import { crash, runDaemon } from '../runtime/daemon.js';
 import { createLog } from '../runtime/log.js';
-import { serveMetrics } from '../metrics/server.js';
 import { chooseEngine } from './balancer/choose.js';
 import { suitsEbpf, tryEbpf } from './balancer/ebpf-capability.js';
 import { hasIpvs, ipvsBalances } from './balancer/ipvs.js';
@@ -138,6 +138,7 @@ async function main(stop: AbortSignal): Promise<void> {
     log,
   });
   daemon.restore();
+  const watched = { clock: systemClock, log: log.child({ part: 'metrics' }) };
   const metrics = dataplaneMetricsOf(
     {
       state: () => daemon.state,
@@ -148,14 +149,9 @@ async function main(stop: AbortSignal): Promise<void> {
       names: () => names.figures(),
       liveness: () => prober.figures(),
     },
-    { clock: systemClock, log: log.child({ part: 'metrics' }) },
+    watched,
   );
-  const serving = serveMetrics(
-    env['SKEP_DATAPLANE_METRICS'] ?? '',
-    metrics,
-    { clock: systemClock, log: log.child({ part: 'metrics' }) },
-    stop,
-  );
+  const serving = serveMetrics(env['SKEP_DATAPLANE_METRICS'] ?? '', metrics, watched, stop);
   serving.catch(onBug);
   const running = daemon.run(stop);
   running.catch(onBug);

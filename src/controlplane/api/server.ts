@@ -37,6 +37,17 @@ import type { OpenTunnel } from '../tunnels.js';
 import type { EngineIdentity } from './versions.js';
 import { readsJsonErrors, splitVersion } from './versions.js';
 
+/** A request that is over. */
+export interface AnsweredRequest {
+  readonly method: string;
+  /** Null: the connection ended before the answer did. */
+  readonly status: number | null;
+  /** Who answered: this daemon, the engine of this host, or another node's. */
+  readonly handler: Handler;
+  readonly tookMs: number;
+}
+type Handler = 'swarm' | 'engine' | 'node';
+
 export interface ApiServerOptions {
   readonly control: SwarmControl;
   /** Path of the local engine's unix socket. */
@@ -57,6 +68,8 @@ export interface ApiServerOptions {
   /** Longest that a request's head, and a swarm request's body, may take to come, in ms. */
   readonly headersMsMax?: number;
   readonly bodyMsMax?: number;
+  /** Is told of each request that is over, those aside that changed protocol. Must not throw. */
+  readonly onAnswered?: (request: AnsweredRequest) => void;
 }
 
 export interface ApiServer {
@@ -136,7 +149,16 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     socket.once('close', () => sockets.delete(socket));
   });
   server.on('request', (request, reply) => {
-    handle(context, request, reply).catch((err: unknown) => {
+    let handler: Handler = 'swarm';
+    const begunMs = clock.steadyMs();
+    reply.once('close', () =>
+      options.onAnswered?.({
+        ...{ method: request.method ?? '', handler, tookMs: clock.steadyMs() - begunMs },
+        status: reply.writableFinished ? reply.statusCode : null,
+      }),
+    );
+    const passed = (to: Handler): void => void (handler = to);
+    handle(context, request, reply, passed).catch((err: unknown) => {
       if (err instanceof AssertionError) throw err;
       log.error({ err, url: request.url }, 'request failed after its answer had begun');
       reply.destroy();
@@ -192,7 +214,12 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   };
 }
 
-async function handle(context: ApiContext, http: IncomingMessage, reply: ServerResponse): Promise<void> {
+async function handle(
+  context: ApiContext,
+  http: IncomingMessage,
+  reply: ServerResponse,
+  passed: (to: Handler) => void,
+): Promise<void> {
   const gone = new AbortController();
   reply.once('close', () => gone.abort());
   const { pathname, query } = splitTarget(http.url);
@@ -205,9 +232,15 @@ async function handle(context: ApiContext, http: IncomingMessage, reply: ServerR
     isVersionServed = true;
     admit(context, http, path);
     const remote = await findRemote(context, http.method ?? 'GET', path, identity, gone.signal);
-    if (remote) return await passToNode(context, remote, http, reply, gone.signal);
+    if (remote) {
+      passed('node');
+      return await passToNode(context, remote, http, reply, gone.signal);
+    }
     const route = findRoute(http.method ?? 'GET', path, identity);
-    if (route.kind === 'engine') return await passThrough(context.engine.socketPath, http, reply);
+    if (route.kind === 'engine') {
+      passed('engine');
+      return await passThrough(context.engine.socketPath, http, reply);
+    }
     if (route.kind === 'unknown' && http.method === 'OPTIONS') {
       setVersionHeaders(reply, identity);
       reply.writeHead(200, { 'Content-Length': 0 }).end();

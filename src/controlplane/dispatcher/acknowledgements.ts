@@ -4,6 +4,8 @@
  * In memory only: a new dispatcher learns it anew with the first messages of its sessions.
  */
 import type { Readable } from 'node:stream';
+import { systemClock } from '../../runtime/clock.js';
+import type { Clock } from '../../runtime/clock.js';
 import type { NodeId } from '../../model/ids.js';
 import type { AcknowledgeRevisionRequest } from '../rpc/messages.js';
 import { Waiters } from '../../runtime/waiters.js';
@@ -17,6 +19,18 @@ interface Message {
   readonly revision: number;
   /** Up to which the node knew everything before it. */
   readonly before: number;
+  /** When it was sent; the first of those that count as one. */
+  readonly sentMs: number;
+}
+
+/** How far nodes are behind what they were sent. */
+export interface AcknowledgementFigures {
+  /** Nodes that have not acknowledged everything yet. */
+  readonly unacknowledged: number;
+  /** For how long the oldest message that is not acknowledged has been under way; 0: none is. */
+  readonly oldestMs: number;
+  /** What the node that is furthest behind has reached; Infinity without nodes. */
+  readonly leastReached: number;
 }
 
 interface Progress {
@@ -29,6 +43,12 @@ interface Progress {
 export class Acknowledgements {
   readonly #nodes = new Map<NodeId, Progress>();
   readonly #waiters = new Waiters();
+
+  /** @param onAcknowledged is told how long each message took to be acknowledged */
+  constructor(
+    private readonly clock: Pick<Clock, 'steadyMs'> = systemClock,
+    private readonly onAcknowledged: (tookMs: number) => void = () => undefined,
+  ) {}
 
   /** A session's assignments begin: nothing of an earlier one counts. */
   begin(session: Session): void {
@@ -54,14 +74,21 @@ export class Acknowledgements {
     if (!progress) return;
     const { unacknowledged } = progress;
     const last = unacknowledged.length < unacknowledgedMax ? undefined : unacknowledged.pop();
-    unacknowledged.push({ revision, before: last?.before ?? progress.compared });
+    unacknowledged.push({
+      revision,
+      before: last?.before ?? progress.compared,
+      sentMs: last?.sentMs ?? this.clock.steadyMs(),
+    });
     progress.compared = revision;
   }
 
   /** The node says that it has programmed `revision`. */
   acknowledge(session: Session, revision: number): void {
     const { unacknowledged = [] } = this.#of(session) ?? {};
-    while (unacknowledged[0] && unacknowledged[0].revision <= revision) unacknowledged.shift();
+    while (unacknowledged[0] && unacknowledged[0].revision <= revision) {
+      this.onAcknowledged(this.clock.steadyMs() - unacknowledged[0].sentMs);
+      unacknowledged.shift();
+    }
     this.#waiters.check();
   }
 
@@ -92,6 +119,19 @@ export class Acknowledgements {
   reached(nodeId: NodeId): number {
     const progress = this.#nodes.get(nodeId);
     return progress?.unacknowledged[0]?.before ?? progress?.compared ?? -1;
+  }
+
+  figures(): AcknowledgementFigures {
+    const figures = { unacknowledged: 0, oldestMs: 0, leastReached: Infinity };
+    const nowMs = this.clock.steadyMs();
+    for (const [nodeId, { unacknowledged }] of this.#nodes) {
+      const [first] = unacknowledged;
+      figures.leastReached = Math.min(figures.leastReached, this.reached(nodeId));
+      if (!first) continue;
+      figures.unacknowledged += 1;
+      figures.oldestMs = Math.max(figures.oldestMs, nowMs - first.sentMs);
+    }
+    return figures;
   }
 
   /** Whether the node is in a session, so that it may get on. */

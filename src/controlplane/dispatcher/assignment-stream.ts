@@ -27,6 +27,15 @@ export interface AssignmentStreamsOptions {
   readonly store: Store;
   readonly clock: Clock;
   readonly log: Log;
+  readonly observer?: Pick<DispatcherObserver, 'sent'>;
+}
+
+/** Is told what the dispatcher does. Must not throw. */
+export interface DispatcherObserver {
+  /** A message with assignments was made, of so many bytes but for its own. */
+  sent(bytes: number): void;
+  /** A node has programmed what a message told it. */
+  acknowledged(tookMs: number): void;
 }
 
 export class AssignmentStreams implements Disposable {
@@ -58,7 +67,7 @@ export class AssignmentStreams implements Disposable {
     { write, signal }: Answers<EncodedAssignmentsMessage>,
     takes: Pick<AssignmentsRequest, 'takesParts' | 'takesPacked'>,
   ): Promise<void> {
-    const { store, clock, log } = this.options;
+    const { store, clock, log, observer } = this.options;
     const { acknowledgements } = this;
     const { nodeId } = session;
     const changed = new Trigger();
@@ -71,8 +80,9 @@ export class AssignmentStreams implements Disposable {
         const view = store.view();
         const { revision } = view;
         const all = nodeAssignments(view, nodeId, this.#sharedOf(view), known?.all);
-        const send = (encoded: readonly Buffer[], more: boolean): Promise<void> =>
-          write({
+        const send = (encoded: readonly Buffer[], more: boolean): Promise<void> => {
+          observer?.sent(encoded.reduce((bytes, { length }) => bytes + length, 0));
+          return write({
             complete: sequence === 0,
             appliesTo: sequence,
             resultsIn: ++sequence,
@@ -80,6 +90,7 @@ export class AssignmentStreams implements Disposable {
             encoded,
             more,
           });
+        };
         const changes = known && encodedBetween(known.all, all, nodeId);
         if (changes?.length === 0) acknowledgements.compared(session, revision);
         else {

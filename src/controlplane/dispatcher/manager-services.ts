@@ -52,7 +52,9 @@ import { NotLeaderError } from '../rpc/not-leader.js';
 import { dispatcherDefinition, managersDefinition, nodeCaDefinition } from '../rpc/proto.js';
 import type { Store } from '../store/store.js';
 import { Acknowledgements } from './acknowledgements.js';
+import type { AcknowledgementFigures } from './acknowledgements.js';
 import { AssignmentStreams } from './assignment-stream.js';
+import type { DispatcherObserver } from './assignment-stream.js';
 import type { AllocateLeg } from './attachments.js';
 import { Attachments } from './attachments.js';
 import type { Caller, IsTrusted } from './caller.js';
@@ -93,6 +95,12 @@ export interface ManagerServicesOptions extends ManagerSecurity {
   readonly allocateLeg: AllocateLeg;
   /** Absent: nobody can become a manager here. */
   readonly managers?: Pick<ManagersService, 'join'>;
+  readonly observer?: DispatcherObserver;
+}
+
+/** How the dispatcher stands. */
+export interface DispatcherFigures extends AcknowledgementFigures {
+  readonly sessions: number;
 }
 
 export interface ManagerServices {
@@ -104,6 +112,8 @@ export interface ManagerServices {
   readonly readLogs: () => ReadLogs | undefined;
   /** Opens connections to the nodes that are here; undefined while this manager does not lead. */
   readonly openTunnel: () => OpenTunnel | undefined;
+  /** Undefined while this manager does not lead. */
+  readonly figures: () => DispatcherFigures | undefined;
   /**
    * Takes nodes' sessions until the signal aborts; resolves when nothing of the dispatcher runs any more. Rejects with a bug.
    * @param inOffice the store of this term
@@ -120,7 +130,8 @@ type Parts = Omit<ManagerServicesOptions, 'store'> & { readonly store: Store };
 function startDispatcher(parts: Parts) {
   const sessions = new Sessions(parts);
   const heartbeats = new Heartbeats(parts, sessions);
-  const acknowledgements = new Acknowledgements();
+  const { clock, observer } = parts;
+  const acknowledgements = new Acknowledgements(clock, (tookMs) => observer?.acknowledged(tookMs));
   return {
     sessions,
     heartbeats,
@@ -257,6 +268,8 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
     ],
     readLogs: () => current?.broker.read,
     openTunnel: () => current && tunnels.open,
+    figures: () =>
+      current && { sessions: current.sessions.count, ...current.acknowledgements.figures() },
     async lead(inOffice, signal) {
       assert(!current, 'one term ends before the next begins');
       const term = startDispatcher({ ...parts, store: inOffice });

@@ -129,6 +129,10 @@ export class Sessions {
     return held.session;
   }
 
+  get count(): number {
+    return this.#sessions.size;
+  }
+
   has(nodeId: NodeId): boolean {
     return this.#sessions.has(nodeId);
   }

@@ -73,6 +73,9 @@ export class CompactedError extends OutsideError {
   }
 }
 
+/** Is told of a call: what it was, with the key if it is of one, and how long it took; how it failed. Must not throw. */
+export type ObserveCall = (operation: string, tookMs: number, failure?: EtcdError) => void;
+
 /** How the wire has a key-value; 64-bit numbers as text. */
 interface WireKeyValue {
   readonly key: Buffer;
@@ -128,8 +131,15 @@ export class EtcdClient {
   readonly #watch: WatchClient;
   readonly #maintenance: MaintenanceClient;
 
-  /** `address` is a gRPC target: `unix:///path` or `host:port`. */
-  constructor(address: string, credentials?: grpc.ChannelCredentials) {
+  /**
+   * `address` is a gRPC target: `unix:///path` or `host:port`.
+   * @param observe is told of every call that is over
+   */
+  constructor(
+    address: string,
+    credentials?: grpc.ChannelCredentials,
+    private readonly observe?: ObserveCall,
+  ) {
     this.#kv = serviceClient('KV', address, credentials);
     this.#watch = serviceClient('Watch', address, credentials);
     this.#maintenance = serviceClient('Maintenance', address, credentials);
@@ -145,7 +155,7 @@ export class EtcdClient {
     let revision = 0;
     for (;;) {
       const request = { key: from, rangeEnd: prefixEnd(prefix), limit: pageEntries, revision };
-      const page = await unary(`range ${prefix}`, deadlineMs, this.#kv, this.#kv.range, request);
+      const page = await this.#call(`range ${prefix}`, deadlineMs, this.#kv, this.#kv.range, request);
       revision ||= Number(page.header.revision);
       onPage(page.kvs.map(fromWire));
       const last = page.kvs.at(-1);
@@ -157,7 +167,7 @@ export class EtcdClient {
   /** One key as a majority of the members has it. */
   async get(key: string, deadlineMs = callMsDefault): Promise<KeyValue | undefined> {
     const request = { key: Buffer.from(key) };
-    const reply = await unary(`get ${key}`, deadlineMs, this.#kv, this.#kv.range, request);
+    const reply = await this.#call(`get ${key}`, deadlineMs, this.#kv, this.#kv.range, request);
     const [kv] = reply.kvs;
     return kv && fromWire(kv);
   }
@@ -192,7 +202,7 @@ export class EtcdClient {
       ),
       failure: readOnFailure === undefined ? [] : [{ requestRange: { key: Buffer.from(readOnFailure) } }],
     };
-    const reply = await unary('txn', deadlineMs, this.#kv, this.#kv.txn, request);
+    const reply = await this.#call('txn', deadlineMs, this.#kv, this.#kv.txn, request);
     const read = reply.succeeded ? undefined : reply.responses[0]?.responseRange?.kvs[0];
     return {
       succeeded: reply.succeeded,
@@ -250,7 +260,7 @@ export class EtcdClient {
   }
 
   async status(deadlineMs = callMsDefault): Promise<EtcdStatus> {
-    const reply = await unary('status', deadlineMs, this.#maintenance, this.#maintenance.status, {});
+    const reply = await this.#call('status', deadlineMs, this.#maintenance, this.#maintenance.status, {});
     return {
       version: reply.version,
       revision: Number(reply.header.revision),
@@ -267,14 +277,14 @@ export class EtcdClient {
   /** Has another member lead; only the one that leads can be asked. Resolves when it does. */
   async moveLeader(memberId: string, deadlineMs = callMsDefault): Promise<void> {
     const { moveLeader } = this.#maintenance;
-    await unary('move leader', deadlineMs, this.#maintenance, moveLeader, { targetID: memberId });
+    await this.#call('move leader', deadlineMs, this.#maintenance, moveLeader, { targetID: memberId });
   }
 
   /** Forgets what was before a revision, and frees its space. One that was forgotten before is no error. */
   async compact(revision: number, deadlineMs = maintenanceMs): Promise<void> {
     const request = { revision, physical: true };
     try {
-      await unary('compact', deadlineMs, this.#kv, this.#kv.compact, request);
+      await this.#call('compact', deadlineMs, this.#kv, this.#kv.compact, request);
     } catch (err) {
       if (!(err instanceof EtcdError && err.code === grpc.status.OUT_OF_RANGE)) throw err;
     }
@@ -282,13 +292,27 @@ export class EtcdClient {
 
   /** Writes the database of the member that is asked anew, without what is free in it; meanwhile it answers nothing. */
   async defragment(deadlineMs = maintenanceMs): Promise<void> {
-    await unary('defragment', deadlineMs, this.#maintenance, this.#maintenance.defragment, {});
+    await this.#call('defragment', deadlineMs, this.#maintenance, this.#maintenance.defragment, {});
   }
 
   /** Takes back a member's alarm of its quota. It is raised again with the next write that does not fit. */
   async disarm(memberId: string, deadlineMs = callMsDefault): Promise<void> {
     const request = { action: 'DEACTIVATE', memberID: memberId, alarm: 'NOSPACE' };
-    await unary('disarm', deadlineMs, this.#maintenance, this.#maintenance.alarm, request);
+    await this.#call('disarm', deadlineMs, this.#maintenance, this.#maintenance.alarm, request);
+  }
+
+  async #call<Reply>(...[operation, ...call]: Parameters<typeof unary<Reply>>): Promise<Reply> {
+    const begunMs = performance.now();
+    const tell = (failure?: EtcdError): void =>
+      this.observe?.(operation, performance.now() - begunMs, failure);
+    try {
+      const reply = await unary(operation, ...call);
+      tell();
+      return reply;
+    } catch (err) {
+      if (err instanceof EtcdError) tell(err);
+      throw err;
+    }
   }
 
   close(): void {

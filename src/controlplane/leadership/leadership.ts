@@ -22,6 +22,8 @@ export interface LeadershipOptions {
    * @param store takes nothing any more once the term is over
    */
   readonly lead: (store: Store, signal: AbortSignal) => Promise<void>;
+  /** Called when a term begins. */
+  readonly onTerm?: () => void;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -95,6 +97,7 @@ export class Leadership {
     const unsubscribe = store.subscribe(reconsider);
     reconsider();
     log.info({ term }, 'leads the swarm');
+    this.options.onTerm?.();
     try {
       await lead(storeInOffice(store, term), AbortSignal.any([signal, over.signal]));
     } finally {

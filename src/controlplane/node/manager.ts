@@ -19,7 +19,7 @@ import type { SwarmEvents } from '../api/swarm-events.js';
 import type { ReadLogs } from '../task-logs.js';
 import { nodeLost } from '../tunnels.js';
 import type { OpenTunnel } from '../tunnels.js';
-import type { ManagerSecurity } from '../dispatcher/manager-services.js';
+import type { DispatcherFigures, ManagerSecurity } from '../dispatcher/manager-services.js';
 import type { ClientSecurity } from '../ca/credentials.js';
 import { quotaBytesDefault } from '../etcd/arguments.js';
 import type { StartMode } from '../etcd/arguments.js';
@@ -41,6 +41,7 @@ import { Sealer } from '../store/seal.js';
 import type { Store } from '../store/store.js';
 import { Upkeep } from '../upkeep/upkeep-loop.js';
 import { createManagerCore } from './manager-core.js';
+import type { ManagerObserver } from './manager-core.js';
 import { keepCaCopy } from './ca-copy.js';
 import { EtcdTrust } from './etcd-trust-file.js';
 import { runLockLoop } from './lock-loop.js';
@@ -55,6 +56,8 @@ export interface ServingManager extends RunningManager {
   /** Wherever the tasks' nodes have their sessions. */
   readonly readLogs: ReadLogs;
   readonly openTunnel: OpenTunnel;
+  /** Of its dispatcher; undefined while it does not lead. */
+  dispatcher(): DispatcherFigures | undefined;
 }
 
 export interface ManagerOptions {
@@ -82,6 +85,7 @@ export interface ManagerOptions {
   readonly onStore: (store: Store) => Promise<void>;
   /** Is told of what changes in the store. */
   readonly swarmEvents: SwarmEvents;
+  readonly observer?: ManagerObserver;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly log: Log;
@@ -123,7 +127,7 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
   await etcd.start(options.mode);
   let isFounding = options.mode === 'new';
   undo.defer(() => (isFounding ? etcd.stop() : etcd.detach()));
-  const client = new EtcdClient(etcd.address);
+  const client = new EtcdClient(etcd.address, undefined, options.observer?.onEtcdCall);
   undo.defer(() => client.close());
   const leases = new EtcdLeases(etcd.address);
   undo.defer(() => leases.close());
@@ -145,6 +149,7 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
   const core = createManagerCore({
     ...{ store, client, leases, members, sealer, dataKey, nodeId, addr, clock, random, log },
     security: options.security,
+    ...(options.observer && { observer: options.observer }),
     etcdTrust: () => trust.of(etcd),
   });
   const server = createRpcServer(core.services.services, log);
@@ -225,6 +230,7 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
     store,
     readLogs,
     openTunnel,
+    dispatcher: () => core.services.figures(),
     leaderlessMs: () => core.leaderlessMs(),
     storeState: () => upkeep.state,
     error: () => etcd.error,

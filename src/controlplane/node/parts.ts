@@ -51,6 +51,7 @@ import { requestJoin } from './join-request.js';
 import { RootFollower } from './root-follower.js';
 import { runCertificateRenewal } from './certificate-renewal.js';
 import { hasExpired, issueOwn, readCaCopy, removeCaCopy } from './ca-copy.js';
+import type { ManagerObserver } from './manager-core.js';
 import type { NodeAddresses } from './node-addresses.js';
 import type { NodeParts, RunningAgent, Told } from './node-parts.js';
 
@@ -67,6 +68,8 @@ export interface PartsOptions {
   /** Images that this host has are taken as they are, whatever their tags name by now. */
   readonly preferOfflineImages?: boolean;
   readonly swarmEvents: SwarmEvents;
+  /** Of the managers that this node has been since the daemon began. */
+  readonly observer?: ManagerObserver;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly log: Log;
@@ -87,6 +90,11 @@ export class HostParts implements NodeParts {
     this.#keys = new NodeKeys(options.swarmDir);
     this.#certificate = new NodeCertificate(this.#keys, join(options.runDir, 'etcd-tls'));
     this.ca = new ClusterCa({ clock: options.clock, identity: () => this.#certificate.known() });
+  }
+
+  /** What this node shows others; undefined: it is in no cluster, or locked. */
+  get identity(): NodeIdentity | undefined {
+    return this.#keys.identity;
   }
 
   /** The manager that serves now, for logs. */
@@ -310,7 +318,7 @@ export class HostParts implements NodeParts {
     initialCluster?: string,
     fresh: Pick<ManagerOptions, 'clusterToken' | 'onEtcd'> = {},
   ): Promise<ServingManager> {
-    const { swarmDir, runDir, swarmEvents, clock, random, log } = this.options;
+    const { swarmDir, runDir, swarmEvents, observer, clock, random, log } = this.options;
     this.#manager = await startManager({
       membership,
       mode,
@@ -326,6 +334,7 @@ export class HostParts implements NodeParts {
       security: this.ca,
       onStore,
       swarmEvents,
+      ...(observer && { observer }),
       clock,
       random,
       log,
