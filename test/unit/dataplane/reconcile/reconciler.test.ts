@@ -703,3 +703,56 @@ describe('reconciler', () => {
     expect(reconciler.programmedRevision).toBe(0);
   });
 });
+
+describe('its figures', () => {
+  test('tell for how long a change waits, and that none does once it is programmed', async () => {
+    const { reconciler, clock } = make(filled());
+    expect(reconciler.figures().behindMs).toBe(0);
+    reconciler.setDesired(desired());
+    clock.now += 700;
+    reconciler.setDesired(desired({ revision: 2 }));
+    clock.now += 300;
+    expect(reconciler.figures()).toMatchObject({ behindMs: 1000, programmedRevision: 0, operations: 0 });
+    await reconciler.pass();
+    const { operations, ...figures } = reconciler.figures();
+    expect(figures).toMatchObject({ behindMs: 0, programmedRevision: 2, driftRepairs: 0 });
+    expect(operations).toBeGreaterThan(0);
+    expect(figures.passes.counts.reduce((sum, count) => sum + count)).toBe(1);
+    expect(figures.scopes).toContainEqual({ kind: 'host', state: 'programmed', count: 1 });
+  });
+
+  test('count from a change that came while a pass was under way', async () => {
+    const kernel = filled();
+    const { reconciler, clock } = make(kernel);
+    reconciler.setDesired(desired());
+    const pass = reconciler.pass();
+    await new Promise(setImmediate);
+    clock.now += 50;
+    reconciler.setDesired(desired({ revision: 2 }));
+    await pass;
+    clock.now += 20;
+    expect(reconciler.figures()).toMatchObject({ programmedRevision: 1, behindMs: 20 });
+    await reconciler.pass();
+    expect(reconciler.figures()).toMatchObject({ programmedRevision: 2, behindMs: 0 });
+  });
+
+  test('count what failed, by kind, and tell that it waits still', async () => {
+    const kernel = filled();
+    kernel.broken.add('host');
+    const { reconciler, clock } = make(kernel);
+    reconciler.setDesired(desired());
+    await reconciler.pass();
+    clock.now += 10_000;
+    await reconciler.pass();
+    const { failures, scopes, behindMs } = reconciler.figures();
+    expect([...failures]).toEqual([['host', 2]]);
+    expect(scopes).toContainEqual({ kind: 'host', state: 'failing', count: 1 });
+    expect(behindMs).toBe(10_000);
+  });
+});
+
+function filled(): ModelKernel {
+  const kernel = new ModelKernel('ipvs');
+  fillBox(kernel);
+  return kernel;
+}
