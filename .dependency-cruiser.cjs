@@ -25,7 +25,7 @@ module.exports = {
     forbid(
       'runtime-knows-no-swarm',
       '^src/runtime',
-      '^src/(controlplane|dataplane|lab|cli|options)',
+      '^src/(controlplane|dataplane|metrics|lab|cli|options)',
       'generic',
     ),
     forbid(
@@ -33,6 +33,11 @@ module.exports = {
       '^src/options',
       '^src/(controlplane|lab|cli|dataplane/(?!plan/balancing\\.ts))',
       'the table knows the names of engines, and else nobody whom it tells',
+    ),
+      'metrics-know-no-daemon',
+      '^src/metrics',
+      '^src/(controlplane|dataplane|lab|cli)',
+      'tables, text and the server; each daemon has its collectors',
     ),
     forbid(
       'plan-is-pure',

@@ -169,10 +169,12 @@ async function runControlLoop(
           observer?.committed(loop.name, plan);
         };
         const begunMs = clock.steadyMs();
-        const wakeAtMs = await applyPlanner(store, loop.plan, nowMs, onCommit, touched).catch((err: unknown) => {
-          observer?.failed(loop.name);
-          throw err;
-        });
+        const wakeAtMs = await applyPlanner(store, loop.plan, nowMs, onCommit, touched).catch(
+          (err: unknown) => {
+            observer?.failed(loop.name);
+            throw err;
+          },
+        );
         observer?.passed(loop.name, clock.steadyMs() - begunMs);
         return wakeAtMs === undefined ? undefined : wakeAtMs - clock.nowMs();
       },

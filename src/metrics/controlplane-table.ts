@@ -20,7 +20,8 @@ const cluster = {
     type: 'gauge',
     labels: ['kind'],
     unit: 'objects',
-    meaning: 'Objects in the store: `service`, `task`, `node`, `network`, `secret`, `config`. Attachments of users’ containers are tasks.',
+    meaning:
+      'Objects in the store: `service`, `task`, `node`, `network`, `secret`, `config`. Attachments of users’ containers are tasks.',
   },
   skep_nodes: {
     type: 'gauge',
@@ -106,7 +107,8 @@ const cluster = {
     type: 'gauge',
     labels: [],
     unit: 'revisions',
-    meaning: 'By how many revisions of the store the node that is furthest behind is, among those that are connected.',
+    meaning:
+      'By how many revisions of the store the node that is furthest behind is, among those that are connected.',
   },
 } as const;
 
@@ -127,19 +129,22 @@ const manager = {
     type: 'gauge',
     labels: [],
     unit: 'seconds',
-    meaning: 'For how long this manager has known of nobody who leads the managers’ store (Raft); 0: somebody does.',
+    meaning:
+      'For how long this manager has known of nobody who leads the managers’ store (Raft); 0: somebody does.',
   },
   skep_store_revision: {
     type: 'gauge',
     labels: [],
     unit: 'revisions',
-    meaning: 'Revision of the store that this manager has come to. One that stays behind the others’ does not hear of changes.',
+    meaning:
+      'Revision of the store that this manager has come to. One that stays behind the others’ does not hear of changes.',
   },
   skep_etcd_request_seconds: {
     type: 'histogram',
     labels: ['operation'],
     unit: 'seconds',
-    meaning: 'Calls of this manager to its etcd, how long they took. `txn` is a write with all that it waits for.',
+    meaning:
+      'Calls of this manager to its etcd, how long they took. `txn` is a write with all that it waits for.',
   },
   skep_etcd_request_failures_total: {
     type: 'counter',
@@ -175,7 +180,8 @@ const manager = {
     type: 'gauge',
     labels: ['alarm'],
     unit: 'alarms',
-    meaning: '1: `full`, the store takes nothing but removals; `corrupt`, the managers hold different things. `docker info` says what to do.',
+    meaning:
+      '1: `full`, the store takes nothing but removals; `corrupt`, the managers hold different things. `docker info` says what to do.',
   },
 } as const;
 
@@ -198,7 +204,8 @@ const node = {
     type: 'histogram',
     labels: ['handler'],
     unit: 'seconds',
-    meaning: 'How long they took to their last byte. Streams that are followed (logs, events, attached containers) take as long as they are.',
+    meaning:
+      'How long they took to their last byte. Streams that are followed (logs, events, attached containers) take as long as they are.',
   },
 } as const;
 

@@ -34,7 +34,8 @@ const balancing = {
     type: 'counter',
     labels: frontend,
     unit: 'packets',
-    meaning: 'Packets of tasks to clients. Of published ports only: tasks behind a VIP answer their callers directly.',
+    meaning:
+      'Packets of tasks to clients. Of published ports only: tasks behind a VIP answer their callers directly.',
   },
   skep_balancer_reply_bytes_total: {
     type: 'counter',
@@ -74,7 +75,8 @@ const balancing = {
     type: 'counter',
     labels: endpoint,
     unit: 'connections',
-    meaning: 'New flows that this node gave to one task. Only with SKEP_METRICS_PER_ENDPOINT=1, as the next ones.',
+    meaning:
+      'New flows that this node gave to one task. Only with SKEP_METRICS_PER_ENDPOINT=1, as the next ones.',
   },
   skep_balancer_endpoint_packets_total: {
     type: 'counter',
@@ -92,7 +94,8 @@ const balancing = {
     type: 'gauge',
     labels: endpoint,
     unit: 'flows',
-    meaning: 'Flows that one task has by this node, now. One that drains has ended when it is 0 on every node.',
+    meaning:
+      'Flows that one task has by this node, now. One that drains has ended when it is 0 on every node.',
   },
 } as const;
 
@@ -101,7 +104,8 @@ const programming = {
     type: 'gauge',
     labels: [],
     unit: 'revisions',
-    meaning: 'Revision of the cluster’s store that the newest state which this node was told reflects. 0: it has none.',
+    meaning:
+      'Revision of the cluster’s store that the newest state which this node was told reflects. 0: it has none.',
   },
   skep_dataplane_programmed_revision: {
     type: 'gauge',
@@ -113,7 +117,8 @@ const programming = {
     type: 'gauge',
     labels: [],
     unit: 'revisions',
-    meaning: 'The difference of the two. Revisions count every change in the cluster, so that one change for this node may be many.',
+    meaning:
+      'The difference of the two. Revisions count every change in the cluster, so that one change for this node may be many.',
   },
   skep_dataplane_behind_seconds: {
     type: 'gauge',
@@ -137,7 +142,8 @@ const programming = {
     type: 'histogram',
     labels: [],
     unit: 'seconds',
-    meaning: 'How long a pass over what may differ from the state took; there is one for each change and each look at the kernel.',
+    meaning:
+      'How long a pass over what may differ from the state took; there is one for each change and each look at the kernel.',
   },
   skep_dataplane_scope_failures_total: {
     type: 'counter',
@@ -150,7 +156,8 @@ const programming = {
     type: 'gauge',
     labels: ['scope', 'state'],
     unit: 'namespaces',
-    meaning: 'Namespaces by what has become of them: `programmed`, `failing`, or `pending` (not looked at yet, or waiting for the engine).',
+    meaning:
+      'Namespaces by what has become of them: `programmed`, `failing`, or `pending` (not looked at yet, or waiting for the engine).',
   },
   skep_dataplane_published_ports: {
     type: 'gauge',
@@ -185,7 +192,8 @@ const names = {
     type: 'gauge',
     labels: ['state'],
     unit: 'listeners',
-    meaning: 'Pairs of sockets that answer, one an overlay and one a container: `open`, or `closed` while they cannot be opened.',
+    meaning:
+      'Pairs of sockets that answer, one an overlay and one a container: `open`, or `closed` while they cannot be opened.',
   },
 } as const;
 

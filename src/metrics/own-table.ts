@@ -12,13 +12,15 @@ export const collectionMetrics = {
     type: 'counter',
     labels: ['collector'],
     unit: 'collections',
-    meaning: 'Times that a collector failed or was late. Its metrics are missing from such a scrape, all others are there.',
+    meaning:
+      'Times that a collector failed or was late. Its metrics are missing from such a scrape, all others are there.',
   },
   skep_metrics_left_out_series: {
     type: 'gauge',
     labels: [],
     unit: 'series',
-    meaning: 'Lines that this scrape would have had beyond what one may have. Anything but 0: not every service is seen.',
+    meaning:
+      'Lines that this scrape would have had beyond what one may have. Anything but 0: not every service is seen.',
   },
 } as const satisfies MetricTable;
 
@@ -33,7 +35,8 @@ export const processMetrics = {
     type: 'gauge',
     labels: [],
     unit: 'seconds',
-    meaning: 'When the daemon was started, since 1970 began. Counters begin at 0 then, but for those of the kernel.',
+    meaning:
+      'When the daemon was started, since 1970 began. Counters begin at 0 then, but for those of the kernel.',
   },
   skep_process_cpu_seconds_total: {
     type: 'counter',
@@ -45,7 +48,8 @@ export const processMetrics = {
     type: 'counter',
     labels: [],
     unit: 'seconds',
-    meaning: 'For how long the daemon’s event loop had something to do. One that gains a second a second is at its limit.',
+    meaning:
+      'For how long the daemon’s event loop had something to do. One that gains a second a second is at its limit.',
   },
   skep_process_resident_memory_bytes: {
     type: 'gauge',
@@ -57,7 +61,8 @@ export const processMetrics = {
     type: 'gauge',
     labels: [],
     unit: 'bytes',
-    meaning: 'What of it JavaScript’s objects take in the main thread, garbage that is not collected yet included.',
+    meaning:
+      'What of it JavaScript’s objects take in the main thread, garbage that is not collected yet included.',
   },
   skep_process_open_fds: {
     type: 'gauge',

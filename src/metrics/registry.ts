@@ -106,7 +106,7 @@ export class Metrics<Table extends MetricTable> {
         }),
       ]);
       this.#failing.delete(name);
-      return buffer as unknown as SampleBuffer<MetricTable>;
+      return buffer;
     } catch (err) {
       this.#failures.set(name, (this.#failures.get(name) ?? 0) + 1);
       if (!this.#failing.has(name)) log.warn({ collector: name, err }, 'these metrics cannot be collected');

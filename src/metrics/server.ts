@@ -170,7 +170,12 @@ async function answer(
   end(reply, 200, await text(), contentType);
 }
 
-function end(reply: ServerResponse, status: number, body: string, contentType = 'text/plain; charset=utf-8'): void {
+function end(
+  reply: ServerResponse,
+  status: number,
+  body: string,
+  contentType = 'text/plain; charset=utf-8',
+): void {
   if (reply.destroyed) return;
   const bytes = Buffer.from(body);
   reply.writeHead(status, { 'Content-Type': contentType, 'Content-Length': bytes.length });

@@ -268,8 +268,7 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
     ],
     readLogs: () => current?.broker.read,
     openTunnel: () => current && tunnels.open,
-    figures: () =>
-      current && { sessions: current.sessions.count, ...current.acknowledgements.figures() },
+    figures: () => current && { sessions: current.sessions.count, ...current.acknowledgements.figures() },
     async lead(inOffice, signal) {
       assert(!current, 'one term ends before the next begins');
       const term = startDispatcher({ ...parts, store: inOffice });

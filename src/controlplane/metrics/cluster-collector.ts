@@ -56,7 +56,11 @@ export function putDispatcher(
   into.put('skep_dispatcher_sessions', {}, sessions);
   into.put('skep_dispatcher_unacknowledged_nodes', {}, unacknowledged);
   into.put('skep_dispatcher_unacknowledged_seconds', {}, oldestMs / 1000);
-  into.put('skep_dispatcher_behind_revisions', {}, Math.max(0, revision - Math.max(0, Math.min(leastReached, revision))));
+  into.put(
+    'skep_dispatcher_behind_revisions',
+    {},
+    Math.max(0, revision - Math.max(0, Math.min(leastReached, revision))),
+  );
 }
 
 class Tally {

@@ -52,9 +52,9 @@ export class ControlplaneCounts implements ManagerObserver {
   readonly onTerm = (): void => void (this.#terms += 1);
 
   readonly onEtcdCall: ManagerObserver['onEtcdCall'] = (operation, tookMs, failure) => {
-    // What comes behind is a key.
-    const [what = ''] = operation.split(' /');
-    const kind = what.startsWith('range ') || what.startsWith('get ') ? 'range' : what.replaceAll(' ', '_');
+    // Behind these comes a key.
+    const [, read] = /^(range|get) /.exec(operation) ?? [];
+    const kind = read ?? operation.replaceAll(' ', '_');
     this.#calls.observe(kind, tookMs / 1000);
     if (failure) this.#callFailures.add([kind, GrpcStatus[failure.code] ?? String(failure.code)]);
   };

@@ -74,7 +74,8 @@ export function createManagerCore(options: ManagerCoreOptions): ManagerCore {
   const lead = (inOffice: Store, signal: AbortSignal): Promise<void> =>
     allOrNone(signal, [
       (over) => services.lead(inOffice, over),
-      (over) => runControlLoops(
+      (over) =>
+        runControlLoops(
           { store: inOffice, clock, random, log, ...(observer && { observer: observer.loops }) },
           over,
         ),

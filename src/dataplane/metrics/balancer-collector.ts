@@ -138,12 +138,7 @@ function endpointLabels(state: NodeNetworkState, { scopes }: Labelled): Known['t
       const tasks = realServers.flatMap(({ address, port, mac }): [string, EndpointLabels][] => {
         const endpoint = mac && byMac.get(mac);
         return endpoint
-          ? [
-              [
-                addressAndPort(address, port),
-                { ...frontend, task: endpoint.name, node: endpoint.nodeId },
-              ],
-            ]
+          ? [[addressAndPort(address, port), { ...frontend, task: endpoint.name, node: endpoint.nodeId }]]
           : [];
       });
       found.set(scopeServerKey(vni, server), new Map(tasks));

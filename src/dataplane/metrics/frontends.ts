@@ -79,10 +79,7 @@ const ports = (
     ]),
   );
 
-const vips = (
-  overlay: Overlay,
-  counts: ReadonlyMap<ServiceId, unknown>,
-): Map<string, LabelledFrontend> =>
+const vips = (overlay: Overlay, counts: ReadonlyMap<ServiceId, unknown>): Map<string, LabelledFrontend> =>
   new Map(
     overlay.services.flatMap(({ id, name, vip }): [string, LabelledFrontend][] =>
       // What no task is behind is not programmed.

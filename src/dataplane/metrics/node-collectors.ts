@@ -28,7 +28,8 @@ export function putProgramming(into: Into, state: NodeNetworkState | null, figur
 }
 
 export function putNames(into: Into, { queries, dropped, seconds, listeners }: NameFigures): void {
-  for (const { type, outcome, count } of queries) into.put('skep_dns_queries_total', { type, outcome }, count);
+  for (const { type, outcome, count } of queries)
+    into.put('skep_dns_queries_total', { type, outcome }, count);
   into.put('skep_dns_dropped_messages_total', {}, dropped);
   for (const [source, values] of Object.entries(seconds))
     into.putHistogram('skep_dns_answer_seconds', { source }, values);

@@ -19,7 +19,11 @@ export interface ReconcilerFigures {
   /** Times that a namespace could not be programmed, by its kind. */
   readonly failures: ReadonlyMap<ScopeKind, number>;
   /** How many namespaces of a kind are how. */
-  readonly scopes: readonly { readonly kind: ScopeKind; readonly state: ScopeState; readonly count: number }[];
+  readonly scopes: readonly {
+    readonly kind: ScopeKind;
+    readonly state: ScopeState;
+    readonly count: number;
+  }[];
 }
 
 /** Seconds: from a pass that has nothing to do to the first of a node with a thousand services. */

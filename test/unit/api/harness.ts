@@ -12,6 +12,7 @@ import { pino } from 'pino';
 import { ClusterCa } from '../../../src/controlplane/ca/cluster-ca.js';
 import { SwarmEvents } from '../../../src/controlplane/api/swarm-events.js';
 import { createApiServer } from '../../../src/controlplane/api/server.js';
+import type { AnsweredRequest } from '../../../src/controlplane/api/server.js';
 import type {
   InitRequest,
   JoinRequest,
@@ -195,6 +196,8 @@ export class Harness implements AsyncDisposable {
   sleep: Clock['sleep'] = (delayMs, signal) => systemClock.sleep(delayMs, signal);
   /** Of slow clients. */
   limits: { readonly headersMsMax?: number; readonly bodyMsMax?: number } = {};
+  /** Is told of requests that are over. */
+  onAnswered: (request: AnsweredRequest) => void = () => undefined;
   /** As skep-dataplane names it; undefined: it does not answer. */
   balancer: string | undefined;
   engineVersion = {
@@ -243,6 +246,7 @@ export class Harness implements AsyncDisposable {
       tlsInfoOf: () => description.tlsInfo,
       changeRoots: new ClusterCa({ clock: systemClock }).changeRoots,
       ...harness.limits,
+      onAnswered: (request) => harness.onAnswered(request),
       rotateToken: (token) => `${token.slice(0, token.lastIndexOf('-'))}-rotated`,
     });
     try {

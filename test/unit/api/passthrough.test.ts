@@ -5,6 +5,7 @@ import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { AnsweredRequest } from '../../../src/controlplane/api/server.js';
 import { Collector, Harness } from './harness.js';
 
 let api: Harness;
@@ -126,6 +127,32 @@ describe('requests', () => {
     const call = open('GET', '/containers/x/logs');
     call.end();
     await expect(text(await answer(call))).rejects.toThrow();
+  });
+
+  test('each request that is over is told of once, with who answered it', async () => {
+    const next = (): Promise<AnsweredRequest> => new Promise((resolve) => (api.onAnswered = resolve));
+    const about = async (asked: Promise<AnsweredRequest>): Promise<unknown> => {
+      const { tookMs, ...rest } = await asked;
+      expect(tookMs).toBeGreaterThan(0);
+      return rest;
+    };
+    let asked = next();
+    await api.call('GET', '/services');
+    expect(await about(asked)).toEqual({ method: 'GET', status: 200, handler: 'swarm' });
+    asked = next();
+    await api.call('DELETE', '/services/none');
+    expect(await about(asked)).toEqual({ method: 'DELETE', status: 404, handler: 'swarm' });
+    asked = next();
+    api.behaviour = (_, reply) => reply.writeHead(200).end('fine');
+    await api.call('GET', '/images/json');
+    expect(await about(asked)).toEqual({ method: 'GET', status: 200, handler: 'engine' });
+    asked = next();
+    api.behaviour = (_, reply) => void reply.writeHead(200).write('part');
+    const call = open('GET', '/containers/x/logs?follow=1');
+    call.end();
+    await once(await answer(call), 'data');
+    call.destroy();
+    expect(await about(asked)).toEqual({ method: 'GET', status: null, handler: 'engine' });
   });
 
   test('no engine: 503 and why, and it works again when the engine is back', async () => {

@@ -5,11 +5,12 @@
 import { expect, test } from 'vitest';
 import { controlplaneMetrics } from '../../../src/metrics/controlplane-table.js';
 import { dataplaneMetrics } from '../../../src/metrics/dataplane-table.js';
-import type { MetricDefinition } from '../../../src/metrics/definition.js';
+import type { MetricDefinition, MetricTable } from '../../../src/metrics/definition.js';
 import { collectionMetrics } from '../../../src/metrics/own-table.js';
 
 /** Units that are not to be in a name: the base unit is. */
-const otherUnits = /_(ms|milliseconds|us|microseconds|minutes|hours|kb|kib|mb|mib|gb|kilobytes|megabytes|percent)(_|$)/;
+const otherUnits =
+  /_(ms|milliseconds|us|microseconds|minutes|hours|kb|kib|mb|mib|gb|kilobytes|megabytes|percent)(_|$)/;
 /** Behind names of their own accord: a histogram makes them. */
 const reserved = /_(bucket|sum|count)$/;
 const types = /_(counter|gauge|histogram|summary)(_|$)/;
@@ -42,7 +43,11 @@ function faults(name: string, { type, labels, unit, meaning }: MetricDefinition)
   return rules.filter(([isBroken]) => isBroken).map(([, rule]) => rule);
 }
 
-const tables = { dataplaneMetrics, controlplaneMetrics, collectionMetrics };
+const tables: Readonly<Record<string, MetricTable>> = {
+  dataplaneMetrics,
+  controlplaneMetrics,
+  collectionMetrics,
+};
 
 test.each(Object.entries(tables))('%s keep to the conventions', (_, table) => {
   const found = Object.entries(table).flatMap(([name, definition]) =>

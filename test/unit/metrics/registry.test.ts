@@ -26,7 +26,9 @@ function metricsOf(
 const linesOf = (text: string): string[] =>
   text
     .split('\n')
-    .filter((line) => line !== '' && !line.startsWith('#') && !line.startsWith('skep_metrics_collection_seconds'));
+    .filter(
+      (line) => line !== '' && !line.startsWith('#') && !line.startsWith('skep_metrics_collection_seconds'),
+    );
 const own = (collectors: Record<string, number>, leftOut = 0): string[] => [
   ...Object.entries(collectors).map(
     ([name, count]) => `skep_metrics_collection_failures_total{collector="${name}"} ${count}`,

@@ -101,10 +101,13 @@ describe('the server of metrics', () => {
     await expect(fetch(url)).rejects.toThrow();
   });
 
-  test.each([[''], ['localhost'], ['127.0.0.1:99999']])('%j serves nothing, and the daemon goes on', async (setting) => {
-    const text = (): Promise<string> => Promise.reject(new Error('nobody asks'));
-    await serveMetrics(setting, { contentType: '', text }, { clock: systemClock, log }, stop.signal);
-  });
+  test.each([[''], ['localhost'], ['127.0.0.1:99999']])(
+    '%j serves nothing, and the daemon goes on',
+    async (setting) => {
+      const text = (): Promise<string> => Promise.reject(new Error('nobody asks'));
+      await serveMetrics(setting, { contentType: '', text }, { clock: systemClock, log }, stop.signal);
+    },
+  );
 });
 
 test.each<[setting: string, address: ReturnType<typeof parseMetricsAddress>]>([
@@ -116,12 +119,17 @@ test.each<[setting: string, address: ReturnType<typeof parseMetricsAddress>]>([
   expect(parseMetricsAddress(setting)).toEqual(address);
 });
 
-test.each([[':9471'], ['9471'], ['localhost:9471'], ['::1:9472'], ['[127.0.0.1]:1'], ['127.0.0.1:70000'], ['127.0.0.1:']])(
-  '%j is none, and the error says what is',
-  (setting) => {
-    expect(() => parseMetricsAddress(setting)).toThrow(/is no address for metrics: it takes ADDRESS:PORT/);
-  },
-);
+test.each([
+  [':9471'],
+  ['9471'],
+  ['localhost:9471'],
+  ['::1:9472'],
+  ['[127.0.0.1]:1'],
+  ['127.0.0.1:70000'],
+  ['127.0.0.1:'],
+])('%j is none, and the error says what is', (setting) => {
+  expect(() => parseMetricsAddress(setting)).toThrow(/is no address for metrics: it takes ADDRESS:PORT/);
+});
 
 const listening = (): Promise<Server> =>
   new Promise((resolve) => {

@@ -1,8 +1,11 @@
 import { expect, test } from 'vitest';
 import { runControlLoops } from '../../../src/controlplane/loops.js';
+import { ControlplaneCounts } from '../../../src/controlplane/metrics/counts.js';
 import { MemoryStore } from '../../../src/controlplane/store/memory.js';
 import type { Transaction } from '../../../src/controlplane/store/store.js';
 import type { ServiceId } from '../../../src/model/ids.js';
+import type { controlplaneMetrics } from '../../../src/metrics/controlplane-table.js';
+import { SampleBuffer } from '../../../src/metrics/samples.js';
 import { createLog } from '../../../src/runtime/log.js';
 import { systemClock } from '../../../src/runtime/clock.js';
 import { cluster, network, node, seededBytes, service, task } from '../../support/cluster-objects.js';
@@ -52,7 +55,12 @@ test('the loops carry a service from its creation to assigned tasks, and its rem
   });
   const stop = new AbortController();
   const log = createLog('test');
-  const loops = runControlLoops({ store, clock: systemClock, random: seededBytes(1), log }, stop.signal);
+  const counts = new ControlplaneCounts();
+  const observer = counts.loops;
+  const loops = runControlLoops(
+    { store, clock: systemClock, random: seededBytes(1), log, observer },
+    stop.signal,
+  );
 
   const assigned = until(store, () => {
     const tasks = store.view().tasksOfService('web' as ServiceId);
@@ -76,4 +84,15 @@ test('the loops carry a service from its creation to assigned tasks, and its rem
   await gone;
   stop.abort();
   await loops;
+  const samples = new SampleBuffer<typeof controlplaneMetrics>(Infinity);
+  counts.put(samples);
+  expect(samples.of('skep_scheduler_decisions_total')).toEqual([
+    { suffix: '', labels: { outcome: 'assigned' }, value: 3 },
+  ]);
+  const passes = samples.of('skep_loop_pass_seconds').filter(({ suffix }) => suffix === '_count');
+  expect(passes.map(({ labels }) => labels['loop'])).toContain('scheduler');
+  const written = samples
+    .of('skep_loop_writes_total')
+    .find(({ labels }) => labels['loop'] === 'orchestrator');
+  expect(written?.value, 'three tasks, and that they are to end').toBeGreaterThanOrEqual(3);
 });

@@ -53,7 +53,11 @@ const vipServer = (state: NodeNetworkState, vip: string, by: number): VirtualSer
 };
 
 type Read = (vni: Vni | null) => Promise<readonly ReadServer[]>;
-async function scraped(state: () => NodeNetworkState | null, read: Read, perEndpoint = false): Promise<string[]> {
+async function scraped(
+  state: () => NodeNetworkState | null,
+  read: Read,
+  perEndpoint = false,
+): Promise<string[]> {
   const metrics = new Metrics({
     table: dataplaneMetrics,
     clock: systemClock,
@@ -85,10 +89,7 @@ describe('what a scrape says of services', () => {
         `skep_balancer_reply_bytes_total${port} 1500`,
         `skep_balancer_dropped_packets_total${port.slice(0, -1)},reason="table"} 7`,
         `skep_balancer_active_flows${port} 3`,
-        ...[
-          [web, 4] as const,
-          [api, 1] as const,
-        ].flatMap(([labels, by]) => [
+        ...[[web, 4] as const, [api, 1] as const].flatMap(([labels, by]) => [
           `skep_balancer_connections_total${labels} ${by}`,
           `skep_balancer_packets_total${labels} ${10 * by}`,
           `skep_balancer_bytes_total${labels} ${1000 * by}`,
@@ -124,7 +125,9 @@ describe('what a scrape says of services', () => {
       },
     );
     expect(lines.some((line) => line.includes('tcp/8080'))).toBe(false);
-    expect(lines).toContain('skep_balancer_connections_total{service="web",network="mynet",frontend="10.0.1.2"} 4');
+    expect(lines).toContain(
+      'skep_balancer_connections_total{service="web",network="mynet",frontend="10.0.1.2"} 4',
+    );
     expect(lines).toContain('skep_balancer_unread_namespaces 1');
   });
 

@@ -1,6 +1,11 @@
 /** What a scrape says of the node's daemon: figures to series. */
 import { expect, test } from 'vitest';
-import { putEncryption, putNames, putPeers, putProgramming } from '../../../../src/dataplane/metrics/node-collectors.js';
+import {
+  putEncryption,
+  putNames,
+  putPeers,
+  putProgramming,
+} from '../../../../src/dataplane/metrics/node-collectors.js';
 import type { ReconcilerFigures } from '../../../../src/dataplane/reconcile/figures.js';
 import type { dataplaneMetrics } from '../../../../src/metrics/dataplane-table.js';
 import type { Samples } from '../../../../src/metrics/samples.js';
@@ -23,17 +28,26 @@ const figures: ReconcilerFigures = {
 function linesOf(put: (into: Samples<typeof dataplaneMetrics>) => void): string[] {
   const lines: string[] = [];
   const line = (name: string, labels: object, value: number): void =>
-    void lines.push(`${[name, ...Object.values(labels)].join(' ')} ${value}`);
+    void lines.push(`${[name, ...Object.values<string>({ ...labels })].join(' ')} ${value}`);
   put({
     put: line,
-    putHistogram: (name, labels, { counts }) => line(name, labels, counts.reduce((a, b) => a + b)),
+    putHistogram: (name, labels, { counts }) =>
+      line(
+        name,
+        labels,
+        counts.reduce((a, b) => a + b),
+      ),
   });
   return lines;
 }
 
 test.each<[name: string, revision: number | null, behind: string[]]>([
   ['a newer state', 42, ['skep_dataplane_state_revision 42', 'skep_dataplane_behind_revisions 2']],
-  ['the state that is programmed', 40, ['skep_dataplane_state_revision 40', 'skep_dataplane_behind_revisions 0']],
+  [
+    'the state that is programmed',
+    40,
+    ['skep_dataplane_state_revision 40', 'skep_dataplane_behind_revisions 0'],
+  ],
   ['a state of another cluster', 7, ['skep_dataplane_state_revision 7', 'skep_dataplane_behind_revisions 0']],
   ['no state', null, ['skep_dataplane_state_revision 0', 'skep_dataplane_behind_revisions 0']],
 ])('how far the kernel is behind %s', (_, revision, behind) => {
