@@ -18,6 +18,11 @@ import { hostReader } from '../../src/dataplane/kernel/host-reader.js';
 import { LinuxKernel } from '../../src/dataplane/kernel/linux-kernel.js';
 import type { ReservationsRecord } from '../../src/dataplane/kernel/reserved-ports.js';
 import { unkeptReservations } from '../../src/dataplane/kernel/reserved-ports.js';
+import { balancerCollector } from '../../src/dataplane/metrics/balancer-collector.js';
+import { CounterReader } from '../../src/dataplane/metrics/counter-reader.js';
+import { dataplaneMetrics } from '../../src/metrics/dataplane-table.js';
+import type { DataplaneMetrics } from '../../src/metrics/dataplane-table.js';
+import { Metrics } from '../../src/metrics/registry.js';
 import type { Desired } from '../../src/dataplane/plan/node.js';
 import { native } from '../../src/runtime/native.js';
 import type { EspSenderRecord } from '../../src/dataplane/reconcile/reconciler.js';
@@ -83,6 +88,7 @@ export class MeshCluster implements AsyncDisposable {
   readonly #silence = new Map<number, Silence>();
   readonly #names = new Map<number, DnsServer | NameThread>();
   readonly #resets = new Map<number, ResetRelay>();
+  readonly #metrics = new Map<number, Metrics<DataplaneMetrics>>();
   /** What a node's daemons keep on disk. */
   readonly #espSenders = new Map<number, EspSenderRecord>();
   readonly #reservations = new Map<number, ReservationsRecord>();
@@ -281,6 +287,31 @@ export class MeshCluster implements AsyncDisposable {
       clock: systemClock,
     };
     return trace(sources, service, from, AbortSignal.timeout(20_000));
+  }
+
+  /** What a scrape of a node's daemon says of services. */
+  scrape(node: number): Promise<string> {
+    let metrics = this.#metrics.get(node);
+    if (!metrics) {
+      const kernel = (): LinuxKernel => this.kernel(node);
+      const log = pino({ level: process.env['SKEP_LOG'] ?? 'silent' }).child({ node });
+      metrics = new Metrics({ table: dataplaneMetrics, clock: systemClock, log });
+      const reader = new CounterReader({
+        table: (vni) => kernel().table(vni === null ? { kind: 'host' } : { kind: 'overlay', vni }),
+        clock: systemClock,
+      });
+      metrics.collect(
+        'balancer',
+        balancerCollector({
+          state: () => this.desired(node).state,
+          engine: () => kernel().engine.name,
+          reader,
+          perEndpoint: true,
+        }),
+      );
+      this.#metrics.set(node, metrics);
+    }
+    return metrics.text();
   }
 
   /** What differs from the states, a line each with the node's name; [] when nothing does. */

@@ -37,10 +37,7 @@ const addingUpMs = 2_100;
 const settleMs = 3 * addingUpMs;
 
 /** Counters once all that was sent before is in them. */
-async function settled(
-  { engine }: World,
-  look: () => Promise<VirtualServerCounters>,
-): Promise<VirtualServerCounters> {
+async function settled<T>({ engine }: World, look: () => Promise<T>): Promise<T> {
   for (let before = await look(); ;) {
     if (engine !== 'ipvs') return before;
     await sleep(addingUpMs);
@@ -81,6 +78,44 @@ function movedServers(before: VirtualServerCounters, after: VirtualServerCounter
     const by = moved(was, server);
     return Object.values(by).some((count) => count !== 0) ? [[server.address, by]] : [];
   });
+}
+
+const scrapedNames: Readonly<Record<keyof Counted, string>> = {
+  connections: 'skep_balancer_connections_total',
+  packets: 'skep_balancer_packets_total',
+  bytes: 'skep_balancer_bytes_total',
+  replyPackets: 'skep_balancer_reply_packets_total',
+  replyBytes: 'skep_balancer_reply_bytes_total',
+};
+
+/** Values of one frontend as Prometheus gets them; NaN for one that has no series. */
+async function scraped(world: World, node: number, labels: string): Promise<Counted> {
+  const lines = (await world.cluster.scrape(node)).split('\n');
+  const valueOf = (name: string): number => {
+    const begin = `${name}${labels} `;
+    return Number(lines.find((line) => line.startsWith(begin))?.slice(begin.length) ?? NaN);
+  };
+  return Object.fromEntries(counted.map((name) => [name, valueOf(scrapedNames[name])])) as Counted;
+}
+
+/** What a scrape says of a frontend moves by what `send` gives. */
+async function assertScraped(
+  world: World,
+  node: number,
+  labels: string,
+  send: () => Promise<Counted>,
+): Promise<void> {
+  const look = (): Promise<Counted> => scraped(world, node, labels);
+  const before = await settled(world, look);
+  const expected = await send();
+  const deadline = Date.now() + settleMs;
+  for (;;) {
+    const after = await look();
+    const found = Object.fromEntries(counted.map((name) => [name, after[name] - before[name]]));
+    if (isDeepStrictEqual(found, expected)) return;
+    if (Date.now() > deadline) assert.deepEqual(found, expected);
+    await sleep(50);
+  }
 }
 
 const webMark = publishedPortMark('tcp', ports.web);
@@ -141,6 +176,36 @@ export const counterChecks: readonly Check[] = [
         replyBytes: 0,
       };
       await assertMoved(look, before, expected);
+    },
+  },
+  {
+    name: 'what a scrape says of a published port and of a VIP is what was sent',
+    run: async (world) => {
+      const port = { host: vtepOf(3), port: ports.udp, sourcePort: 40_002, size: 120 };
+      const ofPort = `{service="web",network="ingress",frontend="udp/${ports.udp}"}`;
+      await assertScraped(world, 3, ofPort, async () => {
+        const answers = (await world.client.askUdp(port, 6)).map(answered);
+        return {
+          connections: 1,
+          packets: 6,
+          bytes: 6 * (120 + udpHeaderBytes),
+          replyPackets: 6,
+          replyBytes: answers.reduce((sum, { bytes }) => sum + bytes + udpHeaderBytes, 0),
+        };
+      });
+      const target = {
+        host: vip,
+        port: targetPorts.udp,
+        source: mynetAddress(5),
+        sourcePort: 40_003,
+        size: 80,
+      };
+      await assertScraped(world, 1, `{service="web",network="mynet",frontend="${vip}"}`, async () => {
+        (await world.caller.askUdp(target, 3)).forEach(answered);
+        const bytes = 3 * (80 + udpHeaderBytes);
+        // A VIP's replies have no series.
+        return { connections: 1, packets: 3, bytes, replyPackets: NaN, replyBytes: NaN };
+      });
     },
   },
   {
