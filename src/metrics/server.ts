@@ -103,6 +103,8 @@ export async function runMetricsServer(options: MetricsServerOptions, signal: Ab
     log.info({ at }, 'metrics are served');
     options.onListening?.((server.address() as AddressInfo).port);
     await closed(server, signal);
+    // A socket that fails as soon as it is there must not be made without end.
+    if (!signal.aborted) await clock.sleep(backoffMs(1, retryMsMax), signal).catch(() => undefined);
   }
 }
 

@@ -8,6 +8,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Forwarder, framed } from '../../src/dataplane/dns/forwarder.js';
 import type { Upstream } from '../../src/dataplane/dns/upstream-sockets.js';
 import { DnsServer } from '../../src/dataplane/dns/server.js';
+import { NameThread } from '../../src/dataplane/dns/thread.js';
 import type { DnsQuery } from '../../src/dataplane/dns/wire.js';
 import { parseQuery } from '../../src/dataplane/dns/wire.js';
 import { nameAddress, namePort } from '../../src/dataplane/plan/names.js';
@@ -110,6 +111,44 @@ test('inside a container an answer is kept while the state stands, and no longer
   server.setNetwork(state({ ...front, services: [] }), legs);
   expect(await asked()).not.toMatchObject([{ address: '10.0.1.3' }]);
   server.closeSandbox(container.path);
+});
+
+test('questions are counted by type and outcome, those that get a kept answer as well', async () => {
+  await container.ip('link set lo up');
+  const leg = { endpointId: '0'.repeat(64), overlayId: front.id, address: ip(client) };
+  server.setNetwork(whole, [{ ...leg, mac: '02:42:0a:00:01:09' as Mac, sandboxKey: container.path }]);
+  expect(server.openSandbox(container.path)).toBe(true);
+  const at = `${nameAddress}:${namePort}`;
+  for (let time = 0; time < 3; time++) await ask('resolve4', 'web', at);
+  await ask('resolve6', 'web', at);
+  expect(await ask('reverse', '10.0.1.99', at)).toBe('ENOTFOUND');
+  expect(await ask('resolve4', 'nobody', at)).toBe('ENOTFOUND');
+  const { queries, seconds, listeners, dropped } = server.figures();
+  expect(queries).toEqual([
+    { type: 'A', outcome: 'answered', count: 3 },
+    { type: 'A', outcome: 'forwarded', count: 1 },
+    { type: 'AAAA', outcome: 'empty', count: 1 },
+    { type: 'PTR', outcome: 'unknown', count: 1 },
+  ]);
+  expect(seconds.resolvers.counts.reduce((sum, count) => sum + count)).toBe(1);
+  // The overlay's namespace has no bridge here.
+  expect([listeners, dropped]).toEqual([{ open: 1, closed: 1 }, 0]);
+  server.closeSandbox(container.path);
+});
+
+test('the thread of names tells what is counted there, and no more once it has ended', async () => {
+  const failures: unknown[] = [];
+  const names = { netnsDirectory: '/nonexistent', resolvConf: '/etc/resolv.conf', logName: 'dns-test' };
+  const thread = new NameThread(names, (err) => failures.push(err));
+  thread.setNetwork(whole, []);
+  expect(await thread.figures()).toMatchObject({
+    queries: [],
+    dropped: 0,
+    listeners: { open: 0, closed: 1 },
+  });
+  await thread[Symbol.asyncDispose]();
+  await expect(thread.figures()).rejects.toThrow('has ended');
+  expect(failures).toEqual([]);
 });
 
 test('wants no listener on ingress, where one could never open', () => {

@@ -383,3 +383,62 @@ test('the mesh’s network is replaced and put back: the last call is served, an
   await docker('network create --driver overlay --ingress ingress');
   await expectMesh();
 });
+
+test('Prometheus is told what each node has balanced, and by its leader how the cluster is', async () => {
+  const port = 8095;
+  const scrape = async (node: string, metricsPort: number): Promise<string[]> =>
+    (await cluster.run(node, ['curl', '-sS', '-m', '10', `http://127.0.0.1:${metricsPort}/metrics`])).split(
+      '\n',
+    );
+  const connections = async (node: string): Promise<number> => {
+    const ofPort = new RegExp(
+      `^skep_balancer_connections_total{service="scraped",network="[^"]+",frontend="tcp/${port}"} (\\d+)$`,
+    );
+    const found = (await scrape(node, 9471)).flatMap((line) => ofPort.exec(line)?.[1] ?? []);
+    return Number(found[0] ?? NaN);
+  };
+  await create(`--name scraped -p ${port}:80`);
+  for (const node of nodes)
+    await expect
+      .poll(() => call(addressOf(node), port), { timeout: deadlineMs })
+      .toMatch(answersTo(clientAddress));
+  // With `ipvs` what was called a moment ago is counted two seconds later.
+  await eventually('the calls are counted', deadlineMs, () => Promise.all(nodes.map(connections)), (found) =>
+    expect(found.every((count) => count > 0)).toBe(true),
+  ); // prettier-ignore
+  const before = await Promise.all(nodes.map(connections));
+  for (let count = 0; count < 3; count += 1)
+    expect(await call(addressOf('node2'), port)).toMatch(answersTo(clientAddress));
+  await eventually('three more at one node', deadlineMs, () => Promise.all(nodes.map(connections)), (found) =>
+    expect(found.map((count, at) => count - (before[at] ?? NaN))).toEqual([0, 3]),
+  ); // prettier-ignore
+
+  const leader = await scrape(manager, 9472);
+  expect(leader).toEqual(
+    expect.arrayContaining([
+      'skep_leader 1',
+      'skep_tasks{service="scraped",state="running"} 1',
+      'skep_service_desired_tasks{service="scraped"} 1',
+      'skep_nodes{role="manager",state="ready",availability="active"} 1',
+      'skep_nodes{role="worker",state="ready",availability="active"} 1',
+      'skep_dispatcher_sessions 2',
+    ]),
+  );
+  expect((await scrape('node2', 9472)).filter((line) => /^skep_(leader|tasks|etcd)/.test(line))).toEqual([]);
+  for (const node of nodes)
+    for (const metricsPort of [9471, 9472])
+      expect(
+        (await scrape(node, metricsPort)).filter((line) =>
+          /^skep_(metrics_collection_failures_total\{.*\}|metrics_left_out_series) [1-9]/.test(line),
+        ),
+        `${node}:${metricsPort}`,
+      ).toEqual([]);
+
+  await docker('service rm scraped');
+  await eventually(
+    'no series of what is gone',
+    deadlineMs,
+    async () => [...(await scrape('node2', 9471)), ...(await scrape(manager, 9472))],
+    (lines) => expect(lines.filter((line) => line.includes('service="scraped"'))).toEqual([]),
+  );
+});
