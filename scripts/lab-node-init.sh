@@ -129,7 +129,6 @@ await_driver() {
   unset DOCKER_HOST
   if [ -n "${SKEP_LAB_BALANCER:-}" ]; then export SKEP_BALANCER=$SKEP_LAB_BALANCER; fi
   if [ -n "${SKEP_LAB_ALLOW:-}" ]; then export SKEP_ALLOW=$SKEP_LAB_ALLOW; fi
-  export SKEP_DATAPLANE_METRICS=127.0.0.1:9471 SKEP_CONTROLPLANE_METRICS=127.0.0.1:9472
   supervise containerd process containerd --config /run/lab/containerd.toml &
   if [ -n "${SKEP_LAB_SWARM_MODE:-}" ]; then
     supervise dockerd process dockerd --config-file /run/lab/disk/daemon.json &

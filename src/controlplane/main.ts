@@ -87,7 +87,7 @@ async function main(stop: AbortSignal): Promise<void> {
     { counts, manager: () => parts.manager, identity: () => parts.identity },
     watched,
   );
-  const serving = serveMetrics(env['SKEP_CONTROLPLANE_METRICS'] ?? '', metrics, watched, stop);
+  const serving = serveMetrics(options['metrics.controlplane-address'], metrics, watched, stop);
   serving.catch((err: unknown) => crash(log, err));
   await api.listen(join(runDir, 'docker.sock'), settings);
   log.info('ready');

@@ -144,14 +144,14 @@ async function main(stop: AbortSignal): Promise<void> {
       state: () => daemon.state,
       engine: () => kernel.engine.name,
       reader: new CounterReader({ table: (vni) => kernel.table(balancedScope(vni)), clock: systemClock }),
-      perEndpoint: env['SKEP_METRICS_PER_ENDPOINT'] === '1',
+      perEndpoint: options['metrics.per-endpoint'],
       programming: () => reconciler.figures(),
       names: () => names.figures(),
       liveness: () => prober.figures(),
     },
     watched,
   );
-  const serving = serveMetrics(env['SKEP_DATAPLANE_METRICS'] ?? '', metrics, watched, stop);
+  const serving = serveMetrics(options['metrics.dataplane-address'], metrics, watched, stop);
   serving.catch(onBug);
   const running = daemon.run(stop);
   running.catch(onBug);

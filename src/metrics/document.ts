@@ -44,7 +44,7 @@ export function metricsDocument(): string {
 }
 
 const daemonText = ({ name, address, variable, sections }: Daemon): string[] => [
-  `## ${name}\n\n\`${variable}=ADDRESS:PORT\` says where; usually \`${address}\`. Empty: nowhere.\n`,
+  `## ${name}\n\n\`${variable}=ADDRESS:PORT\` says where, or the option of [skep.toml](configuration.md); by default \`${address}\`. Empty: nowhere.\n`,
   ...sections.map(sectionText),
 ];
 

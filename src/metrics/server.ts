@@ -5,9 +5,7 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { isIP } from 'node:net';
 import { addressAndPort } from '../model/addresses.js';
-import { OutsideError } from '../model/errors.js';
 import { backoffMs } from '../runtime/backoff.js';
 import type { Clock } from '../runtime/clock.js';
 import type { Log } from '../runtime/log.js';
@@ -39,44 +37,19 @@ const headerBytesMax = 8 * 1024;
 const retryMsMax = 30_000;
 const path = '/metrics';
 
-/**
- * @param setting `ADDRESS:PORT`, `[ADDRESS]:PORT` for IPv6; empty: nowhere, which is null
- * @throws OutsideError, in a sentence for who set it
- */
-export function parseMetricsAddress(setting: string): MetricsAddress | null {
-  if (setting === '') return null;
-  const [, v6, host = v6 ?? '', port = ''] = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(setting) ?? [];
-  if (isIP(host) === 0 || (v6 !== undefined) !== (isIP(host) === 6) || Number(port) > 65_535)
-    throw new OutsideError(
-      `${JSON.stringify(setting)} is no address for metrics: it takes ADDRESS:PORT, as 127.0.0.1:9471, or nothing to serve none`,
-      false,
-    );
-  return { host, port: Number(port) };
-}
-
 /** What a daemon serves. */
 export interface ServedMetrics {
   readonly contentType: string;
   text(): Promise<string>;
 }
 
-/**
- * Serves a daemon's metrics where it was told to, until the signal aborts. A setting that means nothing is said, and serves nothing:
- * no daemon is to miss its work for it.
- */
+/** Serves a daemon's metrics until the signal aborts. @param address null: nowhere */
 export async function serveMetrics(
-  setting: string,
+  address: MetricsAddress | null,
   metrics: ServedMetrics,
   { clock, log }: Pick<MetricsServerOptions, 'clock' | 'log'>,
   signal: AbortSignal,
 ): Promise<void> {
-  let address: MetricsAddress | null;
-  try {
-    address = parseMetricsAddress(setting);
-  } catch (err) {
-    log.error({ err }, 'metrics are served nowhere');
-    return;
-  }
   if (address === null) return;
   const { contentType } = metrics;
   await runMetricsServer({ address, text: () => metrics.text(), contentType, clock, log }, signal);

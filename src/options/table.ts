@@ -167,6 +167,15 @@ export const optionTable = {
     summary: 'Where skepd serves its metrics; all else as above.',
     example: '192.0.2.1:9472',
   }),
+  'metrics.per-endpoint': option({
+    kind: kinds.flag('1'),
+    default: false,
+    env: 'SKEP_METRICS_PER_ENDPOINT',
+    daemons: ['skep-dataplane'],
+    summary:
+      'Whether connections, packets and octets are also told for each task that this node sends to. There may be a hundred times as many of them.',
+    example: true,
+  }),
   'log.level': option({
     kind: logLevel,
     default: 'info',
