@@ -61,7 +61,7 @@ export class SimulatedAgent {
       describe: async () => descriptionOf(keys.nodeId),
       network: {
         set: (assignments, revision, changes) => {
-          network.set(assignments, revision, changes);
+          network.set(assignments, revision, changes, []);
           this.#revision = revision;
           this.#waiters.check();
         },

@@ -6,6 +6,8 @@
  */
 import type { RandomSource } from '../model/ids.js';
 import type { Clock } from '../runtime/clock.js';
+import { tracesOf } from '../model/trace.js';
+import { decide } from '../runtime/decide.js';
 import type { Log } from '../runtime/log.js';
 import { Trigger, runLoop } from '../runtime/loop.js';
 import { planAllocations } from './allocator/allocator.js';
@@ -16,11 +18,12 @@ import { planOldVersions } from './orchestrator/old-versions.js';
 import { planServices } from './orchestrator/orchestrator.js';
 import { planReaping } from './orchestrator/reaper.js';
 import { planSchedules } from './orchestrator/schedules.js';
-import type { Plan, Planner } from './plan.js';
+import type { Plan, Planner, Write } from './plan.js';
 import { applyPlanner } from './plan.js';
 import { planRebalancing } from './rebalancer/rebalancer.js';
 import { planScheduling } from './scheduler/scheduler.js';
 import type { Change, Store } from './store/store.js';
+import { logStoreEvents } from './store-events.js';
 import { Touched, concernsAddresses, isMoreThanProgress, isNoTask } from './touched.js';
 
 /** Is told what loops do. Must not throw. */
@@ -129,10 +132,12 @@ export async function runControlLoops(options: ControlLoopOptions, signal: Abort
   const onAbort = (): void => stop.abort(signal.reason);
   if (signal.aborted) return;
   signal.addEventListener('abort', onAbort, { once: true });
+  const unsubscribe = logStoreEvents(options.store, options.log);
   try {
     await Promise.all(controlLoops(options.random).map((loop) => runControlLoop(loop, options, stop.signal)));
   } finally {
     signal.removeEventListener('abort', onAbort);
+    unsubscribe();
     stop.abort();
   }
 }
@@ -165,7 +170,7 @@ async function runControlLoop(
         }
         const nowMs = (): number => clock.nowMs();
         const onCommit = (plan: Plan): void => {
-          log.info({ loop: loop.name, writes: plan.writes.length }, 'committed');
+          logCommit(log, loop.name, plan.writes);
           observer?.committed(loop.name, plan);
         };
         const begunMs = clock.steadyMs();
@@ -183,6 +188,15 @@ async function runControlLoop(
   } finally {
     unsubscribe();
   }
+}
+
+function logCommit(log: Log, loop: string, writes: readonly Write[]): void {
+  const kinds: Record<string, number> = {};
+  for (const { op, kind } of writes) kinds[`${op} ${kind}`] = (kinds[`${op} ${kind}`] ?? 0) + 1;
+  const traces = tracesOf(
+    writes.map((write) => (write.op !== 'delete' && 'trace' in write.object ? write.object : undefined)),
+  );
+  decide(log, 'loop.committed', { loop, writes: writes.length, kinds }, { traces });
 }
 
 /** Waits until nothing has changed for `quietMs`, at most `quietMsMax`. */

@@ -167,8 +167,8 @@ export class Daemon {
   get rpcMethods(): DataplaneMethods {
     const { network, programmer, encryption } = this.options;
     return {
-      setState: (state) => network.setState(state),
-      changeState: (change) => network.changeState(change),
+      setState: (state, traces) => network.setState(state, traces),
+      changeState: (change, traces) => network.changeState(change, traces),
       clearState: () => network.clearState(),
       waitProgrammed: async (revision, taskId, signal) => {
         const programmed = await programmer.waitProgrammed(revision, signal);
@@ -260,7 +260,7 @@ export class Daemon {
 
   #publish(): void {
     const { network, programmer, listeners, liveness, log } = this.options;
-    const { sandboxes } = network.desired;
+    const { sandboxes, traces } = network.desired;
     liveness.setNetwork(network.state, sandboxes);
     const state = this.state;
     for (const one of listeners) one.setNetwork(state, sandboxes);
@@ -271,7 +271,7 @@ export class Daemon {
       );
       return;
     }
-    programmer.setDesired({ state, sandboxes });
+    programmer.setDesired({ state, sandboxes, ...(traces && { traces }) });
     this.#watch.follow(network.endpoints);
   }
 

@@ -11,6 +11,7 @@ import { serveMetrics } from '../metrics/server.js';
 import { startingOptions } from '../options/file.js';
 import { systemClock } from '../runtime/clock.js';
 import { crash, runDaemon } from '../runtime/daemon.js';
+import { decide } from '../runtime/decide.js';
 import { createLog } from '../runtime/log.js';
 import { chooseEngine } from './balancer/choose.js';
 import { suitsEbpf, tryEbpf } from './balancer/ebpf-capability.js';
@@ -83,7 +84,7 @@ async function main(stop: AbortSignal): Promise<void> {
     openTables: () => openPinnedTables(pinDirectory),
     onNeither: (err) => log.error({ err }, 'this kernel has neither IPVS nor BPF: nothing will be balanced'),
   });
-  log.info({ engine: engine.name }, 'balancer engine chosen');
+  decide(log, 'engine.chosen', { engine: engine.name });
   await using names = new NameThread(
     { netnsDirectory, resolvConf: '/etc/resolv.conf', logName: name, logLevel: log.level },
     onBug,

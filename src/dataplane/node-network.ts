@@ -4,6 +4,7 @@
  * told that it was taken; changes happen one after the other; everybody who acts on the values hears of every change.
  */
 import { SkepError } from '../model/errors.js';
+import type { TraceId } from '../model/trace.js';
 import { ChangeParser } from './parse-change.js';
 import type { SandboxEndpoint } from './sandbox.js';
 import { shareState } from './share-state.js';
@@ -16,10 +17,15 @@ import type { StateLog } from './state-log.js';
 export interface DesiredNetwork {
   readonly state: NodeNetworkState | null;
   readonly sandboxes: readonly SandboxEndpoint[];
+  /** Of the requests that made the state what it is: the same list for as long as it is the same state. */
+  readonly traces?: readonly TraceId[];
 }
+
+const none: readonly TraceId[] = [];
 
 export class NodeNetwork {
   #state: NodeNetworkState | null = null;
+  #traces = none;
   #table: EngineTable;
   #writes: Promise<unknown> = Promise.resolve();
   #listeners = new Set<() => void>();
@@ -81,7 +87,7 @@ export class NodeNetwork {
   }
 
   get desired(): DesiredNetwork {
-    return { state: this.#state, sandboxes: this.#table.endpoints };
+    return { state: this.#state, sandboxes: this.#table.endpoints, traces: this.#traces };
   }
 
   get networks(): readonly EngineNetwork[] {
@@ -103,7 +109,7 @@ export class NodeNetwork {
   }
 
   /** Takes a newer or equal state of the same node, or any state of another node (the node joined anew). */
-  async setState(state: NodeNetworkState): Promise<void> {
+  async setState(state: NodeNetworkState, traces: readonly TraceId[] = none): Promise<void> {
     await this.#write(async () => {
       const held = this.#state;
       if (held && held.nodeId === state.nodeId && state.revision < held.revision)
@@ -113,6 +119,7 @@ export class NodeNetwork {
         );
       await this.stateLog.save(state);
       this.#state = shareState(held, state);
+      this.#traces = traces;
       this.#stateKnown = true;
     });
   }
@@ -121,7 +128,7 @@ export class NodeNetwork {
    * Takes a change of the state held, as a message. Throws SkepError: `failedPrecondition` when it is of another state,
    * `invalidArgument` when the state that it makes would contradict itself.
    */
-  async changeState(message: unknown): Promise<void> {
+  async changeState(message: unknown, traces: readonly TraceId[] = none): Promise<void> {
     await this.#write(async () => {
       const held = this.#state;
       if (held?.encryptionKeys === null && held.overlays.some(({ encrypted }) => encrypted))
@@ -132,6 +139,7 @@ export class NodeNetwork {
       await this.stateLog.append(change, state);
       this.#changes.taken(held, change, state);
       this.#state = state;
+      this.#traces = traces;
     });
   }
 
@@ -139,6 +147,7 @@ export class NodeNetwork {
     await this.#write(async () => {
       await this.stateLog.remove();
       this.#state = null;
+      this.#traces = none;
       this.#stateKnown = true;
     });
   }

@@ -21,6 +21,7 @@ import type { NetworkSubnets } from './network-subnets.js';
 import type { PayloadSpec } from './payloads.js';
 import type { EndpointSpec, Labels, LogDriver, PortConfig, ServiceSpec, TaskSpec } from './service-spec.js';
 import type { TaskState } from './task-state.js';
+import type { Traced } from './trace.js';
 
 /** What every stored object has. The store sets all three; writers pass them through unchanged. */
 export interface Meta {
@@ -83,7 +84,7 @@ export interface RootRotation extends RootKeys {
   readonly toldAtMs: number;
 }
 
-export interface Cluster extends Meta {
+export interface Cluster extends Meta, Traced {
   readonly id: ClusterId;
   readonly spec: ClusterSpec;
   /** Sealed at rest like everything in the store. */
@@ -156,7 +157,7 @@ export interface TlsInfo {
   readonly certIssuerPublicKey: string;
 }
 
-export interface Node extends Meta {
+export interface Node extends Meta, Traced {
   readonly id: NodeId;
   readonly spec: {
     readonly name: string;
@@ -237,7 +238,7 @@ export interface IpamConfig {
   readonly auxiliaryAddresses?: Readonly<Record<string, Ip>>;
 }
 
-export interface Network extends Meta {
+export interface Network extends Meta, Traced {
   readonly id: NetworkId;
   readonly spec: NetworkSpec;
   /** Absent until the allocator has given the network its VNI and subnets; tasks on it stay `new` until then. */
@@ -256,13 +257,13 @@ export interface AddressLedger {
 }
 
 /** Never shown with its data, and told to those nodes only that run a task with it. */
-export interface Secret extends Meta {
+export interface Secret extends Meta, Traced {
   readonly id: SecretId;
   readonly spec: PayloadSpec;
 }
 
 /** As a secret, but users may read it. */
-export interface Config extends Meta {
+export interface Config extends Meta, Traced {
   readonly id: ConfigId;
   readonly spec: PayloadSpec;
 }
@@ -281,7 +282,7 @@ export interface ServiceEndpoint {
   }[];
 }
 
-export interface Service extends Meta {
+export interface Service extends Meta, Traced {
   readonly id: ServiceId;
   readonly spec: ServiceSpec;
   /** Store revision at which the present spec was written; tasks made of it carry the same. */
@@ -356,7 +357,7 @@ export interface NodeNetworkAttachment {
   readonly aliases: readonly string[];
 }
 
-export interface Task extends Meta {
+export interface Task extends Meta, Traced {
   readonly id: TaskId;
   readonly serviceId: ServiceId;
   readonly serviceName: string;

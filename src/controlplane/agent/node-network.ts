@@ -6,10 +6,13 @@
 import type { TaskId } from '../../model/ids.js';
 import { isEncrypted, refusalWithoutEsp } from '../../model/encryption.js';
 import { OutsideError, SkepError } from '../../model/errors.js';
+import type { TraceId } from '../../model/trace.js';
+import { joinTraces } from '../../model/trace.js';
 import { shareState } from '../../dataplane/share-state.js';
 import type { NodeNetworkState } from '../../dataplane/state.js';
 import type { Clock } from '../../runtime/clock.js';
 import { Deadline } from '../../runtime/deadline.js';
+import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import { runLoop, Trigger } from '../../runtime/loop.js';
 import { Waiters } from '../../runtime/waiters.js';
@@ -19,8 +22,11 @@ import type { TaskBarrier } from './task-barrier.js';
 
 /** skep-dataplane, as the agent uses it. */
 export interface Dataplane {
-  /** Resolves once the state is on disk there. */
-  setState(state: NodeNetworkState): Promise<void>;
+  /**
+   * Resolves once the state is on disk there.
+   * @param traces of the requests that made it another than the last one, for its log
+   */
+  setState(state: NodeNetworkState, traces: readonly TraceId[]): Promise<void>;
   /** Resolves once the kernel equals a state of at least `revision` and, where given, the task's sandboxes are programmed. */
   waitProgrammed(
     what: { readonly revision: number; readonly taskId?: TaskId },
@@ -69,6 +75,8 @@ export class NodeNetwork implements TaskNetwork {
   /** Overlays of an earlier life, until a manager says which there are. */
   #recalled: ReadonlyMap<string, AssignmentItems['overlay']> | null = null;
   #state: NodeNetworkState | undefined;
+  /** Of what has changed in the state since the dataplane took the last one. */
+  #traces: readonly TraceId[] = [];
   /** Revision of the last state that the dataplane took. */
   #handedOver = 0;
   readonly #push = new Trigger();
@@ -80,9 +88,16 @@ export class NodeNetwork implements TaskNetwork {
   /**
    * What this node has to know from now on.
    * @param changes what has changed in it since the last call; null: anything may have
+   * @param traces of the requests that the changes come from
    */
-  set(assignments: Assignments, revision: number, changes: readonly AssignmentChange[] | null = null): void {
+  set(
+    assignments: Assignments,
+    revision: number,
+    changes: readonly AssignmentChange[] | null = null,
+    traces: readonly TraceId[] = [],
+  ): void {
     this.#recalled = null;
+    this.#traces = joinTraces(this.#traces, traces);
     this.#assignments = assignments;
     if (changes?.every(({ assignment }) => assignment.kind !== 'overlay') !== true)
       this.#overlays = new Map(itemsOf(assignments.values(), 'overlay').map((item) => [item.id, item]));
@@ -95,6 +110,7 @@ export class NodeNetwork implements TaskNetwork {
 
   ended(taskId: TaskId): void {
     if (!this.#withdraw(taskId)) return;
+    decide(this.options.log, 'endpoint.withdrawn', { task: taskId });
     this.#ended.add(taskId);
     this.#push.fire();
   }
@@ -168,7 +184,12 @@ export class NodeNetwork implements TaskNetwork {
         const state = this.#state;
         if (!state) return;
         // Also when nothing changed: a dataplane that lost its state gets it back within a resync.
-        await dataplane.setState(state);
+        const traces = this.#traces;
+        this.#traces = [];
+        await dataplane.setState(state, traces).catch((err: unknown) => {
+          this.#traces = joinTraces(traces, this.#traces);
+          throw err;
+        });
         this.#handedOver = state.revision;
         this.#waiters.check();
       },

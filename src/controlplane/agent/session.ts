@@ -10,6 +10,7 @@ import type { RandomSource } from '../../model/ids.js';
 import { isAttachment } from '../../model/attachments.js';
 import { SkepError } from '../../model/errors.js';
 import type { Task } from '../../model/objects.js';
+import type { TraceId } from '../../model/trace.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import { Deadline } from '../../runtime/deadline.js';
@@ -63,6 +64,7 @@ export interface SessionOptions {
       assignments: ReadonlyMap<string, Assignment>,
       revision: number,
       changes: readonly AssignmentChange[] | null,
+      traces: readonly TraceId[],
     ): void;
   };
   readonly barrier: Pick<TaskBarrier, 'run'>;
@@ -247,7 +249,7 @@ export class AgentSession {
       begun = message.more ? { complete, tasksChanged } : { complete: false, tasksChanged: false };
       if (message.more) continue;
       // Network first: a new task looks whether its overlays are known, and what there is for it.
-      network.set(known, message.revision, complete ? null : message.changes);
+      network.set(known, message.revision, complete ? null : message.changes, message.traces ?? []);
       payloads.set(known);
       if (tasksChanged) tasks = [...byId.values()];
       // Attachments hold their networks before the worker sweeps what nobody holds.

@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import type { TaskId } from '../../model/ids.js';
 import { SkepError } from '../../model/errors.js';
 import type { Clock } from '../../runtime/clock.js';
+import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import { Waiters } from '../../runtime/waiters.js';
 import type { DispatcherClient } from '../rpc/clients.js';
@@ -95,11 +96,14 @@ export class TaskBarrier {
     // Who does not know of a task that starts sends it nothing: one broken node must not keep tasks from starting for long.
     const waitMs = drained ? barrierWaitMs : silentWaitMs;
     let answeredMs = startedMs;
+    if (drained) decide(log, 'drain.opened', { task: taskId });
     while (!signal.aborted) {
       const nowMs = clock.steadyMs();
       const leftMs = Math.min(startedMs + waitMs, answeredMs + silentWaitMs) - nowMs;
-      if (leftMs <= 0)
-        return log.warn({ task: taskId }, 'not waiting any longer for nodes to know of the task');
+      if (leftMs <= 0) {
+        const durationMs = Math.round(nowMs - startedMs);
+        return decide(log, 'drain.timed-out', { task: taskId, drained, durationMs });
+      }
       const late = new AbortController();
       const over = AbortSignal.any([signal, late.signal]);
       void clock.sleep(leftMs, over).then(
@@ -107,13 +111,22 @@ export class TaskBarrier {
         () => undefined,
       );
       const answer = await this.#ask(taskId, drained, over).finally(() => late.abort());
-      if (answer === 'done') return;
+      if (typeof answer === 'object') {
+        const durationMs = Math.round(clock.steadyMs() - startedMs);
+        if (drained) decide(log, 'drain.passed', { task: taskId, durationMs, ...answer });
+        return;
+      }
       if (answer === 'at work') answeredMs = clock.steadyMs();
     }
     signal.throwIfAborted();
   }
 
-  async #ask(taskId: TaskId, drained: boolean, over: AbortSignal): Promise<'done' | 'at work' | 'none'> {
+  /** Who was gone on without, once the wait is over; else whether nodes that are missing are at work. */
+  async #ask(
+    taskId: TaskId,
+    drained: boolean,
+    over: AbortSignal,
+  ): Promise<{ readonly missing?: readonly string[] } | 'at work' | 'none'> {
     const { clock, log } = this.options;
     try {
       await this.#waiters.until(() => this.#session !== undefined, over);
@@ -123,12 +136,13 @@ export class TaskBarrier {
       const asked = client.awaitAcknowledged({ sessionId, taskId, drained });
       const { missing, atWork } = await Promise.race([asked, aborted(over)]);
       if (atWork) return 'at work';
-      if (missing.length > 0) log.warn({ task: taskId, missing }, 'going on without nodes that are cut off');
-      return 'done';
+      if (missing.length === 0) return {};
+      log.warn({ task: taskId, missing }, 'going on without nodes that are cut off');
+      return { missing };
     } catch (err) {
       if (over.aborted) return 'none';
       log.debug({ task: taskId, err }, 'a barrier was not answered');
-      if (err instanceof SkepError && err.kind === 'permissionDenied') return 'done';
+      if (err instanceof SkepError && err.kind === 'permissionDenied') return {};
       await clock.sleep(retryMs, over).catch(() => undefined);
       return 'none';
     }

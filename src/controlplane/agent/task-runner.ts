@@ -5,8 +5,10 @@
 import type { TaskId } from '../../model/ids.js';
 import type { Task, TaskStatus } from '../../model/objects.js';
 import type { TaskState } from '../../model/task-state.js';
+import type { TraceId } from '../../model/trace.js';
 import { atLeast, compareStates } from '../../model/task-state.js';
 import type { Clock } from '../../runtime/clock.js';
+import { asError, decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import { Trigger } from '../../runtime/loop.js';
 import type { TaskContainer, TaskController } from './task-controller.js';
@@ -30,6 +32,8 @@ export interface TaskRunnerOptions {
 
 export class TaskRunner {
   #desired: TaskState;
+  /** Of the request that the present desire comes from. */
+  #trace: TraceId | undefined;
   #progress: TaskProgress;
   readonly #changed = new Trigger();
   readonly #closed = new AbortController();
@@ -47,6 +51,7 @@ export class TaskRunner {
     private readonly options: TaskRunnerOptions,
   ) {
     this.#desired = task.desiredState;
+    this.#trace = task.trace;
     this.#again = options.again ?? false;
     const { state, message, err } = task.status;
     this.#progress = { state, message, ...(err === undefined ? {} : { err }) };
@@ -70,9 +75,10 @@ export class TaskRunner {
   }
 
   /** Takes over what is wanted of the task. It only ever moves on. */
-  update({ desiredState }: Task): void {
+  update({ desiredState, trace }: Task): void {
     if (compareStates(desiredState, this.#desired) <= 0) return;
     this.#desired = desiredState;
+    this.#trace = trace ?? this.#trace;
     // Stopping is not interrupted by the wish to stop and forget.
     if (atLeast(desiredState, 'shutdown') && !this.#stopping)
       this.#interrupt.abort(new Error('no longer wanted'));
@@ -120,7 +126,7 @@ export class TaskRunner {
 
   /** Finds out where the task is; keeps asking while the engine is away. */
   async #resume(): Promise<void> {
-    const { controller, clock, log } = this.options;
+    const { controller, clock } = this.options;
     if (atLeast(this.#progress.state, 'complete')) return;
     while (!this.#closed.signal.aborted) {
       try {
@@ -128,7 +134,7 @@ export class TaskRunner {
         if (this.#progress.state !== 'starting') this.#again = false;
         return;
       } catch (err) {
-        log.warn({ err }, 'cannot look for the container, will retry');
+        this.#log().warn({ err }, 'cannot look for the container, will retry');
         await clock.sleep(retryMs, this.#closed.signal).catch(() => undefined);
       }
     }
@@ -136,18 +142,21 @@ export class TaskRunner {
 
   async #take(step: Exclude<TaskStep, 'none'>): Promise<void> {
     const { log, clock } = this.options;
+    const { id, serviceName } = this.task;
+    const about = { task: id, service: serviceName, step };
     this.#interrupt = new AbortController();
     this.#stopping = step === 'shutdown';
     const signal = AbortSignal.any([this.#interrupt.signal, this.#closed.signal]);
     try {
       await this.#do(step, signal);
       this.#progress = afterSuccess(step);
-      log.info({ step, state: this.#progress.state }, 'task step');
+      decide(log, 'task.step', { ...about, state: this.#progress.state }, { trace: this.#trace });
     } catch (err) {
       if (signal.aborted) return; // planned anew
       const before = this.#progress;
       this.#progress = afterFailure(before, err);
-      log.warn({ step, state: this.#progress.state, err }, 'task step failed');
+      const failed = { ...about, state: this.#progress.state, err: asError(err) };
+      decide(log, 'task.step-failed', failed, { trace: this.#trace });
       if (isTransient(err)) {
         if (before.err !== this.#progress.err) await this.#report();
         await clock.sleep(retryMs, signal).catch(() => undefined);
@@ -159,12 +168,12 @@ export class TaskRunner {
 
   /** Tries until it is done, or cannot be: what is left then goes with the task's record. */
   async #release(): Promise<void> {
-    const { controller, clock, log } = this.options;
+    const { controller, clock } = this.options;
     while (!this.#closed.signal.aborted) {
       try {
         return await controller.release();
       } catch (err) {
-        log.warn({ err }, 'leaving networks or files behind');
+        this.#log().warn({ err }, 'leaving networks or files behind');
         if (!isTransient(err)) return;
         await clock.sleep(retryMs, this.#closed.signal).catch(() => undefined);
       }
@@ -192,6 +201,13 @@ export class TaskRunner {
         this.#container = undefined;
         return controller.shutdown(signal);
     }
+  }
+
+  /** For lines that no event is for: they say which task it is. */
+  #log(): Log {
+    const { id, serviceName } = this.task;
+    const trace = this.#trace === undefined ? {} : { trace_id: this.#trace };
+    return this.options.log.child({ task: id, service: serviceName, ...trace });
   }
 
   async #report(): Promise<void> {

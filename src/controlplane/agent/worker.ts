@@ -114,13 +114,12 @@ export class TaskWorker implements Worker {
       this.options.report(id, what);
       wake();
     };
-    const taskLog = log.child({ task: task.id, service: task.serviceName });
     const controller = controllerFor(task, {
       started: wake,
       draining: (container) => runner.drain(container),
     });
     const again = this.#again.has(task.id);
-    const runner: TaskRunner = new TaskRunner(task, { controller, report, again, clock, log: taskLog });
+    const runner: TaskRunner = new TaskRunner(task, { controller, report, again, clock, log });
     this.#runners.set(task.id, runner);
   }
 

@@ -4,6 +4,7 @@
  */
 import { once } from 'node:events';
 import { SkepError } from '../../model/errors.js';
+import { decide } from '../../runtime/decide.js';
 import { backupHead, backupLines, parseBackup } from '../backup/backup-content.js';
 import { openBackup, sealBackup } from '../backup/backup-file.js';
 import type { Handler } from './context.js';
@@ -48,7 +49,8 @@ export const takeBackup: Handler = async (context, request) => {
     if (!reply.write(piece)) await Promise.race([once(reply, 'drain'), once(reply, 'close')]);
   }
   reply.end();
-  context.log.info({ revision: head.revision, objects: head.objects }, 'backup of the swarm taken');
+  const { revision, objects } = head;
+  decide(context.log, 'backup.taken', { revision, objects }, { trace: context.trace?.traceId });
 };
 
 /** The body is one line of JSON, then the file. */
@@ -58,6 +60,7 @@ export const restoreBackup: Handler = async (context, request) => {
   const { passphrase, ...addresses } = request.decodeBody(restoreRequest, body.subarray(0, Math.max(0, end)));
   const backup = parseBackup(await openBackup(body.subarray(end + 1), passphrase));
   const nodeId = await context.control.restoreSwarm(backup, addresses);
-  context.log.warn({ ...backup.head, by: nodeId }, 'swarm restored from a backup');
+  const { revision, objects } = backup.head;
+  decide(context.log, 'swarm.restored', { revision, objects, by: nodeId }, { trace: context.trace?.traceId });
   request.json(200, { ...backup.head, nodeId });
 };

@@ -3,10 +3,12 @@ import { SkepError } from '../../model/errors.js';
 import type { RandomSource } from '../../model/ids.js';
 import type { Cluster, TlsInfo } from '../../model/objects.js';
 import type { ClusterCa } from '../ca/cluster-ca.js';
+import type { RequestTrace } from '../../model/trace.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { noLeaderError } from '../leadership/office.js';
 import type { Store } from '../store/store.js';
+import { tracedStore } from '../store/traced-store.js';
 import { requireRoom } from '../upkeep/store-state.js';
 import type { EngineClient } from './engine-client.js';
 import type { ApiRequest } from './request.js';
@@ -36,6 +38,8 @@ export interface ApiContext {
   readonly rotateToken: (token: string) => string;
   /** Longest that a request's body may take to come. */
   readonly bodyMsMax: number;
+  /** Of the request at hand; absent: it changes nothing. */
+  readonly trace?: RequestTrace;
 }
 
 export type Handler = (context: ApiContext, request: ApiRequest) => Promise<void>;
@@ -68,16 +72,18 @@ export function notManager(control: SwarmControl): SkepError {
 /** An election takes a second or two; whoever asks meanwhile waits no longer than a write would. */
 const leaderlessMsMax = 3_000;
 
-/** The cluster's store; throws `unavailable` on a node that is no serving manager, and Swarm's words where nobody leads. */
-export function requireStore({ control }: Pick<ApiContext, 'control'>): Store {
+type Asked = Pick<ApiContext, 'control' | 'trace'>;
+
+/** The cluster's store, for the request; throws `unavailable` on a node that is no serving manager, and Swarm's words where nobody leads. */
+export function requireStore({ control, trace }: Asked): Store {
   const { store, leaderlessMs = 0 } = control.membership();
   if (!store) throw notManager(control);
   if (leaderlessMs > leaderlessMsMax) throw noLeaderError();
-  return store;
+  return trace ? tracedStore(store, trace.traceId) : store;
 }
 
 /** The same for what makes the store larger: refused while it is nearly full. */
-export function requireStoreWithRoom(context: Pick<ApiContext, 'control'>): Store {
+export function requireStoreWithRoom(context: Asked): Store {
   const store = requireStore(context);
   requireRoom(context.control.membership().storeState);
   return store;

@@ -104,6 +104,7 @@ export const servedRoutes: readonly (readonly [method: string, path: string])[] 
 
 const routes = table.map(([methods, path, handler, since = 0]) => ({
   methods: methods.split(' '),
+  path,
   parts: path.split('/').slice(1),
   handler,
   since,
@@ -116,7 +117,13 @@ const routes = table.map(([methods, path, handler, since = 0]) => ({
 const ours = new Set(['skep', 'swarm', 'nodes', 'services', 'tasks', 'secrets', 'configs']);
 
 export type Route =
-  | { readonly kind: 'handler'; readonly handler: Handler; readonly params: readonly string[] }
+  | {
+      readonly kind: 'handler';
+      readonly handler: Handler;
+      /** As it stands in the table. */
+      readonly path: string;
+      readonly params: readonly string[];
+    }
   | { readonly kind: 'unknown' }
   | { readonly kind: 'engine' };
 
@@ -133,7 +140,7 @@ export function findRoute(method: string, path: string, { maxMinor }: EngineIden
       params.push(decode(part));
       return part !== '';
     });
-    if (fits) return { kind: 'handler', handler: route.handler, params };
+    if (fits) return { kind: 'handler', handler: route.handler, path: route.path, params };
   }
   return { kind: isOurs(path) ? 'unknown' : 'engine' };
 }

@@ -18,6 +18,7 @@ import type { RandomSource } from '../../model/ids.js';
 import type { Cluster, TlsInfo } from '../../model/objects.js';
 import type { ClusterCa } from '../ca/cluster-ca.js';
 import type { Clock } from '../../runtime/clock.js';
+import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import { authorizeRequest, clientOf } from './access.js';
 import type { Role } from './access.js';
@@ -26,6 +27,7 @@ import { EngineClient } from './engine-client.js';
 import { errorReply } from '../http-status.js';
 import { passThrough, passUpgrade, refusalOfUpgrade } from '../dockerd/passthrough.js';
 import { ApiRequest } from './request.js';
+import { RequestLog } from './request-log.js';
 import type { ListenSettings } from './listen-settings.js';
 import { findRoute } from './routes.js';
 import { findRemote, passToNode, upgradeAtNode } from './remote-containers.js';
@@ -227,6 +229,7 @@ async function handle(
   // Ping is where clients negotiate: it must not name the version of an engine that was replaced since.
   const identity = await context.engine.identity(isPing);
   let isVersionServed = false;
+  let line: RequestLog | undefined;
   try {
     const { minor, path } = splitVersion(pathname, identity);
     isVersionServed = true;
@@ -257,8 +260,9 @@ async function handle(
       return;
     }
     setVersionHeaders(reply, identity);
+    line = RequestLog.begin(context, http, reply, route);
     await route.handler(
-      context,
+      line ? { ...context, trace: line.trace } : context,
       new ApiRequest(http, reply, minor, path, query, route.params, identity, gone.signal, context.bodyMsMax),
     );
   } catch (err) {
@@ -275,6 +279,7 @@ async function handle(
     const { status, message } = errorReply(err);
     sendError(reply, status, message, readsJsonErrors(pathname));
   } finally {
+    line?.end();
     // A body that nobody wanted must not stay in front of the connection's next request.
     if (!http.complete && !http.destroyed) http.resume();
   }
@@ -290,7 +295,7 @@ function admit({ clock, log }: ApiContext, http: IncomingMessage, path: string, 
   try {
     authorizeRequest(client, method, path, clock.nowMs(), least);
   } catch (err) {
-    log.warn(about, 'request refused');
+    decide(log, 'request.refused', { ...about, role: role ?? 'none' });
     throw err;
   }
   if (method !== 'GET' && method !== 'HEAD') log.info(about, 'request over TCP');

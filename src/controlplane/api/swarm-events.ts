@@ -109,7 +109,7 @@ function isOwnAffair<T extends object>(before: T, after: T, own: readonly (keyof
   const seen = (object: T): object =>
     Object.fromEntries(
       Object.entries(object).filter(
-        ([field]) => !['version', 'updatedAtMs', ...own].includes(field as keyof T & string),
+        ([field]) => !['version', 'updatedAtMs', 'trace', ...own].includes(field as keyof T & string),
       ),
     );
   return isDeepStrictEqual(seen(before), seen(after));

@@ -4,14 +4,17 @@
  * is made only when the peer has taken the last message, so a slow node costs no memory.
  */
 import type { Clock } from '../../runtime/clock.js';
+import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import { Trigger } from '../../runtime/loop.js';
+import { encodeTraces } from '../rpc/assignment.js';
 import type { EncodedAssignmentsMessage } from '../rpc/assignment.js';
 import type { AssignmentsRequest } from '../rpc/messages.js';
 import type { Answers } from '../rpc/handlers.js';
 import type { Change, Store, View } from '../store/store.js';
 import type { Acknowledgements } from './acknowledgements.js';
 import type { NodeAssignments } from './assignments.js';
+import { tracesBetween } from './assignment-traces.js';
 import { nodeAssignments } from './assignments.js';
 import { encodedBetween, encodedParts } from './encoded-assignments.js';
 import type { Session } from './sessions.js';
@@ -80,6 +83,7 @@ export class AssignmentStreams implements Disposable {
         const view = store.view();
         const { revision } = view;
         const all = nodeAssignments(view, nodeId, this.#sharedOf(view), known?.all);
+        const traces = known ? tracesBetween(known.all, all, view) : [];
         const send = (encoded: readonly Buffer[], more: boolean): Promise<void> => {
           observer?.sent(encoded.reduce((bytes, { length }) => bytes + length, 0));
           return write({
@@ -89,6 +93,7 @@ export class AssignmentStreams implements Disposable {
             revision,
             encoded,
             more,
+            ...(traces.length > 0 && { traces: encodeTraces(traces) }),
           });
         };
         const changes = known && encodedBetween(known.all, all, nodeId);
@@ -97,7 +102,7 @@ export class AssignmentStreams implements Disposable {
           acknowledgements.sending(session, revision);
           if (changes) await send(changes, false);
           else await sendParts(encodedParts(all, nodeId, takes.takesPacked), takes.takesParts, send);
-          log.debug({ node: nodeId, sequence }, 'assignments sent');
+          decide(log, 'assignments.sent', { node: nodeId, sequence, revision }, { traces });
         }
         known = { all };
         await clock.sleep(assignmentBatchMs, over).catch(() => undefined);

@@ -16,6 +16,7 @@ import { isNodeNetwork } from '../../model/node-networks.js';
 import type { Network, NetworkAttachment, Task } from '../../model/objects.js';
 import type { NetworkAttachmentSpec } from '../../model/service-spec.js';
 import type { Clock } from '../../runtime/clock.js';
+import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import type { AttachNetworkReply, AttachNetworkRequest } from '../rpc/messages.js';
 import type { Store, Transaction, View } from '../store/store.js';
@@ -80,7 +81,8 @@ export class Attachments {
       return { attachment: { id, address: leg.address }, network: found, isNew: !held };
     });
     const { id, address } = attachment;
-    if (isNew) log.info({ node: nodeId, attachment: id, network: network.id, address }, 'container attached');
+    if (isNew)
+      decide(log, 'container.attached', { node: nodeId, attachment: id, network: network.id, address });
     return {
       attachmentId: id,
       networkId: network.id,
@@ -101,7 +103,7 @@ export class Attachments {
         for (const { id } of tasks) tx.delete('task', id);
         return tasks;
       });
-      for (const { id } of gone) log.info({ node: nodeId, attachment: id }, 'container detached');
+      for (const { id } of gone) decide(log, 'container.detached', { node: nodeId, attachment: id });
     }
   }
 }

@@ -11,6 +11,7 @@ import type { NodeId, RandomSource } from '../../model/ids.js';
 import type { Node } from '../../model/objects.js';
 import { atLeast, atMost } from '../../model/task-state.js';
 import type { Clock } from '../../runtime/clock.js';
+import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import { runLoop, Trigger } from '../../runtime/loop.js';
 import { rpcTimeoutMs, sessionRetryMsMax } from '../rpc/clients.js';
@@ -140,7 +141,7 @@ export class Heartbeats {
     for (const id of this.#deadlinesMs.keys()) if (!exists.has(id)) this.#forget(id);
 
     const isOverdue = ({ id }: Node): boolean => (this.#deadlinesMs.get(id) ?? Infinity) <= nowMs;
-    await this.#declareDown(nodes.filter(isOverdue), isOverdue);
+    await this.#declareDown(nodes.filter(isOverdue), isOverdue, 'it missed its heartbeats');
 
     const { ask, lost, nextMs } = this.#witnesses.judge({
       nodes: nodes.filter(({ id }) => this.#deadlinesMs.has(id)),
@@ -149,26 +150,28 @@ export class Heartbeats {
       nowMs,
     });
     for (const id of ask) {
-      log.info({ node: id }, 'other nodes do not hear a node: asking it for a sign of life');
+      decide(log, 'node.questioned', { node: id });
       this.sessions.askForBeat(id);
     }
-    for (const id of lost)
-      log.warn({ node: id }, 'no other node hears it either: not waiting for it any longer');
     const isLost = ({ id }: Node): boolean => this.#witnesses.owesSign(id);
     await this.#declareDown(
       nodes.filter(({ id }) => lost.includes(id)),
       isLost,
+      'no other node hears it, and it was asked for a sign of life and gave none',
     );
 
     const orphanDueMs = await this.#orphanTasks(nowMs);
     return Math.min(orphanDueMs, nextMs, ...this.#deadlinesMs.values()) - nowMs;
   }
 
-  /** @param holds whether that is so still, asked again when it is written */
-  async #declareDown(nodes: readonly Node[], holds: (node: Node) => boolean): Promise<void> {
+  /**
+   * @param holds whether that is so still, asked again when it is written
+   * @param why for the log
+   */
+  async #declareDown(nodes: readonly Node[], holds: (node: Node) => boolean, why: string): Promise<void> {
     for (const { id } of nodes) {
       this.sessions.end(id, new SkepError('notFound', 'node not registered'));
-      this.options.log.warn({ node: id }, 'heartbeat failure');
+      decide(this.options.log, 'node.down', { node: id, why });
     }
     const message = ({ status }: Node): string =>
       status.state === 'unknown' ? downFromUnknownMessage : downMessage;

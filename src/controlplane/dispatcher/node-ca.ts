@@ -9,6 +9,7 @@ import type { ClusterId, NodeId, RandomSource } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
 import { SkepError } from '../../model/errors.js';
 import type { Cluster, ManagersLock, Node, NodeRole } from '../../model/objects.js';
+import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import type { IssueReply, IssueRequest } from '../rpc/messages.js';
 import type { Store } from '../store/store.js';
@@ -76,7 +77,7 @@ export class NodeCa {
       roleOfToken(tx.cluster(), request.token); // rotated meanwhile
       tx.create('node', newNode(nodeId, role, availability));
     });
-    log.info({ node: nodeId, role }, 'node admitted');
+    decide(log, 'node.admitted', { node: nodeId, role });
     return { nodeId, role, ...issued, lock: this.#lockFor(role) };
   }
 
@@ -92,7 +93,7 @@ export class NodeCa {
 
   async #renew(request: IssueRequest, node: Node, lock: ManagersLock | null): Promise<IssueReply> {
     const issued = await this.#sign(request, node.id, node.role);
-    this.options.log.info({ node: node.id, role: node.role }, 'certificate renewed');
+    decide(this.options.log, 'certificate.issued', { node: node.id, role: node.role });
     return { nodeId: node.id, role: node.role, ...issued, lock };
   }
 

@@ -7,6 +7,7 @@ import { SkepError } from '../../model/errors.js';
 import type { NetworkId, TaskId } from '../../model/ids.js';
 import type { Node } from '../../model/objects.js';
 import type { Clock } from '../../runtime/clock.js';
+import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import type { AwaitAcknowledgedReply } from '../rpc/messages.js';
 import type { Store } from '../store/store.js';
@@ -89,7 +90,7 @@ export class TaskBarrier {
         .filter(isMissing())
         .map(({ id }) => id);
       const atWork = nodes.some((nodeId) => this.acknowledgements.isAtWork(nodeId));
-      log.warn({ task: taskId, nodes, atWork }, 'nodes do not know of a task yet');
+      decide(log, 'barrier.waits', { task: taskId, nodes, atWork }, { trace: known?.trace });
       return { missing: nodes, atWork };
     } finally {
       late.abort();

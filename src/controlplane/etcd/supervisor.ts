@@ -13,6 +13,7 @@ import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import { systemClock } from '../../runtime/clock.js';
 import { late, within } from '../../runtime/deadline.js';
+import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import { orAbort } from '../../runtime/or-abort.js';
 import { clientAddress, etcdArguments, lastingArguments, socketPath, trustFileOf } from './arguments.js';
@@ -176,7 +177,7 @@ export class EtcdSupervisor {
       log.warn({ pid: only.pid, err }, 'etcd runs and does not answer, will be replaced');
       return undefined;
     }
-    log.info({ pid: only.pid }, 'etcd adopted');
+    decide(log, 'etcd.adopted', { pid: only.pid });
     this.#trustFile = trustFileOf(only.args);
     return only;
   }
@@ -209,7 +210,7 @@ export class EtcdSupervisor {
       const { pid } = child;
       const startTime = pid === undefined ? undefined : startTimeOf(pid);
       if (pid === undefined || startTime === undefined) throw await this.#ended();
-      log.info({ pid, mode }, 'etcd started');
+      decide(log, 'etcd.started', { pid, mode });
       this.#trustFile = config.peerTls?.rootFile ?? '';
       return { pid, startTime };
     } finally {
@@ -257,7 +258,7 @@ export class EtcdSupervisor {
         continue;
       }
       this.#current = undefined;
-      if (!this.#restarting) log.error({ pid: current.pid, failures }, 'etcd is gone, will be started again');
+      if (!this.#restarting) decide(log, 'etcd.gone', { pid: current.pid, failures });
       await this.#clock.sleep(backoffMs(failures, retryMsMax), signal).catch(() => undefined);
       if (signal.aborted) return;
       failures += 1;

@@ -6,6 +6,7 @@ import type { NodeId } from '../../model/ids.js';
 import { leaderId } from '../../model/ids.js';
 import { SkepError } from '../../model/errors.js';
 import type { Clock } from '../../runtime/clock.js';
+import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import { Trigger } from '../../runtime/loop.js';
 import type { Store } from '../store/store.js';
@@ -96,14 +97,17 @@ export class Leadership {
     this.#reconsider = reconsider;
     const unsubscribe = store.subscribe(reconsider);
     reconsider();
-    log.info({ term }, 'leads the swarm');
+    decide(log, 'leader.elected', { term });
     this.options.onTerm?.();
     try {
       await lead(storeInOffice(store, term), AbortSignal.any([signal, over.signal]));
     } finally {
       unsubscribe();
       this.#reconsider = undefined;
-      log.info({ term }, 'leads no more');
+      const why = over.signal.aborted
+        ? String((over.signal.reason as Error).message)
+        : 'this manager stops or fails';
+      decide(log, 'leader.lost', { term, why });
     }
   }
 }

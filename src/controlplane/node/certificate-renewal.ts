@@ -4,6 +4,7 @@
  * after 5 s, doubling to an hour (Swarm's bounds); an expired certificate at once, and soon again: the node can do nothing else.
  */
 import type { Clock } from '../../runtime/clock.js';
+import { asError, decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import { Trigger } from '../../runtime/loop.js';
 import { renewAtMs, validityOf } from '../ca/certificates.js';
@@ -38,8 +39,7 @@ export async function runCertificateRenewal(options: RenewalOptions, signal: Abo
       // Also one that somebody else has renewed: for another role, or of another root.
       if (certPem !== looked) {
         dueMs = renewAtMs(validityOf(certPem), draw);
-        if (looked !== '')
-          log.info({ notAfterMs: validityOf(certPem).notAfterMs }, 'the node has a new certificate');
+        if (looked !== '') decide(log, 'certificate.renewed', { notAfterMs: validityOf(certPem).notAfterMs });
         looked = certPem;
         failures = 0;
       }
@@ -56,7 +56,7 @@ export async function runCertificateRenewal(options: RenewalOptions, signal: Abo
         const retryMs = Math.min(longestMs, retryMsMin * 2 ** Math.min(failures, 20));
         failures += 1;
         dueMs = clock.nowMs() + retryMs;
-        log.warn({ err, failures, retryMs, isExpired }, 'cannot renew the certificate, will retry');
+        decide(log, 'certificate.overdue', { err: asError(err), failures, retryMs, isExpired });
       }
     }
   } finally {

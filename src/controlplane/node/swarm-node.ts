@@ -13,6 +13,7 @@ import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import { CleanupStack } from '../../runtime/cleanup-stack.js';
 import { late, within } from '../../runtime/deadline.js';
+import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import { orAbort } from '../../runtime/or-abort.js';
 import type {
@@ -328,7 +329,7 @@ export class SwarmNode implements SwarmControl {
     const next: MembershipFile = { ...held, role, managers: managers.length > 0 ? managers : held.managers };
     if (isDeepStrictEqual(next, held)) return;
     if (role !== held.role) {
-      log.info({ role }, 'this node changes its role');
+      decide(log, 'role.changed', { role });
       const certified = await agent.renew();
       // Told something newer meanwhile: that word comes next.
       if (certified !== role) return;

@@ -3,6 +3,7 @@ import type { RandomSource } from '../../model/ids.js';
 import type { Cluster, Node, Service, Task } from '../../model/objects.js';
 import type { TaskState } from '../../model/task-state.js';
 import { compareStates } from '../../model/task-state.js';
+import type { Traced } from '../../model/trace.js';
 import type { Draft } from '../plan.js';
 
 export interface Context {
@@ -31,10 +32,15 @@ export const isInvalidNode = (node: Node | undefined): boolean =>
 export const nodeOf = ({ draft }: Context, task: Task): Node | undefined =>
   task.nodeId === undefined ? undefined : draft.get('node', task.nodeId);
 
-/** Writes the desired state unless it is that already; desired states only ever move forward. */
-export function setDesired({ draft }: Context, task: Task, desiredState: TaskState): void {
+/**
+ * Writes the desired state unless it is that already; desired states only ever move forward. The task follows its service, and its
+ * trace goes with what is written in any case.
+ */
+export function setDesired({ draft }: Context, task: Task, desiredState: TaskState, cause?: Traced): void {
   const current = draft.get('task', task.id) ?? task;
-  if (current.desiredState !== desiredState) draft.update('task', { ...current, desiredState });
+  if (current.desiredState === desiredState) return;
+  const { trace } = cause ?? draft.get('service', task.serviceId) ?? {};
+  draft.update('task', { ...current, desiredState, ...(trace !== undefined && { trace }) });
 }
 
 /** Oldest first, by a job's runs before clocks; of two of one millisecond a replacement is the younger, else the id decides, the same in every pass. */

@@ -24,11 +24,14 @@ export function restartTask(
 ): void {
   const { draft, cluster, random } = context;
   if (!draft.fits(2)) return;
-  setDesired(context, task, 'shutdown');
+  // It is its node that is lost or drained: the task has not failed, and nothing is to back off.
+  const node = nodeOf(context, task);
+  const isMoved = task.nodeId !== undefined && isInvalidNode(node);
+  // Somebody has drained the node: what follows for its tasks follows from that.
+  const cause = node?.spec.availability === 'drain' && node.trace !== undefined ? node : undefined;
+  setDesired(context, task, 'shutdown', cause);
   if (!mayRestart(task, slotTasks)) return;
   const { nowMs } = draft;
-  // It is its node that is lost or drained: the task has not failed, and nothing is to back off.
-  const isMoved = task.nodeId !== undefined && isInvalidNode(nodeOf(context, task));
   const earlyEnds = earlyEndsWith(service, task, nowMs);
   const delayMs = isMoved ? 0 : replacementDelayMs(task, earlyEnds);
   draft.create(
@@ -44,6 +47,7 @@ export function restartTask(
         startAnywayMs: nowMs + Math.max(delayMs, oldTaskTimeoutMs),
         ...(earlyEnds === 0 ? {} : { earlyEnds }),
       },
+      trace: cause?.trace,
     }),
   );
 }

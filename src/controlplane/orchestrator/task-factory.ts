@@ -4,6 +4,7 @@ import type { NodeId, RandomSource, TaskId } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
 import type { Cluster, Service, Succession, Task } from '../../model/objects.js';
 import type { TaskState } from '../../model/task-state.js';
+import type { TraceId } from '../../model/trace.js';
 import type { New } from '../plan.js';
 import { goalOf } from './context.js';
 
@@ -27,9 +28,11 @@ export function createTask(
     readonly nowMs: number;
     readonly desiredState?: TaskState;
     readonly succession?: Succession;
+    /** Of the request that it follows from; by default the one that wrote the service last. */
+    readonly trace?: TraceId | undefined;
   },
 ): New<'task'> {
-  const { random, nowMs, succession } = options;
+  const { random, nowMs, succession, trace = service.trace } = options;
   const { jobStatus } = service;
   const run = jobStatus && { jobIteration: jobStatus.iteration };
   const { taskTemplate, endpointSpec, name, labels } = service.spec;
@@ -49,5 +52,6 @@ export function createTask(
     networks: [],
     ...(logDriver === undefined ? {} : { logDriver }),
     ...(succession === undefined ? {} : { succession }),
+    ...(trace === undefined ? {} : { trace }),
   };
 }

@@ -6,6 +6,8 @@ import assert from 'node:assert';
 import type { Task } from '../../model/objects.js';
 import type { PayloadKind } from '../../model/payloads.js';
 import { SecretBytes } from '../../model/secret-bytes.js';
+import type { TraceId } from '../../model/trace.js';
+import { isTraceId, tracesMax } from '../../model/trace.js';
 import type { Labels } from '../../model/service-spec.js';
 
 export interface AssignmentItems {
@@ -115,6 +117,8 @@ export interface AssignmentsMessage {
   readonly changes: readonly AssignmentChange[];
   /** The next message goes on with what this one began: it counts when the last has come. */
   readonly more: boolean;
+  /** Of the requests that the changes come from; absent from a manager that does not tell. */
+  readonly traces?: readonly TraceId[];
 }
 
 export const payloadKey = (kind: PayloadKind, id: string): string => `${kind}/${id}`;
@@ -172,14 +176,26 @@ export interface WireAssignment {
   readonly item?: AssignmentKind;
   readonly [field: string]: unknown;
 }
-export interface WireAssignmentsMessage extends Omit<AssignmentsMessage, 'changes'> {
+export interface WireAssignmentsMessage extends Omit<AssignmentsMessage, 'changes' | 'traces'> {
   readonly changes: readonly WireAssignment[];
+  readonly traces?: readonly Uint8Array[];
 }
 
 /** As it is sent: the changes are octets already ({@link encodeChanges} of proto.ts), for many nodes are told the same. */
-export interface EncodedAssignmentsMessage extends Omit<AssignmentsMessage, 'changes'> {
+export interface EncodedAssignmentsMessage extends Omit<AssignmentsMessage, 'changes' | 'traces'> {
   readonly encoded: readonly Buffer[];
+  readonly traces?: readonly Uint8Array[];
 }
+
+export const encodeTraces = (traces: readonly TraceId[]): Uint8Array[] =>
+  traces.map((trace) => Buffer.from(trace, 'hex'));
+
+/** What is none is left out: the log is no reason to end a session. */
+const decodeTraces = (traces: readonly Uint8Array[]): readonly TraceId[] =>
+  traces.slice(0, tracesMax).flatMap((octets) => {
+    const trace = Buffer.from(octets).toString('hex');
+    return isTraceId(trace) ? [trace] : [];
+  });
 
 export function formatChange({ remove, assignment }: AssignmentChange): WireAssignment {
   const { kind } = assignment;
@@ -266,6 +282,7 @@ export const parseMessage = (wire: WireAssignmentsMessage): AssignmentsMessage =
   revision: wire.revision,
   changes: wire.changes.map(parseChange),
   more: wire.more,
+  traces: decodeTraces(wire.traces ?? []),
 });
 
 /** A removal is as small as its key. */

@@ -12,6 +12,7 @@ import type {
   ServerWritableStream,
 } from '@grpc/grpc-js';
 import { SkepError } from '../../model/errors.js';
+import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import { isServiceError, toServiceError } from './status.js';
 
@@ -32,7 +33,7 @@ function refusal(
   const status = toServiceError(err);
   if (status.details === 'internal error') log.error({ err }, 'call failed');
   else if (err instanceof SkepError && (intrusions.includes(err.kind) || err.options.isIntrusion))
-    log.warn({ call: call.getPath(), peer: call.getPeer(), reason: err.message }, 'call refused');
+    decide(log, 'call.refused', { call: call.getPath(), peer: call.getPeer(), reason: err.message });
   return status;
 }
 

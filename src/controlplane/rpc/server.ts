@@ -15,6 +15,7 @@ import type {
   UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { OutsideError } from '../../model/errors.js';
+import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import { nodeCaDefinition } from './proto.js';
 
@@ -88,7 +89,8 @@ const guard =
         next({
           onReceiveMetadata: (metadata, pass) => {
             if (!openPaths.has(path) && authenticated.getAuthContext().sslPeerCertificate === undefined) {
-              log.warn({ call: path, peer: call.getPeer(), reason: noCertificate.details }, 'call refused');
+              const reason = noCertificate.details;
+              decide(log, 'call.refused', { call: path, peer: call.getPeer(), reason });
               call.sendStatus(noCertificate);
               return;
             }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { NodeId } from '../../model/ids.js';
 import type { Clock } from '../../runtime/clock.js';
+import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import { runLoop, Trigger } from '../../runtime/loop.js';
 import { everyEtcdTrusts, isTrustOutdated } from '../ca/etcd-trust.js';
@@ -158,7 +159,7 @@ export class Upkeep {
     this.#memory = { ...this.#memory, defragmentedAtMs: clock.steadyMs() };
     const { databaseBytes } = await client.status();
     const tookMs = Math.round(clock.steadyMs() - startedMs);
-    log.info({ fromBytes: before.databaseBytes, toBytes: databaseBytes, tookMs }, 'store defragmented');
+    decide(log, 'store.defragmented', { fromBytes: before.databaseBytes, toBytes: databaseBytes, tookMs });
   }
 
   async #restart(): Promise<void> {

@@ -11,6 +11,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { familyOf } from '../../model/addresses.js';
 import type { NodeId, Vni } from '../../model/ids.js';
 import type { Clock } from '../../runtime/clock.js';
+import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import { native } from '../../runtime/native.js';
 import { bridgeName, hostLinkName } from '../plan/names.js';
@@ -272,8 +273,8 @@ export class Prober implements Disposable {
       const fallen = [...silent].filter((nodeId) => !this.#told.has(nodeId));
       const back = [...this.#told].filter((nodeId) => !silent.has(nodeId));
       this.#told = silent;
-      if (fallen.length > 0) log.warn({ nodes: fallen }, 'nodes are silent: their tasks get no new flows');
-      if (back.length > 0) log.info({ nodes: back }, 'nodes are no longer silent');
+      if (fallen.length > 0) decide(log, 'node.silent', { nodes: fallen });
+      if (back.length > 0) decide(log, 'node.heard', { nodes: back });
       if (fallen.length + back.length > 0) this.#listener();
     });
   }

@@ -4,6 +4,7 @@
  */
 import type { Family } from '../../model/addresses.js';
 import type { Vni } from '../../model/ids.js';
+import type { TraceId } from '../../model/trace.js';
 import type { SandboxEndpoint } from '../sandbox.js';
 import type { NodeNetworkState, Overlay } from '../state.js';
 import type { BalancerPlan, UnservedFamilyError } from './balancing.js';
@@ -21,6 +22,8 @@ export interface Desired {
   /** Null: the node left its cluster, and everything of ours goes. */
   readonly state: NodeNetworkState | null;
   readonly sandboxes: readonly SandboxEndpoint[];
+  /** Of the requests that made the state what it is, for the log: the same list for as long as it is the same state. */
+  readonly traces?: readonly TraceId[];
 }
 
 /** A namespace that we program. */

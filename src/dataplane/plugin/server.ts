@@ -8,6 +8,7 @@ import { AssertionError } from 'node:assert';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { SkepError } from '../../model/errors.js';
+import { asError, decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 
 /** By the name in the URL. A call without a request, as some are, is given undefined. */
@@ -58,7 +59,7 @@ async function handleCall(
   } catch (err) {
     if (err instanceof AssertionError) throw err;
     if (gone.signal.aborted) return;
-    log.warn({ method: name, err }, 'refused the engine');
+    decide(log, 'driver.refused', { method: name, err: asError(err) });
     answer(
       response,
       err instanceof SkepError ? 200 : 500,

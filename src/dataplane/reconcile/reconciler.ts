@@ -15,8 +15,11 @@
  */
 import { AssertionError } from 'node:assert';
 import { OutsideError } from '../../model/errors.js';
+import type { TraceId } from '../../model/trace.js';
+import { joinTraces } from '../../model/trace.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
+import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import { runLoop, Trigger } from '../../runtime/loop.js';
 import { together } from '../../runtime/together.js';
@@ -34,6 +37,7 @@ import type { ReconcilerFigures } from './figures.js';
 import { Behind, countScopes, PassCounts } from './figures.js';
 import { NodePass, sandboxesAtOnce } from './node-pass.js';
 import type { EspLook, ScopeWork, Target } from './node-pass.js';
+import { PassSummary } from './pass-summary.js';
 import { ScopeRecord } from './scope-record.js';
 
 export interface ReconcilerOptions {
@@ -84,6 +88,8 @@ const chainsMs = 250;
 const quietMs = 2_000;
 /** Rules that somebody changes all the time are not read all the time: each time takes a process. */
 const rulesGapMs = 100;
+/** Of a repair of drift, in the log: a flush of a chain may have taken a thousand. */
+const opsShownMax = 20;
 /** A repair that takes something apart to make it anew needs another pass for what hung on it. */
 const repairPassesMax = 3;
 
@@ -130,6 +136,8 @@ export class Reconciler {
   #opsDone = 0;
   readonly #behind: Behind;
   readonly #counts = new PassCounts();
+  /** Of the requests that no pass has yet made true. */
+  #traces: readonly TraceId[] = [];
   #lastError = '';
   #resyncDueMs = 0;
   #freshDueMs = 0;
@@ -161,6 +169,9 @@ export class Reconciler {
 
   /** Replaces the desired value; programming follows at once where {@link run} is running. */
   setDesired(desired: Desired): void {
+    // Given again with what else has changed, it is not of another request.
+    if (desired.traces !== this.#desired?.traces)
+      this.#traces = joinTraces(this.#traces, desired.traces ?? []);
     this.#desired = desired;
     this.#behind.changed();
     this.#trigger.fire();
@@ -380,6 +391,9 @@ export class Reconciler {
     const begunMs = this.#clock.steadyMs();
     this.#behind.begins();
     const nowMs = this.#clock.nowMs();
+    const traces = this.#traces;
+    this.#traces = [];
+    const summary = new PassSummary();
     const freshAll = nowMs >= this.#freshDueMs;
     const resync = freshAll || nowMs >= this.#resyncDueMs;
     if (resync) {
@@ -435,8 +449,21 @@ export class Reconciler {
     this.#conclude(desired, pass, nowMs);
     this.#lastPass = pass;
     this.#counts.passes.observe((this.#clock.steadyMs() - begunMs) / 1000);
+    // What fails is tried again, for the same requests.
+    if (this.#lastError !== '') this.#traces = joinTraces(traces, this.#traces);
+    for (const work of protection ? [protection, ...works] : works) summary.add(work.name, work.applied);
     if (opCount > 0)
-      this.#log.info({ ops: opCount, revision: desired.state?.revision ?? null }, 'kernel programmed');
+      decide(
+        this.#log,
+        'kernel.programmed',
+        {
+          revision: desired.state?.revision ?? null,
+          ops: opCount,
+          ...summary.fields,
+          durationMs: Math.round(this.#clock.steadyMs() - begunMs),
+        },
+        { traces },
+      );
     return this.#nextMs();
   }
 
@@ -517,7 +544,11 @@ export class Reconciler {
     const samePlan = unchanged && record.programmed && record.planKey === work.planKey;
     if (samePlan && record.complete && work.applied.length > 0) {
       this.#driftRepairs += work.applied.length;
-      this.#log.warn({ scope: work.name, ops: work.applied.map(opLine) }, 'drift repaired');
+      decide(this.#log, 'drift.repaired', {
+        scope: work.name,
+        count: work.applied.length,
+        ops: work.applied.slice(0, opsShownMax).map(opLine),
+      });
     }
     record.error = work.error;
     record.complete = work.complete;
@@ -528,10 +559,7 @@ export class Reconciler {
       const waitMs = backoffMs(record.failures, this.#retryMsMax);
       // Told of since the look: by somebody else, or for what another namespace was given. At once would be without end.
       record.retryAtMs = nowMs + (record.dirty ? Math.min(waitMs, this.#recheckMs) : waitMs);
-      this.#log.warn(
-        { scope: work.name, failures: record.failures, err: work.error },
-        'not programmed, will retry',
-      );
+      decide(this.#log, 'kernel.failed', { scope: work.name, failures: record.failures, err: work.error });
     } else {
       // An object made anew lost what hung on it: the next look tells what.
       const remade = work.applied.some(({ op }) => op === 'remake');

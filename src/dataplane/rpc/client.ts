@@ -6,6 +6,7 @@
 import { Client, credentials, status as grpcStatus } from '@grpc/grpc-js';
 import type { MethodDefinition, ServiceError } from '@grpc/grpc-js';
 import type { TaskId } from '../../model/ids.js';
+import type { TraceId } from '../../model/trace.js';
 import { OutsideError, SkepError } from '../../model/errors.js';
 import { toChangeMessage } from '../parse-change.js';
 import { changeBetween } from '../state-change.js';
@@ -15,6 +16,7 @@ import { loadDataplaneService, messageBytesMax } from './definition.js';
 import type { DataplaneStatus, SilentNodes, TraceReply, VerifyReply } from './definition.js';
 import { encodeState } from './encoded-state.js';
 import { fromStatus } from './status.js';
+import { tracesMetadata } from './traces.js';
 
 export type { DataplaneStatus, TraceReply, VerifyReply } from './definition.js';
 
@@ -42,19 +44,28 @@ export class DataplaneClient {
   /**
    * Resolves once the state is on the daemon's disk; refused (`failedPrecondition`) if it holds a newer one. What the daemon
    * took before is not said again, where the two states share it (see share-state.ts): a call costs what has changed.
+   * @param traces of the requests that changed it: they go beside the state, which is the same without
    */
-  async setState(state: NodeNetworkState, signal?: AbortSignal): Promise<void> {
+  async setState(
+    state: NodeNetworkState,
+    traces: readonly TraceId[] = [],
+    signal?: AbortSignal,
+  ): Promise<void> {
     const change = this.#taken && changeBetween(this.#taken, state);
     this.#taken = null;
-    if (change === null || !(await this.#changeState(change, signal)))
-      await this.#call('SetState', state, shortMs, signal, encodeState as Encode);
+    if (change === null || !(await this.#changeState(change, traces, signal)))
+      await this.#call('SetState', state, shortMs, signal, encodeState as Encode, traces);
     this.#taken = state;
   }
 
   /** False when the daemon does not hold what is changed, or knows of no changes. */
-  async #changeState(change: StateChange, signal?: AbortSignal): Promise<boolean> {
+  async #changeState(
+    change: StateChange,
+    traces: readonly TraceId[],
+    signal?: AbortSignal,
+  ): Promise<boolean> {
     try {
-      await this.#call('ChangeState', toChangeMessage(change), shortMs, signal);
+      await this.#call('ChangeState', toChangeMessage(change), shortMs, signal, undefined, traces);
       return true;
     } catch (err) {
       if (err instanceof SkepError || (err instanceof OutsideError && !err.retryable)) return false;
@@ -121,6 +132,7 @@ export class DataplaneClient {
     deadlineMs: number,
     signal?: AbortSignal,
     encode: Encode = (message, octetsOf) => octetsOf(message),
+    traces: readonly TraceId[] = [],
   ): Promise<Reply> {
     const method = this.#service[name] as MethodDefinition<object, Reply>;
     return new Promise((resolve, reject) => {
@@ -138,6 +150,7 @@ export class DataplaneClient {
         (message: object) => encode(message, method.requestSerialize),
         method.responseDeserialize,
         request,
+        tracesMetadata(traces),
         { deadline },
         answered,
       );

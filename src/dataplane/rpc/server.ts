@@ -6,18 +6,21 @@ import { AssertionError } from 'node:assert';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import type { sendUnaryData, ServerUnaryCall, UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { NodeId, TaskId } from '../../model/ids.js';
+import type { TraceId } from '../../model/trace.js';
 import { Fields } from '../parse-fields.js';
 import { parseNodeNetworkState } from '../parse-state.js';
 import type { NodeNetworkState } from '../state.js';
 import { loadDataplaneService, messageBytesMax } from './definition.js';
 import type { DataplaneStatus, TraceReply, VerifyReply } from './definition.js';
 import { toStatus } from './status.js';
+import { tracesIn } from './traces.js';
 
 /** What the daemon can do; signals abort when the caller is gone or its deadline has passed. */
 export interface DataplaneMethods {
-  setState(state: NodeNetworkState): Promise<void>;
+  /** @param traces of the requests that made it what it is */
+  setState(state: NodeNetworkState, traces: readonly TraceId[]): Promise<void>;
   /** A message of what has changed in the state; only the holder of that state can read it. */
-  changeState(change: unknown): Promise<void>;
+  changeState(change: unknown, traces: readonly TraceId[]): Promise<void>;
   clearState(): Promise<void>;
   /** Resolves with the programmed revision. */
   waitProgrammed(revision: number, taskId: TaskId | null, signal: AbortSignal): Promise<number>;
@@ -33,12 +36,18 @@ export interface DataplaneMethods {
 export function createDataplaneServer(methods: DataplaneMethods, onBug: (err: unknown) => void): Server {
   const server = new Server({ 'grpc.max_receive_message_length': messageBytesMax });
   const unary =
-    (handle: (request: unknown, signal: AbortSignal) => Promise<object> | object) =>
+    (
+      handle: (
+        request: unknown,
+        signal: AbortSignal,
+        traces: readonly TraceId[],
+      ) => Promise<object> | object,
+    ) =>
     (call: ServerUnaryCall<unknown, object>, reply: sendUnaryData<object>): void => {
       const gone = new AbortController();
       call.once('cancelled', () => gone.abort(new DOMException('the caller is gone', 'AbortError')));
       Promise.resolve()
-        .then(() => handle(call.request, gone.signal))
+        .then(() => handle(call.request, gone.signal, tracesIn(call.metadata)))
         .then(
           (answer) => reply(null, answer),
           (err: unknown) => {
@@ -48,12 +57,12 @@ export function createDataplaneServer(methods: DataplaneMethods, onBug: (err: un
         );
     };
   const implementation: UntypedServiceImplementation = {
-    SetState: unary(async (request) => {
-      await methods.setState(parseNodeNetworkState(request));
+    SetState: unary(async (request, _signal, traces) => {
+      await methods.setState(parseNodeNetworkState(request), traces);
       return {};
     }),
-    ChangeState: unary(async (request) => {
-      await methods.changeState(request);
+    ChangeState: unary(async (request, _signal, traces) => {
+      await methods.changeState(request, traces);
       return {};
     }),
     ClearState: unary(async () => {

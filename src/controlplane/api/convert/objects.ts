@@ -139,7 +139,7 @@ export const tlsInfo = struct<TlsInfo>('TLSInfo', {
 /** The cluster object with what its certificate says of itself. */
 export interface ClusterView extends Omit<
   Cluster,
-  'rootCa' | 'rootRotation' | 'joinTokens' | 'managersLock' | 'encryption'
+  'rootCa' | 'rootRotation' | 'joinTokens' | 'managersLock' | 'encryption' | 'trace'
 > {
   readonly tlsInfo: TlsInfo;
   /** Only in `GET /swarm`. */
@@ -271,6 +271,7 @@ export const node = struct<Node>('Node', {
   dataPathAddr: hidden(undefined),
   espEpoch: hidden(undefined),
   wantedIssuer: hidden(undefined),
+  trace: hidden(undefined),
   attachments: hidden([]),
 });
 
@@ -394,6 +395,7 @@ export const service = struct<ServiceView>('Service', {
   specVersion: hidden(0),
   previousSpecVersion: hidden(undefined),
   rebalancing: hidden(undefined),
+  trace: hidden(undefined),
 });
 
 // --- networks --------------------------------------------------------------------------------------------------

@@ -51,12 +51,14 @@ export const secret = struct<Secret>('Secret', {
   id: always('ID', text as unknown as Codec<SecretId>),
   ...meta,
   spec: always('Spec', struct<PayloadSpec>('SecretSpec', { ...specFields, data: hidden('') })),
+  trace: hidden(undefined),
 });
 
 export const config = struct<Config>('Config', {
   id: always('ID', text as unknown as Codec<ConfigId>),
   ...meta,
   spec: always('Spec', configSpec),
+  trace: hidden(undefined),
 });
 
 type FileTarget = PayloadReference['file'];
