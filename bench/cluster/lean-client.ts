@@ -8,10 +8,10 @@ import { dispatcherDefinition } from '../../src/controlplane/rpc/proto.js';
 
 /** No change of one endpoint is as large. */
 const wholeBytesMax = 16 * 1024;
-/** AssignmentsMessage.changes and .packed, with a length. */
-const changesTags: readonly (number | undefined)[] = [0x2a, 0x3a];
+/** AssignmentsMessage.changes, .packed and .traces, with a length. */
+const changesTags: readonly (number | undefined)[] = [0x2a, 0x3a, 0x42];
 
-/** What comes before the first change: a message of its own, since fields are written in the order of their numbers. */
+/** What comes before the first change or trace: a message of its own, since fields are written in the order of their numbers. */
 export function headOf(message: Buffer): Buffer {
   let at = 0;
   // What comes before are numbers: a tag, then octets of which all but the last have their highest bit set.

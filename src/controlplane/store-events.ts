@@ -175,7 +175,7 @@ function* stateOf(before: Node | undefined, node: Node): Generator<StoreEvent, v
   const { state, message } = node.status;
   const was = before?.status.state;
   if (state === was) return;
-  const about = { node: node.id, hostname: node.description?.hostname ?? '' };
+  const about = { node: node.id, host: node.description?.hostname ?? '' };
   if (state === 'ready') yield { event: 'node.up', fields: { ...about, was: was ?? 'unknown' } };
   // One that has never registered has been nothing else.
   else if (state === 'unknown' && before) yield { event: 'node.unknown', fields: { ...about, why: message } };

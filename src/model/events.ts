@@ -64,7 +64,8 @@ export const events = {
   'call.refused': {
     ...{ level: 'warn', by: 'skepd', of: 'call' },
     message: 'call refused',
-    meaning: 'Somebody called the port of the managers who has no business there: no certificate, the wrong one, a wrong token.',
+    meaning:
+      'Somebody called the port of the managers who has no business there: no certificate, the wrong one, a wrong token.',
     fields: { call: 'Method of gRPC', peer: 'Where it came from', reason: 'As it was told' },
   },
   'leader.elected': {
@@ -89,13 +90,14 @@ export const events = {
     ...{ level: 'info', by: 'skepd', of: 'node' },
     message: 'node is ready',
     meaning: 'The node has registered and takes tasks.',
-    fields: { node, hostname: 'Its name', was: 'Its state before' },
+    fields: { node, host: 'Its name', was: 'Its state before' },
   },
   'node.unknown': {
     ...{ level: 'info', by: 'skepd', of: 'node' },
     message: 'node has yet to register',
-    meaning: 'A leader has begun and does not know of the node; what runs there stays. It is down if it does not come in time.',
-    fields: { node, hostname: 'Its name', why: 'As `docker node inspect` says it' },
+    meaning:
+      'A leader has begun and does not know of the node; what runs there stays. It is down if it does not come in time.',
+    fields: { node, host: 'Its name', why: 'As `docker node inspect` says it' },
   },
   'node.questioned': {
     ...{ level: 'info', by: 'skepd', of: 'node' },
@@ -112,7 +114,8 @@ export const events = {
   'loop.committed': {
     ...{ level: 'info', by: 'skepd', of: 'loop', burst: 600 },
     message: 'committed',
-    meaning: 'A loop of the leader has written what it planned. The names of loops are those of ARCHITECTURE.md.',
+    meaning:
+      'A loop of the leader has written what it planned. The names of loops are those of ARCHITECTURE.md.',
     fields: { loop: 'Which', writes: 'Objects written', kinds: 'How many by what was done to which kind' },
   },
   'task.scheduled': {
@@ -150,7 +153,13 @@ export const events = {
     ...{ level: 'info', by: 'skepd', of: 'service', burst: 200 },
     message: 'task moves',
     meaning: 'A task gets another one elsewhere though it has not failed.',
-    fields: { task, of: 'Id of the one that it follows', service, 'from?': 'Id of the node that it leaves', why: 'node drained, node down, node gone, or rebalanced' },
+    fields: {
+      task,
+      of: 'Id of the one that it follows',
+      service,
+      'from?': 'Id of the node that it leaves',
+      why: 'node drained, node down, node gone, or rebalanced',
+    },
   },
   'task.given-up': {
     ...{ level: 'warn', by: 'skepd', of: 'service' },
@@ -185,7 +194,8 @@ export const events = {
   'rollback.started': {
     ...{ level: 'warn', by: 'skepd', of: 'service' },
     message: 'rollback begins',
-    meaning: 'The service has its previous spec again, because too many tasks of the new one failed or somebody asked.',
+    meaning:
+      'The service has its previous spec again, because too many tasks of the new one failed or somebody asked.',
     fields: { service, why: 'As `docker service inspect` says it' },
   },
   'rollback.paused': {
@@ -233,14 +243,19 @@ export const events = {
   'certificate.overdue': {
     ...{ level: 'warn', by: 'skepd', of: null },
     message: 'cannot renew the certificate, will retry',
-    meaning: 'No manager has signed one. With an expired certificate the node is out of the swarm, and its tasks go on.',
+    meaning:
+      'No manager has signed one. With an expired certificate the node is out of the swarm, and its tasks go on.',
     fields: { err, failures, retryMs: 'Until the next try', isExpired: 'Whether it is too late' },
   },
   'assignments.sent': {
     ...{ level: 'debug', by: 'skepd', of: 'node', burst: 600 },
     message: 'assignments sent',
     meaning: 'The dispatcher has told a node what has changed for it.',
-    fields: { node, sequence: 'Number of the message in the session', revision: 'Of the store that it brings the node to' },
+    fields: {
+      node,
+      sequence: 'Number of the message in the session',
+      revision: 'Of the store that it brings the node to',
+    },
   },
   'barrier.waits': {
     ...{ level: 'warn', by: 'skepd', of: 'task' },
@@ -258,12 +273,17 @@ export const events = {
     ...{ level: 'info', by: 'skepd', of: 'task' },
     message: 'nobody sends to a task any more',
     meaning: 'Its process is stopped now.',
-    fields: { task, durationMs: 'That it took', 'missing?': 'Ids of nodes that are cut off, which are not waited for' },
+    fields: {
+      task,
+      durationMs: 'That it took',
+      'missing?': 'Ids of nodes that are cut off, which are not waited for',
+    },
   },
   'drain.timed-out': {
     ...{ level: 'warn', by: 'skepd', of: 'task' },
     message: 'not waiting any longer for nodes to know of the task',
-    meaning: 'Nodes that are slow, or a manager, did not answer in time. The task is stopped, or started, all the same: connections may be refused for a moment.',
+    meaning:
+      'Nodes that are slow, or a manager, did not answer in time. The task is stopped, or started, all the same: connections may be refused for a moment.',
     fields: { task, drained: 'True: it stops; false: it starts', durationMs: 'That was waited' },
   },
   'endpoint.withdrawn': {
@@ -275,13 +295,15 @@ export const events = {
   'task.step': {
     ...{ level: 'info', by: 'skepd', of: 'task', burst: 20 },
     message: 'task step',
-    meaning: "A task of this node has come further: `preparing` while its image is pulled, `starting`, `running`, `complete`, `shutdown`.",
+    meaning:
+      'A task of this node has come further: `preparing` while its image is pulled, `starting`, `running`, `complete`, `shutdown`.',
     fields: { task, service, step: 'What was done', state: 'What the task is now' },
   },
   'task.step-failed': {
     ...{ level: 'warn', by: 'skepd', of: 'service' },
     message: 'task step failed',
-    meaning: 'It is tried again where that may help; else the task has failed, and the leader decides what follows.',
+    meaning:
+      'It is tried again where that may help; else the task has failed, and the leader decides what follows.',
     fields: { task, service, step: 'What was tried', state: 'What the task is now', err },
   },
   'container.attached': {
@@ -318,19 +340,19 @@ export const events = {
     ...{ level: 'info', by: 'skepd', of: null },
     message: 'etcd started',
     meaning: "This manager's etcd is a new process.",
-    fields: { pid: 'Its process', mode: 'How it begins' },
+    fields: { etcdPid: 'Its process', mode: 'How it begins' },
   },
   'etcd.adopted': {
     ...{ level: 'info', by: 'skepd', of: null },
     message: 'etcd adopted',
     meaning: 'It went on while this daemon was not there.',
-    fields: { pid: 'Its process' },
+    fields: { etcdPid: 'Its process' },
   },
   'etcd.gone': {
     ...{ level: 'error', by: 'skepd', of: null },
     message: 'etcd is gone, will be started again',
     meaning: 'Its process has ended, and nobody asked it to.',
-    fields: { pid: 'What it was', failures },
+    fields: { etcdPid: 'What it was', failures },
   },
   'store.defragmented': {
     ...{ level: 'info', by: 'skepd', of: null },
@@ -383,7 +405,8 @@ export const events = {
   'driver.refused': {
     ...{ level: 'warn', by: 'skep-dataplane', of: 'method' },
     message: 'refused the engine',
-    meaning: "The engine asked the network driver for what it cannot have; a container does not start for it.",
+    meaning:
+      'The engine asked the network driver for what it cannot have; a container does not start for it.',
     fields: { method: "Of Docker's plugin API", err },
   },
 } as const satisfies Record<string, EventRow>;
@@ -391,7 +414,8 @@ export const events = {
 export type EventName = keyof typeof events;
 
 /** What a field can be. */
-export type EventValue = string | number | boolean | null | Error | readonly string[] | Readonly<Record<string, number>>;
+export type EventValue =
+  string | number | boolean | null | Error | readonly string[] | Readonly<Record<string, number>>;
 
 type Fields<E extends EventName> = (typeof events)[E]['fields'];
 

@@ -36,7 +36,7 @@ const traceparentForm = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{
 /** What a `traceparent` says; undefined for none that is valid, which is then to be ignored as a whole. */
 export function parseTraceparent(
   header: string | readonly string[] | undefined,
-): Pick<RequestTrace, 'traceId' | 'flags'> & { readonly parentId: SpanId } | undefined {
+): (Pick<RequestTrace, 'traceId' | 'flags'> & { readonly parentId: SpanId }) | undefined {
   if (typeof header !== 'string') return undefined;
   const [, version, traceId = '', parentId = '', flags = '', more] = traceparentForm.exec(header) ?? [];
   // Of a version that is not known yet, what is known of it counts; ff is none, and 00 has nothing behind it.

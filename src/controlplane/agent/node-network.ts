@@ -110,7 +110,7 @@ export class NodeNetwork implements TaskNetwork {
 
   ended(taskId: TaskId): void {
     if (!this.#withdraw(taskId)) return;
-    decide(this.options.log, 'endpoint.withdrawn', { task: taskId });
+    if (!this.#ended.has(taskId)) decide(this.options.log, 'endpoint.withdrawn', { task: taskId });
     this.#ended.add(taskId);
     this.#push.fire();
   }

@@ -177,7 +177,7 @@ export class EtcdSupervisor {
       log.warn({ pid: only.pid, err }, 'etcd runs and does not answer, will be replaced');
       return undefined;
     }
-    decide(log, 'etcd.adopted', { pid: only.pid });
+    decide(log, 'etcd.adopted', { etcdPid: only.pid });
     this.#trustFile = trustFileOf(only.args);
     return only;
   }
@@ -210,7 +210,7 @@ export class EtcdSupervisor {
       const { pid } = child;
       const startTime = pid === undefined ? undefined : startTimeOf(pid);
       if (pid === undefined || startTime === undefined) throw await this.#ended();
-      decide(log, 'etcd.started', { pid, mode });
+      decide(log, 'etcd.started', { etcdPid: pid, mode });
       this.#trustFile = config.peerTls?.rootFile ?? '';
       return { pid, startTime };
     } finally {
@@ -258,7 +258,7 @@ export class EtcdSupervisor {
         continue;
       }
       this.#current = undefined;
-      if (!this.#restarting) decide(log, 'etcd.gone', { pid: current.pid, failures });
+      if (!this.#restarting) decide(log, 'etcd.gone', { etcdPid: current.pid, failures });
       await this.#clock.sleep(backoffMs(failures, retryMsMax), signal).catch(() => undefined);
       if (signal.aborted) return;
       failures += 1;

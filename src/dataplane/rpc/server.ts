@@ -37,11 +37,7 @@ export function createDataplaneServer(methods: DataplaneMethods, onBug: (err: un
   const server = new Server({ 'grpc.max_receive_message_length': messageBytesMax });
   const unary =
     (
-      handle: (
-        request: unknown,
-        signal: AbortSignal,
-        traces: readonly TraceId[],
-      ) => Promise<object> | object,
+      handle: (request: unknown, signal: AbortSignal, traces: readonly TraceId[]) => Promise<object> | object,
     ) =>
     (call: ServerUnaryCall<unknown, object>, reply: sendUnaryData<object>): void => {
       const gone = new AbortController();

@@ -33,6 +33,7 @@ import type { ClusterId, NetworkId, NodeId, TaskId, Vni } from '../../../src/mod
 import type { NodeDescription, Service, Task } from '../../../src/model/objects.js';
 import { systemClock } from '../../../src/runtime/clock.js';
 import type { Clock } from '../../../src/runtime/clock.js';
+import type { Log } from '../../../src/runtime/log.js';
 import { clusterSpec } from '../../support/cluster-objects.js';
 
 export const nodeId = 'nodeaaaaaaaaaaaaaaaaaaaaa' as NodeId;
@@ -214,6 +215,8 @@ export class Harness implements AsyncDisposable {
   lines: ReadLogs = async function* () {
     /* no output */
   };
+  /** The server's. */
+  log: Log = pino({ enabled: false });
   /** Beside the socket. */
   listen: ListenSettings = { tcp: [] };
   openTunnel: OpenTunnel = () => Promise.reject(new SkepError('unavailable', 'no node is available'));
@@ -240,7 +243,7 @@ export class Harness implements AsyncDisposable {
       swarmEvents,
       openTunnel: (...all) => harness.openTunnel(...all),
       balancer: async () => harness.balancer,
-      log: pino({ enabled: false }),
+      log: harness.log,
       clock: { ...systemClock, sleep: (...all) => harness.sleep(...all) },
       random: (size) => randomBytes(size),
       tlsInfoOf: () => description.tlsInfo,

@@ -20,8 +20,10 @@ test.each([
 ])('%o', (head) => {
   const { Assignments: method } = dispatcherDefinition;
   for (const encode of [encodeChanges, packChanges]) {
-    const bytes = method?.responseSerialize({ ...head, encoded: [encode([port(1), port(2)])] });
-    const read: unknown = method?.responseDeserialize(headOf(bytes ?? Buffer.alloc(0)));
-    expect(read).toEqual({ ...head, changes: [] });
+    for (const traces of [[], [Buffer.alloc(16, 0x2a)]]) {
+      const bytes = method?.responseSerialize({ ...head, traces, encoded: [encode([port(1), port(2)])] });
+      const read: unknown = method?.responseDeserialize(headOf(bytes ?? Buffer.alloc(0)));
+      expect(read).toEqual({ ...head, changes: [], traces: [] });
+    }
   }
 });

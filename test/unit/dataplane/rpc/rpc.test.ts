@@ -16,6 +16,8 @@ import { serviceKey } from '../../../../src/dataplane/state-change.js';
 import { OutsideError, SkepError } from '../../../../src/model/errors.js';
 import type { Cidr, Ip, Mac } from '../../../../src/model/addresses.js';
 import type { NodeId, ServiceId, TaskId, Vni } from '../../../../src/model/ids.js';
+import type { TraceId } from '../../../../src/model/trace.js';
+import { tracesMax } from '../../../../src/model/trace.js';
 import { stateValueWithKeys } from '../state/state-value.js';
 
 const state = parseNodeNetworkState(stateValueWithKeys());
@@ -181,6 +183,26 @@ test('of a state that was taken only the change is said; the whole again when th
   await client.clearState();
   await client.setState(later(14));
   assert.deepEqual(heard.at(-1), later(14));
+});
+
+test('the traces of the requests that changed a state go beside it, few of them, and nothing else in their place', async () => {
+  const id = (number: number): TraceId => number.toString(16).padStart(32, '0') as TraceId;
+  const traced: (readonly TraceId[])[] = [];
+  const next: NodeNetworkState = { ...state, revision: 11 };
+  methods = {
+    ...methods,
+    setState: async (_, traces) => void traced.push(traces),
+    changeState: async (change, traces) => void (heard.push(change), traced.push(traces)),
+  };
+  await client.setState(state, [id(1)]);
+  await client.setState(next, [id(2), 'rubbish' as TraceId, id(3)]);
+  await client.setState({ ...next, revision: 12 });
+  const many = Array.from({ length: 20 }, (_, at) => id(at + 1));
+  await client.setState({ ...next, revision: 13 }, many);
+  assert.deepEqual(traced, [[id(1)], [id(2), id(3)], [], many.slice(-tracesMax)]);
+  // What is said of a change is the same with them as without.
+  const [first, second] = heard as Record<string, unknown>[];
+  assert.deepEqual({ ...first, baseRevision: 11, revision: 12 }, second);
 });
 
 test('a state that contradicts itself is refused before anyone acts on it', async () => {

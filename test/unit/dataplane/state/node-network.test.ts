@@ -56,7 +56,7 @@ test('what was set is there after a restart, in a file that is root’s alone', 
 
   const { network: again, damaged } = await load();
   assert.deepEqual(damaged, []);
-  assert.deepEqual(again.desired, { state: stateAt(10), sandboxes: [endpoint] });
+  assert.deepEqual(again.desired, { state: stateAt(10), sandboxes: [endpoint], traces: [] });
   await again.clearState();
   assert.equal((await load()).network.state, null);
 });
