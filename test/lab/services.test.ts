@@ -3,6 +3,8 @@
  * nodes' engines and on the wire, not only for what it said. The stories have services of their own and are told side by side,
  * since most of their time is the CLI's own five seconds of watching whether tasks are stable.
  */
+import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { joinCommand } from '../../src/lab/swarm.js';
 import { TestLab, eventually } from '../support/lab.js';
@@ -163,6 +165,63 @@ describe.concurrent('a new user', () => {
     expect(await newest('docker service rm nginx')).toBe('nginx');
     expect(await refused('docker service ps nginx')).toBe('no such service: nginx');
     await expectContainers('nginx', 0);
+  });
+
+  test('finds by one id what a request has led to, from the manager that was asked to the kernel of the node that runs the task', async () => {
+    const trace = randomBytes(16).toString('hex');
+    const parent = randomBytes(8).toString('hex');
+    const spec = {
+      Name: 'traced',
+      Mode: { Replicated: { Replicas: 1 } },
+      TaskTemplate: {
+        ContainerSpec: { Image: image, Env: ['PASSWORD=not-for-the-log'] },
+        Placement: { Constraints: ['node.hostname==node2'] },
+      },
+      EndpointSpec: { Ports: [{ Protocol: 'tcp', TargetPort: 80, PublishedPort: 8099 }] },
+    };
+    const asked = [
+      ...[
+        'curl',
+        '-sS',
+        '-i',
+        '--unix-socket',
+        '/run/skep/docker.sock',
+        '-H',
+        'Content-Type: application/json',
+      ],
+      ...['-H', `traceparent: 00-${trace}-${parent}-01`, '-d', JSON.stringify(spec)],
+      'http://docker/v1.41/services/create',
+    ];
+    const answer = await cluster.run(manager, asked);
+    expect(answer).toMatch(/^HTTP\/1\.1 201 /);
+    expect(answer).toMatch(new RegExp(`^traceresponse: 00-${trace}-[0-9a-f]{16}-01\r$`, 'im'));
+    await expectServed('traced', 8099, nodes.slice(0, 2));
+
+    /** The events of a node's daemon that are about the request. */
+    const linesOf = async (node: string, daemon: string): Promise<Record<string, unknown>[]> => {
+      const files = await cluster.lab.logFiles(node);
+      const file = files.find((path) => path.endsWith(`/${daemon}.log`));
+      const text = file === undefined ? '' : await readFile(file, 'utf8');
+      expect(text).not.toContain('not-for-the-log');
+      const lines = text.split('\n').filter((line) => line.includes(trace));
+      return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+    };
+    const expectEvents = (node: string, daemon: string, events: readonly object[]): Promise<unknown> =>
+      eventually(`what ${daemon} of ${node} says of the request`, soonMs, () => linesOf(node, daemon), (found) => {
+        for (const event of events) expect(found).toContainEqual(expect.objectContaining(event));
+      }); // prettier-ignore
+    const about = { trace_id: trace };
+    await expectEvents(manager, 'skepd', [
+      { event: 'request.answered', route: '/services/create', status: 201, parent_id: parent, ...about },
+      { event: 'loop.committed', loop: 'orchestrator' },
+      { event: 'task.scheduled', service: 'traced', slot: 1, ...about },
+    ]);
+    const states = ['preparing', 'starting', 'running'];
+    await expectEvents('node2', 'skepd', states.map((state) => ({ event: 'task.step', service: 'traced', state, ...about }))); // prettier-ignore
+    // Both nodes balance to the task: the kernels of both were programmed for it.
+    for (const node of ['node1', 'node2'])
+      await expectEvents(node, 'skep-dataplane', [{ event: 'kernel.programmed' }]);
+    await old('docker service rm traced');
   });
 
   test('scales two at once, and has one task on every node, also on one that joins later', async () => {

@@ -165,7 +165,7 @@ test('the service that a request makes is the same trace in the lines of API, lo
     line['trace_id'] === trace || (Array.isArray(line['trace_ids']) && line['trace_ids'].includes(trace));
   const found = eventsIn(lines).filter(lineOf);
   const names = found.map(({ event, loop }) =>
-    loop === undefined ? event : `${String(event)} ${String(loop)}`,
+    typeof loop === 'string' ? `${String(event)} ${loop}` : event,
   );
   const wanted = [
     'request.answered',
