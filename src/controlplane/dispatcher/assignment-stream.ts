@@ -83,7 +83,8 @@ export class AssignmentStreams implements Disposable {
         const view = store.view();
         const { revision } = view;
         const all = nodeAssignments(view, nodeId, this.#sharedOf(view), known?.all);
-        const traces = known ? tracesBetween(known.all, all, view) : [];
+        const changes = known && encodedBetween(known.all, all, nodeId);
+        const traces = known && changes?.length ? tracesBetween(known.all, all, view) : [];
         const send = (encoded: readonly Buffer[], more: boolean): Promise<void> => {
           observer?.sent(encoded.reduce((bytes, { length }) => bytes + length, 0));
           return write({
@@ -96,7 +97,6 @@ export class AssignmentStreams implements Disposable {
             ...(traces.length > 0 && { traces: encodeTraces(traces) }),
           });
         };
-        const changes = known && encodedBetween(known.all, all, nodeId);
         if (changes?.length === 0) acknowledgements.compared(session, revision);
         else {
           acknowledgements.sending(session, revision);

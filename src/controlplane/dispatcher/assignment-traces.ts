@@ -23,9 +23,9 @@ export function tracesBetween(
   view: View,
 ): readonly TraceId[] {
   const own = tracesOf(sourcesOf(ownChanges(before, after), view));
-  const shared = sharedPairs(before, after).flatMap(({ was, is }) =>
-    sharedTraces(sharedChanges(was, is), view),
-  );
+  // Of a network that is new for the node its own tell: the whole of it is nobody's request.
+  const pairs = sharedPairs(before, after).filter(({ was, is }) => was && is);
+  const shared = pairs.flatMap(({ was, is }) => sharedTraces(sharedChanges(was, is), view));
   return tracesOf([...own, ...shared].map((trace) => ({ trace })));
 }
 

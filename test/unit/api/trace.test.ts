@@ -193,7 +193,9 @@ test('the service that a request makes is the same trace in the lines of API, lo
       .slice(count)
       .flatMap(({ changes }) =>
         changes.flatMap(({ assignment }) =>
-          assignment.kind === 'task' && assignment.item.task.desiredState !== 'remove'
+          assignment.kind === 'task' &&
+          assignment.item.task.serviceId === id &&
+          assignment.item.task.desiredState !== 'remove'
             ? [assignment.item.id]
             : [],
         ),
