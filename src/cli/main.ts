@@ -1,5 +1,5 @@
 /** The `skep` command: finds the subcommand, runs it, exits with its code. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import type { ExitCode, Terminal } from './command.js';
 import { UsageError } from './command.js';
 
@@ -42,6 +42,9 @@ const commands: Readonly<
   lab: {
     summary: 'a cluster of real nodes on this machine (see `skep lab --help`)',
     load: async () => {
+      // A package brings none: a lab is made of a checkout, with the tests' tools.
+      if (!existsSync(new URL('../lab/main.js', import.meta.url)))
+        throw new UsageError('labs are made from a checkout of Skep, and this is a package: run bin/skep lab there');
       const { main: lab } = await import('../lab/main.js');
       return (args) => lab(args);
     },
