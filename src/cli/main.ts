@@ -44,7 +44,9 @@ const commands: Readonly<
     load: async () => {
       // A package brings none: a lab is made of a checkout, with the tests' tools.
       if (!existsSync(new URL('../lab/main.js', import.meta.url)))
-        throw new UsageError('labs are made from a checkout of Skep, and this is a package: run bin/skep lab there');
+        throw new UsageError(
+          'labs are made from a checkout of Skep, and this is a package: run bin/skep lab there',
+        );
       const { main: lab } = await import('../lab/main.js');
       return (args) => lab(args);
     },

@@ -33,8 +33,7 @@ export async function emptyKernel(options: EmptyKernelOptions): Promise<void> {
       left = err.message;
     }
     if (left === '') return;
-    if (clock.nowMs() >= endMs)
-      throw new OutsideError(`not within ${deadlineMs / 1000} s: ${left}`, true);
+    if (clock.nowMs() >= endMs) throw new OutsideError(`not within ${deadlineMs / 1000} s: ${left}`, true);
     await clock.sleep(pollMs);
   }
 }

@@ -24,8 +24,8 @@ export const hostParameters: readonly string[] = [
 /** /proc/sys. */
 export interface Parameters {
   /** Null where the kernel has none, or its module is not loaded. */
-  read(path: string): string | null;
-  write(path: string, value: string): void;
+  readonly read: (path: string) => string | null;
+  readonly write: (path: string, value: string) => void;
 }
 
 interface HostFile {

@@ -63,8 +63,10 @@ const empty = (): Promise<boolean> =>
       },
       {
         failed: 'containers and networks of the swarm could not be removed from the engine',
-        meaning: 'they stay in it; their containers no longer reach one another, and nobody starts them again',
-        remedy: 'docker ps --all --filter label=com.docker.swarm.task and docker network ls --filter driver=skep name them: docker rm --force, docker network rm',
+        meaning:
+          'they stay in it; their containers no longer reach one another, and nobody starts them again',
+        remedy:
+          'docker ps --all --filter label=com.docker.swarm.task and docker network ls --filter driver=skep name them: docker rm --force, docker network rm',
         run: emptyEngine,
       },
       {

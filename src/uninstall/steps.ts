@@ -9,7 +9,7 @@ export interface Step {
   readonly failed: string;
   readonly meaning: string;
   readonly remedy: string;
-  run(): Promise<void>;
+  readonly run: () => Promise<void>;
 }
 
 /** @returns whether all went well */

@@ -1,4 +1,7 @@
-/** The units of a real host: the dataplane goes before the engine, the control plane after both, and systemd takes them. */
+/**
+ * The units of a real host: the dataplane goes before the engine, the control plane after both, and systemd takes them. Their
+ * sandboxes are as tight as they were, and the dataplane's is none that would hide its mounts from the host.
+ */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -8,7 +11,7 @@ import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 
 const checkout = resolve(import.meta.dirname, '../../..');
-const installed = '/opt/skep';
+const installed = '/usr/lib/skep';
 const names = ['skep-dataplane.service', 'skepd.service'] as const;
 const textOf = (name: string): Promise<string> => readFile(join(checkout, 'systemd', name), 'utf8');
 /** Words of all settings of a name. */
@@ -51,4 +54,61 @@ test('what they start is there, and systemd finds no fault', async () => {
   } finally {
     await rm(directory, { recursive: true });
   }
+});
+
+/** systemd.exec(5): what gives a service a mount namespace of its own. */
+const mountNamespaces = [
+  ...[
+    'ProtectSystem',
+    'ProtectHome',
+    'ProtectProc',
+    'ProcSubset',
+    'ProtectControlGroups',
+    'ProtectKernelLogs',
+  ],
+  ...[
+    'ProtectKernelModules',
+    'ProtectKernelTunables',
+    'PrivateDevices',
+    'PrivateIPC',
+    'PrivateMounts',
+    'PrivateTmp',
+  ],
+  ...[
+    'BindPaths',
+    'BindReadOnlyPaths',
+    'ExecPaths',
+    'InaccessiblePaths',
+    'MountFlags',
+    'NoExecPaths',
+    'ReadOnlyPaths',
+  ],
+  ...['ReadWritePaths', 'RootDirectory', 'RootImage', 'TemporaryFileSystem', 'DynamicUser', 'LogNamespace'],
+];
+
+test("names of namespaces that skep-dataplane makes are the host's", async () => {
+  const text = await textOf('skep-dataplane.service');
+  expect(mountNamespaces.filter((name) => settings(text, name).length > 0)).toEqual([]);
+  expect(settings(text, 'RestrictNamespaces')).toEqual(['net']);
+});
+
+test('what the daemons share outlives either', async () => {
+  for (const name of names) {
+    const text = await textOf(name);
+    expect(settings(text, 'RuntimeDirectory')).toEqual(['skep']);
+    expect(settings(text, 'RuntimeDirectoryPreserve')).toEqual(['yes']);
+    expect(settings(text, 'StateDirectory')).toEqual(['skep']);
+  }
+});
+
+/** 0 to 10, as `systemd-analyze security` counts: 9.6 for a service that is told nothing. */
+const exposureMax = { 'skep-dataplane.service': 4.8, 'skepd.service': 2.8 };
+
+test.each(names)('the sandbox of %s lets no more through than it did', async (name) => {
+  if (!existsSync('/usr/bin/systemd-analyze')) return;
+  const argv = ['security', '--no-pager', '--offline=true', join(checkout, 'systemd', name)];
+  const { stdout } = await promisify(execFile)('systemd-analyze', argv);
+  const exposure = Number(/Overall exposure level for \S+: ([\d.]+)/.exec(stdout)?.[1]);
+  expect(exposure).toBeGreaterThan(0);
+  expect(exposure).toBeLessThanOrEqual(exposureMax[name]);
 });
