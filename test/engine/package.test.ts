@@ -86,6 +86,24 @@ describe('what is in the package', () => {
   }, 120_000);
 });
 
+test('installed and purged in a root of its own, without systemd: nothing is left', async () => {
+  const root = join(directory, 'root');
+  const make =
+    'mkdir -p var/lib/dpkg/info var/lib/dpkg/updates usr/lib etc/systemd/system root && ln -s usr/lib lib && touch var/lib/dpkg/status';
+  await hostCommand(['sh', '-c', `mkdir ${root} && cd ${root} && ${make}`]);
+  const listed = (): Promise<string> =>
+    hostCommand(['sh', '-c', `cd ${root} && find . -not -path './var/lib/*' | sort`]);
+  const before = await listed();
+  const dpkg = ['dpkg', `--root=${root}`, '--force-depends', '--force-script-chrootless'];
+  await hostCommand([...dpkg, '--install', made(first)], { deadlineMs: 120_000 });
+  const wants = ['docker.service.wants/skep-dataplane', 'multi-user.target.wants/skepd'];
+  for (const link of wants)
+    await hostCommand(['test', '-L', join(root, 'etc/systemd/system', `${link}.service`)]);
+  expect((await hostCommand([join(root, 'usr/lib/skep/bin/skep'), '--version'])).trim()).toBe(first);
+  await hostCommand([...dpkg, '--purge', 'skep'], { deadlineMs: 120_000 });
+  expect(await listed()).toBe(before);
+});
+
 describe('on a host with systemd', () => {
   let host: SystemdHost;
   let untouched: Record<string, string>;
@@ -98,7 +116,7 @@ describe('on a host with systemd', () => {
       rules: 'ip rule; ip -6 rule; ip route show table all proto 94',
       // Tables and built-in chains, empty, stay once somebody has asked for them.
       chains:
-        "for t in iptables ip6tables; do $t-save | sed -E 's/ \[[0-9:]+\]$//' | grep -E '^-A|^:[^ ]+ (-|DROP)' | sort; done",
+        "for t in iptables ip6tables; do $t-save | sed -E 's/ \\[[0-9:]+\\]$//' | grep -E '^-A|^:[^ ]+ (-|DROP)' | sort; done",
       sets: 'ipset list -n',
       // Not their qdiscs: empty, they cost nothing, and may be anybody's.
       filters:
