@@ -91,7 +91,7 @@ export class SystemdHost implements AsyncDisposable {
 
   #argv(line: string): string[] {
     const all = ['--mount', '--uts', '--ipc', '--net', '--pid', '--cgroup'];
-    return ['nsenter', '--target', String(this.init), ...all, '--wd=/', 'sh', '-c', line];
+    return ['nsenter', '--target', String(this.init), ...all, 'sh', '-c', line];
   }
 }
 
