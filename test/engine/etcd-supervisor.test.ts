@@ -151,6 +151,24 @@ describe('EtcdSupervisor', () => {
     await assert.rejects(supervise({ peerUrl: 'http://192.0.2.1:1' }).start('new'), /etcd ended/);
   });
 
+  test('one that waits for other members is waited for until that is called off, and is left running', async () => {
+    const initialCluster = `m1=${config.peerUrl},m2=http://127.0.0.1:${nextPort++}`;
+    const alone = supervise({ initialCluster });
+    const over = new AbortController();
+    const started = alone.start('new', over.signal);
+    const refused = assert.rejects(started, /not wanted any more/);
+    await poll(async () => assert.equal((await ours()).length, 1));
+    const [before] = await ours();
+    const abortedMs = performance.now();
+    over.abort(new Error('not wanted any more'));
+    await refused;
+    // The bound of one question to etcd, far below that of its start.
+    assert(performance.now() - abortedMs < 10_000);
+    const [after] = await ours();
+    assert(before && after);
+    assert.equal(after.pid, before.pid);
+  });
+
   test('one that ends on its data again and again is given up; one whose host lacks something is not', async () => {
     const first = supervise();
     await first.start('new');

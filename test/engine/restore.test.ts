@@ -81,7 +81,7 @@ test('the etcd of a swarm outlives the daemon that has founded it, and is adopte
     etcdsOf(new StoreDirectory(join(directory, 'first', 'swarm')).path, etcdProgram);
   const running = await etcds();
   assert.equal(running.length, 1);
-  const next = await first.startManager(founded.membership, false);
+  const next = await first.startManager(founded.membership, false, new AbortController().signal);
   assert.deepEqual(await etcds(), running);
   await next.close();
 });
@@ -125,7 +125,7 @@ test('an autolocked swarm comes back locked, elsewhere and in place, and a resto
   expect(await readdir(swarmDir)).not.toEqual(
     expect.arrayContaining([expect.stringMatching(/restoring|lost/)]),
   );
-  const asBefore = await second.startManager(membership, false);
+  const asBefore = await second.startManager(membership, false, new AbortController().signal);
   assert(asBefore.store.view().byName('service', 'later'));
   await asBefore.close();
 

@@ -107,18 +107,20 @@ export class EtcdSupervisor {
   /**
    * Resolves when etcd answers with a leader. Throws OutsideError when it does not in time; the etcd started for
    * it is ended then. `forceNew` ends a running one first.
+   * @param signal rejects with its reason when that aborts; the etcd is left running then, as by {@link detach}
    */
-  async start(mode: StartMode): Promise<void> {
+  async start(mode: StartMode, signal?: AbortSignal): Promise<void> {
     const running = await this.#running();
-    this.#current = await this.#adopt(running, mode);
+    this.#current = await this.#adopt(running, mode, signal);
     try {
       if (!this.#current) {
         for (const process of running) await endProcess(process, this.#clock);
         this.#current = await this.#spawn(mode);
-        await this.#ready(this.#current, this.#options.readyMs ?? readyMsDefault);
+        await this.#ready(this.#current, this.#options.readyMs ?? readyMsDefault, signal);
       }
     } catch (err) {
-      await this.stop();
+      if (signal?.aborted) await this.detach();
+      else await this.stop();
       throw err;
     }
     this.#guarding = this.#guard(this.#current);
@@ -162,7 +164,11 @@ export class EtcdSupervisor {
     return etcdsOf(this.#config.dataDir, program);
   }
 
-  async #adopt(running: readonly RunningProcess[], mode: StartMode): Promise<ProcessRef | undefined> {
+  async #adopt(
+    running: readonly RunningProcess[],
+    mode: StartMode,
+    signal?: AbortSignal,
+  ): Promise<ProcessRef | undefined> {
     const [only, ...more] = running;
     if (!only || more.length > 0 || mode !== 'existing') return undefined;
     const { log } = this.#options;
@@ -172,8 +178,9 @@ export class EtcdSupervisor {
       return undefined;
     }
     try {
-      await this.#ready(only, adoptMs);
+      await this.#ready(only, adoptMs, signal);
     } catch (err) {
+      if (signal?.aborted) throw err;
       log.warn({ pid: only.pid, err }, 'etcd runs and does not answer, will be replaced');
       return undefined;
     }
@@ -219,12 +226,13 @@ export class EtcdSupervisor {
   }
 
   /** Polls until etcd answers with a leader; throws when it died or time is up. */
-  async #ready(target: ProcessRef, withinMs: number): Promise<void> {
+  async #ready(target: ProcessRef, withinMs: number, signal?: AbortSignal): Promise<void> {
     const client = new EtcdClient(this.address);
     const deadlineMs = performance.now() + withinMs;
     try {
       for (;;) {
         this.#ending.signal.throwIfAborted();
+        signal?.throwIfAborted();
         if (!isAlive(target)) throw await this.#ended();
         try {
           // Both: the status says who leads, the read proves that it can.

@@ -69,11 +69,12 @@ export class ManagerHalf {
     const { parts, clock, log } = this.options;
     for (let failures = 1; !signal.aborted; failures++) {
       try {
-        const running = await parts.startManager(membership, alone);
+        const running = await parts.startManager(membership, alone, signal);
         if (signal.aborted) return await running.close();
         this.#watch(membership, running, signal);
         return;
       } catch (err) {
+        if (err === signal.reason) return;
         this.#error = (err as Error).message;
         if (!mayPass(err)) throw err;
         log.error({ err, failures }, 'cannot start this manager, will retry');

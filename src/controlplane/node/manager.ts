@@ -63,6 +63,8 @@ export interface ServingManager extends RunningManager {
 export interface ManagerOptions {
   readonly membership: MembershipFile;
   readonly mode: StartMode;
+  /** Ends the wait for etcd, which may have to wait for other members; absent: it is waited for. */
+  readonly signal?: AbortSignal;
   readonly swarmDir: string;
   /** For sockets: a short path. */
   readonly runDir: string;
@@ -124,7 +126,7 @@ export async function startManager(options: ManagerOptions): Promise<ServingMana
     log,
     clock,
   });
-  await etcd.start(options.mode);
+  await etcd.start(options.mode, options.signal);
   let isFounding = options.mode === 'new';
   undo.defer(() => (isFounding ? etcd.stop() : etcd.detach()));
   const client = new EtcdClient(etcd.address, undefined, options.observer?.onEtcdCall);

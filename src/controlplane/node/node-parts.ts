@@ -82,8 +82,9 @@ export interface NodeParts {
   /**
    * Joins the other managers first, if it has not yet. Refusals are theirs; all else may pass.
    * @param alone as the only member from now on, with all that its own copy of the store has
+   * @param signal ends the wait for a store that the others have no quorum for; rejects then
    */
-  startManager(membership: MembershipFile, alone: boolean): Promise<RunningManager>;
+  startManager(membership: MembershipFile, alone: boolean, signal: AbortSignal): Promise<RunningManager>;
   /** Ends etcd and removes what a worker must not have. */
   removeManager(): Promise<void>;
   /** @param onTold called with what a manager says of the node, at the begin of each session and when it changes */

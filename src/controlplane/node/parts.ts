@@ -232,9 +232,13 @@ export class HostParts implements NodeParts {
     return { clusterId, nodeId, role, addresses, managers: [{ nodeId: '', addr: remote }] };
   }
 
-  async startManager(membership: MembershipFile, alone: boolean): Promise<ServingManager> {
+  async startManager(
+    membership: MembershipFile,
+    alone: boolean,
+    signal: AbortSignal,
+  ): Promise<ServingManager> {
     const start = (mode: StartMode, initialCluster?: string): Promise<ServingManager> =>
-      this.#startManager(membership, mode, async () => undefined, initialCluster);
+      this.#startManager(membership, mode, async () => undefined, initialCluster, { signal });
     await this.#directory.undoRestore();
     await this.#renewExpired(membership);
     if (alone) return start('forceNew');
@@ -316,14 +320,14 @@ export class HostParts implements NodeParts {
     mode: StartMode,
     onStore: Parameters<typeof startManager>[0]['onStore'],
     initialCluster?: string,
-    fresh: Pick<ManagerOptions, 'clusterToken' | 'onEtcd'> = {},
+    more: Pick<ManagerOptions, 'clusterToken' | 'onEtcd' | 'signal'> = {},
   ): Promise<ServingManager> {
     const { swarmDir, runDir, swarmEvents, observer, clock, random, log } = this.options;
     this.#manager = await startManager({
       membership,
       mode,
       ...(initialCluster !== undefined && { initialCluster }),
-      ...fresh,
+      ...more,
       swarmDir,
       runDir,
       certificateFiles: await this.#certificate.files(),

@@ -524,6 +524,30 @@ describe('SwarmNode', () => {
     expect(starts).toBe(2);
   });
 
+  test('a manager that waits for the others to make a quorum leaves at once', async () => {
+    let waits = 0;
+    const { node: make, done } = host({
+      readMembership: async () => member('manager'),
+      startManager: (_membership, _alone, signal) => {
+        waits += 1;
+        return new Promise((_, reject) =>
+          signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true }),
+        );
+      },
+    });
+    const instant: Clock = {
+      ...systemClock,
+      sleep: async (ms, signal) => systemClock.sleep(Math.min(ms, 20), signal),
+    };
+    const node = make(instant);
+    await node.restore(new AbortController().signal);
+    expect(node.membership()).toMatchObject({ localNodeState: 'pending', error: '' });
+    await node.leave(true);
+    expect(state(node)).toBe('inactive nobody alone');
+    expect(done).toEqual(['start agent', 'close agent', 'remove containers', 'wipe']);
+    expect(waits).toBe(1);
+  });
+
   test('a manager whose peers are lost goes on alone; a worker cannot', async () => {
     const alone: boolean[] = [];
     const { node: make, agent } = host({
