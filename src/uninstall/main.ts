@@ -3,6 +3,7 @@
  * skepd is stopped for the latter and skep-dataplane runs: the engine asks it when it gives up its networks.
  * Exit code 0: done; 1: something is left, and was told of; 2: no such request.
  */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { dataplaneSocket, engineAddress, runDir } from '../cli/paths.js';
 import { removeFromEngine } from '../controlplane/agent/agent.js';
@@ -16,6 +17,7 @@ import { DataplaneClient } from '../dataplane/rpc/client.js';
 import { systemClock } from '../runtime/clock.js';
 import { createLog } from '../runtime/log.js';
 import { emptyKernel } from './empty-kernel.js';
+import { rememberGatewayBridge, removeGatewayBridge } from './gateway-bridge.js';
 import type { Parameters } from './host-parameters.js';
 import { rememberParameters, restoreParameters } from './host-parameters.js';
 import { runSteps } from './steps.js';
@@ -24,6 +26,8 @@ const { env } = process;
 const stateDir = env['SKEP_STATE_DIR'] ?? '/var/lib/skep';
 const swarmDir = join(stateDir, 'swarm');
 const hostFile = join(stateDir, 'host.json');
+/** There: the engine had no docker_gwbridge before. */
+const noBridgeFile = join(stateDir, 'no-gateway-bridge');
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
 const parameters: Parameters = {
@@ -40,6 +44,13 @@ async function emptyEngine(): Promise<void> {
     tasksDir: join(runDir(env), 'tasks'),
     log: createLog('skep-uninstall'),
   });
+}
+
+async function remember(): Promise<void> {
+  // An upgrade asks again, when the bridge is there by our own doing.
+  const remembered = existsSync(hostFile);
+  await rememberParameters(hostFile, parameters);
+  await rememberGatewayBridge(noBridgeFile, remembered, new Engine(engineAddress(env)));
 }
 
 async function clearKernel(): Promise<void> {
@@ -70,6 +81,12 @@ const empty = (): Promise<boolean> =>
         run: emptyEngine,
       },
       {
+        failed: "the engine's network docker_gwbridge could not be removed",
+        meaning: 'it stays: a bridge with nobody on it',
+        remedy: 'docker network rm docker_gwbridge',
+        run: () => removeGatewayBridge(noBridgeFile, new Engine(engineAddress(env))),
+      },
+      {
         failed: "this host's kernel could not be emptied of Skep's",
         meaning: `namespaces skep-*, links sk*, chains SKEP-* and sets skep-* may be left, until the host is started again`,
         remedy: 'start the host again',
@@ -87,7 +104,7 @@ const empty = (): Promise<boolean> =>
 
 switch (process.argv[2]) {
   case 'remember':
-    await rememberParameters(hostFile, parameters);
+    await remember();
     break;
   case 'empty':
     process.exitCode = (await empty()) ? 0 : 1;

@@ -171,6 +171,8 @@ export class SimEngine {
           });
           return id;
         }),
+      hasNetwork: (network: string) =>
+        call(() => [...this.#networks.values()].some(({ id, name }) => id === network || name === network)),
       removeNetwork: (id: string) =>
         call(() => {
           const network = this.#networks.get(id);

@@ -261,6 +261,11 @@ export class Engine {
     return { name, enableIpv6: EnableIPv6, ipam: IPAM, options: Options ?? {}, labels: Labels ?? {} };
   }
 
+  /** By its name or id. */
+  async hasNetwork(network: string): Promise<boolean> {
+    return (await orAbsent(this.#docker.getNetwork(network).inspect())) !== undefined;
+  }
+
   /** 409: a network of that name exists. */
   async createNetwork(options: Docker.NetworkCreateOptions): Promise<string> {
     return (await throughDriver(() => call(this.#docker.createNetwork(options)))).id;
