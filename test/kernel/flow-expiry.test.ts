@@ -222,7 +222,7 @@ describe('idle flows', () => {
     const flow = put('skep_flows', {
       protocol: udp,
       flags: answered | established,
-      idleS: 5_000,
+      idleS: 60,
       replyIdleS: 2,
     });
     expect(await loaded.expireFlows(timeouts)).toMatchObject({ expired: 0, orphaned: 0, established: 1 });
