@@ -347,7 +347,7 @@ describe.concurrent('a new user', () => {
 
   test('has containers of another node at hand', async () => {
     const where = '--constraint node.hostname==node2';
-    const sayAll = "sh -c 'echo hello; while sleep 1; do echo again; done'";
+    const sayAll = "sh -c 'echo hello; while echo again; do sleep 1; done'";
     await newest(`docker service create --detach --name far ${where} skep/busybox:lab ${sayAll}`);
     const [line = ''] = await eventually('far runs', soonMs, () => containers('far', '{{.ID}}'), (found) => expect(found).toHaveLength(1)); // prettier-ignore
     const id = line.split(' ')[1] ?? '';
