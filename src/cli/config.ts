@@ -5,7 +5,6 @@
  * "todo"}]}`; of `show --json` one line `{"file", "exists", "options": [{"name", "value", "from", "variable"}], "findings": [...]}`, with
  * `from` one of environment, file and default.
  */
-import { parseArgs } from 'node:util';
 import { OutsideError } from '../model/errors.js';
 import { exampleText } from '../options/example.js';
 import { optionsPath, optionsText } from '../options/file.js';
@@ -15,39 +14,41 @@ import { tomlText } from '../options/data.js';
 import { readOptions } from '../options/read.js';
 import type { ReadOptions } from '../options/read.js';
 import { options } from '../options/table.js';
-import type { ExitCode, Terminal } from './command.js';
-import { UsageError } from './command.js';
+import { readCommandLine } from './arguments.js';
+import { CommandError } from './command.js';
+import type { ExitCode, Run, Terminal } from './command.js';
+import { commands } from './commands.js';
+
+const { config } = commands;
 
 /** Where skepd's unit takes variables from, which this command has not. */
 const environmentFile = '/etc/default/skepd';
 
-/** 0: fine; 1: something is wrong; 2: cannot tell. */
-export async function config(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
-  const { values, positionals } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: { json: { type: 'boolean', default: false } },
-  });
-  const [action, ...rest] = positionals;
-  if (action === 'check' && rest.length <= 1) return check(terminal, rest[0], values.json);
-  if (action === 'show' && rest.length === 0) return show(terminal, values.json);
-  if (action === 'example' && rest.length === 0 && !values.json) {
-    terminal.out(exampleText().trimEnd());
-    return 0;
-  }
-  throw new UsageError('expects check [FILE] [--json], show [--json] or example');
-}
+/** 0: fine; 1: something is wrong; 2: cannot tell. By the names of the table. */
+export const configRuns: Readonly<Record<keyof typeof config.commands, Run>> = {
+  check: async (args, terminal) => {
+    const { options: asked, arguments: named } = readCommandLine(config.commands.check, args);
+    return Promise.resolve(check(terminal, named.FILE, asked.json));
+  },
+  show: async (args, terminal) =>
+    Promise.resolve(show(terminal, readCommandLine(config.commands.show, args).options.json)),
+  example: async (args, { out }) => {
+    readCommandLine(config.commands.example, args);
+    out(exampleText().trimEnd());
+    return Promise.resolve(0);
+  },
+};
 
 /** The file by itself, as the daemons judge it, whatever this command's own environment says. */
 function check(terminal: Terminal, named: string | undefined, json: boolean): ExitCode {
   const file = named ?? optionsPath(terminal.env);
-  const text = textOf(file, terminal);
-  if (text === null) return 2;
+  const text = textOf(file);
   const exists = text !== undefined;
-  if (named !== undefined && !exists) {
-    terminal.err(`there is no file ${file}: nothing was checked; name one that is there`);
-    return 2;
-  }
+  if (named !== undefined && !exists)
+    throw new CommandError(2, `there is no file ${file}`, {
+      means: 'Nothing was checked.',
+      remedy: 'Name one that is there, or none for the file that the daemons read.',
+    });
   const { findings } = readOptions(text, {});
   if (json) terminal.out(JSON.stringify({ file, exists, findings: findings.map(findingJson) }));
   else {
@@ -61,15 +62,14 @@ function check(terminal: Terminal, named: string | undefined, json: boolean): Ex
 function show(terminal: Terminal, json: boolean): ExitCode {
   const { env, out, err } = terminal;
   const file = optionsPath(env);
-  const text = textOf(file, terminal);
-  if (text === null) return 2;
+  const text = textOf(file);
   const read = readOptions(text, env);
   if (json) out(JSON.stringify({ file, exists: text !== undefined, ...shownJson(read) }));
   else {
     for (const line of shownLines(read, file)) out(line);
     for (const line of read.findings.flatMap((finding) => findingLines(finding, file))) err(line);
   }
-  const overriding = variablesIn(textOf(environmentFile, terminal) ?? '');
+  const overriding = variablesIn(textOf(environmentFile) ?? '');
   if (overriding.length > 0)
     err(
       `${environmentFile} sets ${overriding.join(', ')}: skepd takes that before the file, which is not shown here`,
@@ -77,14 +77,21 @@ function show(terminal: Terminal, json: boolean): ExitCode {
   return read.findings.length === 0 ? 0 : 1;
 }
 
-/** Null: it cannot be read, which was said. */
-function textOf(file: string, { err }: Terminal): string | undefined | null {
+/** Rejects with CommandError, exit code 2, for a file that cannot be read. */
+function textOf(file: string): string | undefined {
   try {
     return optionsText(file);
   } catch (cause) {
     if (!(cause instanceof OutsideError)) throw cause;
-    err(cause.message);
-    return null;
+    throw new CommandError(
+      2,
+      cause.message,
+      {
+        means: 'What the daemons would make of it cannot be told.',
+        remedy: 'Make it a readable file of UTF-8, or run this as root.',
+      },
+      { cause },
+    );
   }
 }
 

@@ -1,44 +1,34 @@
 /** `skep trace SERVICE|PORT [--from CLIENT]`: the ways to a service's tasks from this node, hop by hop, with what was counted on each, and where they stop. */
-import { parseArgs } from 'node:util';
-import { SkepError } from '../model/errors.js';
-import { DataplaneClient } from '../dataplane/rpc/client.js';
 import type { TraceReply } from '../dataplane/rpc/client.js';
 import type { TraceCounters, TraceFlow, TraceHop, TracePath } from '../dataplane/trace.js';
+import { readCommandLine } from './arguments.js';
+import { CommandError } from './command.js';
 import type { ExitCode, Terminal } from './command.js';
-import { UsageError } from './command.js';
-import { dataplaneSocket } from './paths.js';
+import { commands } from './commands.js';
+import { askDataplane } from './dataplane.js';
 
 /** Flows of a client that are printed of each path; --json has all. */
 const flowsMax = 20;
 
 /** Exit code 0: shown; 1: this node knows no such service or client; 2: skep-dataplane cannot be asked. */
-export async function trace(args: readonly string[], { out, err, env }: Terminal): Promise<ExitCode> {
-  const { values, positionals } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: { json: { type: 'boolean', default: false }, from: { type: 'string', default: '' } },
-  });
-  const [service, ...more] = positionals;
-  if (service === undefined || more.length > 0)
-    throw new UsageError('takes one service: its name, its id, or a port it publishes (8080, 53/udp)');
-  const socketPath = dataplaneSocket(env);
-  const client = new DataplaneClient(socketPath);
-  try {
-    const reply = await client.trace(service, values.from);
-    for (const line of values.json ? [JSON.stringify(reply)] : traceLines(reply)) out(line);
-    return 0;
-  } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    if (cause instanceof SkepError && cause.kind === 'notFound') {
-      err(message);
-      return 1;
-    }
-    err(`skep-dataplane at ${socketPath} gives no answer: ${message}`);
-    return 2;
-  } finally {
-    client.close();
-  }
+export async function trace(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
+  const { options, arguments: named } = readCommandLine(commands.trace, args);
+  const reply = await askDataplane(
+    terminal,
+    (client) => client.trace(named.SERVICE, options.from),
+    (refusal) =>
+      refusal.kind === 'notFound' ? new CommandError(1, refusal.message, unknownHere) : undefined,
+  );
+  for (const line of options.json ? [JSON.stringify(reply)] : traceLines(reply)) terminal.out(line);
+  return 0;
 }
+
+const unknownHere = {
+  means:
+    'The state of this node has none such: a node knows the services that are on networks of its tasks, or publish a port, and the clients that call them.',
+  remedy:
+    '"docker service ls" has names and ports of all services; a node that runs a task of it, or of its callers, knows it.',
+};
 
 export function traceLines(reply: TraceReply): string[] {
   const { revision, engine, name, serviceId, paths, clients, foreignDrops } = reply;

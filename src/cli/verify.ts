@@ -6,38 +6,34 @@
  * whether the kernel equals it now; what differed when it was looked at, before the repair where one was asked for (scopes and
  * ops as in dataplane/difference.ts; the object is a text for people); how many operations the repair did.
  */
-import { parseArgs } from 'node:util';
 import { differenceLine } from '../dataplane/difference.js';
-import { DataplaneClient } from '../dataplane/rpc/client.js';
 import type { DataplaneStatus, VerifyReply } from '../dataplane/rpc/client.js';
+import { readCommandLine } from './arguments.js';
 import type { ExitCode, Terminal } from './command.js';
-import { dataplaneSocket } from './paths.js';
+import { commands } from './commands.js';
+import { askDataplane } from './dataplane.js';
+import { showProgress } from './progress.js';
+
+/** A pass over a node of thousands of endpoints takes seconds, most take less than this. */
+const patienceMs = 1_000;
 
 /** Exit code 0: kernel equals state, after the repair where one was asked for; 1: it differs; 2: that cannot be told. */
 export async function verify(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      repair: { type: 'boolean', default: false },
-      json: { type: 'boolean', default: false },
-    },
+  const { repair, json, quiet } = readCommandLine(commands.verify, args).options;
+  const reply = await askDataplane(terminal, async (client) => {
+    using progress = showProgress(terminal, { quiet: quiet || json, patienceMs });
+    progress.step(`skep-dataplane compares the kernel with the state${repair ? ', and repairs it' : ''}`);
+    return await client.verify({ repair });
   });
-  const { repair, json } = values;
-  return ask(terminal, async (client) => {
-    const reply = await client.verify({ repair });
-    return { lines: json ? [verifyJson(reply)] : verifyLines(reply, repair), code: verifyExitCode(reply) };
-  });
+  for (const line of json ? [verifyJson(reply)] : verifyLines(reply, repair)) terminal.out(line);
+  return verifyExitCode(reply);
 }
 
 export async function status(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
-  const { values } = parseArgs({ args: [...args], options: { json: { type: 'boolean', default: false } } });
-  return ask(terminal, async (client) => {
-    const reply = await client.status();
-    return {
-      lines: values.json ? [JSON.stringify(reply)] : statusLines(reply),
-      code: reply.lastError === '' ? 0 : 1,
-    };
-  });
+  const { json } = readCommandLine(commands.status, args).options;
+  const reply = await askDataplane(terminal, (client) => client.status());
+  for (const line of json ? [JSON.stringify(reply)] : statusLines(reply)) terminal.out(line);
+  return reply.lastError === '' ? 0 : 1;
 }
 
 /** A namespace that cannot be read may be equal or not; one that is known to differ decides. */
@@ -85,23 +81,3 @@ export const statusLines = (status: DataplaneStatus): string[] => [
   `silent nodes         ${status.silentNodes.join(', ') || 'none'}`,
   `last error           ${status.lastError || 'none'}`,
 ];
-
-async function ask(
-  { out, err, env }: Terminal,
-  call: (client: DataplaneClient) => Promise<{ readonly lines: readonly string[]; readonly code: ExitCode }>,
-): Promise<ExitCode> {
-  const socketPath = dataplaneSocket(env);
-  const client = new DataplaneClient(socketPath);
-  try {
-    const { lines, code } = await call(client);
-    for (const line of lines) out(line);
-    return code;
-  } catch (cause) {
-    err(
-      `skep-dataplane at ${socketPath} gives no answer: ${cause instanceof Error ? cause.message : String(cause)}`,
-    );
-    return 2;
-  } finally {
-    client.close();
-  }
-}

@@ -100,7 +100,13 @@ export async function ensureImage(source: ImageSource): Promise<ImageArchive> {
   const { names, changes, programs, copies = [], files } = source;
   const parts = [busybox, ...programs, ...copies];
   for (const part of parts)
-    if (!existsSync(part)) throw new OutsideError(`${part} is not installed: run scripts/setup.sh`, false);
+    if (!existsSync(part))
+      throw new OutsideError(`${part} is not installed`, false, {
+        advice: {
+          means: 'The images of a lab are made of programs of this machine, and this one is missing.',
+          remedy: 'Run scripts/setup.sh, which installs what is missing.',
+        },
+      });
   const versions = parts.map((path) => [path, statSync(path).size, statSync(path).mtimeMs]);
   const digest = createHash('sha256')
     .update(JSON.stringify([files, applets, emptyDirs, versions]))

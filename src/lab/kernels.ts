@@ -1,4 +1,5 @@
 /** The kernels a lab's nodes can run on, as `skep lab up --kernel` names them. */
+import type { kernelNames } from './commands.js';
 import type { MachineKind } from './machine.js';
 import { hostMachine } from './machine-host.js';
 import { qemuMachine } from './machine-qemu.js';
@@ -8,8 +9,6 @@ export const kernels = {
   host: hostMachine,
   uml: umlMachine,
   qemu: qemuMachine,
-} as const satisfies Record<string, MachineKind>;
+} as const satisfies Record<(typeof kernelNames)[number], MachineKind>;
 
 export type Kernel = keyof typeof kernels;
-
-export const isKernel = (name: string): name is Kernel => Object.hasOwn(kernels, name);

@@ -3,7 +3,7 @@
  * Whatever is true of a lab is on disk or in the kernel, so any process may open it by name. `up` either ends with
  * every node ready or takes everything down again; `down` needs no complete lab and leaves nothing of it.
  */
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { rmSync, rmdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -11,10 +11,13 @@ import { fileURLToPath } from 'node:url';
 import { OutsideError, SkepError } from '../model/errors.js';
 import { CleanupStack } from '../runtime/cleanup-stack.js';
 import { removeEmptyGroup, removeGroups } from './cgroups.js';
+import { defaultLab } from './commands.js';
 import { hostCommand, tryHostCommand } from './host-command.js';
 import type { CommandResult, HostCommandOptions } from './host-command.js';
 import { ensureImages, importScript } from './images.js';
-import { labPaths, nodeLayout, nodesMax } from './layout.js';
+import { labNames, labsDir, nodesOf, readState, writeState } from './lab-state.js';
+import type { LabState } from './lab-state.js';
+import { labPaths, nodesMax } from './layout.js';
 import type { LabPaths, NodeLayout } from './layout.js';
 import { kernels } from './kernels.js';
 import type { Kernel } from './kernels.js';
@@ -61,24 +64,24 @@ export interface UpOptions {
   readonly progress: (line: string) => void;
 }
 
-/** What is kept of a lab beside what its name says. */
-interface LabState {
-  readonly nodes: number;
-  readonly engineOnly: boolean;
-  readonly swarmMode: boolean;
-  readonly kernel: Kernel;
-  readonly balancer?: string;
-  readonly allow?: string;
-  readonly engine?: string;
-  readonly package?: string;
-}
-
 /** One row of `skep lab status`. */
 export interface NodeStatus {
   readonly name: string;
   readonly address: string;
   readonly state: 'running' | 'off';
   readonly pid?: number;
+}
+
+/** One row of `skep lab ls`. */
+export interface LabSummary {
+  readonly name: string;
+  readonly nodes: number;
+  /** How many of them. */
+  readonly running: number;
+  /** Undefined for an `up` that was interrupted before it started anything. */
+  readonly kernel?: Kernel;
+  /** False while it is being made, and after an `up` that was interrupted. */
+  readonly complete: boolean;
 }
 
 export class Lab {
@@ -91,7 +94,7 @@ export class Lab {
     readonly state: LabState,
   ) {
     this.paths = labPaths(name);
-    this.nodes = Array.from({ length: state.nodes }, (_, at) => nodeLayout(this.paths, at + 1));
+    this.nodes = nodesOf(this.paths, state.nodes);
     this.#machine = kernels[state.kernel];
   }
 
@@ -100,10 +103,12 @@ export class Lab {
     const paths = labPaths(name);
     const state = existsSync(paths.complete) ? readState(paths) : undefined;
     if (!state)
-      throw new SkepError(
-        'notFound',
-        `no lab called ${name} is up: start it with "skep lab up --name ${name}"`,
-      );
+      throw new SkepError('notFound', `no lab called ${name} is up`, {
+        advice: {
+          means: 'There is none of this name on this machine, or it is not complete yet.',
+          remedy: `"skep lab ls" lists the labs there are; "skep lab up --name ${name}" starts this one.`,
+        },
+      });
     return new Lab(name, state);
   }
 
@@ -113,19 +118,26 @@ export class Lab {
     const { package: file } = options;
     const engineOnly = swarmMode || (options.engineOnly ?? false);
     if (!Number.isInteger(count) || count < 1 || count > nodesMax)
-      throw new SkepError('invalidArgument', `a lab has 1 to ${nodesMax} nodes, not ${count}`);
+      throw new SkepError('invalidArgument', `a lab has 1 to ${nodesMax} nodes, not ${count}`, {
+        advice: {
+          means: 'The network of a lab has addresses for no more. Nothing was started.',
+          remedy: 'Ask for fewer nodes, or make two labs with names of their own (--name).',
+        },
+      });
     const machine = kernels[kernel];
     const paths = labPaths(name);
     requireParts(engineOnly, machine, engine, file);
-    mkdirSync('/run/skep-lab', { recursive: true });
+    mkdirSync(labsDir, { recursive: true });
     try {
       mkdirSync(paths.run);
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause;
-      throw new SkepError(
-        'alreadyExists',
-        `there is a lab called ${name}: "skep lab down --name ${name}" ends it`,
-      );
+      throw new SkepError('alreadyExists', `there is a lab called ${name}`, {
+        advice: {
+          means: 'Two labs cannot have one name. The one that is there was left as it is.',
+          remedy: `"skep lab down --name ${name}" ends it; or give the new one another name (--name).`,
+        },
+      });
     }
     await using undo = new CleanupStack();
     undo.defer(() => Lab.down(name));
@@ -139,6 +151,7 @@ export class Lab {
     writeState(paths, state);
     const lab = new Lab(name, state);
     mkdirSync(paths.disks, { recursive: true });
+    progress('making images, network and disks');
     const [archives] = await Promise.all([
       ensureImages(),
       createSwitch(
@@ -147,7 +160,7 @@ export class Lab {
       ),
       ...lab.nodes.map((node) => createDisk(node)),
     ]);
-    progress(`starting ${count} ${count === 1 ? 'machine' : 'machines'}`);
+    progress(`starting ${machines(count)}`);
     const script = importScript(archives);
     await Promise.all(
       lab.nodes.map(async (node) => {
@@ -156,7 +169,14 @@ export class Lab {
         progress(`${node.name}: engine answers`);
         const imported = await lab.exec(node.name, ['sh', '-c', script], { deadlineMs: engineDeadlineMs });
         if (imported.exitCode !== 0)
-          throw new OutsideError(`${node.name}: cannot load images: ${imported.stderr.trim()}`, false);
+          throw new OutsideError(`${node.name}: cannot load images: ${imported.stderr.trim()}`, false, {
+            advice: {
+              means:
+                "The node's engine took not all of the images that a lab works with, so the lab was taken down again.",
+              remedy:
+                'If its disk or memory is full, make room; else remove /var/cache/skep-lab/image-*.tar, which are made anew, and try again.',
+            },
+          });
         progress(`${node.name}: images loaded`);
         if (!engineOnly) await lab.#awaitDaemon(node, 'skepd', apiSocket, apiDeadlineMs);
         progress(`${node.name}: ready`);
@@ -168,37 +188,54 @@ export class Lab {
   }
 
   /** Ends the lab of this name, complete or not: processes, namespaces, disks, files. Returns whether there was one. */
-  static async down(name: string): Promise<boolean> {
+  static async down(name: string, progress: (line: string) => void = () => undefined): Promise<boolean> {
     const paths = labPaths(name);
     const existed = existsSync(paths.run) || existsSync(paths.disks);
     const state = readState(paths);
     if (state) {
       const lab = new Lab(name, state);
+      progress(`ending ${machines(state.nodes)}`);
       await Promise.all(lab.nodes.map((node) => lab.#machine.kill(paths, node)));
     }
+    if (existed) progress('removing what is left: processes, network, disks');
     await killInNamespaces(paths);
     await removeGroups(paths.group);
     await removeSwitch(paths);
     for (const dir of [paths.disks, paths.run]) rmSync(dir, { recursive: true, force: true });
-    for (const parent of ['/run/skep-lab', '/var/lib/skep-lab'])
+    for (const parent of [labsDir, '/var/lib/skep-lab'])
       if (existsSync(parent) && readdirSync(parent).length === 0) rmdirSync(parent);
     removeEmptyGroup(dirname(paths.group));
     return existed;
   }
 
-  /** The names of the labs there are on this machine. */
-  static names(): string[] {
-    return existsSync('/run/skep-lab') ? readdirSync('/run/skep-lab').sort() : [];
+  /** The labs there are on this machine, complete or not. */
+  static list(): LabSummary[] {
+    return labNames().map((name) => {
+      const paths = labPaths(name);
+      const state = readState(paths);
+      if (!state) return { name, nodes: 0, running: 0, complete: false };
+      const nodes = new Lab(name, state).status();
+      const running = nodes.filter((node) => node.state === 'running').length;
+      return {
+        name,
+        nodes: nodes.length,
+        running,
+        kernel: state.kernel,
+        complete: existsSync(paths.complete),
+      };
+    });
   }
 
   /** The node of this name; refused with notFound if the lab has none such. */
   node(name: string): NodeLayout {
     const found = this.nodes.find((node) => node.name === name);
     if (!found)
-      throw new SkepError(
-        'notFound',
-        `no such node: ${name} (there are ${this.nodes.map((node) => node.name).join(', ')})`,
-      );
+      throw new SkepError('notFound', `no such node: ${name}`, {
+        advice: {
+          means: `The lab ${this.name} has ${this.nodes.map((node) => node.name).join(', ')}.`,
+          remedy: 'Name one of these, or another lab (--name).',
+        },
+      });
     return found;
   }
 
@@ -219,9 +256,20 @@ export class Lab {
   ): Promise<number> {
     const node = this.node(name);
     if (machinePid(node) === undefined)
-      throw new SkepError('unavailable', `${name} is off: "skep lab start ${name}" starts it`);
+      throw new SkepError('unavailable', `${name} is off`, {
+        advice: {
+          means: 'Its power was cut, or it has stopped by itself, so that nothing runs in it.',
+          remedy: `"skep lab start ${name}${this.#option}" starts it; "skep lab logs ${name}${this.#option}" says what it said last.`,
+        },
+      });
     const reply = await callAgent(node.agentSocket, { kind: 'exec', argv }, streams, signal);
-    if ('error' in reply) throw new OutsideError(reply.error, false);
+    if ('error' in reply)
+      throw new OutsideError(`${name}: ${reply.error}`, false, {
+        advice: {
+          means: 'The agent in the node could not run the command, so nothing of it ran.',
+          remedy: `See what the node says: "skep lab logs ${name}${this.#option}".`,
+        },
+      });
     return reply.exitCode;
   }
 
@@ -243,7 +291,12 @@ export class Lab {
     const exitCode = await this.stream(name, argv, { stdin, stdout, stderr }, signal).catch(
       (cause: unknown) => {
         if (!signal.aborted) throw cause;
-        throw new OutsideError(`${name}: ${argv.join(' ')}: not done after ${deadlineMs} ms`, true);
+        throw new OutsideError(`${name}: ${argv.join(' ')}: not done after ${deadlineMs} ms`, true, {
+          advice: {
+            means: 'The command in the node took longer than it may, and was ended.',
+            remedy: `See what the node does: "skep lab logs ${name}${this.#option}". On a busy machine, ask for fewer nodes.`,
+          },
+        });
       },
     );
     return { exitCode, stdout: stdout.text(), stderr: stderr.text() };
@@ -267,7 +320,13 @@ export class Lab {
   /** Starts a node that is off and waits until its daemons answer. Its disk is as the power cut left it. */
   async start(name: string): Promise<void> {
     const node = this.node(name);
-    if (machinePid(node) !== undefined) throw new SkepError('failedPrecondition', `${name} is running`);
+    if (machinePid(node) !== undefined)
+      throw new SkepError('failedPrecondition', `${name} is running`, {
+        advice: {
+          means: 'Only a node that is off can be started. Nothing was done.',
+          remedy: `To start it anew, "skep lab kill ${name}${this.#option}" first.`,
+        },
+      });
     await this.#machine.kill(this.paths, node); // clears what a machine that stopped by itself has left
     await this.#boot(node);
     await this.#awaitDaemon(node, 'dockerd', engineSocket, engineDeadlineMs);
@@ -277,7 +336,13 @@ export class Lab {
   /** Drops all frames between two nodes, or a node and `client`, both ways. */
   async cut(one: string, other: string): Promise<void> {
     const port = (name: string): string => (name === 'client' ? 'client' : this.node(name).port);
-    if (one === other) throw new SkepError('invalidArgument', 'a cut is between two different machines');
+    if (one === other)
+      throw new SkepError('invalidArgument', 'a cut is between two different machines', {
+        advice: {
+          means: `${one} was named twice, and a machine has no wire to itself. Nothing was cut.`,
+          remedy: 'Name two nodes, or a node and "client".',
+        },
+      });
     await cutPorts(this.paths, port(one), port(other));
   }
 
@@ -286,6 +351,7 @@ export class Lab {
     await healPorts(this.paths);
   }
 
+  /** Pairs of nodes, or of a node and `client`, as `A B`. */
   cuts(): Promise<string[]> {
     return observeCuts(this.paths);
   }
@@ -297,6 +363,11 @@ export class Lab {
     if (machinePid(node) !== undefined)
       await this.exec(name, ['sync', '-f', '/run/lab/log'], { deadlineMs: 10_000 }).catch(() => undefined);
     return logFilesOf(node);
+  }
+
+  /** What commands in advice need to mean this lab. */
+  get #option(): string {
+    return nameOption(this.name);
   }
 
   async #boot(node: NodeLayout): Promise<void> {
@@ -324,20 +395,21 @@ export class Lab {
         false,
         {
           cause,
+          advice: {
+            means: `${daemon} did not start in the node, or too slowly. A lab that was being made was taken down again.`,
+            remedy:
+              'The last lines of its log are above. On a busy machine ask for fewer nodes; after a change of the code, build it (npm run build).',
+          },
         },
       );
     }
   }
 }
 
-/** Undefined if there is no such lab, or an `up` that was interrupted before it started anything. */
-const readState = ({ state }: LabPaths): LabState | undefined =>
-  existsSync(state) ? (JSON.parse(readFileSync(state, 'utf8')) as LabState) : undefined;
+const machines = (count: number): string => `${count} ${count === 1 ? 'machine' : 'machines'}`;
 
-function writeState({ state }: LabPaths, value: LabState): void {
-  writeFileSync(`${state}.new`, `${JSON.stringify(value)}\n`);
-  renameSync(`${state}.new`, state);
-}
+/** ` --name NAME`, where commands need it to mean this lab. */
+export const nameOption = (name: string): string => (name === defaultLab ? '' : ` --name ${name}`);
 
 const logFilesOf = ({ logs }: NodeLayout): string[] =>
   existsSync(logs)
@@ -357,17 +429,28 @@ function requireParts(
   engine: string | undefined,
   file: string | undefined,
 ): void {
-  for (const path of [engine, file])
+  for (const [path, what] of [
+    [engine, 'run an engine'],
+    [file, 'install a package'],
+  ] as const)
     if (path !== undefined && !isSeenByNodes(path))
       throw new SkepError(
         'invalidArgument',
         `${path}: nodes see the machine’s directories but /tmp and /run, by their absolute paths`,
+        {
+          advice: {
+            means: `The nodes could not ${what} from there. Nothing was started.`,
+            remedy: 'Put it somewhere else, and give its absolute path.',
+          },
+        },
       );
   if (file !== undefined && !existsSync(file))
-    throw new SkepError(
-      'invalidArgument',
-      `there is no package ${file}: "npm run package" builds dist-package/skep_VERSION_amd64.deb`,
-    );
+    throw new SkepError('invalidArgument', `there is no package ${file}`, {
+      advice: {
+        means: 'The nodes have nothing to install the daemons from. Nothing was started.',
+        remedy: 'Check the path; "npm run package" builds dist-package/skep_VERSION_amd64.deb.',
+      },
+    });
   const missing = [
     ...machine.parts,
     engine === undefined ? '/usr/sbin/dockerd' : `${engine}/dockerd`,
@@ -376,9 +459,20 @@ function requireParts(
     `${checkout}/dist/lab/guest-agent.js`,
     ...(engineOnly || file !== undefined ? [] : [`${checkout}/bin/skepd`, `${checkout}/bin/skep-dataplane`]),
   ].filter((path) => !existsSync(path));
-  if (process.getuid?.() !== 0) throw new SkepError('permissionDenied', 'a lab needs root');
+  if (process.getuid?.() !== 0)
+    throw new SkepError('permissionDenied', 'a lab needs root', {
+      advice: {
+        means: 'It makes namespaces, disks and networks, which root alone may. Nothing was started.',
+        remedy: 'Run it as root, with sudo for instance.',
+      },
+    });
   if (missing.length > 0)
-    throw new SkepError('failedPrecondition', `a lab needs ${missing.join(', ')}: run scripts/setup.sh`);
+    throw new SkepError('failedPrecondition', `a lab needs ${missing.join(', ')}`, {
+      advice: {
+        means: 'These are not on this machine, and nodes are built of them. Nothing was started.',
+        remedy: `Run ${checkout}/scripts/setup.sh, which installs and builds what is missing.`,
+      },
+    });
 }
 
 /** A writable that keeps what is written. */

@@ -46,7 +46,12 @@ export interface LabPaths {
 /** The paths of the lab called `name`. A name outside [a-z0-9-]{1,20} is refused: it becomes part of paths. */
 export function labPaths(name: string): LabPaths {
   if (!/^[a-z0-9][a-z0-9-]{0,19}$/.test(name))
-    throw new SkepError('invalidArgument', `invalid lab name ${JSON.stringify(name)}: use a-z, 0-9 and -`);
+    throw new SkepError('invalidArgument', `invalid lab name ${JSON.stringify(name)}`, {
+      advice: {
+        means: 'The name becomes part of paths and of network namespaces. Nothing was done.',
+        remedy: 'Use a-z, 0-9 and -, 20 of them at most, the first one no dash.',
+      },
+    });
   const run = `/run/skep-lab/${name}`;
   return {
     run,

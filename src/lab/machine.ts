@@ -92,7 +92,14 @@ export function startDetached(
   try {
     const child = spawn(command, rest, { detached: true, stdio: ['ignore', fd, fd], cwd: '/', env });
     child.on('error', () => undefined);
-    if (child.pid === undefined) throw new OutsideError(`cannot start ${command}`, false);
+    if (child.pid === undefined)
+      throw new OutsideError(`cannot start ${command}`, false, {
+        advice: {
+          means: 'It is not on this machine, or this machine can run no more processes.',
+          remedy:
+            'Run scripts/setup.sh, which installs what is missing; "free -m" shows whether memory is left.',
+        },
+      });
     child.unref();
     return child.pid;
   } finally {
@@ -173,7 +180,14 @@ export async function untilGone(
   for (;;) {
     const left = await observe();
     if (left.length === 0) return;
-    if (Date.now() >= end) throw new OutsideError(`${what} do not go: ${left.join(' ')}`, true);
+    if (Date.now() >= end)
+      throw new OutsideError(`${what} do not go: ${left.join(' ')}`, true, {
+        advice: {
+          means: 'Something still holds what a lab leaves: a shell in one of its directories, for instance.',
+          remedy:
+            'End what holds it, then "skep lab down" with the name of the lab again, which goes on where this one stopped.',
+        },
+      });
     await delay(20);
   }
 }

@@ -77,9 +77,11 @@ export function guestCommand({
 
 function currentKernel(): string {
   if (!existsSync(`${kernelLink}/initramfs`))
-    throw new SkepError(
-      'failedPrecondition',
-      `no kernel for QEMU guests at ${kernelLink}: run scripts/setup.sh`,
-    );
+    throw new SkepError('failedPrecondition', `no kernel for QEMU guests at ${kernelLink}`, {
+      advice: {
+        means: "Nodes in QEMU boot Debian 12's stock kernel, which has not been fetched.",
+        remedy: 'Run scripts/setup.sh, which fetches it; or take another kernel (--kernel host or uml).',
+      },
+    });
   return realpathSync(kernelLink);
 }

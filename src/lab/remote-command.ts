@@ -85,7 +85,15 @@ export function callAgent(
       else if (signal?.aborted) reject(signal.reason as Error);
       else if (outputLost) reject(new OutsideError('nobody reads the output any more', false));
       else
-        reject(new OutsideError(`the node does not answer (${failure?.message ?? 'connection lost'})`, true));
+        reject(
+          new OutsideError(`the node does not answer (${failure?.message ?? 'connection lost'})`, true, {
+            advice: {
+              means:
+                'Its power was cut, it has stopped, or it still boots. What ran in it has ended if it is off.',
+              remedy: '"skep lab status" says whether it runs, "skep lab logs" with its name what it said.',
+            },
+          }),
+        );
     });
   });
 }

@@ -15,6 +15,12 @@ export type ErrorKind =
   | 'unknown'
   | 'deadlineExceeded';
 
+/** For people who read an error: its message says what happened, this what that means for them and what to do. Sentences. */
+export interface Advice {
+  readonly means: string;
+  readonly remedy: string;
+}
+
 /**
  * An expected refusal: the caller asked for something that cannot be. `message` is the text the user reads.
  * `viaControlApi` marks refusals that Swarm's daemon hands through from its control API: their text carries
@@ -31,6 +37,8 @@ export class SkepError extends Error {
       readonly viaControlApi?: boolean;
       readonly isIntrusion?: boolean;
       readonly cause?: unknown;
+      /** For the `skep` command, which says it beside the message. */
+      readonly advice?: Advice;
     } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -44,13 +52,16 @@ export const controlApiError = (kind: ErrorKind, message: string): SkepError =>
 /** A failure of something outside (kernel, engine, etcd), typed where it enters. */
 export class OutsideError extends Error {
   override readonly name: string = 'OutsideError';
+  /** As in {@link SkepError}; a key only where there is one, since logs show an error's keys. */
+  declare readonly advice?: Advice;
 
   constructor(
     message: string,
     /** Whether the same call may succeed later without anything here changing. */
     readonly retryable: boolean,
-    options: { readonly cause?: unknown } = {},
+    options: { readonly cause?: unknown; readonly advice?: Advice } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    if (options.advice) this.advice = options.advice;
   }
 }

@@ -301,10 +301,7 @@ test.each([
   [['cut', 'node1'], '"cut" takes two nodes'],
   [['up', '--fast'], "Unknown option '--fast'"],
   [['up', '--kernel', 'other'], '--kernel must be host or uml or qemu, not "other"'],
-  [
-    ['up', '--package', '/nowhere/skep.deb'],
-    'there is no package /nowhere/skep.deb: "npm run package" builds',
-  ],
+  [['up', '--package', '/nowhere/skep.deb'], 'there is no package /nowhere/skep.deb'],
   [
     ['up', '--package', '/run/skep.deb'],
     '/run/skep.deb: nodes see the machine’s directories but /tmp and /run',

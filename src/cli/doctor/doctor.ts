@@ -1,27 +1,38 @@
 /** `skep doctor`: can this kernel and engine run Skep, and if not, the one command that mends it. */
-import { parseArgs } from 'node:util';
+import { readCommandLine } from '../arguments.js';
 import type { ExitCode, Terminal } from '../command.js';
+import { commands } from '../commands.js';
 import { engineNames } from '../../dataplane/plan/balancing.js';
 import { DataplaneClient } from '../../dataplane/rpc/client.js';
 import { OutsideError, SkepError } from '../../model/errors.js';
 import { dataplaneSocket, engineAddress, hostOptions } from '../paths.js';
-import type { Balancer } from './diagnosis.js';
+import { showProgress } from '../progress.js';
+import type { Balancer, Findings } from './diagnosis.js';
 import { balancerOf, diagnose } from './diagnosis.js';
 import { kernelHasModules, probeHost } from './probes.js';
 
 /** Exit code 0: all is there; 1: something is missing. */
-export async function doctor(args: readonly string[], { out, env }: Terminal): Promise<ExitCode> {
-  const { values } = parseArgs({ args: [...args], options: { json: { type: 'boolean', default: false } } });
-  const findings = await probeHost(engineAddress(env));
-  const balancer = (await balancerInUse(env)) ?? balancerOf(findings);
+export async function doctor(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
+  const { json, quiet } = readCommandLine(commands.doctor, args).options;
+  const { out } = terminal;
+  const [findings, balancer] = await examine(terminal, quiet || json);
   const { healthy, lines, command } = diagnose(findings, await kernelHasModules(), balancer);
-  if (values.json) out(JSON.stringify({ healthy, command, balancer, checks: findings }));
+  if (json) out(JSON.stringify({ healthy, command, balancer, checks: findings }));
   else {
     for (const line of lines) out(line);
     if (healthy) out('This host can run Skep.');
     else out(command ? `To mend it: ${command}` : 'No command mends this.');
   }
   return healthy ? 0 : 1;
+}
+
+/** Ends the progress, so that nothing of it is left above the answer. */
+async function examine(terminal: Terminal, quiet: boolean): Promise<[Findings, Balancer]> {
+  using progress = showProgress(terminal, { quiet });
+  const { env } = terminal;
+  const findings = await probeHost(engineAddress(env), progress.step);
+  progress.step('asking skep-dataplane for its balancer');
+  return [findings, (await balancerInUse(env)) ?? balancerOf(findings)];
 }
 
 /** What runs here, else what the host's options ask for; undefined: neither says anything. */

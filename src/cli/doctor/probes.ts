@@ -22,8 +22,8 @@ const unknown = (detail: string): Finding => ({ result: 'unknown', detail });
 const needsRoot = unknown('needs root');
 const untriedEbpf = { bpf: needsRoot, bpfJit: needsRoot, clsact: needsRoot, xtCt: needsRoot };
 
-/** Runs every probe. */
-export async function probeHost(engine: string): Promise<Findings> {
+/** Runs every probe; `step` is told what is tried. */
+export async function probeHost(engine: string, step: (text: string) => void): Promise<Findings> {
   const kernel: Readonly<
     Record<Exclude<CheckName, 'root' | EngineCheck | BpfCheck>, () => Promise<Finding>>
   > = {
@@ -82,16 +82,20 @@ export async function probeHost(engine: string): Promise<Findings> {
     },
   };
   const isRoot = process.getuid?.() === 0;
+  step('trying the kernel: links, sets, rules, schedulers');
   const results = await Promise.all(
     Object.entries(kernel).map(async ([name, probe]): Promise<[string, Finding]> => [
       name,
       isRoot || name === 'ip' || name === 'ipset' || name === 'iptablesRestore' ? await probe() : needsRoot,
     ]),
   );
+  step('trying the kernel: BPF programs');
+  const ebpf = isRoot ? await probeEbpf() : untriedEbpf;
+  step(`asking the engine at ${engine}`);
   return {
     ...(Object.fromEntries(results) as Record<keyof typeof kernel, Finding>),
     root: isRoot ? ok() : missing(),
-    ...(isRoot ? await probeEbpf() : untriedEbpf),
+    ...ebpf,
     ...(await probeEngine(engine)),
     etcd: await command('etcd'),
   };

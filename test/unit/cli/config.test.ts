@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'smol-toml';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { UsageError } from '../../../src/cli/command.js';
-import { config, variablesIn } from '../../../src/cli/config.js';
+import { configRuns, variablesIn } from '../../../src/cli/config.js';
+import { runCommandLine } from '../../../src/cli/dispatch.js';
 import { dataplaneSocket, engineAddress } from '../../../src/cli/paths.js';
 import { exampleText } from '../../../src/options/example.js';
 import { readOptions } from '../../../src/options/read.js';
@@ -26,7 +26,16 @@ async function withFile(text: string): Promise<string> {
 async function run(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
   const [out, err]: [string[], string[]] = [[], []];
   const terminal = { out: (line: string) => void out.push(line), err: (line: string) => void err.push(line) };
-  return { code: await config(args, { ...terminal, env }), out, err };
+  const code = await runCommandLine(['config', ...args], {
+    terminal: { ...terminal, env },
+    loaders: {
+      'config check': () => Promise.resolve(configRuns.check),
+      'config show': () => Promise.resolve(configRuns.show),
+      'config example': () => Promise.resolve(configRuns.example),
+    },
+    version: () => '',
+  });
+  return { code, out, err };
 }
 
 test('check: a file that is fine', async () => {
@@ -118,7 +127,7 @@ test('what systemd hands to skepd is named', () => {
 test.each([[[]], [['lint']], [['check', 'a', 'b']], [['show', 'a']], [['example', '--json']]])(
   '%j makes no sense',
   async (args) => {
-    await expect(run(args)).rejects.toThrow(UsageError);
+    expect(await run(args)).toMatchObject({ code: 2, out: [] });
   },
 );
 
