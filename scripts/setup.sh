@@ -44,6 +44,7 @@ qemu-system-x86     | /usr/bin/qemu-system-x86_64         | lab nodes and tests 
 qemu-system-common  | /usr/lib/qemu/virtiofsd             | their file systems
 systemd             | /usr/bin/systemd-analyze            | checks the units of real hosts
 vagrant             | /usr/bin/vagrant                    | checks vagrant/Vagrantfile
+groff-base          | /usr/bin/groff                      | checks the manual pages
 ca-certificates     | /etc/ssl/certs/ca-certificates.crt  | npm speaks HTTPS
 PACKAGES
 missing=()

@@ -1,7 +1,7 @@
 /** Asks skep-dataplane on this node one question, for the commands that do nothing else. */
 import { DataplaneClient } from '../dataplane/rpc/client.js';
 import { SkepError } from '../model/errors.js';
-import { CommandError } from './command.js';
+import type { CommandError } from './command.js';
 import type { Terminal } from './command.js';
 import { dataplaneSocket } from './paths.js';
 import { unreachableError } from './unreachable.js';

@@ -1,20 +1,19 @@
 /** `node dist/cli/manual.js DIR`: writes the manual pages into a directory, for the package. */
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { CommandError } from './command.js';
 import { skep } from './commands.js';
-import { daemons } from './daemons.js';
-import { manualPages } from './manual-page.js';
-import { version } from './version.js';
+import { complaintOf, printComplaint } from './complaint.js';
+import { writeManual } from './manual-files.js';
 
-const [directory, ...more] = process.argv.slice(2);
-if (directory === undefined || more.length > 0) {
-  process.stderr.write(
-    'manual: it needs one DIR\n  This means: DIR is where the pages are written. Nothing was done.\n' +
-      '  What to do: Write "node dist/cli/manual.js DIR".\n',
-  );
-  process.exitCode = 2;
-} else {
-  await mkdir(directory, { recursive: true });
-  for (const { file, roff } of manualPages(skep, daemons, version()))
-    await writeFile(join(directory, file), roff);
+try {
+  const [directory, ...more] = process.argv.slice(2);
+  if (directory === undefined || more.length > 0)
+    throw new CommandError(2, 'it needs one DIR', {
+      means: 'DIR is where the pages are written. Nothing was done.',
+      remedy: 'Write "node dist/cli/manual.js DIR".',
+    });
+  await writeManual(directory);
+} catch (err) {
+  const complaint = complaintOf(err, { ...skep, path: ['manual'] });
+  printComplaint({ err: (line) => process.stderr.write(`${line}\n`) }, complaint, false);
+  process.exitCode = complaint.exitCode;
 }
