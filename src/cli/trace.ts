@@ -1,6 +1,7 @@
 /** `skep trace SERVICE|PORT [--from CLIENT]`: the ways to a service's tasks from this node, hop by hop, with what was counted on each, and where they stop. */
 import type { TraceReply } from '../dataplane/rpc/client.js';
 import type { TraceCounters, TraceFlow, TraceHop, TracePath } from '../dataplane/trace.js';
+import type { Advice } from '../model/errors.js';
 import { readCommandLine } from './arguments.js';
 import { CommandError } from './command.js';
 import type { ExitCode, Terminal } from './command.js';
@@ -23,11 +24,11 @@ export async function trace(args: readonly string[], terminal: Terminal): Promis
   return 0;
 }
 
-const unknownHere = {
+const unknownHere: Advice = {
   means:
-    'The state of this node has none such: a node knows the services that are on networks of its tasks, or publish a port, and the clients that call them.',
+    'This node traces what is in its own state: services on the networks of its tasks, ports that are published, and who is on these networks.',
   remedy:
-    '"docker service ls" has names and ports of all services; a node that runs a task of it, or of its callers, knows it.',
+    '"docker service ls" on a manager has the names and ports of all services. Run this on a node with a task of the service, or of its callers.',
 };
 
 export function traceLines(reply: TraceReply): string[] {

@@ -4,6 +4,9 @@
  * Prints every docker command before it runs it, then what each answer saw, and leaves the cluster running.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { skep } from '../cli/commands.js';
+import { complaintOf, printComplaint } from '../cli/complaint.js';
+import { progressLine } from '../cli/progress.js';
 import { OutsideError } from '../model/errors.js';
 import { Lab } from './lab.js';
 import { clientAddress } from './layout.js';
@@ -34,7 +37,7 @@ async function demo(): Promise<void> {
   const lab = await Lab.up({
     name: labName,
     nodes: 3,
-    progress: (line) => print(`[${((Date.now() - startedMs) / 1000).toFixed(1).padStart(6)} s] ${line}`),
+    progress: (line) => print(progressLine(Date.now() - startedMs, line)),
   });
   const [first, ...others] = lab.nodes;
   if (!first) throw new OutsideError('the lab has no node', false);
@@ -83,6 +86,7 @@ function describe(answer: string, tasks: readonly RunningTask[]): string {
 }
 
 demo().catch((err: unknown) => {
-  process.stderr.write(`demo: ${err instanceof OutsideError ? err.message : String((err as Error).stack)}\n`);
+  const complaint = complaintOf(err, { ...skep, path: ['demo'] });
+  printComplaint({ err: (line) => process.stderr.write(`${line}\n`) }, complaint, false);
   process.exitCode = 1;
 });

@@ -1,5 +1,6 @@
 /** Commands on this machine: run to their end, with a deadline, their output kept for the error message. */
 import { spawn } from 'node:child_process';
+import type { Advice } from '../model/errors.js';
 import { OutsideError } from '../model/errors.js';
 
 /** What a finished command left. */
@@ -15,6 +16,21 @@ export interface HostCommandOptions {
   /** After this the command is killed and the call throws. Default 60,000. */
   readonly deadlineMs?: number;
 }
+
+const notHere: Advice = {
+  means: 'It is not on this machine, or this machine can run no more processes.',
+  remedy: 'Run scripts/setup.sh, which installs what is missing; "free -m" shows whether memory is left.',
+};
+const notDone: Advice = {
+  means: 'It took longer than it may, and was killed. What it was for is done in part, or not at all.',
+  remedy:
+    'Try again when the machine has less to do; "skep lab down" with the name of the lab removes what is left of it.',
+};
+const failed: Advice = {
+  means: 'The lab needs this command on this machine, and it did not do what it is for.',
+  remedy:
+    'Run it by hand to see more; scripts/setup.sh installs what is missing, "skep lab down" with the name of the lab removes what is left of it.',
+};
 
 /** Runs `argv` and returns what came of it, whatever the exit code; throws OutsideError if it cannot run or does not end. */
 export function tryHostCommand(
@@ -38,11 +54,14 @@ export function tryHostCommand(
     child.stdin.end(options.input ?? '');
     child.once('error', (cause) => {
       clearTimeout(timer);
-      reject(new OutsideError(`cannot run ${command}: ${cause.message}`, false, { cause }));
+      reject(new OutsideError(`cannot run ${command}: ${cause.message}`, false, { cause, advice: notHere }));
     });
     child.once('close', (code) => {
       clearTimeout(timer);
-      if (late) return reject(new OutsideError(`${argv.join(' ')}: not done after ${deadlineMs} ms`, true));
+      if (late)
+        return reject(
+          new OutsideError(`${argv.join(' ')}: not done after ${deadlineMs} ms`, true, { advice: notDone }),
+        );
       resolve({
         exitCode: code ?? 255,
         stdout: Buffer.concat(stdout).toString(),
@@ -59,6 +78,8 @@ export async function hostCommand(
 ): Promise<string> {
   const { exitCode, stdout, stderr } = await tryHostCommand(argv, options);
   if (exitCode !== 0)
-    throw new OutsideError(`${argv.join(' ')}: exit ${exitCode}: ${(stderr || stdout).trim()}`, false);
+    throw new OutsideError(`${argv.join(' ')}: exit ${exitCode}: ${(stderr || stdout).trim()}`, false, {
+      advice: failed,
+    });
   return stdout;
 }

@@ -83,7 +83,15 @@ export function callAgent(
       });
       if (reply) resolve(reply);
       else if (signal?.aborted) reject(signal.reason as Error);
-      else if (outputLost) reject(new OutsideError('nobody reads the output any more', false));
+      else if (outputLost)
+        reject(
+          new OutsideError('nobody reads the output any more', false, {
+            advice: {
+              means: 'What the output went to has ended, so the command in the node was ended, too.',
+              remedy: 'If the command was to go on, send its output to a file.',
+            },
+          }),
+        );
       else
         reject(
           new OutsideError(`the node does not answer (${failure?.message ?? 'connection lost'})`, true, {

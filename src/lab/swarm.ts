@@ -1,8 +1,15 @@
 /** `skep lab up --init`: makes a swarm of a lab's nodes with the stock docker CLI, as a user would by hand. */
+import type { Advice } from '../model/errors.js';
 import { OutsideError } from '../model/errors.js';
 import type { Lab } from './lab.js';
 
 const commandDeadlineMs = 60_000;
+
+const advice: Advice = {
+  means: 'The lab is up, and its nodes are no whole swarm: this command in a node did not do what it is for.',
+  remedy:
+    '"skep lab logs" with the name of the node says what its daemons said. Go on by hand with "skep lab exec", or end the lab: "skep lab down".',
+};
 
 /** Runs a command in a node; returns its standard output, throws OutsideError with its words when it fails. */
 export async function mustExec(
@@ -16,6 +23,7 @@ export async function mustExec(
     throw new OutsideError(
       `${node}: ${argv.join(' ')}: exit ${exitCode}: ${(stderr || stdout).trim()}`,
       false,
+      { advice },
     );
   return stdout;
 }
@@ -29,7 +37,8 @@ export async function joinCommand(
 ): Promise<string[]> {
   const printed = await mustExec(lab, manager, [...cli(dockerHost), 'swarm', 'join-token', role]);
   const words = /^\s*docker (swarm join --token \S+ \S+)\s*$/m.exec(printed)?.[1];
-  if (words === undefined) throw new OutsideError(`no join command in ${JSON.stringify(printed)}`, false);
+  if (words === undefined)
+    throw new OutsideError(`no join command in ${JSON.stringify(printed)}`, false, { advice });
   return [...cli(dockerHost), ...words.split(' ')];
 }
 

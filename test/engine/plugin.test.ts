@@ -208,7 +208,10 @@ describe('a container on a network of driver skep', () => {
             done({ code: typeof err?.code === 'number' ? err.code : 0, output: stdout + stderr }),
         );
       });
-    assert.deepEqual(await skep('verify'), { code: 0, output: 'kernel equals state at revision 3\n' });
+    assert.deepEqual(await skep('verify --quiet'), {
+      code: 0,
+      output: 'kernel equals state at revision 3\n',
+    });
     const status = await skep('status --json');
     assert.equal((JSON.parse(status.output) as { desiredRevision: number }).desiredRevision, 3);
     const second = await host.sh(`${join(bin, 'skep-dataplane')} 2>&1 || echo code $?`);

@@ -271,6 +271,43 @@ describe('a lab of two nodes', () => {
       .toBe(0);
   });
 
+  test('is listed, with its nodes and cuts, for people and as JSON', async () => {
+    const listed = await hostCommand(skepLab('ls'));
+    expect(listed).toContain(`${name}\t2 of 2 nodes run\thost\tcomplete\n`);
+    const labs = JSON.parse(await hostCommand(skepLab('ls', '--json'))) as unknown[];
+    expect(labs).toContainEqual({ name, nodes: 2, running: 2, kernel: 'host', complete: true });
+    await lab.cut('node1', 'client');
+    const status = JSON.parse(await hostCommand(skepLab('status', '--name', name, '--json'))) as unknown;
+    await lab.heal();
+    const node = (index: number) => ({
+      name: `node${index}`,
+      address: `192.168.60.${index}`,
+      state: 'running',
+    });
+    expect(status).toEqual({
+      name,
+      nodes: [1, 2].map((index) => ({ ...node(index), pid: lab.status()[index - 1]?.pid })),
+      cuts: [['client', 'node1']],
+    });
+    const complete = async (...words: string[]): Promise<string[]> =>
+      (await hostCommand([`${checkout}/bin/skep`, '__complete', ...words])).trim().split('\n');
+    expect(await complete('labs')).toContain(name);
+    expect(await complete('nodes', name)).toEqual(['node1', 'node2']);
+  });
+
+  test('that is there is not made again, and errors are JSON where that is asked for', async () => {
+    const { exitCode, stdout, stderr } = await tryHostCommand(skepLab('up', '--name', name));
+    expect({ exitCode, stdout, what: stderr.split('\n')[0] }).toEqual({
+      ...{ exitCode: 1, stdout: '' },
+      what: `skep lab up: there is a lab called ${name}`,
+    });
+    const refused = await tryHostCommand(skepLab('status', '--name', 'no-such-lab', '--json'));
+    expect(refused).toMatchObject({ exitCode: 1, stdout: '' });
+    expect(JSON.parse(refused.stderr)).toMatchObject({
+      error: { command: 'skep lab status', what: 'no lab called no-such-lab is up', exitCode: 1 },
+    });
+  });
+
   test('down leaves nothing', async () => {
     await lab.client(['sh', '-c', 'sleep 7655 >/dev/null 2>&1 </dev/null &']);
     expect(await Lab.down(name)).toBe(true);
@@ -293,14 +330,34 @@ test('an interrupted up leaves nothing that down does not find', async () => {
   }
 });
 
+test('up and down tell their steps on standard error, and what came of it on standard output', async () => {
+  const up = await tryHostCommand(skepLab('up', '--name', name, '--nodes', '1', '--engine-only'));
+  expect(up).toMatchObject({
+    exitCode: 0,
+    stdout: `lab ${name} is up; "skep lab down --name ${name}" ends it\n`,
+  });
+  const step = /^\[ +\d+\.\d s\] \S.*$/;
+  const steps = up.stderr.trimEnd().split('\n');
+  expect(steps.filter((line) => !step.test(line))).toEqual([]);
+  expect(steps.map((line) => line.slice(line.indexOf(']') + 2))).toEqual([
+    ...['making images, network and disks', 'starting 1 machine'],
+    ...['node1: engine answers', 'node1: images loaded', 'node1: ready'],
+  ]);
+  const down = await tryHostCommand(skepLab('down', '--quiet', '--name', name));
+  expect(down).toEqual({ exitCode: 0, stdout: `lab ${name} is gone\n`, stderr: '' });
+  expect(await tryHostCommand(skepLab('down', '--name', name))).toEqual({
+    ...{ exitCode: 0, stdout: `there is no lab called ${name}\n`, stderr: '' },
+  });
+});
+
 test.each([
   [['up', '--nodes', '101'], 'a lab has 1 to 100 nodes, not 101'],
   [['up', '--managers', '4'], '--managers must be 1 to 3'],
   [['status', '--name', '../x'], 'invalid lab name "../x"'],
   [['explode'], 'unknown command "explode"'],
-  [['cut', 'node1'], '"cut" takes two nodes'],
-  [['up', '--fast'], "Unknown option '--fast'"],
-  [['up', '--kernel', 'other'], '--kernel must be host or uml or qemu, not "other"'],
+  [['cut', 'node1'], 'it needs B'],
+  [['up', '--fast'], 'unknown option "--fast"'],
+  [['up', '--kernel', 'other'], '--kernel must be one of host, uml, qemu, not "other"'],
   [['up', '--package', '/nowhere/skep.deb'], 'there is no package /nowhere/skep.deb'],
   [
     ['up', '--package', '/run/skep.deb'],

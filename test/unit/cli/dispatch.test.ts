@@ -33,7 +33,7 @@ async function run(line: string, body: Run = () => Promise.resolve(0)): Promise<
 }
 
 const fails =
-  (error: unknown): Run =>
+  (error: Error): Run =>
   () =>
     Promise.reject(error);
 const helpOf = (name: string): string => {
