@@ -31,6 +31,9 @@ export async function backup(args: readonly string[], terminal: Terminal): Promi
   const { FILE: path } = named;
   const { force } = options;
   if (!force && (await isThere(path))) throw alreadyThere(path);
+  await access(dirname(path), constants.W_OK).catch((cause: NodeJS.ErrnoException) => {
+    throw unwritable(path, cause);
+  });
   const Passphrase = await askPassphrase(terminal, options['passphrase-file'], true);
   const head = await during(terminal, options.quiet, async (step) => {
     step('skepd gathers the swarm and seals it');
@@ -166,6 +169,18 @@ const alreadyThere = (path: string): CommandError =>
     means: 'A backup replaces no other file by itself. The file is as it was.',
     remedy: 'Name another file, or add --force.',
   });
+/** Its directory takes no file: said before a passphrase is asked for. */
+const unwritable = (path: string, cause: NodeJS.ErrnoException): CommandError =>
+  new CommandError(
+    1,
+    `cannot write ${path}: ${cause.code === 'ENOENT' ? `there is no directory ${dirname(path)}` : cause.message}`,
+    {
+      means: 'The backup has no place to go to. Nothing was done.',
+      remedy:
+        'Make the directory, or name a file in another one; run it as root where only root may write there.',
+    },
+    { cause },
+  );
 const isThere = (path: string): Promise<boolean> =>
   stat(path).then(
     () => true,

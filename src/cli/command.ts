@@ -10,6 +10,7 @@ export interface Terminal {
 }
 
 export interface Screen {
+  /** At the moment; more than 0. */
   readonly columns: number;
   readonly write: (text: string) => void;
 }

@@ -35,13 +35,21 @@ const loaders: Readonly<Record<CommandName, Load>> = {
   'lab heal': () => lab('heal'),
 };
 
+/** As of terminals of old. */
+const columnsUnknown = 80;
 const { stdout, stderr, env } = process;
 const terminal: Terminal = {
   out: (line) => stdout.write(`${line}\n`),
   err: (line) => stderr.write(`${line}\n`),
   env,
   ...(stderr.isTTY && {
-    screen: { columns: stderr.columns, write: (text: string) => void stderr.write(text) },
+    screen: {
+      get columns() {
+        // A terminal that does not know its width says 0.
+        return stderr.columns || columnsUnknown;
+      },
+      write: (text: string) => void stderr.write(text),
+    },
   }),
 };
 process.exitCode = await runCommandLine(process.argv.slice(2), { terminal, loaders, version });

@@ -112,6 +112,14 @@ test('a restore sends word, addresses and file, and says who the manager is', as
   expect(lines).toContain('! skep restore: it needs FILE');
 });
 
+test('a place that takes no file is said before a passphrase is asked for', async () => {
+  const path = join(directory, 'none', 'backup');
+  expect(await run('backup', path, '--passphrase-file', join(directory, 'no word either'))).toBe(1);
+  expect(lines[0]).toBe(
+    `! skep backup: cannot write ${path}: there is no directory ${join(directory, 'none')}`,
+  );
+});
+
 test('a passphrase that cannot be had is said before skepd is asked', async () => {
   expect(await run('backup', file(), '--passphrase-file', join(directory, 'none'))).toBe(1);
   expect(lines).toContain(`! skep backup: cannot read ${join(directory, 'none')}: there is no such file`);
