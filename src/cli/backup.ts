@@ -98,31 +98,28 @@ const adviceOf: Readonly<Record<'backup' | 'restore', Readonly<Record<number, Ad
   backup: {
     400: {
       means: 'skepd does not take this. No file was written.',
-      remedy: 'Mend what the message names, and run it again.',
+      todo: 'Mend what the message names, and run it again.',
     },
     503: {
       means:
         'A backup is made of what a manager has, and this node has nothing of it to give now. No file was written.',
-      remedy:
-        'Run it on a manager: "docker node ls" there shows which nodes are. "docker info" says in which state this one is.',
+      todo: 'Run it on a manager: "docker node ls" there shows which nodes are. "docker info" says in which state this one is.',
     },
   },
   restore: {
     400: {
       means: 'skepd cannot begin a swarm with these: file, passphrase, addresses. This host is as it was.',
-      remedy: 'Mend what the message names, and run it again; of a damaged file, take another copy.',
+      todo: 'Mend what the message names, and run it again; of a damaged file, take another copy.',
     },
     503: {
       means: 'This host cannot take up a swarm as it is. Nothing was changed.',
-      remedy:
-        'If it is in a swarm that nobody wants any more, "docker swarm leave --force" here, then run it again. "docker info" says in which state it is.',
+      todo: 'If it is in a swarm that nobody wants any more, "docker swarm leave --force" here, then run it again. "docker info" says in which state it is.',
     },
   },
 };
 const ofFailure: Advice = {
   means: 'skepd failed in a way of its own.',
-  remedy:
-    'Look what it said: "journalctl -u skepd". "docker info" says in which state this node is; then try again.',
+  todo: 'Look what it said: "journalctl -u skepd". "docker info" says in which state this node is; then try again.',
 };
 
 /** Asks skepd: a line of JSON, then the file if there is one. Rejects with CommandError for anything but 200. */
@@ -167,7 +164,7 @@ async function textOf(reply: IncomingMessage): Promise<string> {
 const alreadyThere = (path: string): CommandError =>
   new CommandError(1, `${path} is there already; --force replaces it`, {
     means: 'A backup replaces no other file by itself. The file is as it was.',
-    remedy: 'Name another file, or add --force.',
+    todo: 'Name another file, or add --force.',
   });
 /** Its directory takes no file: said before a passphrase is asked for. */
 const unwritable = (path: string, cause: NodeJS.ErrnoException): CommandError =>
@@ -176,8 +173,7 @@ const unwritable = (path: string, cause: NodeJS.ErrnoException): CommandError =>
     `cannot write ${path}: ${cause.code === 'ENOENT' ? `there is no directory ${dirname(path)}` : cause.message}`,
     {
       means: 'The backup has no place to go to. Nothing was done.',
-      remedy:
-        'Make the directory, or name a file in another one; run it as root where only root may write there.',
+      todo: 'Make the directory, or name a file in another one; run it as root where only root may write there.',
     },
     { cause },
   );
@@ -197,7 +193,7 @@ async function* received(reply: IncomingMessage): AsyncGenerator<Buffer> {
       `the answer of skepd broke off: ${(cause as Error).message}`,
       {
         means: 'skepd ended before all of the backup was here. No file was written.',
-        remedy: 'Run it again; "journalctl -u skepd" says why skepd ended.',
+        todo: 'Run it again; "journalctl -u skepd" says why skepd ended.',
       },
       { cause },
     );

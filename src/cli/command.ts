@@ -37,14 +37,14 @@ export class CommandError extends Error {
 
 const nothingDone = 'The command line makes no sense as it is, so nothing was done.';
 
-/** A command line that makes no sense; the text says why. Without a remedy, the command's usage is it. */
+/** A command line that makes no sense; the text says why. Without a todo, the command's usage is it. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
 
   constructor(
     message: string,
     readonly means: string = nothingDone,
-    readonly remedy?: string,
+    readonly todo?: string,
   ) {
     super(message);
   }

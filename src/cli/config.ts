@@ -47,7 +47,7 @@ function check(terminal: Terminal, named: string | undefined, json: boolean): Ex
   if (named !== undefined && !exists)
     throw new CommandError(2, `there is no file ${file}`, {
       means: 'Nothing was checked.',
-      remedy: 'Name one that is there, or none for the file that the daemons read.',
+      todo: 'Name one that is there, or none for the file that the daemons read.',
     });
   const { findings } = readOptions(text, {});
   if (json) terminal.out(JSON.stringify({ file, exists, findings: findings.map(findingJson) }));
@@ -88,7 +88,7 @@ function textOf(file: string): string | undefined {
       cause.message,
       {
         means: 'What the daemons would make of it cannot be told.',
-        remedy: 'Make it a readable file of UTF-8, or run this as root.',
+        todo: 'Make it a readable file of UTF-8, or run this as root.',
       },
       { cause },
     );

@@ -9,7 +9,7 @@ try {
   if (directory === undefined || more.length > 0)
     throw new CommandError(2, 'it needs one DIR', {
       means: 'DIR is where the pages are written. Nothing was done.',
-      remedy: 'Write "node dist/cli/manual.js DIR".',
+      todo: 'Write "node dist/cli/manual.js DIR".',
     });
   await writeManual(directory);
 } catch (err) {

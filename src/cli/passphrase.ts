@@ -25,7 +25,7 @@ export const unreadable = (what: string, path: string, cause: NodeJS.ErrnoExcept
     `cannot read ${path}: ${cause.code === 'ENOENT' ? 'there is no such file' : cause.message}`,
     {
       means: `That file is to hold the ${what}. Nothing was done.`,
-      remedy: 'Check the path and who may read it (ls -l); run it as root, or name another file.',
+      todo: 'Check the path and who may read it (ls -l); run it as root, or name another file.',
     },
     { cause },
   );

@@ -27,8 +27,7 @@ export async function trace(args: readonly string[], terminal: Terminal): Promis
 const unknownHere: Advice = {
   means:
     'This node traces what is in its own state: services on the networks of its tasks, ports that are published, and who is on these networks.',
-  remedy:
-    '"docker service ls" on a manager has the names and ports of all services. Run this on a node with a task of the service, or of its callers.',
+  todo: '"docker service ls" on a manager has the names and ports of all services. Run this on a node with a task of the service, or of its callers.',
 };
 
 export function traceLines(reply: TraceReply): string[] {

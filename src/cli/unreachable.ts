@@ -46,7 +46,7 @@ export function unreachable(
         what: what('there is no such socket'),
         advice: {
           means: `${daemon} does not run on this host, or has its sockets elsewhere. ${goesOn}`,
-          remedy: `Start it: "systemctl start ${daemon}"; ${look}. If its sockets are elsewhere, set SKEP_RUN_DIR to their directory.`,
+          todo: `Start it: "systemctl start ${daemon}"; ${look}. If its sockets are elsewhere, set SKEP_RUN_DIR to their directory.`,
         },
       };
     case 'ECONNREFUSED':
@@ -54,7 +54,7 @@ export function unreachable(
         what: what('nobody listens'),
         advice: {
           means: `${daemon} has ended and left its socket behind. ${goesOn}`,
-          remedy: `Start it: "systemctl start ${daemon}"; ${look}.`,
+          todo: `Start it: "systemctl start ${daemon}"; ${look}.`,
         },
       };
     case 'EACCES':
@@ -66,7 +66,7 @@ export function unreachable(
             daemon === 'skepd'
               ? 'The socket is for root and the group that SKEP_GROUP names (docker by default), and you are neither.'
               : 'The socket is for root alone.',
-          remedy: 'Run it as root, with sudo for instance.',
+          todo: 'Run it as root, with sudo for instance.',
         },
       };
     case 'open':
@@ -74,7 +74,7 @@ export function unreachable(
         what: what(message),
         advice: {
           means: `${daemon} runs and did not answer this. ${goesOn}`,
-          remedy: `Try again in some seconds; ${look}.`,
+          todo: `Try again in some seconds; ${look}.`,
         },
       };
     default:
@@ -82,7 +82,7 @@ export function unreachable(
         what: what(message),
         advice: {
           means: `The socket cannot be used (${state}), so that ${daemon} cannot be asked. ${goesOn}`,
-          remedy: `See whether it runs: "systemctl status ${daemon}"; ${look}.`,
+          todo: `See whether it runs: "systemctl status ${daemon}"; ${look}.`,
         },
       };
   }

@@ -30,8 +30,7 @@ function unified(): string {
     throw new OutsideError('a lab on this kernel needs cgroup version 2, and it is not mounted', false, {
       advice: {
         means: 'The processes of a node are held together by its cgroup, and there can be none.',
-        remedy:
-          'Mount it: "mount -t cgroup2 none /sys/fs/cgroup/unified"; or take another kernel (--kernel uml).',
+        todo: 'Mount it: "mount -t cgroup2 none /sys/fs/cgroup/unified"; or take another kernel (--kernel uml).',
       },
     });
   return found.mountPoint;

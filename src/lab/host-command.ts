@@ -19,17 +19,15 @@ export interface HostCommandOptions {
 
 const notHere: Advice = {
   means: 'It is not on this machine, or this machine can run no more processes.',
-  remedy: 'Run scripts/setup.sh, which installs what is missing; "free -m" shows whether memory is left.',
+  todo: 'Run scripts/setup.sh, which installs what is missing; "free -m" shows whether memory is left.',
 };
 const notDone: Advice = {
   means: 'It took longer than it may, and was killed. What it was for is done in part, or not at all.',
-  remedy:
-    'Try again when the machine has less to do; "skep lab down" with the name of the lab removes what is left of it.',
+  todo: 'Try again when the machine has less to do; "skep lab down" with the name of the lab removes what is left of it.',
 };
 const failed: Advice = {
   means: 'The lab needs this command on this machine, and it did not do what it is for.',
-  remedy:
-    'Run it by hand to see more; scripts/setup.sh installs what is missing, "skep lab down" with the name of the lab removes what is left of it.',
+  todo: 'Run it by hand to see more; scripts/setup.sh installs what is missing, "skep lab down" with the name of the lab removes what is left of it.',
 };
 
 /** Runs `argv` and returns what came of it, whatever the exit code; throws OutsideError if it cannot run or does not end. */

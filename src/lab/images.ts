@@ -104,7 +104,7 @@ export async function ensureImage(source: ImageSource): Promise<ImageArchive> {
       throw new OutsideError(`${part} is not installed`, false, {
         advice: {
           means: 'The images of a lab are made of programs of this machine, and this one is missing.',
-          remedy: 'Run scripts/setup.sh, which installs what is missing.',
+          todo: 'Run scripts/setup.sh, which installs what is missing.',
         },
       });
   const versions = parts.map((path) => [path, statSync(path).size, statSync(path).mtimeMs]);

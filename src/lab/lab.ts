@@ -106,7 +106,7 @@ export class Lab {
       throw new SkepError('notFound', `no lab called ${name} is up`, {
         advice: {
           means: 'There is none of this name on this machine, or it is not complete yet.',
-          remedy: `"skep lab ls" lists the labs there are; "skep lab up --name ${name}" starts this one.`,
+          todo: `"skep lab ls" lists the labs there are; "skep lab up --name ${name}" starts this one.`,
         },
       });
     return new Lab(name, state);
@@ -121,7 +121,7 @@ export class Lab {
       throw new SkepError('invalidArgument', `a lab has 1 to ${nodesMax} nodes, not ${count}`, {
         advice: {
           means: 'The network of a lab has addresses for no more. Nothing was started.',
-          remedy: 'Ask for fewer nodes, or make two labs with names of their own (--name).',
+          todo: 'Ask for fewer nodes, or make two labs with names of their own (--name).',
         },
       });
     const machine = kernels[kernel];
@@ -135,7 +135,7 @@ export class Lab {
       throw new SkepError('alreadyExists', `there is a lab called ${name}`, {
         advice: {
           means: 'Two labs cannot have one name. The one that is there was left as it is.',
-          remedy: `"skep lab down --name ${name}" ends it; or give the new one another name (--name).`,
+          todo: `"skep lab down --name ${name}" ends it; or give the new one another name (--name).`,
         },
       });
     }
@@ -173,8 +173,7 @@ export class Lab {
             advice: {
               means:
                 "The node's engine took not all of the images that a lab works with, so the lab was taken down again.",
-              remedy:
-                'If its disk or memory is full, make room; else remove /var/cache/skep-lab/image-*.tar, which are made anew, and try again.',
+              todo: 'If its disk or memory is full, make room; else remove /var/cache/skep-lab/image-*.tar, which are made anew, and try again.',
             },
           });
         progress(`${node.name}: images loaded`);
@@ -233,7 +232,7 @@ export class Lab {
       throw new SkepError('notFound', `no such node: ${name}`, {
         advice: {
           means: `The lab ${this.name} has ${this.nodes.map((node) => node.name).join(', ')}.`,
-          remedy: 'Name one of these, or another lab (--name).',
+          todo: 'Name one of these, or another lab (--name).',
         },
       });
     return found;
@@ -259,7 +258,7 @@ export class Lab {
       throw new SkepError('unavailable', `${name} is off`, {
         advice: {
           means: 'Its power was cut, or it has stopped by itself, so that nothing runs in it.',
-          remedy: `"skep lab start ${name}${this.#option}" starts it; "skep lab logs ${name}${this.#option}" says what it said last.`,
+          todo: `"skep lab start ${name}${this.#option}" starts it; "skep lab logs ${name}${this.#option}" says what it said last.`,
         },
       });
     const reply = await callAgent(node.agentSocket, { kind: 'exec', argv }, streams, signal);
@@ -267,7 +266,7 @@ export class Lab {
       throw new OutsideError(`${name}: ${reply.error}`, false, {
         advice: {
           means: 'The agent in the node could not run the command, so nothing of it ran.',
-          remedy: `See what the node says: "skep lab logs ${name}${this.#option}".`,
+          todo: `See what the node says: "skep lab logs ${name}${this.#option}".`,
         },
       });
     return reply.exitCode;
@@ -294,7 +293,7 @@ export class Lab {
         throw new OutsideError(`${name}: ${argv.join(' ')}: not done after ${deadlineMs} ms`, true, {
           advice: {
             means: 'The command in the node took longer than it may, and was ended.',
-            remedy: `See what the node does: "skep lab logs ${name}${this.#option}". On a busy machine, ask for fewer nodes.`,
+            todo: `See what the node does: "skep lab logs ${name}${this.#option}". On a busy machine, ask for fewer nodes.`,
           },
         });
       },
@@ -324,7 +323,7 @@ export class Lab {
       throw new SkepError('failedPrecondition', `${name} is running`, {
         advice: {
           means: 'Only a node that is off can be started. Nothing was done.',
-          remedy: `To start it anew, "skep lab kill ${name}${this.#option}" first.`,
+          todo: `To start it anew, "skep lab kill ${name}${this.#option}" first.`,
         },
       });
     await this.#machine.kill(this.paths, node); // clears what a machine that stopped by itself has left
@@ -340,7 +339,7 @@ export class Lab {
       throw new SkepError('invalidArgument', 'a cut is between two different machines', {
         advice: {
           means: `${one} was named twice, and a machine has no wire to itself. Nothing was cut.`,
-          remedy: 'Name two nodes, or a node and "client".',
+          todo: 'Name two nodes, or a node and "client".',
         },
       });
     await cutPorts(this.paths, port(one), port(other));
@@ -397,8 +396,7 @@ export class Lab {
           cause,
           advice: {
             means: `${daemon} did not start in the node, or too slowly. A lab that was being made was taken down again.`,
-            remedy:
-              'The last lines of its log are above. On a busy machine ask for fewer nodes; after a change of the code, build it (npm run build).',
+            todo: 'The last lines of its log are above. On a busy machine ask for fewer nodes; after a change of the code, build it (npm run build).',
           },
         },
       );
@@ -440,7 +438,7 @@ function requireParts(
         {
           advice: {
             means: `The nodes could not ${what} from there. Nothing was started.`,
-            remedy: 'Put it somewhere else, and give its absolute path.',
+            todo: 'Put it somewhere else, and give its absolute path.',
           },
         },
       );
@@ -448,7 +446,7 @@ function requireParts(
     throw new SkepError('invalidArgument', `there is no package ${file}`, {
       advice: {
         means: 'The nodes have nothing to install the daemons from. Nothing was started.',
-        remedy: 'Check the path; "npm run package" builds dist-package/skep_VERSION_amd64.deb.',
+        todo: 'Check the path; "npm run package" builds dist-package/skep_VERSION_amd64.deb.',
       },
     });
   const missing = [
@@ -463,14 +461,14 @@ function requireParts(
     throw new SkepError('permissionDenied', 'a lab needs root', {
       advice: {
         means: 'It makes namespaces, disks and networks, which root alone may. Nothing was started.',
-        remedy: 'Run it as root, with sudo for instance.',
+        todo: 'Run it as root, with sudo for instance.',
       },
     });
   if (missing.length > 0)
     throw new SkepError('failedPrecondition', `a lab needs ${missing.join(', ')}`, {
       advice: {
         means: 'These are not on this machine, and nodes are built of them. Nothing was started.',
-        remedy: `Run ${checkout}/scripts/setup.sh, which installs and builds what is missing.`,
+        todo: `Run ${checkout}/scripts/setup.sh, which installs and builds what is missing.`,
       },
     });
 }

@@ -49,7 +49,7 @@ export function labPaths(name: string): LabPaths {
     throw new SkepError('invalidArgument', `invalid lab name ${JSON.stringify(name)}`, {
       advice: {
         means: 'The name becomes part of paths and of network namespaces. Nothing was done.',
-        remedy: 'Use a-z, 0-9 and -, 20 of them at most, the first one no dash.',
+        todo: 'Use a-z, 0-9 and -, 20 of them at most, the first one no dash.',
       },
     });
   const run = `/run/skep-lab/${name}`;

@@ -96,8 +96,7 @@ export function startDetached(
       throw new OutsideError(`cannot start ${command}`, false, {
         advice: {
           means: 'It is not on this machine, or this machine can run no more processes.',
-          remedy:
-            'Run scripts/setup.sh, which installs what is missing; "free -m" shows whether memory is left.',
+          todo: 'Run scripts/setup.sh, which installs what is missing; "free -m" shows whether memory is left.',
         },
       });
     child.unref();
@@ -184,8 +183,7 @@ export async function untilGone(
       throw new OutsideError(`${what} do not go: ${left.join(' ')}`, true, {
         advice: {
           means: 'Something still holds what a lab leaves: a shell in one of its directories, for instance.',
-          remedy:
-            'End what holds it, then "skep lab down" with the name of the lab again, which goes on where this one stopped.',
+          todo: 'End what holds it, then "skep lab down" with the name of the lab again, which goes on where this one stopped.',
         },
       });
     await delay(20);

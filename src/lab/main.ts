@@ -133,7 +133,7 @@ async function exec(lab: Lab, node: string, command: readonly string[]): Promise
       new OutsideError('interrupted', false, {
         advice: {
           means: 'The command in the node was ended, wherever it was.',
-          remedy: 'Run it again if it was to end by itself.',
+          todo: 'Run it again if it was to end by itself.',
         },
       }),
     );
@@ -157,7 +157,7 @@ const passThrough = ([program = '', ...args]: readonly string[]): Promise<number
           cause,
           advice: {
             means: 'It is not on this machine, so nothing ran.',
-            remedy: 'Run scripts/setup.sh, which installs what is missing.',
+            todo: 'Run scripts/setup.sh, which installs what is missing.',
           },
         }),
       ),

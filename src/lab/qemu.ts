@@ -80,7 +80,7 @@ function currentKernel(): string {
     throw new SkepError('failedPrecondition', `no kernel for QEMU guests at ${kernelLink}`, {
       advice: {
         means: "Nodes in QEMU boot Debian 12's stock kernel, which has not been fetched.",
-        remedy: 'Run scripts/setup.sh, which fetches it; or take another kernel (--kernel host or uml).',
+        todo: 'Run scripts/setup.sh, which fetches it; or take another kernel (--kernel host or uml).',
       },
     });
   return realpathSync(kernelLink);

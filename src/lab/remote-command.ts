@@ -88,7 +88,7 @@ export function callAgent(
           new OutsideError('nobody reads the output any more', false, {
             advice: {
               means: 'What the output went to has ended, so the command in the node was ended, too.',
-              remedy: 'If the command was to go on, send its output to a file.',
+              todo: 'If the command was to go on, send its output to a file.',
             },
           }),
         );
@@ -98,7 +98,7 @@ export function callAgent(
             advice: {
               means:
                 'Its power was cut, it has stopped, or it still boots. What ran in it has ended if it is off.',
-              remedy: '"skep lab status" says whether it runs, "skep lab logs" with its name what it said.',
+              todo: '"skep lab status" says whether it runs, "skep lab logs" with its name what it said.',
             },
           }),
         );

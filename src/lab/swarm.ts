@@ -7,8 +7,7 @@ const commandDeadlineMs = 60_000;
 
 const advice: Advice = {
   means: 'The lab is up, and its nodes are no whole swarm: this command in a node did not do what it is for.',
-  remedy:
-    '"skep lab logs" with the name of the node says what its daemons said. Go on by hand with "skep lab exec", or end the lab: "skep lab down".',
+  todo: '"skep lab logs" with the name of the node says what its daemons said. Go on by hand with "skep lab exec", or end the lab: "skep lab down".',
 };
 
 /** Runs a command in a node; returns its standard output, throws OutsideError with its words when it fails. */

@@ -18,7 +18,7 @@ export type ErrorKind =
 /** For people who read an error: its message says what happened, this what that means for them and what to do. Sentences. */
 export interface Advice {
   readonly means: string;
-  readonly remedy: string;
+  readonly todo: string;
 }
 
 /**

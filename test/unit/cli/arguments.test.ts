@@ -39,7 +39,7 @@ test.each(understood)('reads %j', (line, spec, read) => {
   expect(readCommandLine(spec, words(line))).toMatchObject(read);
 });
 
-const refused: Array<[line: string, command: CommandSpec, what: string, remedy?: string]> = [
+const refused: Array<[line: string, command: CommandSpec, what: string, todo?: string]> = [
   ['--jsn', own.verify, 'unknown option "--jsn"', 'Did you mean "--json"?'],
   ['--frobnicate', own.verify, 'unknown option "--frobnicate"'],
   ['-x', own.verify, 'unknown option "-x"'],
@@ -71,11 +71,11 @@ const refused: Array<[line: string, command: CommandSpec, what: string, remedy?:
   ['-- ls', below.exec, 'it needs NODE'],
 ];
 
-test.each(refused)('refuses %j', (line, spec, what, remedy) => {
+test.each(refused)('refuses %j', (line, spec, what, todo) => {
   const read = (): unknown => readCommandLine(spec, words(line));
   expect(read).toThrow(UsageError);
   expect(read).toThrow(
-    expect.objectContaining({ message: what, ...(remedy !== undefined && { remedy }) }) as Error,
+    expect.objectContaining({ message: what, ...(todo !== undefined && { todo }) }) as Error,
   );
 });
 

@@ -86,11 +86,11 @@ test.each([
     'Did you mean "skep lab up"? "skep help --help" says more.',
   ],
   ['constructor', 'skep: unknown command "constructor"', 'Write "skep COMMAND". "skep --help" says more.'],
-])('skep %s is refused', async (line, what, remedy) => {
+])('skep %s is refused', async (line, what, todo) => {
   const { code, out, err } = await run(line);
-  expect({ code, out, what: err[0], remedy: err[2] }).toEqual({
+  expect({ code, out, what: err[0], todo: err[2] }).toEqual({
     ...{ code: 2, out: [], what },
-    remedy: `  What to do: ${remedy}`,
+    todo: `  What to do: ${todo}`,
   });
 });
 
@@ -99,7 +99,7 @@ test('a word too many after version is refused', async () => {
 });
 
 test('an error says what happened, what it means, what to do', async () => {
-  const error = new CommandError(1, 'it rains', { means: 'You get wet.', remedy: 'Stay in.' });
+  const error = new CommandError(1, 'it rains', { means: 'You get wet.', todo: 'Stay in.' });
   expect(await run('verify', fails(error))).toEqual({
     code: 1,
     out: [],
@@ -108,7 +108,7 @@ test('an error says what happened, what it means, what to do', async () => {
 });
 
 test('with --json it is one line of JSON', async () => {
-  const error = new CommandError(1, 'it rains', { means: 'You get wet.', remedy: 'Stay in.' });
+  const error = new CommandError(1, 'it rains', { means: 'You get wet.', todo: 'Stay in.' });
   const { err } = await run('verify --json', fails(error));
   expect(err).toHaveLength(1);
   expect(JSON.parse(err[0] ?? '')).toEqual({
@@ -116,7 +116,7 @@ test('with --json it is one line of JSON', async () => {
       command: 'skep verify',
       what: 'it rains',
       means: 'You get wet.',
-      remedy: 'Stay in.',
+      todo: 'Stay in.',
       exitCode: 1,
     },
   });
@@ -181,13 +181,13 @@ test.each([
     command: 'skep verify',
     what: error.message,
     means: expect.stringMatching(/^[A-Z].*\.$/) as string,
-    remedy: expect.stringMatching(/^[A-Z].*\.$/) as string,
+    todo: expect.stringMatching(/^[A-Z].*\.$/) as string,
     exitCode,
   });
 });
 
 test('advice that an error brings is what is said', () => {
-  const advice = { means: 'It is so.', remedy: 'Do so.' };
+  const advice = { means: 'It is so.', todo: 'Do so.' };
   for (const error of [
     new SkepError('notFound', 'no', { advice }),
     new OutsideError('no', false, { advice }),

@@ -28,12 +28,12 @@ test.each([
   ['EACCES', /permission denied$/, /root alone/, /sudo/],
   ['open', /deadline exceeded$/, /runs and did not answer/, /Try again.*journalctl/],
   ['ENOTSOCK', /deadline exceeded$/, /cannot be used \(ENOTSOCK\)/, /systemctl status skep-dataplane/],
-])('%s', (state, what, means, remedy) => {
+])('%s', (state, what, means, todo) => {
   const said = unreachable(at, state, 'deadline exceeded');
   expect(said.what).toMatch(/^skep-dataplane at \/run\/skep\/dataplane\.sock gives no answer: /);
   expect(said.what).toMatch(what);
   expect(said.advice.means).toMatch(means);
-  expect(said.advice.remedy).toMatch(remedy);
+  expect(said.advice.todo).toMatch(todo);
 });
 
 test('the socket of skepd is for its group, too', () => {
