@@ -34,6 +34,7 @@ module.exports = {
       '^src/(controlplane|lab|cli|dataplane/(?!plan/balancing\\.ts))',
       'the table knows the names of engines, and else nobody whom it tells',
     ),
+    forbid(
       'metrics-know-no-daemon',
       '^src/metrics',
       '^src/(controlplane|dataplane|lab|cli)',
