@@ -1,9 +1,9 @@
 /** A command's words, read by what its entry in the table says. Pure. */
 import { parseArgs } from 'node:util';
+import { nearest } from '../runtime/nearest.js';
 import { UsageError } from './command.js';
 import { optionsOf } from './command-spec.js';
 import type { ArgumentSpec, ArgumentValues, CommandSpec, OptionSpec, OptionValues } from './command-spec.js';
-import { nearest } from './nearest.js';
 
 /** What the words of a command line say. */
 export interface CommandLine<C extends CommandSpec> {

@@ -1,4 +1,5 @@
 /** One command line of `skep`: finds the command in the table, answers help and version, runs the code, and prints the error if there is one. */
+import { nearest } from '../runtime/nearest.js';
 import { asksForHelp, asksForJson } from './arguments.js';
 import type { Run, Terminal } from './command.js';
 import { UsageError } from './command.js';
@@ -7,7 +8,6 @@ import { visibleCommands } from './command-spec.js';
 import { skep } from './commands.js';
 import { complaintOf, printComplaint } from './complaint.js';
 import { helpText } from './help.js';
-import { nearest } from './nearest.js';
 
 /** Code of commands by the words that lead to it, without `skep`: `verify`, `lab up`. Loaded when asked for. */
 export type Loaders = Readonly<Record<string, (() => Promise<Run>) | undefined>>;

@@ -1,8 +1,8 @@
 /** Tables and keys that mean nothing, and what was meant by them. */
+import { nearest } from '../runtime/nearest.js';
 import { quoted } from './data.js';
 import type { Finding } from './finding.js';
 import { notStarting } from './finding.js';
-import { nearest } from './nearest.js';
 import type { DaemonName } from './table.js';
 import { daemonNames, options, tableSummaries } from './table.js';
 

@@ -4,7 +4,6 @@ import { asksForHelp, asksForJson, readCommandLine } from '../../../src/cli/argu
 import { UsageError } from '../../../src/cli/command.js';
 import type { CommandSpec } from '../../../src/cli/command-spec.js';
 import { commands } from '../../../src/cli/commands.js';
-import { editsBetween, nearest } from '../../../src/cli/nearest.js';
 
 const words = (line: string): string[] => line.split(' ').filter((word) => word !== '');
 const { lab, ...own } = commands;
@@ -90,27 +89,4 @@ describe('what comes before --', () => {
     ['web --json', true],
     ['node1 -- skep verify --json', false],
   ])('%j asks for JSON: %j', (line, is) => expect(asksForJson(words(line))).toBe(is));
-});
-
-test.each([
-  ['verfy', 'verify'],
-  ['staus', 'status'],
-  ['tarce', 'trace'],
-  ['back', 'backup'],
-  ['x', undefined],
-  ['', undefined],
-  ['kubectl', undefined],
-])('the command nearest to %j is %j', (typed, near) => {
-  expect(nearest(typed, Object.keys(own))).toBe(near);
-});
-
-test.each([
-  ['', 'abc', 3],
-  ['abc', 'abc', 0],
-  ['abc', 'abd', 1],
-  ['abc', 'acb', 1],
-  ['abc', 'ab', 1],
-  ['kitten', 'sitting', 3],
-])('between %j and %j are %i edits', (one, other, edits) => {
-  expect([editsBetween(one, other), editsBetween(other, one)]).toEqual([edits, edits]);
 });

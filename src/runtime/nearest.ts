@@ -3,17 +3,24 @@
 /** More edits than this are another word: one for each third of what was typed, two at most. */
 const editsMax = (typed: string): number => Math.min(2, Math.ceil(typed.length / 3));
 
-/** Undefined if none is near. A name that begins with what was typed is near; of equals, the first. */
+/**
+ * Undefined if none is near. Case and the two kinds of dashes are no difference; a name that begins with what was typed is near; of equals,
+ * the first.
+ */
 export function nearest(typed: string, names: readonly string[]): string | undefined {
-  if (typed === '') return undefined;
-  const beginning = names.find((name) => name.startsWith(typed));
+  // Comparing costs the product of the lengths, and what was typed may be a file's.
+  const longest = Math.max(0, ...names.map((name) => name.length));
+  if (typed === '' || typed.length > longest + editsMax(typed)) return undefined;
+  const beginning = names.find((name) => plain(name).startsWith(plain(typed)));
   if (beginning !== undefined) return beginning;
   const [best] = names
-    .map((name) => ({ name, edits: editsBetween(typed, name) }))
+    .map((name) => ({ name, edits: editsBetween(plain(typed), plain(name)) }))
     .filter(({ edits }) => edits <= editsMax(typed))
     .sort((a, b) => a.edits - b.edits);
   return best?.name;
 }
+
+const plain = (name: string): string => name.toLowerCase().replaceAll('_', '-');
 
 /** Insertions, deletions, replacements and swaps of neighbours that make one word the other (optimal string alignment). */
 export function editsBetween(one: string, other: string): number {
