@@ -1,5 +1,5 @@
 /**
- * What can be said of one command in data. The tables of commands (commands.ts, ../lab/commands.ts) are written in these types, and
+ * What can be said of one command in data. The tables of commands (commands.ts, lab-commands.ts) are written in these types, and
  * reading of arguments, help, completion and manual pages are made of the tables alone, so that none of them can know of more or less.
  */
 

@@ -2,11 +2,11 @@
  * Every command of `skep`, as data (command-spec.ts). A new command is an entry here and its code in `loaders` of main.ts, which does
  * not compile without it; help, completion and manual follow.
  */
-import { labCommands } from '../lab/commands.js';
 import { sharedOptions, usageExit } from './command-spec.js';
 import type { CommandAt, CommandSpec, CommandTable } from './command-spec.js';
 import { shells } from './completion/shells.js';
 import { wellKnown } from './environment.js';
+import { labCommands } from './lab-commands.js';
 
 const { json, quiet } = sharedOptions;
 const { runDir, engine, balancer, configFile } = wellKnown;
@@ -201,7 +201,7 @@ export const commands = {
     summary: 'run a cluster of real nodes on this machine',
     description: [
       'A lab is a few hosts on a network of their own, each with an engine, daemons, disk and identity of its own, and a client beside them. ' +
-        'It is for trying and testing Skep; it needs a checkout of Skep that scripts/setup.sh has prepared, and root.',
+        'It is for trying and testing Skep; it needs root, and a checkout of Skep that scripts/setup.sh has prepared: a package has no labs.',
     ],
     arguments: [],
     options: {},

@@ -1,13 +1,17 @@
 /** The `skep` command: where the code of each command is, and this process's streams. */
-import type { LabCommand } from '../lab/commands.js';
 import type { Run, Terminal } from './command.js';
 import type { CommandName } from './commands.js';
 import { runCommandLine } from './dispatch.js';
+import { requireLabCode } from './lab-code.js';
+import type { LabCommand } from './lab-commands.js';
 import { version } from './version.js';
 
 type Load = () => Promise<Run>;
 
-const lab = async (name: LabCommand): Promise<Run> => (await import('../lab/main.js')).labRuns[name];
+async function lab(name: LabCommand): Promise<Run> {
+  requireLabCode();
+  return (await import('../lab/main.js')).labRuns[name];
+}
 
 /** One for each command of the table. Loaded when asked for: `skep --help` needs none of what they need. */
 const loaders: Readonly<Record<CommandName, Load>> = {

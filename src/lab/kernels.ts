@@ -1,5 +1,5 @@
 /** The kernels a lab's nodes can run on, as `skep lab up --kernel` names them. */
-import type { kernelNames } from './commands.js';
+import type { kernelNames } from '../cli/lab-commands.js';
 import type { MachineKind } from './machine.js';
 import { hostMachine } from './machine-host.js';
 import { qemuMachine } from './machine-qemu.js';

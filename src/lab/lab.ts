@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { OutsideError, SkepError } from '../model/errors.js';
 import { CleanupStack } from '../runtime/cleanup-stack.js';
 import { removeEmptyGroup, removeGroups } from './cgroups.js';
-import { defaultLab } from './commands.js';
+import { defaultLab } from '../cli/lab-commands.js';
 import { hostCommand, tryHostCommand } from './host-command.js';
 import type { CommandResult, HostCommandOptions } from './host-command.js';
 import { ensureImages, importScript } from './images.js';

@@ -1,5 +1,5 @@
 /**
- * The code of `skep lab`: reads each command line by the table (commands.ts), calls the lab, prints. Exit codes: the command's own for
+ * The code of `skep lab`: reads each command line by the table (../cli/lab-commands.ts), calls the lab, prints. Exit codes: the command's own for
  * `exec` and `client`; otherwise as the dispatcher decides of the error.
  */
 import { spawn } from 'node:child_process';
@@ -11,8 +11,8 @@ import { UsageError } from '../cli/command.js';
 import type { OptionValues } from '../cli/command-spec.js';
 import { showProgress } from '../cli/progress.js';
 import { OutsideError } from '../model/errors.js';
-import { labCommands } from './commands.js';
-import type { LabCommand } from './commands.js';
+import { labCommands } from '../cli/lab-commands.js';
+import type { LabCommand } from '../cli/lab-commands.js';
 import { Lab, nameOption } from './lab.js';
 import type { LabSummary } from './lab.js';
 import { initSwarm } from './swarm.js';

@@ -2,7 +2,6 @@
 import { request } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
-import { labNames, nodeNames } from '../../lab/lab-state.js';
 import { readCommandLine } from '../arguments.js';
 import type { ExitCode, Terminal } from '../command.js';
 import { commands } from '../commands.js';
@@ -25,14 +24,14 @@ async function candidates(
   try {
     switch (kind) {
       case 'labs':
-        return labNames();
+        return (await import('../../lab/lab-state.js')).labNames();
       case 'nodes':
-        return nodeNames(lab);
+        return (await import('../../lab/lab-state.js')).nodeNames(lab);
       case 'services':
         return await serviceNames(apiSocket(env));
     }
   } catch {
-    // No lab of such a name, no daemon, no permission: nothing to offer, and a prompt is no place to say so.
+    // No code of labs (in a package), no lab of such a name, no daemon, no permission: nothing to offer, and a prompt is no place to say so.
     return [];
   }
 }

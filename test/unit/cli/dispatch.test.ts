@@ -7,6 +7,7 @@ import { commands, skep } from '../../../src/cli/commands.js';
 import { complaintOf } from '../../../src/cli/complaint.js';
 import { runCommandLine } from '../../../src/cli/dispatch.js';
 import { helpText } from '../../../src/cli/help.js';
+import { requireLabCode } from '../../../src/cli/lab-code.js';
 import type { ErrorKind } from '../../../src/model/errors.js';
 import { OutsideError, SkepError } from '../../../src/model/errors.js';
 
@@ -193,4 +194,22 @@ test('advice that an error brings is what is said', () => {
     new OutsideError('no', false, { advice }),
   ])
     expect(complaintOf(error, skep)).toMatchObject(advice);
+});
+
+test('a lab is refused where its code is not, and only there', async () => {
+  const nowhere = new URL('../../../dist/no-lab/', import.meta.url);
+  const refused = (line: string): Promise<Ran> =>
+    run(line, async () => {
+      requireLabCode(nowhere);
+      return Promise.resolve(0);
+    });
+  expect(await refused('lab exec node1 -- true')).toEqual({
+    ...{ code: 125, out: [] },
+    err: [
+      'skep lab exec: this is a package of Skep, and labs are made from a checkout',
+      '  This means: What makes a lab is not in the package. Nothing was done.',
+      '  What to do: Run bin/skep lab in a checkout of Skep, after its scripts/setup.sh.',
+    ],
+  });
+  expect(() => requireLabCode()).not.toThrow();
 });

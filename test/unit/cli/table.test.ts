@@ -17,7 +17,7 @@ import { daemons } from '../../../src/cli/daemons.js';
 import { helpText } from '../../../src/cli/help.js';
 import { writeManual } from '../../../src/cli/manual-files.js';
 import { manualPages } from '../../../src/cli/manual-page.js';
-import { balancerNames, kernelNames } from '../../../src/lab/commands.js';
+import { balancerNames, kernelNames } from '../../../src/cli/lab-commands.js';
 import { kernels } from '../../../src/lab/kernels.js';
 import { engineNames } from '../../../src/dataplane/plan/balancing.js';
 

@@ -1,8 +1,8 @@
-/** The subcommands of `skep lab`, as data (../cli/command-spec.ts). What they do is in main.ts. */
-import { sharedOptions, usageExit } from '../cli/command-spec.js';
-import type { CommandTable } from '../cli/command-spec.js';
+/** The subcommands of `skep lab`, as data. What they do is in ../lab/main.ts, which a package has not: it has their help all the same. */
+import { sharedOptions, usageExit } from './command-spec.js';
+import type { CommandTable } from './command-spec.js';
 
-/** The kernels that `--kernel` names; kernels.ts has what each is. */
+/** The kernels that `--kernel` names; ../lab/kernels.ts has what each is. */
 export const kernelNames = ['host', 'uml', 'qemu'] as const;
 /** What `--balancer` takes. */
 export const balancerNames = ['ipvs', 'ebpf', 'auto'] as const;
