@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { dataplaneSocket, engineAddress, runDir } from '../cli/paths.js';
+import { dataplaneSocket, hostOptions } from '../cli/paths.js';
 import { removeFromEngine } from '../controlplane/agent/agent.js';
 import { Engine } from '../controlplane/dockerd/client.js';
 import { endEtcd } from '../controlplane/etcd/running-etcd.js';
@@ -22,8 +22,8 @@ import type { Parameters } from './host-parameters.js';
 import { rememberParameters, restoreParameters } from './host-parameters.js';
 import { runSteps } from './steps.js';
 
-const { env } = process;
-const stateDir = env['SKEP_STATE_DIR'] ?? '/var/lib/skep';
+const told = hostOptions(process.env);
+const stateDir = told['paths.state-dir'];
 const swarmDir = join(stateDir, 'swarm');
 const hostFile = join(stateDir, 'host.json');
 /** There: the engine had no docker_gwbridge before. */
@@ -40,8 +40,8 @@ async function emptyEngine(): Promise<void> {
   if (!membership) return;
   await removeFromEngine({
     nodeId: membership.nodeId,
-    engine: new Engine(engineAddress(env)),
-    tasksDir: join(runDir(env), 'tasks'),
+    engine: new Engine(told['engine.address']),
+    tasksDir: join(told['paths.run-dir'], 'tasks'),
     log: createLog('skep-uninstall'),
   });
 }
@@ -54,8 +54,8 @@ async function remember(): Promise<void> {
 }
 
 async function clearKernel(): Promise<void> {
-  const dataplane = new DataplaneClient(dataplaneSocket(env));
-  const pins = env['SKEP_BPF_DIR'] ?? '/sys/fs/bpf/skep';
+  const dataplane = new DataplaneClient(dataplaneSocket(process.env));
+  const pins = told['balancer.bpf-dir'];
   try {
     await emptyKernel({ dataplane, hasPins: () => hasPins(pins), clock: systemClock });
   } finally {

@@ -55,10 +55,11 @@ test('daemons read their environment through the table alone', () => {
   const reading = sources.filter((path) =>
     readFileSync(join(checkout, 'src', path), 'utf8').includes('process.env'),
   );
-  // The two mains hand theirs to the reader; etcd gets the PATH that its daemon has.
+  // The mains hand theirs to the reader; etcd gets the PATH that its daemon has.
   expect(reading.sort()).toEqual([
     'controlplane/etcd/supervisor.ts',
     'controlplane/main.ts',
     'dataplane/main.ts',
+    'uninstall/main.ts',
   ]);
 });
