@@ -2,6 +2,7 @@
  * The package on a host with systemd, as its administrator has it: installed with install.sh, used, upgraded, removed, installed again,
  * purged. The daemons run in the sandboxes of their units, so what those forbid is found here. Before and after are compared by
  * what the host holds: files, units, links, namespaces, rules, sets, parameters, the engine's networks and containers, contexts.
+ * At last, the sessions of the documentation about the package are typed.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -10,6 +11,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { hostCommand } from '../../src/lab/host-command.js';
 import { ensureImages, importScript } from '../../src/lab/images.js';
+import { playedPages } from '../support/documentation/order.js';
+import { readPage } from '../support/documentation/page.js';
+import { Typist } from '../support/documentation/runner.js';
+import { sessionsOf } from '../support/documentation/session.js';
 import { eventually } from '../support/lab.js';
 import { makePackage, SystemdHost, visibleDirectory } from './systemd-host.js';
 
@@ -24,6 +29,11 @@ beforeAll(async () => {
   for (const version of versions) packages[version] = await makePackage(join(directory, version), version);
 }, 300_000);
 afterAll(() => rm(directory, { recursive: true, force: true }));
+
+/** What the documentation shows of the package, in the order of reading. */
+const shown = playedPages
+  .flatMap((path) => sessionsOf(readPage(path)))
+  .flatMap((block) => (block.kind === 'session' && block.runner === 'package' ? [block] : []));
 
 /** A package's path. */
 const made = (version: string): string => packages[version] ?? '';
@@ -267,4 +277,49 @@ describe('on a host with systemd', () => {
     expect(await holdings(true)).toEqual(untouched);
     expect(await host.run(`${directory}/${first}/install.sh --uninstall`)).toContain('nothing to remove');
   }, 240_000);
+
+  describe('as the documentation shows it', () => {
+    // In memory, which no question about the host's files looks at.
+    const home = '/tmp/reader';
+    const quoted = (script: string): string => `'${script.replaceAll("'", `'\\''`)}'`;
+    const typist = new Typist({
+      shell: () => ({
+        ...{ home, memory: `${home}.shell` },
+        run: async (script, deadlineMs) => {
+          const { exitCode, stdout, stderr } = await host.try(`exec bash -c ${quoted(script)}`, deadlineMs);
+          return { exitCode, output: stdout + stderr };
+        },
+      }),
+      power: () => Promise.resolve(),
+    });
+    const steps = [
+      ['installed', first],
+      ['upgraded', second],
+      ['purged', null],
+    ] as const;
+
+    test('all that is shown is typed here', () => {
+      expect(shown.map(({ where }) => where)).toHaveLength(steps.length);
+    });
+
+    test.each(steps.map(([what, version], at) => [what, shown[at]?.where, version, at] as const))(
+      '%s: %s',
+      async (_, __, version, at) => {
+        const session = shown[at];
+        if (!session) throw new Error('no page shows it');
+        if (version === null) {
+          await typist.play(session);
+          expect(await holdings(true)).toEqual(untouched);
+          return;
+        }
+        // The page calls the package as the reader's version is called.
+        const file = session.steps.map(({ command }) => /\bskep_\S+\.deb$/.exec(command)?.[0]).find(Boolean);
+        await host.run(`mkdir -p ${home} && cp ${made(version)} ${home}/${file}`);
+        await typist.play(session);
+        expect(await host.run('skep --version')).toBe(version);
+        await eventually('both daemons run', 20_000, daemons, (text) => expect(text).toBe(steady));
+      },
+      240_000,
+    );
+  });
 });

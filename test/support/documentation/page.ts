@@ -106,7 +106,7 @@ export const typedPages = (): Page[] =>
     .map(readPage);
 
 /** Written by tests of their own, which hold them against what they tell of. */
-const generatedPages = ['docs/compatibility.md', 'docs/packet-walk.md'];
+const generatedPages = ['docs/compatibility.md', 'docs/configuration.md', 'docs/packet-walk.md'];
 
 /** Every page whose links are looked at. */
 export const linkedPages = (): Page[] => [

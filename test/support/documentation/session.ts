@@ -22,7 +22,7 @@ export interface Runner {
   readonly file: string;
 }
 
-/** Every runner there is. A file that is not there yet is in `awaited` of test/unit/documentation/pages.test.ts. */
+/** Every runner there is. */
 export const runners = {
   lab: {
     what: 'a lab of three nodes, and the machine that it is on',

@@ -15,23 +15,15 @@ import { forms, placeholdersOf } from '../../support/documentation/pattern.js';
 import { runners, sessionsOf } from '../../support/documentation/session.js';
 import type { RunnerName, Session } from '../../support/documentation/session.js';
 
-/** Files of other branches that pages speak of; one that is there now must not be here. */
-const awaited = ['docs/configuration.md', 'docs/metrics.md', 'docs/logs.md', 'test/engine/package.test.ts'];
-
 const pages = linkedPages();
 const typed = typedPages();
 const sessions = (page: Page): Session[] =>
   sessionsOf(page).flatMap((block) => (block.kind === 'session' ? [block] : []));
 const all = typed.flatMap(sessions);
 
-test('what is awaited is not there yet', () => {
-  expect(awaited.filter(isInCheckout)).toEqual([]);
-});
-
 test.each(pages.map((page) => [page.path, page] as const))('links of %s lead somewhere', (_, page) => {
   const faults = page.links.flatMap(({ line, path, anchor }) => {
     const target = path === '' ? page.path : normalize(join(dirname(page.path), path));
-    if (awaited.includes(target)) return [];
     if (!isInCheckout(target)) return [`line ${line}: there is no ${target}`];
     if (anchor === '') return [];
     const anchors = pages.find((other) => other.path === target)?.anchors;
@@ -66,7 +58,6 @@ describe.each(typed.map((page) => [page.path, page] as const))('%s', (path, page
 describe('runners', () => {
   test.each(Object.entries(runners))('%s has sessions, and a file that types them', (name, { file }) => {
     expect(all.filter(({ runner }) => runner === (name as RunnerName))).not.toEqual([]);
-    if (awaited.includes(file)) return;
     const text = readFileSync(join(checkout, file), 'utf8');
     expect([file, text.includes('sessionsOf'), text.includes(`'${name}'`)]).toEqual([file, true, true]);
   });
