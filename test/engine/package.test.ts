@@ -5,11 +5,10 @@
  * At last, the sessions of the documentation about the package are typed.
  */
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { hostCommand } from '../../src/lab/host-command.js';
+import { hostCommand, tryHostCommand } from '../../src/lab/host-command.js';
 import { ensureImages, importScript } from '../../src/lab/images.js';
 import { playedPages } from '../support/documentation/order.js';
 import { readPage } from '../support/documentation/page.js';
@@ -68,11 +67,10 @@ describe('what is in the package', () => {
       '/usr/lib/skep/proto/dataplane.proto',
       '/usr/share/doc/skep/changelog.gz',
       '/usr/share/doc/skep/copyright',
-      // What other parts of the tree bring, where they are there.
-      ...(existsSync('src/cli/config.ts') ? ['/etc/skep/skep.toml'] : []),
-      ...(existsSync('src/cli/manual.ts')
-        ? ['/usr/share/man/man8/skepd.8.gz', '/usr/share/bash-completion/completions/skep']
-        : []),
+      '/etc/skep/skep.toml',
+      '/usr/share/man/man1/skep-config-check.1.gz',
+      '/usr/share/man/man8/skepd.8.gz',
+      '/usr/share/bash-completion/completions/skep',
     ];
     expect(expected.filter((path) => !paths.has(path))).toEqual([]);
     const strange = /\/dist\/lab\/|node_modules\/(typescript|vitest|eslint|@types)\/|\.tsbuildinfo$|\.node$/;
@@ -110,6 +108,8 @@ test('installed and purged in a root of its own, without systemd: no file is lef
   for (const link of wants)
     await hostCommand(['test', '-L', join(root, 'etc/systemd/system', `${link}.service`)]);
   expect((await hostCommand([join(root, 'usr/lib/skep/bin/skep'), '--version'])).trim()).toBe(first);
+  const lab = await tryHostCommand([join(root, 'usr/lib/skep/bin/skep'), 'lab', 'ls']);
+  expect([lab.exitCode, lab.stderr]).toEqual([2, expect.stringContaining('labs are made from a checkout')]);
   await hostCommand([...dpkg, '--purge', 'skep'], { deadlineMs: 120_000 });
   expect(await listed()).toBe(before);
 });
