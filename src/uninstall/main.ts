@@ -50,7 +50,7 @@ async function remember(): Promise<void> {
   // An upgrade asks again, when the bridge is there by our own doing.
   const remembered = existsSync(hostFile);
   await rememberParameters(hostFile, parameters);
-  await rememberGatewayBridge(noBridgeFile, remembered, new Engine(engineAddress(env)));
+  await rememberGatewayBridge(noBridgeFile, remembered, new Engine(told['engine.address']));
 }
 
 async function clearKernel(): Promise<void> {
@@ -84,7 +84,7 @@ const empty = (): Promise<boolean> =>
         failed: "the engine's network docker_gwbridge could not be removed",
         meaning: 'it stays: a bridge with nobody on it',
         remedy: 'docker network rm docker_gwbridge',
-        run: () => removeGatewayBridge(noBridgeFile, new Engine(engineAddress(env))),
+        run: () => removeGatewayBridge(noBridgeFile, new Engine(told['engine.address'])),
       },
       {
         failed: "this host's kernel could not be emptied of Skep's",
