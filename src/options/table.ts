@@ -137,8 +137,9 @@ export const optionTable = {
     env: 'SKEP_BALANCER',
     daemons: ['skep-dataplane'],
     summary:
-      "What balances. `auto`: what has this node's flows already, else `ipvs` where the kernel has it, else `ebpf`. A change ends flows.",
-    example: 'ebpf',
+      "What balances. `auto`: what has this node's flows already, else `ebpf` where the kernel runs it at full speed, else `ipvs` where the kernel has it " +
+      '(docs/adr/0048). A change ends flows.',
+    example: 'ipvs',
   }),
   'balancer.bpf-dir': option({
     kind: kinds.path,
