@@ -80,7 +80,7 @@ async function main(stop: AbortSignal): Promise<void> {
     hasIpvs: () => hasIpvs(null),
     ebpfBalances: network.state !== null && hasPins(pinDirectory),
     ipvsBalances: () => ipvsHasFlows(),
-    suitsEbpf: async () => suitsEbpf(await tryEbpf()),
+    suitsEbpf: async () => suitsEbpf(await tryEbpf(`${pinDirectory}-trial`)),
     openTables: () => openPinnedTables(pinDirectory),
     onNeither: (err) => log.error({ err }, 'this kernel has neither IPVS nor BPF: nothing will be balanced'),
   });

@@ -210,6 +210,29 @@ describe('on a host with systemd', () => {
     expect(await docker("info --format '{{.Swarm.LocalNodeState}}'")).toBe('inactive');
   }, 240_000);
 
+  test('installed: within its sandbox the dataplane can try what the kernel has for the ebpf engine', async () => {
+    const program =
+      "import('/usr/lib/skep/dist/dataplane/balancer/ebpf-capability.js').then((all) => all.tryEbpf('/sys/fs/bpf/skep-trial')).then((found) => console.log(JSON.stringify(found)))";
+    // The daemon's own unit, but for what it runs.
+    const unit = [
+      'systemctl cat skep-dataplane.service',
+      "grep -vE '^(Exec|Type|Restart|Before|Wants|WantedBy|Alias)'",
+      `sed "s|^\\[Service\\]|&\\nType=oneshot\\nStandardOutput=file:/run/trial\\nExecStart=/usr/lib/skep/node /run/trial.mjs|"`,
+    ].join(' | ');
+    await host.run(`cat >/run/trial.mjs <<'END'\n${program}\nEND`);
+    await host.run(
+      `${unit} >/run/systemd/system/trial.service; systemctl daemon-reload; systemctl start trial.service`,
+    );
+    const ok = { result: 'ok', detail: '' };
+    expect(JSON.parse(await host.run('cat /run/trial'))).toEqual({
+      bpf: ok,
+      compiled: ok,
+      clsact: ok,
+      tracking: ok,
+    });
+    await host.run('rm /run/systemd/system/trial.service /run/trial /run/trial.mjs; systemctl daemon-reload');
+  });
+
   test('a swarm with a service, a published port and a secret', async () => {
     await docker('swarm init --advertise-addr 192.0.2.1');
     await docker('network create --driver overlay mynet');

@@ -1,6 +1,6 @@
-/** Whether this kernel is one for the `ebpf` engine: what ebpf-trial.ts finds, in a process whose namespaces end with it. */
+/** Whether this kernel is one for the `ebpf` engine: what ebpf-trial.ts finds, in a process of its own. */
 import { execFile } from 'node:child_process';
-import { mkdtemp, rmdir } from 'node:fs/promises';
+import { mkdtemp, rm, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -31,19 +31,36 @@ const trialProgram = fileURLToPath(
 );
 const run = promisify(execFile);
 
-/** Needs root. What cannot be tried at all is unknown, with the reason. */
-export async function tryEbpf(): Promise<EbpfFindings> {
-  const directory = await mkdtemp(join(tmpdir(), 'skep-ebpf-'));
+/**
+ * Needs root. What cannot be tried at all is unknown, with the reason.
+ * @param directory where programs and maps are pinned meanwhile, on a BPF file system or below a directory that may become one;
+ *   absent: one that only the trial sees. A daemon's sandbox allows no namespace of mounts, so it names one beside its own.
+ */
+export async function tryEbpf(directory?: string): Promise<EbpfFindings> {
+  if (directory !== undefined) {
+    try {
+      return await runTrial(['--net'], directory);
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  }
+  const own = await mkdtemp(join(tmpdir(), 'skep-ebpf-'));
   try {
-    const command = ['--net', '--mount', '--', process.execPath, trialProgram, directory];
+    return await runTrial(['--net', '--mount'], own);
+  } finally {
+    await rmdir(own);
+  }
+}
+
+async function runTrial(namespaces: readonly string[], directory: string): Promise<EbpfFindings> {
+  try {
+    const command = [...namespaces, '--', process.execPath, trialProgram, directory];
     const { stdout } = await run('unshare', command, { timeout: trialMs });
     return JSON.parse(stdout) as EbpfFindings;
   } catch (err) {
     const detail = ((err as { stderr?: string }).stderr ?? '').trim().split('\n').at(-1) ?? '';
     const why: Trial = { result: 'unknown', detail: detail || (err as Error).message };
     return { bpf: why, compiled: why, clsact: why, tracking: why };
-  } finally {
-    await rmdir(directory);
   }
 }
 

@@ -1,12 +1,12 @@
 /**
- * Tries for real what the `ebpf` engine needs, as a process of its own in network and mount namespaces of its own, with which
- * everything it makes goes: the programs and maps by the addon, one program as a filter on a device, a rule of iptables. Prints
- * one JSON line, {@link EbpfFindings}. Run by ebpf-capability.ts with the directory for a BPF file system as its argument.
+ * Tries for real what the `ebpf` engine needs, as a process of its own in a network namespace of its own, with which everything it
+ * makes goes but for pins, which it removes: the programs and maps by the addon, one program as a filter on a device, a rule of
+ * iptables. Prints one JSON line, {@link EbpfFindings}. Run by ebpf-capability.ts with the directory for the pins as its argument.
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadPrograms } from '../ebpf/bpf.js';
+import { loadPrograms, removePins } from '../ebpf/bpf.js';
 import { RouteNetlink } from '../netlink/route.js';
 import type { EbpfFindings, Trial } from './ebpf-capability.js';
 
@@ -47,11 +47,11 @@ function bypassesTracking(): Trial {
   return status === 0 ? ok : missing(stderr);
 }
 
-async function findings(directory: string): Promise<EbpfFindings> {
+async function findings(pinDirectory: string): Promise<EbpfFindings> {
   const tracking = bypassesTracking();
   let programs;
   try {
-    programs = loadPrograms({ pinDirectory: join(directory, 'skep') });
+    programs = loadPrograms({ pinDirectory });
   } catch (err) {
     const untried: Trial = { result: 'unknown', detail: 'cannot be tried without a program' };
     return { bpf: failed(err), compiled: untried, clsact: untried, tracking };
@@ -61,4 +61,11 @@ async function findings(directory: string): Promise<EbpfFindings> {
   return { bpf: ok, compiled: isCompiled(fd), clsact: await attach(fd), tracking };
 }
 
-process.stdout.write(`${JSON.stringify(await findings(process.argv[2] ?? ''))}\n`);
+const pinDirectory = join(process.argv[2] ?? '', 'skep');
+try {
+  // Left by a trial that was killed; of another layout, perhaps.
+  removePins(pinDirectory);
+  process.stdout.write(`${JSON.stringify(await findings(pinDirectory))}\n`);
+} finally {
+  removePins(pinDirectory);
+}
