@@ -76,7 +76,7 @@ const balancing = {
     labels: endpoint,
     unit: 'connections',
     meaning:
-      'New flows that this node gave to one task. Only with SKEP_METRICS_PER_ENDPOINT=1, as the next ones.',
+      'New flows that this node gave to one task. Only with the option `per-endpoint` of `[metrics]`, as the next ones.',
   },
   skep_balancer_endpoint_packets_total: {
     type: 'counter',

@@ -35,7 +35,7 @@ base units, and a name without either is a number of what the meaning says. A me
 
 Values are read when they are asked for, from what the daemons and the kernel count anyway; nothing is counted for a packet. Scrapes at the same time share one reading. A scrape has
 50,000 lines at most: \`skep_metrics_left_out_series\` says how many there would have been beyond. There is no label for clients. Series for each task (\`skep_balancer_endpoint_…\`)
-are there only where skep-dataplane has \`SKEP_METRICS_PER_ENDPOINT=1\`, as there may be a hundred times as many of them.
+are there only with the option \`per-endpoint\` of \`[metrics]\` ([configuration](configuration.md)), as there may be a hundred times as many of them.
 `;
 
 /** The whole document, before prettier. */
