@@ -8,7 +8,7 @@ import ts from 'typescript';
 
 const root = join(import.meta.dirname, '../..');
 const sources = [
-  ...['src/model', 'src/runtime', 'src/dataplane', 'src/controlplane'],
+  ...['src/model', 'src/options', 'src/runtime', 'src/metrics', 'src/dataplane', 'src/controlplane'],
   ...['test/conformance', 'test/support', 'test/uml/guest', 'test/unit/dataplane/plan'],
   'bench',
 ];
