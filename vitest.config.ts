@@ -5,7 +5,7 @@ import { configDefaults, defineConfig } from 'vitest/config';
  * unit needs no root; sim runs the control loops against fake agents from a seed; kernel makes namespaces on this
  * machine's own kernel; conformance decides what a balancer engine means, on `ebpf`; faults breaks nodes at random;
  * uml boots user-mode Linux for the same as conformance on `ipvs`; qemu boots Debian's stock kernel; engine starts a
- * real etcd and a real Docker Engine; swarm compares with Docker's own Swarm mode; lab runs whole clusters on this machine's own kernel, lab-uml those of user-mode Linux.
+ * real etcd and a real Docker Engine, package a host that installs Skep; swarm compares with Docker's own Swarm mode; lab runs whole clusters on this machine's own kernel, lab-uml those of user-mode Linux.
  */
 const project = (name: string, options: Record<string, unknown> = {}) => ({
   test: { name, include: [`test/${name}/**/*.test.ts`], environment: 'node', ...options },
@@ -16,6 +16,8 @@ const faults = 'test/conformance/faults.test.ts';
 const umlFaults = 'test/uml/faults.test.ts';
 /** Measures time, too, in a lab. */
 const reboots = 'test/lab/reboots.test.ts';
+/** Builds packages, and boots a host with systemd: a lane of its own. */
+const packageOnHost = 'test/engine/package.test.ts';
 const labFile = (name: string): string => `test/lab/${name}.test.ts`;
 /** Labs whose tests say nothing of time, and share the machine with others: of what runs in a swarm, and of the swarm itself. */
 const sharedLabs = ['attachable', 'networks', 'sdk', 'services', 'stacks', 'surface'].map(labFile);
@@ -37,7 +39,11 @@ export default defineConfig({
         exclude: [...configDefaults.exclude, umlFaults],
       }),
       project('qemu', { testTimeout: 150_000, hookTimeout: 150_000, fileParallelism: false }),
-      project('engine', { testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false }),
+      project('engine', {
+        ...{ testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false },
+        exclude: [...configDefaults.exclude, packageOnHost],
+      }),
+      project('package', { testTimeout: 120_000, hookTimeout: 120_000, include: [packageOnHost] }),
       project('bench', { include: ['bench/**/*.bench.ts'], disableConsoleIntercept: true }),
       project('swarm', lab),
       project('lab-uml', lab),

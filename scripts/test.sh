@@ -14,7 +14,7 @@ stages=(
   sim+kernel,conformance
   faults,lab-reboots
   uml+qemu
-  lab-uml+engine,lab-swarm+lab-shared
+  lab-uml,package+engine,lab-swarm+lab-shared
   lab
 )
 

@@ -47,10 +47,11 @@ export class TestLab {
   /** Runs a command in a node, expects exit code 0 and returns its standard output without the last newline. */
   async run(node: string, argv: readonly string[], deadlineMs = commandDeadlineMs): Promise<string> {
     const { exitCode, stdout, stderr } = await this.lab.exec(node, argv, { deadlineMs });
-    expect({ command: argv.join(' '), exitCode, stderr: exitCode === 0 ? '' : stderr }).toEqual({
+    const said = exitCode === 0 ? '' : stdout + stderr;
+    expect({ command: argv.join(' '), exitCode, said }).toEqual({
       command: argv.join(' '),
       exitCode: 0,
-      stderr: '',
+      said: '',
     });
     return stdout.trimEnd();
   }
