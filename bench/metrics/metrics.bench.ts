@@ -11,7 +11,7 @@ import { alternate } from '../harness/rounds.js';
 import { Measurements } from '../harness/series.js';
 import { wrk } from '../harness/wrk.js';
 import type { Scrape } from './scraper.js';
-import { scrapedDuring } from './scraper.js';
+import { linesOf, scrapedDuring } from './scraper.js';
 import type { ScrapedMesh } from './scraped-mesh.js';
 import { makeScrapedMesh } from './scraped-mesh.js';
 
@@ -91,10 +91,7 @@ async function measureMesh(run: Run, found: Measurements, mesh: ScrapedMesh, of:
       { ...scraped, measure: 'processor time of a scrape', unit: 'ms' },
       middle(({ processorMs }) => processorMs),
     );
-    found.add(
-      { ...scraped, measure: 'lines of a scrape', unit: '' },
-      middle(({ lines }) => lines),
-    );
+    found.add({ ...scraped, measure: 'lines of a scrape', unit: '' }, middle(linesOf));
   }
 }
 

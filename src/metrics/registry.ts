@@ -5,14 +5,12 @@
  * Must stay true: a collector that fails or is late costs its own metrics alone, and is counted; scrapes that come together share one
  * collection; there is an upper bound to the lines of a scrape.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Metric } from 'prom-client';
-import { Registry } from 'prom-client';
 import type { Clock } from '../runtime/clock.js';
 import type { Log } from '../runtime/log.js';
-import type { MetricDefinition, MetricTable } from './definition.js';
+import type { MetricTable } from './definition.js';
+import { Exposition } from './exposition.js';
 import { collectionMetrics } from './own-table.js';
-import type { Sample, Samples } from './samples.js';
+import type { Samples } from './samples.js';
 import { SampleBuffer } from './samples.js';
 
 /** Reads what it knows into a scrape. What it has put counts only if it succeeds. */
@@ -32,33 +30,24 @@ export interface MetricsOptions<Table extends MetricTable> {
 const seriesMaxDefault = 50_000;
 /** Half of Prometheus' own limit for a scrape (scrape_timeout, 10 s). */
 const collectMsMaxDefault = 5_000;
-/** Text of so many lines is made in one go: some milliseconds. */
-const linesPerTurn = 2_000;
 
 export class Metrics<Table extends MetricTable> {
   readonly #collectors = new Map<string, Collector<Table>>();
   readonly #failures = new Map<string, number>();
   /** Those that failed last time, so that a failure is told once. */
   readonly #failing = new Set<string>();
-  readonly #registry = new Registry();
-  readonly #names: readonly string[];
+  readonly #exposition: Exposition;
   readonly #options: Required<MetricsOptions<Table>>;
-  #samples = new SampleBuffer<MetricTable>(0);
   #collecting: Promise<string> | null = null;
 
   constructor(options: MetricsOptions<Table>) {
     this.#options = { seriesMax: seriesMaxDefault, collectMsMax: collectMsMaxDefault, ...options };
-    const all = { ...options.table, ...collectionMetrics };
-    for (const [name, definition] of Object.entries(all))
-      this.#registry.registerMetric(
-        new ScrapedMetric(name, definition, () => this.#samples.of(name)) as unknown as Metric<string>,
-      );
-    this.#names = Object.keys(all);
+    this.#exposition = new Exposition({ ...options.table, ...collectionMetrics });
   }
 
   /** What a scrape's text is, as HTTP has it. */
   get contentType(): string {
-    return this.#registry.contentType;
+    return this.#exposition.contentType;
   }
 
   /** @param name of the collector, by which its failures are counted */
@@ -87,10 +76,7 @@ export class Metrics<Table extends MetricTable> {
     whole.put('skep_metrics_left_out_series', {}, samples.leftOut);
     whole.put('skep_metrics_collection_seconds', {}, (clock.steadyMs() - begunMs) / 1000);
     whole.putAll(samples);
-    this.#samples = whole;
-    const text = await this.#written();
-    this.#samples = new SampleBuffer(0);
-    return text;
+    return this.#exposition.text(whole);
   }
 
   async #run(name: string, collector: Collector<Table>): Promise<SampleBuffer<MetricTable> | null> {
@@ -115,50 +101,5 @@ export class Metrics<Table extends MetricTable> {
     } finally {
       over.abort();
     }
-  }
-
-  /** As text; what else the process does comes in between. */
-  async #written(): Promise<string> {
-    const texts: string[] = [];
-    let lines = 0;
-    for (const name of this.#names) {
-      const count = this.#samples.of(name).length;
-      // A heading alone says nothing.
-      if (count === 0) continue;
-      if (lines + count > linesPerTurn) {
-        await nextTurn();
-        lines = 0;
-      }
-      lines += count;
-      texts.push(await this.#registry.getSingleMetricAsString(name));
-    }
-    return `${texts.join('\n')}\n`;
-  }
-}
-
-/** As the registry asks for one: values with what they share of labels, whose text it keeps by the object. */
-class ScrapedMetric {
-  readonly type: MetricDefinition['type'];
-  readonly help: string;
-  readonly aggregator = 'sum';
-
-  constructor(
-    readonly name: string,
-    { type, meaning }: MetricDefinition,
-    private readonly samples: () => readonly Sample[],
-  ) {
-    this.type = type;
-    this.help = meaning;
-  }
-
-  get(): object {
-    const { name, help, type, aggregator } = this;
-    const values = this.samples().map(({ suffix, labels, le, value }) => ({
-      metricName: name + suffix,
-      labels: le === undefined ? {} : { le },
-      sharedLabels: labels,
-      value,
-    }));
-    return { name, help, type, aggregator, values };
   }
 }

@@ -47,9 +47,7 @@ export function readCounters(maps: Maps, records: readonly VirtualRecord[]): Vir
       mark,
       frontend,
       ...realServers.reduce(sum, retired),
-      drops: Object.fromEntries(
-        reasons.flatMap(([reason, at]) => ((drops[at] ?? 0n) > 0n ? [[reason, drops[at]]] : [])),
-      ),
+      drops: dropsByReason(drops),
       activeFlows: realServers.reduce((flows, { activeFlows }) => flows + activeFlows, 0),
       realServers,
     };
@@ -95,6 +93,12 @@ function readTotals(maps: Maps, indices: number[]): Map<number, Totals> {
     totals.set(index, total);
   });
   return totals;
+}
+
+function dropsByReason(drops: readonly bigint[]): Partial<Record<DropReason, bigint>> {
+  const found: Partial<Record<DropReason, bigint>> = {};
+  for (const [reason, at] of reasons) if (drops[at]) found[reason] = drops[at];
+  return found;
 }
 
 type VirtualCounters = ReturnType<typeof structs.virtualCounters.decode>;

@@ -72,7 +72,9 @@ export const be32 = number(
 export const u64: Field<bigint> = {
   bytes: 8,
   align: 8,
-  get: (view, at) => view.getBigUint64(at, little),
+  // Most counters are 0, and each bigint is an object of its own.
+  get: (view, at) =>
+    view.getUint32(at) === 0 && view.getUint32(at + 4) === 0 ? 0n : view.getBigUint64(at, little),
   set: (view, at, value) => view.setBigUint64(at, value, little),
 };
 

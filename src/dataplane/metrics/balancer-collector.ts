@@ -28,14 +28,26 @@ const scopesAtOnce = 8;
 interface Known {
   readonly of: NodeNetworkState;
   readonly labelled: Labelled;
+  readonly endpoints: readonly { readonly labels: EndpointsLabels; readonly count: number }[];
   /** By {@link scopeServerKey}, then by address and port; empty unless wanted. */
   readonly tasks: ReadonlyMap<string, ReadonlyMap<string, EndpointLabels>>;
 }
 
 const knownOf = (state: NodeNetworkState, perEndpoint: boolean): Known => {
   const labelled = labelledFrontends(state);
-  return { of: state, labelled, tasks: perEndpoint ? endpointLabels(state, labelled) : new Map() };
+  return {
+    of: state,
+    labelled,
+    endpoints: labelled.endpoints.flatMap(({ service, network, ...counts }) =>
+      Object.entries(counts).flatMap(([state, count]) =>
+        count > 0 || state === 'serving' ? [{ labels: { service, network, state }, count }] : [],
+      ),
+    ),
+    tasks: perEndpoint ? endpointLabels(state, labelled) : new Map(),
+  };
 };
+
+type EndpointsLabels = Readonly<Record<'service' | 'network' | 'state', string>>;
 
 type EndpointLabels = FrontendLabels & { readonly task: string; readonly node: string };
 
@@ -55,11 +67,9 @@ export function balancerCollector({
       return;
     }
     if (known?.of !== now) known = knownOf(now, perEndpoint);
-    const { labelled, tasks } = known;
-    const { scopes, endpoints } = labelled;
-    for (const { service, network, ...counts } of endpoints)
-      for (const [state, count] of Object.entries(counts))
-        if (count > 0 || state === 'serving') into.put('skep_endpoints', { service, network, state }, count);
+    const { labelled, endpoints, tasks } = known;
+    const { scopes } = labelled;
+    for (const { labels, count } of endpoints) into.put('skep_endpoints', labels, count);
     reader.keep(new Set(scopes.map(({ vni }) => vni)));
     let unread = 0;
     await together(scopes, scopesAtOnce, async ({ vni, frontends }) => {
