@@ -1,4 +1,4 @@
-/** Scrapes as Prometheus does, but every second, and notes what each took. */
+/** Scrapes as Prometheus does, over HTTP and at even distances, and notes what each took. */
 import http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -10,22 +10,24 @@ export interface Scrape {
   readonly octets: Buffer;
 }
 
-const periodMs = 1_000;
-
-/** Scrapes at once and then every second for as long as `work` lasts. @throws Error for an answer that is none */
+/**
+ * Scrapes for as long as `work` lasts, first after half a period. @param periodMs from scrape to scrape
+ * @throws Error for an answer that is none
+ */
 export async function scrapedDuring<T>(
   url: string,
+  periodMs: number,
   work: () => Promise<T>,
 ): Promise<{ readonly result: T; readonly scrapes: readonly Scrape[] }> {
   const over = new AbortController();
   const scrapes: Scrape[] = [];
+  const pause = (ms: number): Promise<void> =>
+    sleep(Math.max(0, ms), undefined, { signal: over.signal }).catch(() => undefined);
   const scraping = (async () => {
-    while (!over.signal.aborted) {
+    for (await pause(periodMs / 2); !over.signal.aborted;) {
       const scrape = await scrapeOf(url);
       scrapes.push(scrape);
-      await sleep(Math.max(0, periodMs - scrape.ms), undefined, { signal: over.signal }).catch(
-        () => undefined,
-      );
+      await pause(periodMs - scrape.ms);
     }
   })();
   try {
