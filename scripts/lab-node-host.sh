@@ -11,18 +11,8 @@
 set -eu
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-case ${1:-} in
-'')
-  # The groups this process is in when the namespace is made are the roots that the node sees.
-  for group in $SKEP_LAB_GROUPS; do echo $$ >"$group/cgroup.procs"; done
-  exec unshare --cgroup "$BASH" "$0" in-own-groups
-  ;;
-in-own-groups)
-  # Version 2 gives controllers to the groups below one only if the group itself holds no process.
-  echo $$ >"$SKEP_LAB_INIT_GROUP/cgroup.procs"
-  exec unshare --mount --net --uts --ipc --pid --fork --kill-child "$BASH" "$0" in-own-namespaces
-  ;;
-esac
+. "${BASH_SOURCE%/*}/host-root.sh"
+enter_own_namespaces "${1:-}" "$SKEP_LAB_GROUPS" "$SKEP_LAB_INIT_GROUP"
 
 # --- Network ------------------------------------------------------------------------------------------------------
 # "1" is this process, as the one who asks sees it.
@@ -31,22 +21,12 @@ nsenter --net="$SKEP_LAB_SWITCH" ip link set "$SKEP_LAB_PORT" master lab up
 export SKEP_LAB_INTERFACE=eth0
 
 # --- Root ---------------------------------------------------------------------------------------------------------
-# An overlay's lower layer ends where another disk is mounted: those of this machine get overlays of their own.
-others=()
-while read -r device place _; do
-  if [[ $device == /dev/* && -d $place && ! $place =~ ^/((dev|proc|sys|run|tmp|boot)(/|$)|$) ]]; then others+=("$place"); fi
-done </proc/self/mounts
-
 work=$SKEP_LAB_DIR/root
 mount -t tmpfs -o mode=755 tmpfs "$work"
 mkdir "$work/disk" "$work/root"
 # No barriers: a power cut here is the death of processes, and what they wrote survives that.
 mount -t ext4 -o loop,nobarrier,noatime,noinit_itable "$SKEP_LAB_DISK" "$work/disk"
-for place in / "${others[@]}"; do
-  layer=$work/disk/layer${place//\//-}
-  mkdir -p "$layer/upper" "$layer/work"
-  mount -t overlay -o "lowerdir=$place,upperdir=$layer/upper,workdir=$layer/work" overlay "$work/root$place"
-done
+mount_overlay_root "$work/disk" "$work/root"
 cd "$work/root"
 mkdir -p run proc sys dev tmp
 mount -t tmpfs -o mode=755 tmpfs run
@@ -58,28 +38,15 @@ mount --bind "$SKEP_LAB_LOG" run/lab/log
 mount --bind "$SKEP_LAB_DIR/agent" run/lab/agent
 export SKEP_LAB_AGENT=/run/lab/agent/socket
 
-mount -t proc proc proc
-for shown in proc/sys proc/sys/net; do mount --bind "$shown" "$shown"; done
-mount -o remount,bind,ro proc/sys
+mount_own_proc
 # A start of the node is a boot, to those who keep what only one boot knows.
 cat proc/sys/kernel/random/uuid >run/lab/boot_id
 mount --bind run/lab/boot_id proc/sys/kernel/random/boot_id
 
-mount -t tmpfs -o mode=755 tmpfs dev
-while read -r name major minor; do mknod -m 666 "dev/$name" c "$major" "$minor"; done <<'NODES'
-null 1 3
-zero 1 5
-full 1 7
-random 1 8
-urandom 1 9
-tty 5 0
-fuse 10 229
-NODES
+mount_own_dev
+mknod -m 666 dev/fuse c 10 229
 mkdir dev/net
 mknod -m 666 dev/net/tun c 10 200
-ln -s pts/ptmx dev/ptmx
-ln -s /proc/self/fd dev/fd
-for stream in 0:stdin 1:stdout 2:stderr; do ln -s "/proc/self/fd/${stream%:*}" "dev/${stream#*:}"; done
 
 pivot_root . run/lab/base
 exec chroot . /bin/bash run/lab/checkout/scripts/lab-node-init.sh

@@ -12,28 +12,11 @@
 set -eu
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
+. "${BASH_SOURCE%/*}/host-root.sh"
+
 # --- File systems -------------------------------------------------------------------------------------------------
 umount -l /run/lab/base
-mount -t sysfs sys /sys
-if [ -d /sys/fs/bpf ]; then mount -t bpf -o mode=700 bpf /sys/fs/bpf; fi
-# Version 2 alone, or beside the hierarchies of version 1 that this machine has; each shows the node's own group as its root.
-if grep -qv ^0: /proc/self/cgroup; then
-  groups=/sys/fs/cgroup/unified
-  mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
-  while IFS=: read -r id controllers _; do
-    [ "$id" != 0 ] || continue
-    hierarchy=/sys/fs/cgroup/${controllers#name=}
-    mkdir "$hierarchy"
-    mount -t cgroup -o "$controllers" cgroup "$hierarchy"
-    for controller in ${controllers//,/ }; do
-      [ -e "/sys/fs/cgroup/${controller#name=}" ] || ln -s "${hierarchy##*/}" "/sys/fs/cgroup/$controller"
-    done
-  done </proc/self/cgroup
-  mkdir "$groups"
-else
-  groups=/sys/fs/cgroup
-fi
-mount -t cgroup2 cgroup2 "$groups"
+mount_kernel_file_systems
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mkdir -p /dev/pts /dev/shm /dev/mqueue /run/lock /run/lab/bin /run/lab/home
 mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts

@@ -10,18 +10,8 @@
 set -eu
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-case ${1:-} in
-'')
-  # The groups this process is in when the namespace is made are the roots that the host sees.
-  for group in $SKEP_HOST_GROUPS; do echo $$ >"$group/cgroup.procs"; done
-  exec unshare --cgroup "$BASH" "$0" in-own-groups
-  ;;
-in-own-groups)
-  # Version 2 gives controllers to the groups below one only if the group itself holds no process.
-  echo $$ >"$SKEP_HOST_INIT_GROUP/cgroup.procs"
-  exec unshare --mount --net --uts --ipc --pid --fork --kill-child "$BASH" "$0" in-own-namespaces
-  ;;
-esac
+. "${BASH_SOURCE%/*}/host-root.sh"
+enter_own_namespaces "${1:-}" "$SKEP_HOST_GROUPS" "$SKEP_HOST_INIT_GROUP"
 
 # --- Network ------------------------------------------------------------------------------------------------------
 ip link set lo up
@@ -31,20 +21,10 @@ ip link set eth0 up
 ip link set nowhere up
 
 # --- Root ---------------------------------------------------------------------------------------------------------
-# An overlay's lower layer ends where another disk is mounted: those of this machine get overlays of their own.
-others=()
-while read -r device place _; do
-  if [[ $device == /dev/* && -d $place && ! $place =~ ^/((dev|proc|sys|run|tmp|boot)(/|$)|$) ]]; then others+=("$place"); fi
-done </proc/self/mounts
-
 work=$SKEP_HOST_DIR
 mount -t tmpfs -o mode=755 tmpfs "$work"
 mkdir "$work/memory" "$work/root"
-for place in / "${others[@]}"; do
-  layer=$work/memory/layer${place//\//-}
-  mkdir -p "$layer/upper" "$layer/work"
-  mount -t overlay -o "lowerdir=$place,upperdir=$layer/upper,workdir=$layer/work" overlay "$work/root$place"
-done
+mount_overlay_root "$work/memory" "$work/root"
 cd "$work/root"
 mkdir -p run proc sys dev tmp var/lib/docker var/lib/containerd
 mount -t tmpfs -o mode=755 tmpfs run
@@ -53,23 +33,9 @@ mount -t tmpfs -o mode=1777 tmpfs tmp
 # An overlay cannot be the upper layer of another, as those of containers need it.
 for state in docker containerd; do mount -t tmpfs -o mode=711 tmpfs "var/lib/$state"; done
 
-mount -t proc proc proc
-for shown in proc/sys proc/sys/net; do mount --bind "$shown" "$shown"; done
-mount -o remount,bind,ro proc/sys
-
-mount -t tmpfs -o mode=755 tmpfs dev
-while read -r name major minor; do mknod -m 666 "dev/$name" c "$major" "$minor"; done <<'NODES'
-null 1 3
-zero 1 5
-full 1 7
-random 1 8
-urandom 1 9
-tty 5 0
-NODES
+mount_own_proc
+mount_own_dev
 mkdir dev/pts dev/shm dev/mqueue
-ln -s pts/ptmx dev/ptmx
-ln -s /proc/self/fd dev/fd
-for stream in 0:stdin 1:stdout 2:stderr; do ln -s "/proc/self/fd/${stream%:*}" "dev/${stream#*:}"; done
 mount -t devpts -o newinstance,gid=5,mode=620,ptmxmode=666 devpts dev/pts
 mount -t tmpfs shm dev/shm
 
@@ -90,26 +56,8 @@ done
 
 boot() {
   umount -l /run/base
-  mount -t sysfs sys /sys
-  if [ -d /sys/fs/bpf ]; then mount -t bpf -o mode=700 bpf /sys/fs/bpf; fi
-  # Version 2 alone, or beside the hierarchies of version 1 that this machine has; each shows the host's own group as its root.
-  groups=/sys/fs/cgroup
-  if grep -qv ^0: /proc/self/cgroup; then
-    mount -t tmpfs -o mode=755 tmpfs "$groups"
-    while IFS=: read -r id controllers _; do
-      [ "$id" != 0 ] || continue
-      hierarchy=/sys/fs/cgroup/${controllers#name=}
-      mkdir "$hierarchy"
-      mount -t cgroup -o "$controllers" cgroup "$hierarchy"
-      for controller in ${controllers//,/ }; do
-        [ -e "/sys/fs/cgroup/${controller#name=}" ] || ln -s "${hierarchy##*/}" "/sys/fs/cgroup/$controller"
-      done
-    done </proc/self/cgroup
-    groups=/sys/fs/cgroup/unified
-    mkdir "$groups"
-  fi
-  mount -t cgroup2 cgroup2 "$groups"
+  mount_kernel_file_systems
   exec env -i container=skep-test "PATH=$PATH" /lib/systemd/systemd --system --unit=basic.target
 }
 pivot_root . run/base
-exec chroot . /bin/bash -euc "$(declare -f boot); boot"
+exec chroot . /bin/bash -euc "$(declare -f mount_kernel_file_systems boot); boot"

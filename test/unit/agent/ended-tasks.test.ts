@@ -1,14 +1,11 @@
 /** A node sends nothing to a task of its own whose process has ended, before any manager says so. */
 import { afterEach, expect, test } from 'vitest';
-import { NodeNetwork } from '../../../src/controlplane/agent/node-network.js';
-import type { Assignment, AssignmentChange } from '../../../src/controlplane/rpc/assignment.js';
-import { applyChanges } from '../../../src/controlplane/rpc/assignment.js';
+import type { Assignment } from '../../../src/controlplane/rpc/assignment.js';
 import type { NodeNetworkState } from '../../../src/dataplane/state.js';
 import type { TaskId } from '../../../src/model/ids.js';
-import { systemClock } from '../../../src/runtime/clock.js';
 import { createLog } from '../../../src/runtime/log.js';
-import { endpointAssignment, nodeAssignment } from '../../support/assignment-items.js';
-import { overlayAssignment } from '../../support/assignment-items.js';
+import { assignedNetwork, put } from '../../support/assigned-network.js';
+import { endpointAssignment, nodeAssignment, overlayAssignment } from '../../support/assignment-items.js';
 
 const log = createLog('test');
 log.level = 'silent';
@@ -22,32 +19,13 @@ const self = nodeAssignment('n1');
 const overlay = (id: string): Assignment => overlayAssignment(id, '10.0.1');
 const endpoint = (overlayId: string, taskId: string, serving: boolean, weight = 1): Assignment =>
   endpointAssignment({ overlayId, taskId, serviceId: 'web', nodeId: 'n1', serving, weight });
-const put = (assignment: Assignment): AssignmentChange => ({ remove: false, assignment });
 
 /** What the dataplane was given last: revision, and what is called serving. */
 function start() {
   const states: NodeNetworkState[] = [];
-  const network = new NodeNetwork({
-    dataplane: {
-      setState: async (state) => void states.push(state),
-      waitProgrammed: async () => undefined,
-    },
-    barrier: { wait: async () => undefined },
-    hasEsp: () => true,
-    clock: systemClock,
-    log,
-  });
-  void network.run(stop.signal);
-  let assignments = new Map<string, Assignment>();
-  let revision = 0;
   return {
-    network,
+    ...assignedNetwork(async (state) => void states.push(state), log, stop.signal),
     states,
-    /** @param whole nobody says what has changed */
-    set: (changes: readonly AssignmentChange[], whole = false): void => {
-      assignments = applyChanges(assignments, changes);
-      network.set(assignments, (revision += 1), whole ? null : changes);
-    },
     last: (): [number, Record<string, boolean>] | undefined => {
       const state = states.at(-1);
       return (

@@ -1,16 +1,15 @@
 /** A node's own lines about its tasks and its network, and the requests that they come from. */
 import { afterEach, expect, test } from 'vitest';
-import { NodeNetwork } from '../../../src/controlplane/agent/node-network.js';
 import { TaskBarrier } from '../../../src/controlplane/agent/task-barrier.js';
 import { TaskRunner } from '../../../src/controlplane/agent/task-runner.js';
 import type { TaskController } from '../../../src/controlplane/agent/task-controller.js';
-import type { Assignment, AssignmentChange } from '../../../src/controlplane/rpc/assignment.js';
-import { applyChanges } from '../../../src/controlplane/rpc/assignment.js';
+import type { AssignmentChange } from '../../../src/controlplane/rpc/assignment.js';
 import type { NodeNetworkState } from '../../../src/dataplane/state.js';
 import { OutsideError, SkepError } from '../../../src/model/errors.js';
 import type { TaskId } from '../../../src/model/ids.js';
 import type { TraceId } from '../../../src/model/trace.js';
 import { systemClock } from '../../../src/runtime/clock.js';
+import { assignedNetwork, put } from '../../support/assigned-network.js';
 import { endpointAssignment, nodeAssignment, overlayAssignment } from '../../support/assignment-items.js';
 import { collectedLog, eventsIn } from '../../support/collected-log.js';
 import { service, task } from '../../support/cluster-objects.js';
@@ -78,7 +77,6 @@ test('a step that fails says why', async () => {
   ]);
 });
 
-const put = (assignment: Assignment): AssignmentChange => ({ remove: false, assignment });
 const endpoint = (taskId: string): AssignmentChange =>
   put(
     endpointAssignment({
@@ -95,28 +93,17 @@ test('the dataplane is given the traces of all that has changed since it took th
   let isAway = true;
   let asked = 0;
   const { log, lines } = collectedLog('info');
-  const network = new NodeNetwork({
-    dataplane: {
-      setState: async (state, traces) => {
-        asked += 1;
-        if (isAway) throw new OutsideError('the dataplane is away', true);
-        given.push([state, traces]);
-      },
-      waitProgrammed: async () => undefined,
+  const { network, set: assign } = assignedNetwork(
+    async (state, traces) => {
+      asked += 1;
+      if (isAway) throw new OutsideError('the dataplane is away', true);
+      given.push([state, traces]);
     },
-    barrier: { wait: async () => undefined },
-    hasEsp: () => true,
-    clock: systemClock,
     log,
-  });
-  void network.run(stop.signal);
-  let assignments = new Map<string, Assignment>();
-  let revision = 0;
-  const set = (traces: readonly string[], ...changes: readonly AssignmentChange[]): void => {
-    assignments = applyChanges(assignments, changes);
-    revision += 1;
-    network.set(assignments, revision, revision === 1 ? null : changes, traces.map(traceOf));
-  };
+    stop.signal,
+  );
+  const set = (traces: readonly string[], ...changes: readonly AssignmentChange[]): void =>
+    assign(changes, false, traces.map(traceOf));
   set(['a'], put(nodeAssignment('n1')), put(overlayAssignment('a', '10.0.1')), endpoint('11'));
   await expect.poll(() => asked).toBeGreaterThan(0);
   set(['b'], endpoint('12'));
