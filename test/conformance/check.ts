@@ -20,10 +20,10 @@ export interface Check {
    */
   readonly verified?: true;
   /**
-   * Decided by the daemon, whatever the kernel: left out where the list runs once more for the sake of another kernel alone,
-   * which is slow as it is emulated.
+   * Decided by the daemon, whatever the kernel, or by programs alone, which test/kernel runs on each: left out where the list runs
+   * once more for the sake of another kernel, which is slow as it is emulated.
    */
-  readonly ofDaemon?: true;
+  readonly sameOnAllKernels?: true;
   /** Throws when it does not hold. */
   readonly run: (world: World) => Promise<void>;
 }

@@ -50,9 +50,9 @@ const all: readonly Check[] = [
  */
 export const checksOf = (engine: EngineName, only = '', ofKernel = false): readonly Check[] =>
   all.filter(
-    ({ name, engines, ofDaemon }) =>
+    ({ name, engines, sameOnAllKernels }) =>
       (engines === undefined || engines.includes(engine)) &&
-      !(ofKernel && ofDaemon) &&
+      !(ofKernel && sameOnAllKernels) &&
       new RegExp(only).test(name),
   );
 

@@ -17,7 +17,7 @@ import { runInVirtualMachine } from './virtual-machine.js';
 /** Eight minutes beside another guest; a busy machine must not fail what is right. */
 const deadlineMs = 1_200_000;
 const hookTimeoutMs = deadlineMs + 10_000;
-/** SKEP_WHOLE=1: also what the daemon decides, whatever the kernel. */
+/** SKEP_WHOLE=1: also what is the same on all kernels. */
 const ofKernel = process.env['SKEP_WHOLE'] !== '1';
 const root = resolve(import.meta.dirname, '../..');
 

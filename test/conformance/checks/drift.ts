@@ -49,7 +49,7 @@ export const driftChecks: readonly Check[] = [
   },
   {
     name: 'filters that somebody removed come back',
-    ofDaemon: true,
+    sameOnAllKernels: true,
     engines: ['ebpf'],
     run: async (world) => {
       const devices = [
@@ -95,7 +95,7 @@ export const driftChecks: readonly Check[] = [
   },
   {
     name: 'what somebody breaks just as before, as soon as it is repaired, is found again',
-    ofDaemon: true,
+    sameOnAllKernels: true,
     engines: ['ipvs'],
     run: async (world) => {
       const host = { kind: 'host' } as const;

@@ -112,7 +112,7 @@ export const ingressChecks: readonly Check[] = [
   },
   {
     name: `${manyPorts} ports of one service are programmed at once, without one rule more`,
-    ofDaemon: true,
+    sameOnAllKernels: true,
     run: async (world) => {
       const rules = (): Promise<number> => countRules(world, world.cluster.path('node1'), 'eth0');
       const before = await rules();
@@ -168,7 +168,7 @@ export const ingressChecks: readonly Check[] = [
   },
   {
     name: 'what the administrator drops reaches no task, and everything else does',
-    ofDaemon: true,
+    sameOnAllKernels: true,
     run: async (world) => {
       const { client } = world;
       const web = { host: vtepOf(1), port: ports.web };

@@ -160,7 +160,7 @@ export const lifecycleChecks: readonly Check[] = [
   },
   {
     name: 'a published port with another target: each task is reached by its own, and what drains keeps its connections',
-    ofDaemon: true,
+    sameOnAllKernels: true,
     run: async (world) => {
       const target = { host: vtepOf(1), port: ports.web };
       const connections = await oneEach(world.client, target);
@@ -189,7 +189,7 @@ export const lifecycleChecks: readonly Check[] = [
   },
   {
     name: 'UDP: fixed-port streams through 50 task replacements are never black for more than 200 ms',
-    ofDaemon: true,
+    sameOnAllKernels: true,
     verified: true,
     run: async (world) => {
       const perSecond = 200;
@@ -229,7 +229,7 @@ export const lifecycleChecks: readonly Check[] = [
   },
   {
     name: 'a flow that its node has forgotten: client and task are reset, whichever speaks',
-    ofDaemon: true,
+    sameOnAllKernels: true,
     run: async (world) => {
       const opened: (Identity & { readonly connection: Connection; readonly taskFirst: boolean })[] = [];
       for (const [peer, target] of [
@@ -277,7 +277,7 @@ export const lifecycleChecks: readonly Check[] = [
   },
   {
     name: 'nobody serves: refused at once',
-    ofDaemon: true,
+    sameOnAllKernels: true,
     verified: true,
     run: async (world) => {
       await world.program({ draining: webParts });
@@ -308,7 +308,7 @@ export const lifecycleChecks: readonly Check[] = [
   },
   {
     name: 'tasks that drain, go and come back under load cost no new connection',
-    ofDaemon: true,
+    sameOnAllKernels: true,
     verified: true,
     run: (world) =>
       underLoad(

@@ -84,7 +84,7 @@ export const nodeChecks: readonly Check[] = [
   {
     // Its packet was tracked on its bridge before anything of ours saw it: the bridge's masquerading must pass it over.
     name: 'a local container calls a port by its own node while the administrator has rules there',
-    ofDaemon: true,
+    sameOnAllKernels: true,
     run: (world) =>
       withRule(world, '-s 203.0.113.0/24 -j DROP', async () => {
         const answers = await world.peer('boxed').many({ host: vtepOf(1), port: ports.web }, 12);

@@ -25,6 +25,7 @@ async function hold(
 export const schedulingChecks: readonly Check[] = [
   {
     name: 'wrr: shares are as the weights',
+    sameOnAllKernels: true,
     run: async (world) => {
       await world.program({ scheduler: 'wrr', weights: { 3: 1, 4: 2, 6: 3 } });
       for (const [peer, target] of both(world.caller, world.client)) {
@@ -40,6 +41,7 @@ export const schedulingChecks: readonly Check[] = [
   },
   {
     name: 'lc: new flows go to those with fewer',
+    sameOnAllKernels: true,
     run: async (world) => {
       for (const [peer, target] of both(world.caller, world.client)) {
         await world.program({ scheduler: 'lc', draining: [4, 6] });
@@ -57,6 +59,7 @@ export const schedulingChecks: readonly Check[] = [
   },
   {
     name: 'mh: a client keeps its task, clients spread',
+    sameOnAllKernels: true,
     run: async (world) => {
       await world.program({ scheduler: 'mh' });
       for (const [peer, target] of both(world.caller, world.client))
@@ -70,6 +73,7 @@ export const schedulingChecks: readonly Check[] = [
   {
     // IPVS hashes the real server's address, which with aliases is another on every node.
     name: 'mh: a client has the same task through every node',
+    sameOnAllKernels: true,
     engines: ['ebpf'],
     run: async (world) => {
       await world.program({ scheduler: 'mh' });
@@ -83,6 +87,7 @@ export const schedulingChecks: readonly Check[] = [
   },
   {
     name: 'affinity: a client keeps its task, until that takes no new flows',
+    sameOnAllKernels: true,
     run: async (world) => {
       await world.program({ affinityS: 300 });
       for (const [peer, target] of both(world.caller, world.client)) {
@@ -97,6 +102,7 @@ export const schedulingChecks: readonly Check[] = [
   },
   {
     name: 'affinity: UDP, too',
+    sameOnAllKernels: true,
     verified: true,
     run: async (world) => {
       await world.program({ affinityS: 300 });

@@ -80,7 +80,7 @@ export const traceChecks: readonly Check[] = [
   },
   {
     name: 'trace: a limited port says where it listens, and whose calls it does not take',
-    ofDaemon: true,
+    sameOnAllKernels: true,
     engines: anyEngine,
     run: async ({ cluster }) => {
       const stops = async (port: number, from: string): Promise<readonly string[]> => {
@@ -104,7 +104,7 @@ export const traceChecks: readonly Check[] = [
   },
   {
     name: 'trace: without a task that takes calls it stops at the frontend',
-    ofDaemon: true,
+    sameOnAllKernels: true,
     engines: anyEngine,
     run: async (world) => {
       for (const shape of [{ draining: webParts }, { gone: webParts }]) {
@@ -118,7 +118,7 @@ export const traceChecks: readonly Check[] = [
   },
   {
     name: 'trace: calls that got no answer stop at the task whose node drops the tunnel’s packets',
-    ofDaemon: true,
+    sameOnAllKernels: true,
     run: async (world) => {
       const { cluster } = world;
       const drop = 'INPUT -p udp -m udp --dport 4789 -j DROP'.split(' ');
@@ -136,7 +136,7 @@ export const traceChecks: readonly Check[] = [
   },
   {
     name: 'trace: a forwarding entry that is gone is named on the way to its task alone, and so is what is missing of a VIP',
-    ofDaemon: true,
+    sameOnAllKernels: true,
     engines: anyEngine,
     run: async ({ cluster }) => {
       const lost = ingressMac(4);
@@ -159,7 +159,7 @@ export const traceChecks: readonly Check[] = [
   },
   {
     name: 'trace: who drops a client’s packets in the administrator’s chain is named with his count',
-    ofDaemon: true,
+    sameOnAllKernels: true,
     run: async (world) => {
       const { cluster } = world;
       const rule = `-s ${clientAddress}/32 -j DROP`;
