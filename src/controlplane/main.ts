@@ -89,6 +89,7 @@ async function main(stop: AbortSignal): Promise<void> {
   );
   const serving = serveMetrics(options['metrics.controlplane-address'], metrics, watched, stop);
   serving.catch((err: unknown) => crash(log, err));
+  await node.load();
   await api.listen(join(runDir, 'docker.sock'), settings);
   log.info('ready');
   await node.restore(stop);

@@ -59,6 +59,8 @@ const texts = {
 
 const unavailable = (text: string): SkepError => new SkepError('unavailable', text);
 
+type Start = (membership: MembershipFile, signal: AbortSignal) => Promise<void>;
+
 export class SwarmNode implements SwarmControl {
   #state: LocalNodeState = 'inactive';
   #error = '';
@@ -69,6 +71,8 @@ export class SwarmNode implements SwarmControl {
   readonly #closing = new AbortController();
   #agent: RunningAgent | undefined;
   #changing = false;
+  /** While what this node was before is brought up again: what ends that, and when it is over. */
+  #comingUp: { readonly stop: AbortController; readonly over: Promise<void> } | undefined;
 
   /** Of the newest word on this node, after those before it. */
   #following: Promise<void> = Promise.resolve();
@@ -114,17 +118,20 @@ export class SwarmNode implements SwarmControl {
     return this.options.parts.describe();
   }
 
+  /** Reads what this host is part of. Before anybody may ask: whoever is first must not be told that it is part of nothing. */
+  async load(): Promise<void> {
+    this.#membership = await this.options.parts.readMembership();
+    if (this.#membership) this.#state = 'pending';
+  }
+
   /**
-   * Comes back to what the disk says. Keeps trying while etcd or the engine is not there yet; a node without a swarm does nothing,
+   * Comes back to what was loaded. Keeps trying while etcd or the engine is not there yet; a node without a swarm does nothing,
    * and one that is locked waits for {@link unlock}.
    */
   async restore(signal: AbortSignal): Promise<void> {
     const { parts, log } = this.options;
-    this.#membership = await parts.readMembership();
-    if (!this.#membership) return;
-    this.#state = 'pending';
-    await this.#untilUp(async (membership) => {
-      if (await parts.openKeys()) return this.#start(membership);
+    await this.#bringUp(async (membership, signal) => {
+      if (await parts.openKeys()) return this.#start(membership, managerFirstMs, signal);
       log.info('this manager is locked: neither its store nor its tasks are driven until it is unlocked');
       this.#state = 'locked';
     }, signal);
@@ -136,19 +143,31 @@ export class SwarmNode implements SwarmControl {
       this.options.parts.unlock(key);
       this.options.log.info('this manager is unlocked');
       this.#state = 'pending';
-      const up = this.#untilUp((membership) => this.#start(membership, unlockWaitMs), this.#closing.signal);
+      const up = this.#bringUp(
+        (membership, signal) => this.#start(membership, unlockWaitMs, signal),
+        this.#closing.signal,
+      );
       // Should something of it fail, it is tried on, and the node says what.
       await within(this.options.clock, 2 * unlockWaitMs, up);
     });
   }
 
-  async #untilUp(start: (membership: MembershipFile) => Promise<void>, signal: AbortSignal): Promise<void> {
+  /** Resolves when it is up, or the signal aborts, or this host leaves meanwhile. */
+  async #bringUp(start: Start, signal: AbortSignal): Promise<void> {
+    const stop = new AbortController();
+    const over = this.#untilUp(start, AbortSignal.any([signal, stop.signal]));
+    this.#comingUp = { stop, over };
+    await over.finally(() => (this.#comingUp = undefined));
+  }
+
+  async #untilUp(start: Start, signal: AbortSignal): Promise<void> {
     const { clock, log } = this.options;
     for (let failures = 1; !signal.aborted && this.#membership; failures++) {
       try {
-        await start(this.#membership);
+        await start(this.#membership, signal);
         return;
       } catch (err) {
+        if (signal.aborted) return;
         this.#error = (err as Error).message;
         this.#state = 'error';
         log.error({ err, failures }, 'cannot start this node of the swarm, will retry');
@@ -274,7 +293,10 @@ export class SwarmNode implements SwarmControl {
       const { nodeId, role } = this.#membership;
       if (this.#state === 'locked' && !force) throw unavailable(lockedLeaveRefusal);
       if (role === 'manager' && !force) throw unavailable(leaveRefusal(this.#manager.running?.store.view()));
+      this.#comingUp?.stop.abort(new Error('leaving'));
       await this.#stopParts();
+      // What it has begun to start would outlive the membership.
+      await this.#comingUp?.over;
       await parts.removeTasks(nodeId);
       await parts.wipe();
       this.#forget();
@@ -288,16 +310,21 @@ export class SwarmNode implements SwarmControl {
     await this.#stopParts();
   }
 
-  /** @param managerMs how long this host's manager may take before it is no longer waited for */
-  async #start(membership: MembershipFile, managerMs = managerFirstMs): Promise<void> {
+  /**
+   * All of it, or nothing: also when the signal aborts meanwhile.
+   * @param managerMs how long this host's manager may take before it is no longer waited for
+   */
+  async #start(membership: MembershipFile, managerMs: number, signal: AbortSignal): Promise<void> {
     const { parts } = this.options;
     await using undo = new CleanupStack();
     undo.defer(() => this.#stopParts());
     if (membership.role === 'manager') {
       const started = this.#startManager(membership);
       await within(this.options.clock, managerMs, started);
+      signal.throwIfAborted();
     }
     this.#agent = await parts.startAgent(membership, this.#onTold);
+    signal.throwIfAborted();
     undo.move();
     // A node is part of its swarm whether or not a manager answers: its tasks and its network run on.
     this.#state = 'active';

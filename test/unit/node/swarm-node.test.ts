@@ -52,6 +52,12 @@ const quietManager: RunningManager = {
   close: async () => undefined,
 };
 
+/** As a daemon that starts. */
+async function comeBack(node: SwarmNode, signal = new AbortController().signal): Promise<void> {
+  await node.load();
+  await node.restore(signal);
+}
+
 /** A host that remembers what was done to it, in order. */
 function host(over: Partial<NodeParts> = {}) {
   const done: string[] = [];
@@ -352,7 +358,7 @@ describe('SwarmNode', () => {
       },
     });
     const node = make();
-    await node.restore(new AbortController().signal);
+    await comeBack(node);
     expect(state(node)).toBe('active member managed');
     expect(done).toEqual(['start manager', 'start agent']);
   });
@@ -376,7 +382,7 @@ describe('SwarmNode', () => {
       await founder.close();
       done.splice(0);
       const node = make();
-      await node.restore(new AbortController().signal);
+      await comeBack(node);
       return node;
     };
 
@@ -437,7 +443,7 @@ describe('SwarmNode', () => {
         sleep: async (ms, signal) => systemClock.sleep(Math.min(ms, 20), signal),
       };
       const node = without.node(instant);
-      await node.restore(new AbortController().signal);
+      await comeBack(node);
       await node.unlock(key);
       expect(without.done).toEqual(['unlock', 'start agent']);
       expect(node.membership()).toMatchObject({ localNodeState: 'pending', error: 'etcd has no leader' });
@@ -486,7 +492,7 @@ describe('SwarmNode', () => {
       startManager: () => Promise.reject(new OutsideError('etcd ended', true)),
     });
     const damaged = lost.node();
-    await damaged.restore(new AbortController().signal);
+    await comeBack(damaged);
     expect(damaged.membership()).toMatchObject({ localNodeState: 'pending', error: 'etcd ended' });
     await expect(damaged.restoreSwarm(backup('other'), request)).rejects.toThrow(/already part of a swarm/);
     await damaged.restoreSwarm(backup('c'.repeat(25)), request);
@@ -513,7 +519,7 @@ describe('SwarmNode', () => {
       },
     });
     const node = make();
-    await node.restore(new AbortController().signal);
+    await comeBack(node);
     expect(starts).toBe(1);
     lose(new Error('etcd ended: torn'));
     await expect.poll(() => starts).toBe(2);
@@ -523,6 +529,49 @@ describe('SwarmNode', () => {
     await new Promise((resolve) => setImmediate(resolve));
     expect(starts).toBe(2);
   });
+
+  test('who asks before a node is up again is not told that it is part of nothing', async () => {
+    const { node: make } = host({ readMembership: async () => member('worker') });
+    const node = make();
+    await node.load();
+    expect(node.membership()).toMatchObject({ localNodeState: 'pending', isManager: false });
+    await expect(node.init(initRequest)).rejects.toThrow('This node is already part of a swarm');
+  });
+
+  test.each(['worker', 'manager'] as const)(
+    'a %s that leaves while it is being started leaves nothing that runs',
+    async (role) => {
+      let start = (): void => undefined;
+      const started = new Promise<void>((resolve) => (start = resolve));
+      let beginsAgent = (): void => undefined;
+      const agentBegins = new Promise<void>((resolve) => (beginsAgent = resolve));
+      const made = host({
+        readMembership: async () => member(role),
+        startAgent: async () => {
+          beginsAgent();
+          await started;
+          made.done.push('start agent');
+          return made.agent();
+        },
+      });
+      const node = made.node();
+      await node.load();
+      const restored = node.restore(new AbortController().signal);
+      await agentBegins;
+      const left = node.leave(true);
+      start();
+      await Promise.all([left, restored]);
+      expect(state(node)).toBe('inactive nobody alone');
+      expect(made.done.filter((what) => what.endsWith('agent'))).toEqual(['start agent', 'close agent']);
+      expect(made.done.filter((what) => what.endsWith('manager'))).toEqual(
+        role === 'worker' ? [] : ['start manager', 'close manager'],
+      );
+      expect(made.done.slice(-2)).toEqual(['remove containers', 'wipe']);
+      // Another swarm may take it now.
+      await node.init(initRequest);
+      expect(state(node)).toBe('active member managed');
+    },
+  );
 
   test('a manager that waits for the others to make a quorum leaves at once', async () => {
     let waits = 0;
@@ -540,7 +589,7 @@ describe('SwarmNode', () => {
       sleep: async (ms, signal) => systemClock.sleep(Math.min(ms, 20), signal),
     };
     const node = make(instant);
-    await node.restore(new AbortController().signal);
+    await comeBack(node);
     expect(node.membership()).toMatchObject({ localNodeState: 'pending', error: '' });
     await node.leave(true);
     expect(state(node)).toBe('inactive nobody alone');
@@ -558,7 +607,7 @@ describe('SwarmNode', () => {
       },
     });
     const node = make();
-    await node.restore(new AbortController().signal);
+    await comeBack(node);
     const request = { ...initRequest, forceNewCluster: true };
     expect(await node.init(request)).toBe(member('manager').nodeId);
     expect(alone).toEqual([false, true]);
@@ -567,7 +616,7 @@ describe('SwarmNode', () => {
 
     const worker = host({ readMembership: async () => member('worker'), startAgent: async () => agent() });
     const other = worker.node();
-    await other.restore(new AbortController().signal);
+    await comeBack(other);
     await expect(other.init(request)).rejects.toThrow("Worker nodes can't be used");
   });
 
@@ -581,7 +630,7 @@ describe('SwarmNode', () => {
       sleep: async (ms, signal) => systemClock.sleep(Math.min(ms, 20), signal),
     };
     const node = make(instant);
-    await node.restore(new AbortController().signal);
+    await comeBack(node);
     expect(done).toEqual(['start agent']);
     expect(node.membership()).toMatchObject({
       localNodeState: 'pending',
