@@ -160,6 +160,16 @@ export class SwarmNode implements SwarmControl {
     await over.finally(() => (this.#comingUp = undefined));
   }
 
+  /** What it has begun to start would outlive this membership, or be started twice. */
+  async #endComingUp(): Promise<void> {
+    if (!this.#comingUp) return;
+    const { stop, over } = this.#comingUp;
+    stop.abort(new Error('this node becomes something else'));
+    // It waits for its manager.
+    await this.#stopParts();
+    await over;
+  }
+
   async #untilUp(start: Start, signal: AbortSignal): Promise<void> {
     const { clock, log } = this.options;
     for (let failures = 1; !signal.aborted && this.#membership; failures++) {
@@ -255,8 +265,10 @@ export class SwarmNode implements SwarmControl {
           : resolveAddresses({ ...request, listenAddr: request.listenAddr || '0.0.0.0' }, parts.interfaces());
       await using undo = new CleanupStack();
       if (former) {
+        const isUp = !this.#comingUp;
+        await this.#endComingUp();
         await this.#manager.close();
-        undo.defer(() => void this.#startManager(former));
+        undo.defer(() => void (isUp ? this.#startManager(former) : this.restore(this.#closing.signal)));
       } else {
         undo.defer(() => this.#forget());
         undo.defer(() => parts.wipe());
@@ -293,10 +305,8 @@ export class SwarmNode implements SwarmControl {
       const { nodeId, role } = this.#membership;
       if (this.#state === 'locked' && !force) throw unavailable(lockedLeaveRefusal);
       if (role === 'manager' && !force) throw unavailable(leaveRefusal(this.#manager.running?.store.view()));
-      this.#comingUp?.stop.abort(new Error('leaving'));
+      await this.#endComingUp();
       await this.#stopParts();
-      // What it has begun to start would outlive the membership.
-      await this.#comingUp?.over;
       await parts.removeTasks(nodeId);
       await parts.wipe();
       this.#forget();

@@ -508,6 +508,35 @@ describe('SwarmNode', () => {
     expect(failing.done).toEqual(['wipe']);
   });
 
+  test.each(['succeeds', 'fails'] as const)(
+    'a backup restored while the node with a lost store is being started, and that %s: it is brought up once',
+    async (how) => {
+      const made = host({
+        readMembership: async () => member('manager'),
+        startManager: () => Promise.reject(new OutsideError('etcd ended', true)),
+        ...(how === 'fails' && { restoreCluster: () => Promise.reject(new Error('no room')) }),
+      });
+      const node = made.node();
+      await node.load();
+      const comesUp = node.restore(new AbortController().signal);
+      await expect.poll(() => node.membership().error).toBe('etcd ended');
+      const backup = { head: { clusterId: 'c'.repeat(25) } } as unknown as Backup;
+      const restored = node.restoreSwarm(backup, { listenAddr: '', advertiseAddr: '', dataPathAddr: '' });
+      if (how === 'fails') await expect(restored).rejects.toThrow('no room');
+      else await restored;
+      await comesUp;
+      const restoredInPlace = how === 'fails' ? [] : ['restore in place', 'write membership'];
+      await expect.poll(() => made.done, { timeout: 5_000 }).toEqual([...restoredInPlace, 'start agent']);
+      expect(node.membership()).toMatchObject(
+        how === 'fails'
+          ? { localNodeState: 'pending', error: 'etcd ended' }
+          : { localNodeState: 'active', error: '' },
+      );
+      await node.close();
+      expect(made.done.filter((what) => what === 'close agent')).toHaveLength(1);
+    },
+  );
+
   test('a manager whose store is lost while it runs is started anew', async () => {
     let lose: (err: Error) => void = () => undefined;
     let starts = 0;
