@@ -2,13 +2,14 @@
  * The text of a scrape, as prom-client writes it. Names and labels are most of a line and most of the work, and the same from scrape to
  * scrape: what stands before a value is asked of prom-client once for as long as somebody holds the labels' object.
  */
+import assert from 'node:assert';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Metric } from 'prom-client';
 import { Registry } from 'prom-client';
 import type { MetricDefinition, MetricTable } from './definition.js';
 import type { Sample, SampleBuffer } from './samples.js';
 
-/** Text of so many lines is made in one go: a millisecond or two. */
+/** Text of so many lines is made in one go: a millisecond or two, several where all their labels are new. */
 const linesPerTurn = 4_000;
 
 export class Exposition {
@@ -39,17 +40,19 @@ export class Exposition {
       }
       lines += own.length;
       text +=
-        metric.type === 'histogram' ? await this.#written(metric, own) : await this.#joined(metric, own);
+        metric.type === 'histogram'
+          ? `${await this.#written(metric, own)}\n`
+          : await this.#joined(metric, own);
     }
     return text;
   }
 
-  /** By prom-client alone. */
+  /** By prom-client alone; without a line feed at the end. */
   async #written(metric: ScrapedMetric, samples: readonly Sample[]): Promise<string> {
     metric.samples = samples;
     const text = await this.#registry.getSingleMetricAsString(metric.name);
     metric.samples = [];
-    return `${text}\n`;
+    return text;
   }
 
   async #joined(metric: ScrapedMetric, samples: readonly Sample[]): Promise<string> {
@@ -59,6 +62,7 @@ export class Exposition {
       const [help, type, ...lines] = (await this.#written(metric, unknown)).split('\n');
       metric.heading = `${help}\n${type}\n`;
       // A line feed within a label is written as two characters: there is a line for each sample.
+      assert.equal(lines.length, unknown.length);
       for (const [index, { labels }] of unknown.entries()) heads.set(labels, headOf(lines[index] ?? ''));
     }
     let text = metric.heading;
