@@ -10,7 +10,7 @@ import { tracesOf } from '../model/trace.js';
 import { decide } from '../runtime/decide.js';
 import type { Log } from '../runtime/log.js';
 import { Trigger, runLoop } from '../runtime/loop.js';
-import { planAllocations } from './allocator/allocator.js';
+import { allocationPlanner } from './allocator/allocator.js';
 import { planKeys } from './encryption/rotation.js';
 import { planRootRotation } from './ca/rotation.js';
 import { planEnforcement } from './orchestrator/constraint-enforcer.js';
@@ -69,7 +69,7 @@ export const controlLoops = (random: RandomSource): readonly ControlLoop[] => [
   },
   {
     name: 'allocator',
-    plan: planAllocations,
+    plan: allocationPlanner(),
     ...{ concerns: concernsAddresses, byService: false },
     ...{ quietMs: 10, quietMsMax: 100 },
   },

@@ -161,10 +161,7 @@ export class Draft {
 
 /** All there is, by the units of a {@link Scope}: services, then those that are gone but for their tasks. */
 export const servicesAndTheirTasks = (view: View): Scope =>
-  new Set([
-    ...view.list('service').map(({ id }) => id),
-    ...view.list('task').map(({ serviceId }) => serviceId),
-  ]);
+  new Set([...view.list('service').map(({ id }) => id), ...view.servicesOfTasks()]);
 
 const key = (kind: Kind, id: string): string => `${kind}/${id}`;
 

@@ -1,13 +1,15 @@
 /**
  * What has changed for a loop whose units are services, since it last planned for them: a pass looks at these only, and at those
  * that asked for this time. Everything at first, after a failure, when {@link Touched.everything} is called, and whenever the cluster
- * has changed, or of a node what any service may depend on; of a node that registers, or is not heard of, less does. To mark too
- * much costs a look; what is marked too little, the resync finds.
+ * has changed; in a large cluster bit by bit, for nothing else is done meanwhile. On a node hang those that have tasks there and
+ * those that are to have some on each; on whether it is heard of, fewer. To mark too much costs a look; what is marked too little,
+ * the resync finds.
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { NodeId, ServiceId } from '../model/ids.js';
 import type { Node, Task } from '../model/objects.js';
 import { mayRun } from '../model/task-state.js';
+import { servicesAndTheirTasks } from './plan.js';
 import type { Change, View } from './store/store.js';
 
 /**
@@ -24,13 +26,22 @@ export interface Looked {
   readonly unfinished: ReadonlySet<ServiceId>;
 }
 
+/** Tasks that a pass looks at, more or less, while it is not for their services' sake: some 20 ms. */
+const tasksPerPass = 4_000;
+
 export class Touched {
   #everything = true;
+  /** Services that are to be looked at though nothing is known to have touched them. */
+  #rest: ServiceId[] = [];
   #services = new Set<ServiceId>();
+  /** Nodes that are not what they were to services. */
+  #nodes = new Set<NodeId>();
   /** Nodes that have come to be ready, or are so no more, and have changed in nothing else. */
   #readiness = new Set<NodeId>();
   /** When the plan for a service may change by time alone, in ms since the epoch. */
   #wakes = new Map<ServiceId, number>();
+
+  constructor(private readonly tasksMax = tasksPerPass) {}
 
   note(change: Change): void {
     switch (change.kind) {
@@ -42,7 +53,8 @@ export class Touched {
         if (change.current) this.#services.add(change.current.serviceId);
         break;
       case 'node':
-        if (!isDeepStrictEqual(lastingOf(change.previous), lastingOf(change.current))) this.everything();
+        if (!isDeepStrictEqual(lastingOf(change.previous), lastingOf(change.current)))
+          this.#nodes.add(change.id);
         else if (isReady(change.previous) !== isReady(change.current)) this.#readiness.add(change.id);
         break;
       case 'cluster':
@@ -65,12 +77,26 @@ export class Touched {
   take(nowMs: number, view: View): Scope | undefined {
     const everything = this.#everything;
     const scope = this.#services;
-    if (!everything) for (const id of hangingOnReadiness(view, this.#readiness)) scope.add(id);
-    this.#readiness = new Set();
-    for (const [id, wakeAtMs] of this.#wakes) if (wakeAtMs <= nowMs) scope.add(id);
+    const [nodes, readiness] = [this.#nodes, this.#readiness];
     this.#everything = false;
     this.#services = new Set();
-    return everything ? undefined : scope;
+    this.#nodes = new Set();
+    this.#readiness = new Set();
+    if (everything && view.list('task').length <= this.tasksMax) {
+      this.#rest = [];
+      return undefined;
+    }
+    if (everything) this.#rest = [...servicesAndTheirTasks(view)];
+    for (const id of hangingOnNodes(view, nodes)) scope.add(id);
+    for (const id of hangingOnReadiness(view, readiness)) scope.add(id);
+    for (const [id, wakeAtMs] of this.#wakes) if (wakeAtMs <= nowMs) scope.add(id);
+    for (let tasks = 0; tasks < this.tasksMax;) {
+      const id = this.#rest.pop();
+      if (id === undefined) break;
+      scope.add(id);
+      tasks += 1 + view.tasksOfService(id).length;
+    }
+    return scope;
   }
 
   /** A plan for this scope was committed. */
@@ -81,16 +107,25 @@ export class Touched {
     for (const id of unfinished) this.#services.add(id);
   }
 
-  /** When the next look is due though nothing changes. */
+  /** When the next look is due though nothing changes; 0: at once, for not all of everything was looked at. */
   wakeAtMs(): number | undefined {
+    if (this.#rest.length > 0) return 0;
     let earliest: number | undefined;
     for (const wakeAtMs of this.#wakes.values()) earliest = Math.min(wakeAtMs, earliest ?? wakeAtMs);
     return earliest;
   }
 }
 
+/** Services of tasks on these nodes, and those that are to have one on each. */
+function* hangingOnNodes(view: View, nodes: ReadonlySet<NodeId>): Generator<ServiceId, void> {
+  if (nodes.size === 0) return;
+  for (const { id, spec } of view.list('service'))
+    if (spec.mode.kind === 'global' || spec.mode.kind === 'global-job') yield id;
+  for (const node of nodes) for (const { serviceId } of view.tasksOnNode(node)) yield serviceId;
+}
+
 /**
- * What of a node any service may depend on. Not on where it is sent to and with which keys, nor on its own addresses, which come and
+ * What of a node services depend on. Not on where it is sent to and with which keys, nor on its own addresses, which come and
  * go with tasks; and on whether it is heard of only once it is down.
  */
 const lastingOf = (node: Node | undefined): unknown =>

@@ -70,8 +70,7 @@ export class SampleBuffer<Table extends MetricTable> implements Samples<Table> {
       if (this.#hasRoom(samples.length)) {
         const own = this.#byMetric.get(name);
         this.#size += samples.length;
-        if (own) own.push(...samples);
-        else this.#byMetric.set(name, samples);
+        this.#byMetric.set(name, own ? own.concat(samples) : samples);
       }
   }
 

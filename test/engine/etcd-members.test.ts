@@ -167,6 +167,26 @@ describe('three members', () => {
     });
   });
 
+  test('keep the lease of a process that was held up: answers that wait to be read are no silence', async () => {
+    const [first] = all;
+    assert(first);
+    const lease = await first.leases.grant(2);
+    let beats = 0;
+    const over = new AbortController();
+    const held = first.leases.keepAlive(lease, over.signal, () => (beats += 1));
+    held.catch(() => over.abort(new Error('lost')));
+    for (let time = 0; time < 2; time += 1) {
+      const before = beats;
+      await expect.poll(() => beats, soon).toBeGreaterThan(before + 1);
+      const untilMs = performance.now() + 0.7 * lease.ttlMs;
+      while (performance.now() < untilMs);
+    }
+    const before = beats;
+    await expect.poll(() => beats, soon).toBeGreaterThan(before + 1);
+    over.abort(new Error('dead'));
+    await expect(held).rejects.toThrow('dead');
+  });
+
   test('have one leader, and another one when its etcd dies', async () => {
     for (const member of all) stores.push((await manage(member, led)).store);
     const leaderNow = (of: Store): string | undefined => of.view().get('leader', leaderId)?.nodeId;

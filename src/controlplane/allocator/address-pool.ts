@@ -13,7 +13,8 @@ import { addressBits, cidrContains, parseCidr } from '../../model/addresses.js';
 import type { NetworkSubnet, NetworkSubnets } from '../../model/network-subnets.js';
 import { addressAt, hostNumbers, subnetSize, subnetsOf } from '../../model/network-subnets.js';
 import type { IpamConfig, Network } from '../../model/objects.js';
-import { formatHosts, parseHosts } from './host-ranges.js';
+import { HeldHosts } from './held-addresses.js';
+import { HostSet } from './host-set.js';
 
 /** Longer than DNS answers and idle UDP flows live, and than a node takes that comes back from a reboot. */
 export const quarantineMs = 600_000;
@@ -87,17 +88,19 @@ export class AddressPool {
   readonly #nowMs: number;
   /** Never handed out. */
   readonly #reserved = new Set<number>();
-  /** Host part to how many hold it: a VIP is its service's and that of tasks that are still reached by it. */
-  readonly #held = new Map<number, number>();
-  /** Those of the ledger that nobody was seen to hold so far. */
-  readonly #unseen: Set<number>;
+  readonly #held: HeldHosts;
+  /** What the network object says that is held. */
+  readonly #ledger: HostSet;
   /** Host part to the time it was freed, the longest freed first. */
   readonly #resting = new Map<number, number>();
   #changed = false;
   #cursor: number;
 
-  /** `network` must be allocated. Tell it who holds what, then {@link settle} it, before anything is taken. */
-  constructor(network: Network & { allocation: object }, nowMs: number) {
+  /**
+   * `network` must be allocated. Tell it who holds what, then {@link settle} it, before anything is taken.
+   * @param held what is known to be held; it is the pool's from now on
+   */
+  constructor(network: Network & { allocation: object }, nowMs: number, held = HeldHosts.none()) {
     const { configs } = network.spec.ipam;
     this.#network = network.allocation;
     this.#hostOf = hostNumbers(network.allocation);
@@ -110,27 +113,27 @@ export class AddressPool {
         const host = this.#hostOf(address);
         if (host !== undefined) this.#reserved.add(host);
       }
-    this.#unseen = new Set(parseHosts(network.addressLedger?.held ?? ''));
+    this.#held = held;
+    this.#ledger = HostSet.parse(network.addressLedger?.held ?? '');
     for (const { atMs, hosts } of network.addressLedger?.freed ?? [])
-      if (atMs + quarantineMs > nowMs) for (const host of parseHosts(hosts)) this.#resting.set(host, atMs);
+      if (atMs + quarantineMs > nowMs)
+        for (const host of HostSet.parse(hosts).minus(HostSet.of())) this.#resting.set(host, atMs);
   }
 
   /** Marks an address as held; one of another subnet (left from before a re-creation) is no concern of the pool. */
   hold(address: Ip): void {
     const host = this.#hostOf(address);
     if (host === undefined) return;
-    const holders = this.#held.get(host) ?? 0;
-    this.#held.set(host, holders + 1);
-    if (holders > 0) return;
-    if (!this.#unseen.delete(host)) this.#changed = true;
-    this.#resting.delete(host);
+    this.#held.hold(host);
   }
 
   /** All holders are known: what the ledger has beside them was freed since, and rests from now on. */
   settle(): void {
-    for (const host of this.#unseen) this.#resting.set(host, this.#freedAtMs());
-    if (this.#unseen.size > 0) this.#changed = true;
-    this.#unseen.clear();
+    const { hosts } = this.#held;
+    for (const host of [...this.#resting.keys()]) if (hosts.has(host)) this.#resting.delete(host);
+    const freed = this.#ledger.minus(hosts);
+    for (const host of freed) this.#resting.set(host, this.#freedAtMs());
+    this.#changed = freed.length > 0 || hosts.minus(this.#ledger).length > 0;
     for (const [host] of this.#resting) {
       if (this.#resting.size <= restingMax) break;
       this.#resting.delete(host);
@@ -140,11 +143,7 @@ export class AddressPool {
   /** A holder has just let it go: if it was the last one, it rests from now on. */
   release(address: Ip): void {
     const host = this.#hostOf(address);
-    if (host === undefined) return;
-    const holders = this.#held.get(host) ?? 0;
-    if (holders > 1) this.#held.set(host, holders - 1);
-    if (holders !== 1) return;
-    this.#held.delete(host);
+    if (host === undefined || !this.#held.release(host)) return;
     this.#changed = true;
     this.#resting.set(host, this.#freedAtMs());
   }
@@ -156,7 +155,7 @@ export class AddressPool {
       host !== undefined &&
       extentsOf(subnetsOf(this.#network)).some(({ first, last }) => host >= first && host <= last);
     if (!isUsable || !this.#isFree(host)) return false;
-    this.#held.set(host, 1);
+    this.#held.hold(host);
     this.#resting.delete(host);
     this.#changed = true;
     return true;
@@ -165,7 +164,7 @@ export class AddressPool {
   /** The next free address, or undefined when the network is exhausted. */
   next(): Taking | undefined {
     const size = this.#extents.reduce((sum, { first, last }) => sum + last - first + 1, 0);
-    const busy = this.#held.size + this.#reserved.size + this.#resting.size;
+    const busy = this.#held.hosts.size + this.#reserved.size + this.#resting.size;
     let candidate = this.#cursor;
     // One more step than busy addresses there are finds a free one if the pool has any.
     for (let step = 0; step <= busy && step < size; step++) {
@@ -180,7 +179,7 @@ export class AddressPool {
 
   /** Undoes the latest {@link next}. */
   putBack({ host, cursorBefore, changedBefore, freedAtMs }: Taking): void {
-    this.#held.delete(host);
+    this.#held.release(host);
     this.#changed = changedBefore;
     this.#cursor = cursorBefore;
     if (freedAtMs === undefined) return;
@@ -203,8 +202,8 @@ export class AddressPool {
       if (together) together.push(host);
       else byTime.set(atMs, [host]);
     }
-    const freed = [...byTime].map(([atMs, hosts]) => ({ atMs, hosts: formatHosts(hosts) }));
-    return { held: formatHosts(this.#held.keys()), freed };
+    const freed = [...byTime].map(([atMs, hosts]) => ({ atMs, hosts: HostSet.of(hosts).format() }));
+    return { held: this.#held.hosts.format(), freed };
   }
 
   #freedAtMs(): number {
@@ -212,12 +211,12 @@ export class AddressPool {
   }
 
   #isFree(host: number): boolean {
-    return !this.#held.has(host) && !this.#reserved.has(host);
+    return !this.#held.hosts.has(host) && !this.#reserved.has(host);
   }
 
   #take(host: number, freedAtMs?: number): Taking {
     const before = { cursorBefore: this.#cursor, changedBefore: this.#changed };
-    this.#held.set(host, 1);
+    this.#held.hold(host);
     this.#resting.delete(host);
     // A resting address out of turn does not move the cursor: those behind it have their turn still.
     if (freedAtMs === undefined) this.#cursor = host;

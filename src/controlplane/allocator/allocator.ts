@@ -8,23 +8,33 @@ import { isNodeNetwork } from '../../model/node-networks.js';
 import type { Network } from '../../model/objects.js';
 import { atMost } from '../../model/task-state.js';
 import { Draft } from '../plan.js';
-import type { Plan } from '../plan.js';
+import type { Plan, Planner } from '../plan.js';
 import type { View } from '../store/store.js';
 import { allocateTask, attachNode } from './attachments.js';
 import { allocateEndpoint, isEndpointCurrent, knownNetworks } from './endpoints.js';
+import { HeldAddresses } from './held-addresses.js';
 import { Holdings } from './holdings.js';
 import type { TakenNetwork } from './networks.js';
 import { allocateNetwork } from './networks.js';
 
+/** Reads of the holders of addresses those that its last pass has not read. Plans as {@link planAllocations}. */
+export function allocationPlanner(): Planner {
+  const held = new HeldAddresses();
+  return (view, nowMs) => planFrom(held, view, nowMs);
+}
+
 /** One pass: networks, then nodes, services and tasks, so that each finds what it depends on. */
-export function planAllocations(view: View, nowMs: number): Plan {
+export const planAllocations = (view: View, nowMs: number): Plan =>
+  planFrom(new HeldAddresses(), view, nowMs);
+
+function planFrom(held: HeldAddresses, view: View, nowMs: number): Plan {
   const draft = new Draft(view, nowMs);
-  const holdings = new Holdings(draft);
+  const holdings = new Holdings(draft, held);
   planNetworks(draft, holdings);
   const known = knownNetworks(view);
   for (const node of view.list('node')) attachNode(draft, holdings, node, known.ingress);
-  for (const service of byAge(view.list('service')))
-    if (!isEndpointCurrent(service, known)) allocateEndpoint(draft, holdings, service, known);
+  for (const service of byAge(view.list('service').filter((one) => !isEndpointCurrent(one, known))))
+    allocateEndpoint(draft, holdings, service, known);
   for (const task of view.waitingTasks()) {
     if (task.status.state !== 'new' || !atMost(task.desiredState, 'complete')) continue;
     const service = draft.get('service', task.serviceId);

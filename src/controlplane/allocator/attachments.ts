@@ -7,10 +7,11 @@ import type { NetworkAttachment, Node, NodeAttachment, Service, Task } from '../
 import type { NodeNetworkAttachment } from '../../model/objects.js';
 import { swarmNetworksOf } from '../../model/service-laws.js';
 import type { Draft } from '../plan.js';
+import type { View } from '../store/store.js';
 import type { KnownNetworks } from './endpoints.js';
 import { overlaysOfService, prefixLengthOf } from './endpoints.js';
 import type { Holdings } from './holdings.js';
-import { holdsAddresses } from './holdings.js';
+import { hangOnNodes, holdsAddresses } from './held-addresses.js';
 import { macOf } from './mac.js';
 
 /** The message of Swarm's allocator in a task's status. */
@@ -65,8 +66,7 @@ export function attachNode(
   ingress: NetworkId | undefined,
 ): void {
   const wanted = new Set<NetworkId>(ingress === undefined ? [] : [ingress]);
-  for (const task of draft.view.tasksOnNode(node.id))
-    if (holdsAddresses(draft.view, task)) for (const { networkId } of task.networks) wanted.add(networkId);
+  for (const networkId of networksOf(draft.view, draft.view.tasksOnNode(node.id))) wanted.add(networkId);
   const kept = node.attachments.filter(({ networkId }) => wanted.has(networkId));
   const missing = [...wanted].filter((id) => !kept.some(({ networkId }) => networkId === id));
   if (missing.length === 0 && kept.length === node.attachments.length) return;
@@ -79,4 +79,17 @@ export function attachNode(
   if (fresh.length === 0 && kept.length === node.attachments.length) return;
   draft.update('node', { ...node, attachments: [...kept, ...fresh] });
   holdings.release(node.attachments.filter((leg) => !kept.includes(leg)));
+}
+
+const networksKnown = new WeakMap<readonly Task[], ReadonlySet<NetworkId>>();
+
+/** That these tasks hold addresses of. Found once for a list, which never changes, unless it hangs on more than that. */
+function networksOf(view: View, tasks: readonly Task[]): ReadonlySet<NetworkId> {
+  const known = networksKnown.get(tasks);
+  if (known) return known;
+  const networks = new Set(
+    tasks.flatMap((task) => (holdsAddresses(view, task) ? task.networks.map((leg) => leg.networkId) : [])),
+  );
+  if (!hangOnNodes(tasks)) networksKnown.set(tasks, networks);
+  return networks;
 }

@@ -1,51 +1,41 @@
 /**
- * Everything that is handed out at this moment, read from the store: addresses per network and published ports. Built
- * anew for each pass, so the allocator has no state of its own that could disagree. Cost: one walk over nodes, services
- * and tasks.
- *
- * An address is a task's until the task is observed to have stopped or its record is gone: a task that a lost node may
- * still run keeps its address, however long the node is down. So do the virtual IPs by which it is reached, though its service may be gone; a published port
- * is free at once.
+ * Everything that is handed out at this moment, read from the store: addresses per network (held-addresses.ts) and published ports,
+ * which are free at once when their service is gone. What a pass takes is its own, so the allocator has no state that could
+ * disagree with the store.
  */
 import type { Ip } from '../../model/addresses.js';
 import type { NetworkId } from '../../model/ids.js';
-import type { Network, Task } from '../../model/objects.js';
+import type { Network } from '../../model/objects.js';
 import { swarmPorts } from '../../model/swarm-ports.js';
-import { hasEnded } from '../../model/task-state.js';
 import type { Draft } from '../plan.js';
-import type { View } from '../store/store.js';
 import type { Taking } from './address-pool.js';
 import { AddressPool } from './address-pool.js';
+import { HeldAddresses } from './held-addresses.js';
+import type { HeldHosts } from './held-addresses.js';
 import { PortTable } from './ports.js';
-
-export const holdsAddresses = (view: Pick<View, 'get'>, { status, nodeId }: Task): boolean =>
-  !hasEnded(status.state, () => (nodeId === undefined ? undefined : view.get('node', nodeId)?.status.state));
 
 export class Holdings {
   readonly ports: PortTable;
   readonly #pools = new Map<NetworkId, AddressPool>();
 
-  constructor(private readonly draft: Draft) {
+  /** @param held what earlier passes have read of it */
+  constructor(
+    private readonly draft: Draft,
+    held = new HeldAddresses(),
+  ) {
     const { view } = draft;
     this.ports = new PortTable(swarmPorts(view.cluster(), view.list('node')));
-    for (const network of view.list('network')) this.addNetwork(network);
-    for (const node of view.list('node'))
-      for (const { networkId, address } of node.attachments) this.#hold(networkId, address);
-    for (const { endpoint } of view.list('service')) {
-      if (!endpoint) continue;
-      this.ports.hold(endpoint.ports);
-      for (const { networkId, address } of endpoint.virtualIps) this.#hold(networkId, address);
-    }
-    for (const task of view.list('task'))
-      if (holdsAddresses(view, task))
-        for (const { networkId, address } of [...task.networks, ...(task.endpoint?.virtualIps ?? [])])
-          this.#hold(networkId, address);
-    for (const pool of this.#pools.values()) pool.settle();
+    for (const { endpoint } of view.list('service')) if (endpoint) this.ports.hold(endpoint.ports);
+    const byNetwork = held.of(view);
+    for (const network of view.list('network')) this.addNetwork(network, byNetwork.get(network.id));
   }
 
-  /** Opens the pool of a network that has its subnet. */
-  addNetwork(network: Network): void {
-    if (hasAllocation(network)) this.#pools.set(network.id, new AddressPool(network, this.draft.nowMs));
+  /** Opens the pool of a network that has its subnet. @param held of it; absent: nothing */
+  addNetwork(network: Network, held?: HeldHosts): void {
+    if (!hasAllocation(network)) return;
+    const pool = new AddressPool(network, this.draft.nowMs, held);
+    pool.settle();
+    this.#pools.set(network.id, pool);
   }
 
   /**
@@ -96,10 +86,6 @@ export class Holdings {
   /** This address, or undefined when somebody holds it or it is none to be handed out. */
   takeAddress(network: NetworkId, address: Ip): Ip | undefined {
     return this.#pools.get(network)?.take(address) === true ? address : undefined;
-  }
-
-  #hold(network: NetworkId, address: Ip): void {
-    this.#pools.get(network)?.hold(address);
   }
 }
 

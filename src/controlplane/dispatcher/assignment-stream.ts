@@ -19,7 +19,8 @@ import { nodeAssignments } from './assignments.js';
 import { encodedBetween, encodedParts } from './encoded-assignments.js';
 import type { Session } from './sessions.js';
 import type { SharedAssignments } from './shared-assignments.js';
-import { followShared, sharedAssignments } from './shared-assignments.js';
+import { followShared } from './followed-assignments.js';
+import { sharedAssignments } from './shared-assignments.js';
 
 /** Swarm batches for as long. */
 export const assignmentBatchMs = 100;

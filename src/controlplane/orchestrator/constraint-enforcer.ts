@@ -35,8 +35,13 @@ export function planEnforcement(view: View, nowMs: number): Plan {
   return draft.plan();
 }
 
+/** Lists of tasks that are all as they were placed, with the node that they were compared with: neither ever changes. */
+const sound = new WeakMap<readonly Task[], Node>();
+
 /** Tasks in order of id claim what the node has; those for whom it is not enough violate. */
 function violators(view: View, node: Node): readonly Task[] {
+  const tasks = view.tasksOnNode(node.id);
+  if (sound.get(tasks) === node) return [];
   let {
     nanoCpus,
     memoryBytes,
@@ -45,13 +50,18 @@ function violators(view: View, node: Node): readonly Task[] {
     nanoCpus: Infinity,
     memoryBytes: Infinity,
   };
-  return view.tasksOnNode(node.id).filter((task) => {
+  let hangOnServices = false;
+  const found = tasks.filter((task) => {
     const { state } = task.status;
     // A user's own container stays where its user has put it.
     if (isAttachment(task)) return false;
     if (!atLeast(state, 'assigned') || isTerminal(state) || !atMost(task.desiredState, 'complete'))
       return false;
-    if (!meetsConstraints(view, node, task)) return true;
+    const own = task.spec.placement?.constraints ?? [];
+    if (!satisfiesConstraints(node, own)) {
+      hangOnServices = true;
+      if (!satisfiesConstraints(node, constraintsOfService(view, task) ?? own)) return true;
+    }
     const reserved = task.spec.resources?.reservations ?? { nanoCpus: 0, memoryBytes: 0 };
     if (reserved.nanoCpus > nanoCpus || reserved.memoryBytes > memoryBytes) return true;
     const claimed = task.assignedGenericResources ?? [];
@@ -61,11 +71,10 @@ function violators(view: View, node: Node): readonly Task[] {
     genericResources = withoutResources(genericResources, claimed);
     return false;
   });
+  if (found.length === 0 && !hangOnServices) sound.set(tasks, node);
+  return found;
 }
 
-function meetsConstraints(view: View, node: Node, task: Task): boolean {
-  const own = task.spec.placement?.constraints ?? [];
-  if (satisfiesConstraints(node, own)) return true;
-  const current = view.get('service', task.serviceId)?.spec.taskTemplate.placement?.constraints ?? own;
-  return satisfiesConstraints(node, current);
-}
+/** What the service asks for now. */
+const constraintsOfService = (view: View, { serviceId }: Task): readonly string[] | undefined =>
+  view.get('service', serviceId)?.spec.taskTemplate.placement?.constraints;

@@ -35,6 +35,11 @@ export class SortedMap<V> {
     return chunk.keys[at] === key ? chunk.values[at] : undefined;
   }
 
+  /** In their order. */
+  keys(): readonly string[] {
+    return this.#chunks.flatMap((chunk) => chunk.keys);
+  }
+
   /** The values in key order: a frozen array, the same one at every call. */
   values(): readonly V[] {
     this.#values ??= Object.freeze(this.#chunks.flatMap((chunk) => chunk.values));

@@ -64,6 +64,8 @@ export interface View {
   /** The one cluster object; throws AssertionError before the cluster is written. */
   cluster(): Cluster;
   tasksOfService(id: ServiceId): readonly Task[];
+  /** Services that there are tasks of, whether or not they still are; the one without a name is attachments'. */
+  servicesOfTasks(): readonly ServiceId[];
   tasksOnNode(id: NodeId): readonly Task[];
   /** Those that wait for addresses or a node: `new` and `pending`. Of many tasks they are few, and what is theirs to get is for them alone. */
   waitingTasks(): readonly Task[];

@@ -29,6 +29,7 @@ function tracedTransaction(tx: Transaction, trace: TraceId): Transaction {
     cluster: () => tx.cluster(),
     tasksOfService: (id) => tx.tasksOfService(id),
     tasksOnNode: (id) => tx.tasksOnNode(id),
+    servicesOfTasks: () => tx.servicesOfTasks(),
     waitingTasks: () => tx.waitingTasks(),
     byName: <K extends NamedKind>(kind: K, name: string) => tx.byName(kind, name),
     create: <K extends Kind>(kind: K, object: Omit<Objects[K], 'version' | 'createdAtMs' | 'updatedAtMs'>) =>

@@ -102,6 +102,10 @@ class Work implements Transaction {
     return this.#now.tasksOnNode(id);
   }
 
+  servicesOfTasks(): readonly ServiceId[] {
+    return this.#now.servicesOfTasks();
+  }
+
   waitingTasks(): readonly Task[] {
     return this.#now.waitingTasks();
   }

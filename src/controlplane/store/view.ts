@@ -74,6 +74,10 @@ export class Snapshot implements View {
     return (this.byNode.get(id) ?? SortedMap.empty<Task>()).values();
   }
 
+  servicesOfTasks(): readonly ServiceId[] {
+    return this.byService.keys() as readonly ServiceId[];
+  }
+
   waitingTasks(): readonly Task[] {
     return this.waiting.values();
   }

@@ -331,14 +331,14 @@ export class NamespaceKernel implements Disposable {
         this.balancing?.engine.name === 'ebpf' ? this.#openFilters().observe() : [],
     ];
     const results = await Promise.allSettled(readers.map((read) => read()));
-    const found: KernelObject[] = [];
+    const found: (readonly KernelObject[])[] = [];
     let unavailable: OutsideError | null = null;
     for (const result of results) {
-      if (result.status === 'fulfilled') found.push(...result.value);
+      if (result.status === 'fulfilled') found.push(result.value);
       else if (result.reason instanceof OutsideError) unavailable ??= result.reason;
       else throw result.reason;
     }
-    return { found, unavailable };
+    return { found: found.flat(), unavailable };
   }
 
   #openRoute(): RouteObjects {

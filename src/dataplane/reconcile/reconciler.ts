@@ -491,8 +491,11 @@ export class Reconciler {
     if (record) record.applying = true;
     try {
       await this.#kernel.apply(work.scope, ops);
-      for (const op of ops) this.#log.debug({ scope: work.name, op: opLine(op) }, 'applied');
-      work.applied.push(...ops);
+      // One by one: of a large network there are more than a call takes arguments.
+      for (const op of ops) {
+        this.#log.debug({ scope: work.name, op: opLine(op) }, 'applied');
+        work.applied.push(op);
+      }
       this.#opsDone += ops.length;
       return ops.length;
     } catch (err) {

@@ -7,7 +7,8 @@ import {
 } from '../../../src/controlplane/dispatcher/assignments.js';
 import type { NodeAssignments } from '../../../src/controlplane/dispatcher/assignments.js';
 import { encodedBetween, encodedParts } from '../../../src/controlplane/dispatcher/encoded-assignments.js';
-import { followShared, sharedAssignments } from '../../../src/controlplane/dispatcher/shared-assignments.js';
+import { followShared } from '../../../src/controlplane/dispatcher/followed-assignments.js';
+import { sharedAssignments } from '../../../src/controlplane/dispatcher/shared-assignments.js';
 import { applyChanges, assignmentKey, parseMessage } from '../../../src/controlplane/rpc/assignment.js';
 import type { AssignmentChange, WireAssignmentsMessage } from '../../../src/controlplane/rpc/assignment.js';
 import { dispatcherDefinition, encodeChanges } from '../../../src/controlplane/rpc/proto.js';

@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest';
 import type { NodeAssignments } from '../../../src/controlplane/dispatcher/assignments.js';
 import { changesBetween, nodeAssignments } from '../../../src/controlplane/dispatcher/assignments.js';
 import type { SharedAssignments } from '../../../src/controlplane/dispatcher/shared-assignments.js';
-import { followShared, sharedAssignments } from '../../../src/controlplane/dispatcher/shared-assignments.js';
+import { followShared } from '../../../src/controlplane/dispatcher/followed-assignments.js';
+import { sharedAssignments } from '../../../src/controlplane/dispatcher/shared-assignments.js';
 import type { Assignment } from '../../../src/controlplane/rpc/assignment.js';
 import { applyChanges } from '../../../src/controlplane/rpc/assignment.js';
 import type { Change, Store, View } from '../../../src/controlplane/store/store.js';
@@ -212,6 +213,7 @@ describe('among thousands of tasks', () => {
         cluster: () => view.cluster(),
         tasksOfService: (id) => count(view.tasksOfService(id)),
         tasksOnNode: (id) => count(view.tasksOnNode(id)),
+        servicesOfTasks: () => view.servicesOfTasks(),
         waitingTasks: () => count(view.waitingTasks()),
         byName: (kind, name) => count(view.byName(kind, name)),
       },

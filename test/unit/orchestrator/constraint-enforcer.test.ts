@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { planEnforcement } from '../../../src/controlplane/orchestrator/constraint-enforcer.js';
 import type { Node, Service, Task } from '../../../src/model/objects.js';
-import { attachment, node, service, task, taskSpec, viewOf } from '../../support/cluster-objects.js';
+import { attachment, node, service, storeOf, task, taskSpec, viewOf } from '../../support/cluster-objects.js';
 
 const asking = (constraint: string): Service['spec']['taskTemplate'] =>
   taskSpec({ placement: { constraints: [constraint], preferences: [], maxReplicas: 0, platforms: [] } });
@@ -72,4 +72,27 @@ test.each<[string, Node, Service, Task[], string[]]>([
         status: { state: 'rejected', err: 'assigned node no longer meets constraints', appliedAtMs: 7 },
       },
     });
+});
+
+test('tasks that were well on a node are looked at again once the node, the tasks or the service are others', async () => {
+  const store = await storeOf({
+    ...{ node: [node('n1', ssd)], service: [web] },
+    task: [on(web)],
+  });
+  const rejected = (): number => planEnforcement(store.view(), 7).writes.length;
+  expect([rejected(), rejected()]).toEqual([0, 0]);
+  const known = store.view().list('node')[0];
+  if (!known) throw new Error('there is one');
+  await store.update((tx) => tx.update('node', { ...known, spec: { ...known.spec, labels: {} } }));
+  // Still what the service asks for now.
+  await store.update((tx) => {
+    const service = tx.list('service')[0];
+    if (service) tx.update('service', { ...service, spec: { ...service.spec, taskTemplate: asking('node.role==worker') } });
+  });
+  expect([rejected(), rejected()]).toEqual([0, 0]);
+  await store.update((tx) => {
+    const service = tx.list('service')[0];
+    if (service) tx.update('service', { ...service, spec: web.spec });
+  });
+  expect(rejected()).toBe(1);
 });

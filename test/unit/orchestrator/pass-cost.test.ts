@@ -80,6 +80,7 @@ class Loops {
       list: (kind) => counted(view.list(kind)),
       tasksOfService: (id) => counted(view.tasksOfService(id)),
       tasksOnNode: (id) => counted(view.tasksOnNode(id)),
+      servicesOfTasks: () => view.servicesOfTasks(),
       waitingTasks: () => counted(view.waitingTasks()),
     };
   }

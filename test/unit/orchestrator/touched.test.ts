@@ -18,6 +18,7 @@ import {
   seededNumbers,
   service,
   storeOf,
+  task,
   taskSpec,
 } from '../../support/cluster-objects.js';
 import { active, down, drained, paused } from './stage.js';
@@ -173,4 +174,48 @@ describe.each(Object.entries(planners))('a pass of the %s over what was touched'
     expect(scoped).toBeGreaterThan(500);
     expect(writes).toBeGreaterThan(150);
   });
+});
+
+test('everything is looked at bit by bit where there is much, and what was touched before the rest', async () => {
+  const ids = Array.from({ length: 10 }, (_, i) => `s${i}`);
+  const services = ids.map((id) => service(id));
+  const store = await storeOf({
+    ...{ cluster: [cluster()], service: services },
+    task: services.flatMap((one) =>
+      [1, 2, 3].map((i) => task(`${one.id}.${i}`, one, 'running', { node: 'n1' })),
+    ),
+  });
+  const touched = new Touched(8);
+  const seen: string[] = [];
+  const look = (): readonly string[] => {
+    const scope = touched.take(0, store.view());
+    if (scope === undefined) throw new Error('there is more than fits one look');
+    touched.planned(scope, { wakes: new Map(), unfinished: new Set() });
+    seen.push(...scope);
+    return [...scope];
+  };
+  expect(look()).toHaveLength(2);
+  expect(touched.wakeAtMs()).toBe(0);
+  touched.note({ kind: 'service', id: 's9' as ServiceId });
+  expect(look()[0]).toBe('s9');
+  while (touched.wakeAtMs() === 0) expect(look().length).toBeLessThanOrEqual(2);
+  expect([...new Set(seen)].sort()).toEqual(ids);
+  expect(look()).toEqual([]);
+});
+
+test('a node that is another now concerns those with tasks there, and those that are to have one on each', async () => {
+  const [near, far] = [service('near'), service('far')];
+  const everywhere = service('everywhere', { mode: { kind: 'global' } });
+  const store = await storeOf({
+    ...{ cluster: [cluster()], node: [node('n1'), node('n2')], service: [near, far, everywhere] },
+    task: [task('t1', near, 'running', { node: 'n1' }), task('t2', far, 'running', { node: 'n2' })],
+  });
+  const touched = new Touched();
+  touched.planned(touched.take(0, store.view()), { wakes: new Map(), unfinished: new Set() });
+  store.subscribe(({ changes }) => changes.forEach((change) => touched.note(change)));
+  await store.update((tx) => {
+    const known = tx.get('node', 'n1' as NodeId);
+    if (known) tx.update('node', drained(known));
+  });
+  expect([...(touched.take(0, store.view()) ?? [])].sort()).toEqual(['everywhere', 'near']);
 });

@@ -177,8 +177,10 @@ export function storeConformance(name: string, open: () => Promise<Harness>): vo
       assert.equal(store.view().tasksOnNode(n2).length, 125);
       assert.equal(view.tasksOnNode(n1).length, 75, 'a view taken before stays as it was');
 
+      assert.ok(store.view().servicesOfTasks().includes(sid));
       await store.update((tx) => tx.tasksOfService(sid).forEach(({ id }) => tx.delete('task', id)));
       assert.deepEqual(store.view().tasksOfService(sid), []);
+      assert.ok(!store.view().servicesOfTasks().includes(sid));
       assert.deepEqual(store.view().tasksOnNode(n2), []);
     });
 

@@ -68,22 +68,34 @@ export class ModelKernel implements Kernel {
 
   async apply(scope: Scope, ops: readonly Op[]): Promise<void> {
     const name = scopeName(scope);
-    for (const op of ops) {
-      this.onApply?.(name);
-      if (this.broken.has(name)) throw new KernelError(opLine(op), 'EPERM');
-      if (this.opsLeft <= 0) throw new KernelError('the process was killed', 'EINTR');
-      this.opsLeft -= 1;
-      this.namespaces.set(name, applyToImage(this.namespaces.get(name) ?? [], [op]));
-      this.applied.push(`${name}: ${opLine(op)}`);
-      const { object } = op;
-      // A new namespace has the parameters of the modules that are loaded.
-      if (object.kind === 'namespace')
-        this.put(name, { kind: 'sysctl', path: 'net/bridge/bridge-nf-call-iptables', value: '1' });
-      // The other half of a pair appears with the first.
-      if (object.kind === 'link' && op.op === 'add' && object.peer) {
-        const { name: peer, mac, mtu } = object.peer;
-        this.put('host', { kind: 'link', name: peer, type: 'veth', mac, mtu, up: false });
+    let run: Op[] = [];
+    const settle = (): void => {
+      if (run.length > 0) this.namespaces.set(name, applyToImage(this.namespaces.get(name) ?? [], run));
+      run = [];
+    };
+    try {
+      for (const op of ops) {
+        if (this.onApply) settle();
+        this.onApply?.(name);
+        if (this.broken.has(name)) throw new KernelError(opLine(op), 'EPERM');
+        if (this.opsLeft <= 0) throw new KernelError('the process was killed', 'EINTR');
+        this.opsLeft -= 1;
+        run.push(op);
+        this.applied.push(`${name}: ${opLine(op)}`);
+        const { object } = op;
+        // A new namespace has the parameters of the modules that are loaded.
+        if (object.kind === 'namespace') {
+          settle();
+          this.put(name, { kind: 'sysctl', path: 'net/bridge/bridge-nf-call-iptables', value: '1' });
+        }
+        // The other half of a pair appears with the first.
+        if (object.kind === 'link' && op.op === 'add' && object.peer) {
+          const { name: peer, mac, mtu } = object.peer;
+          this.put('host', { kind: 'link', name: peer, type: 'veth', mac, mtu, up: false });
+        }
       }
+    } finally {
+      settle();
     }
   }
 

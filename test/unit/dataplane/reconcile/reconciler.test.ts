@@ -10,10 +10,13 @@ import type { KernelObject } from '../../../../src/dataplane/plan/objects.js';
 import { identity } from '../../../../src/dataplane/plan/objects.js';
 import { sandboxesAtOnce } from '../../../../src/dataplane/reconcile/node-pass.js';
 import { Reconciler } from '../../../../src/dataplane/reconcile/reconciler.js';
+import type { Endpoint } from '../../../../src/dataplane/state.js';
+import type { Cidr, Ip, Mac } from '../../../../src/model/addresses.js';
+import type { ServiceId, TaskId } from '../../../../src/model/ids.js';
 import type { Clock } from '../../../../src/runtime/clock.js';
 import { changed, emptyNetwork, random } from '../plan/changing-network.js';
 import type { ClusterOf } from '../plan/network-state.js';
-import { hostOf, ingressId, mynetId, sandboxOf, stateOf } from '../plan/network-state.js';
+import { hostOf, ingressId, mynetId, nodeIdOf, sandboxOf, stateOf } from '../plan/network-state.js';
 import { ModelKernel } from './model-kernel.js';
 
 class HandClock implements Clock {
@@ -81,6 +84,27 @@ const image = (kernel: ModelKernel): unknown =>
     .map(([name, objects]) => [name, objects.map((o) => JSON.stringify(o)).sort()]);
 
 describe('reconciler', () => {
+  test('a network of 70,000 endpoints is programmed: no list of it is given as arguments', async () => {
+    const state = stateOf(1, { ingress: false });
+    const endpoints = Array.from({ length: 70_000 }, (_, index): Endpoint => {
+      const octets = [(index >> 16) & 255, (index >> 8) & 255, index & 255];
+      const mac = octets.map((octet) => octet.toString(16).padStart(2, '0')).join(':');
+      return {
+        ...{ taskId: `task${index}` as TaskId, serviceId: 'web' as ServiceId, nodeId: nodeIdOf(2) },
+        ...{ address: `10.${octets.join('.')}` as Ip, mac: `02:42:0a:${mac}` as Mac, name: `web.${index}` },
+        ...{ serving: true, weight: 1, aliases: [], nameservers: [] },
+      };
+    });
+    const overlays = state.overlays.map((overlay) => ({
+      ...overlay,
+      subnet: '10.0.0.0/8' as Cidr,
+      endpoints,
+    }));
+    const { reconciler, kernel } = await programmed({ state: { ...state, overlays }, sandboxes: [] });
+    expect(kernel.applied.length).toBeGreaterThan(140_000);
+    expect(await reconciler.verify()).toEqual([]);
+  });
+
   test('does nothing before the first desired value', async () => {
     const kernel = new ModelKernel();
     kernel.put('overlay 4097', { kind: 'namespace' });
