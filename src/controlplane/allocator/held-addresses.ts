@@ -131,8 +131,7 @@ export class HeldAddresses {
 
   /** Networks that are gone. */
   #drop(view: View): void {
-    for (const id of this.#pools.keys())
-      if (!view.get('network', id)?.allocation) this.#pools.delete(id);
+    for (const id of this.#pools.keys()) if (!view.get('network', id)?.allocation) this.#pools.delete(id);
   }
 
   #hold({ networkId, address }: Leg): void {

@@ -40,7 +40,7 @@ async function happen(store: MemoryStore, pick: Pick): Promise<void> {
         const allocation = { vni: 4096 as Vni, subnet, gateway: subnet.replace('0/24', '1') as Ip };
         const { allocation: _, ...rest } = known ?? network(id);
         const object = pick([true, false]) ? { ...rest, allocation } : rest;
-        return known ? tx.update('network', object as never) : tx.create('network', object as never);
+        return known ? tx.update('network', object) : tx.create('network', object);
       }
       case 'node': {
         const id = pick(nodeIds);
@@ -66,7 +66,7 @@ async function happen(store: MemoryStore, pick: Pick): Promise<void> {
           ...{ ...made, networks: legs(), status: { ...made.status, state: pick(states) } },
           ...(pick([true, false]) && { endpoint: { ports: [], virtualIps: legs() } }),
         };
-        return known ? tx.update('task', object as never) : tx.create('task', object as never);
+        return known ? tx.update('task', object) : tx.create('task', object);
       }
     }
   });

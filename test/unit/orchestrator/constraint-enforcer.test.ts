@@ -87,7 +87,11 @@ test('tasks that were well on a node are looked at again once the node, the task
   // Still what the service asks for now.
   await store.update((tx) => {
     const service = tx.list('service')[0];
-    if (service) tx.update('service', { ...service, spec: { ...service.spec, taskTemplate: asking('node.role==worker') } });
+    if (service)
+      tx.update('service', {
+        ...service,
+        spec: { ...service.spec, taskTemplate: asking('node.role==worker') },
+      });
   });
   expect([rejected(), rejected()]).toEqual([0, 0]);
   await store.update((tx) => {
