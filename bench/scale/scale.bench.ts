@@ -12,7 +12,8 @@ import { Worker } from './worker.js';
 const { SKEP_BENCH_AGENTS = '10,100,1000', SKEP_BENCH_ENDPOINTS = '100000' } = process.env;
 const [few = NaN, some = NaN, many = NaN] = SKEP_BENCH_AGENTS.split(',').map(Number);
 const large = Number(SKEP_BENCH_ENDPOINTS);
-const small = 100;
+/** A task on each node, or it is not told of the others. */
+const small = 2 * some;
 const endpointsPerService = 33;
 
 interface Case {
