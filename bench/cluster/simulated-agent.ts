@@ -43,6 +43,7 @@ export class SimulatedAgent {
   readonly #waiters = new Waiters();
   readonly #network: SimulatedNetwork;
   #revision = -1;
+  #isInSession = false;
 
   constructor(options: SimulatedAgentOptions) {
     const { keys, addr, dataPathAddr, network, readsAll, clock, random, log } = options;
@@ -72,7 +73,14 @@ export class SimulatedAgent {
       }),
       worker: { assign: () => undefined },
       payloads: { set: () => undefined },
-      attachments: { set: () => undefined, run: (_calls, signal) => aborted(signal) },
+      attachments: {
+        set: () => undefined,
+        run: (_calls, signal) => {
+          this.#isInSession = true;
+          this.#waiters.check();
+          return aborted(signal);
+        },
+      },
       reporter: this.reporter,
       logs: new LogPublisher({ ...common, taskLogs: () => nothing() }),
       // Nothing lies between them that one of them could miss.
@@ -89,6 +97,11 @@ export class SimulatedAgent {
   /** Holds sessions until the signal aborts. */
   run(signal: AbortSignal): Promise<void> {
     return this.#session.run(signal);
+  }
+
+  /** Resolves once a manager has taken it in. */
+  async registered(signal: AbortSignal): Promise<void> {
+    await this.#waiters.until(() => this.#isInSession, signal);
   }
 
   /** Resolves once it knows what it has to, and its network has it. */

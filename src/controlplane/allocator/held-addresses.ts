@@ -85,14 +85,19 @@ export class HeldAddresses {
     for (const network of view.list('network')) this.#open(network);
     const before = this.#holders;
     this.#holders = new Map();
-    const note = (key: string, of: unknown, legs: () => readonly Leg[], isWhole = true): void => {
+    const note = (
+      key: string,
+      of: unknown,
+      legs: () => readonly Leg[],
+      isWhole = (): boolean => true,
+    ): void => {
       const known = before.get(key);
       before.delete(key);
       if (known?.of !== undefined && known.of === of) {
         this.#holders.set(key, known);
         return;
       }
-      const holder: Holder = { of: isWhole ? of : undefined, legs: legs() };
+      const holder: Holder = { of: isWhole() ? of : undefined, legs: legs() };
       for (const leg of holder.legs) this.#hold(leg);
       for (const leg of known?.legs ?? []) this.#release(leg);
       this.#holders.set(key, holder);
@@ -102,7 +107,12 @@ export class HeldAddresses {
       if (endpoint) note(`service/${id}`, endpoint, () => endpoint.virtualIps);
     for (const id of view.servicesOfTasks()) {
       const tasks = view.tasksOfService(id);
-      note(`tasks/${id}`, tasks, () => legsOf(view, tasks), !hangOnNodes(tasks));
+      note(
+        `tasks/${id}`,
+        tasks,
+        () => legsOf(view, tasks),
+        () => !hangOnNodes(tasks),
+      );
     }
     for (const { legs } of before.values()) for (const leg of legs) this.#release(leg);
     this.#drop(view);
