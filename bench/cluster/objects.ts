@@ -86,12 +86,14 @@ export function clusterObjects(
   const ingress = new Legs(ingressId, subnets.ingress);
   const nodes = Array.from({ length: size.nodes + 1 + size.idleNodes }, (_, index): Node => {
     const id = index === size.nodes ? founder : newId<NodeId>(random);
-    const known = made.node(id, { nanoCpus: 1e12, memoryBytes: 2 ** 42 });
+    const { status, ...known } = made.node(id, { nanoCpus: 1e12, memoryBytes: 2 ** 42 });
     const attachments = [ingress, mynet].map((legs) => {
       const { networkId, address, mac } = legs.next(id);
       return { networkId, address, mac };
     });
-    return { ...known, dataPathAddr: dataPathAddrOf(index), attachments };
+    // It has registered before, from where it will again, and says what it said then (simulated-agent.ts).
+    const registered = { status: { ...status, addr: '127.0.0.1' }, dataPathAddr: dataPathAddrOf(index) };
+    return { ...known, ...registered, attachments };
   });
   const services = Array.from({ length: size.services }, (_, index) =>
     serviceOf(index, size, newId(random), mynet),
