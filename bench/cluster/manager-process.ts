@@ -100,6 +100,15 @@ async function start({ host, directory, ...size }: StartRequest): Promise<Manage
       return { kind: 'node', object: { ...one.object, ...founder } };
     }),
   ];
+  // Before there is a leader, who waits for nodes for so long only.
+  const nodes: NodeKeysText[] = [];
+  for (const id of nodeIds) {
+    const { csrPem, keyPem } = await createCsr();
+    const certPem = await issueNodeCertificate({
+      ...{ rootCa: cluster.rootCa, csrPem, nodeId: id, clusterId, nowMs, validMs: yearMs, role: 'worker' },
+    });
+    nodes.push({ nodeId: id, certPem, keyPem, rootPem: cluster.rootCa.certPem });
+  }
   manager = await startManager({
     ...{ membership, mode: 'new', swarmDir, runDir, keys, random, log },
     certificateFiles: await certificate.files(),
@@ -119,14 +128,6 @@ async function start({ host, directory, ...size }: StartRequest): Promise<Manage
   const unsubscribe = store.subscribe(() => led.check());
   await led.until(() => store.view().get('leader', leaderId) !== undefined, AbortSignal.timeout(leadMsMax));
   unsubscribe();
-  const nodes: NodeKeysText[] = [];
-  for (const id of nodeIds) {
-    const { csrPem, keyPem } = await createCsr();
-    const certPem = await issueNodeCertificate({
-      ...{ rootCa: cluster.rootCa, csrPem, nodeId: id, clusterId, nowMs, validMs: yearMs, role: 'worker' },
-    });
-    nodes.push({ nodeId: id, certPem, keyPem, rootPem: cluster.rootCa.certPem });
-  }
   return { managerId: nodeId, clusterId, addr: `${host}:2377`, nodes, taskIds };
 }
 
