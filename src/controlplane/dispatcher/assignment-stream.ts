@@ -7,6 +7,7 @@ import type { Clock } from '../../runtime/clock.js';
 import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
 import { Trigger } from '../../runtime/loop.js';
+import { Turns } from '../../runtime/turns.js';
 import { encodeTraces } from '../rpc/assignment.js';
 import type { EncodedAssignmentsMessage } from '../rpc/assignment.js';
 import type { AssignmentsRequest } from '../rpc/messages.js';
@@ -18,12 +19,18 @@ import { tracesBetween } from './assignment-traces.js';
 import { nodeAssignments } from './assignments.js';
 import { encodedBetween, encodedParts } from './encoded-assignments.js';
 import type { Session } from './sessions.js';
-import type { SharedAssignments } from './shared-assignments.js';
 import { followShared } from './followed-assignments.js';
+import type { SharedAssignments } from './shared-assignments.js';
 import { sharedAssignments } from './shared-assignments.js';
 
 /** Swarm batches for as long. */
 export const assignmentBatchMs = 100;
+/**
+ * Nodes to whom all is said at a time, and how long one of them keeps others waiting. After a change of leaders a thousand come
+ * together: what each has to know is megabytes, and registrations and heartbeats are to be answered in between.
+ */
+const completeMax = 16;
+const completeMsMax = 2_000;
 /** Of more changes of the store that nobody has asked about, the whole is made anew. */
 const changesMax = 10_000;
 
@@ -46,12 +53,14 @@ export class AssignmentStreams implements Disposable {
   /** What is the same for every node, as it was before {@link #changes}; null: to be made of a whole view. */
   #shared: SharedAssignments | null = null;
   #changes: Change[] = [];
+  readonly #turns: Turns;
   readonly #unsubscribe: () => void;
 
   constructor(
     private readonly options: AssignmentStreamsOptions,
     private readonly acknowledgements: Acknowledgements,
   ) {
+    this.#turns = new Turns(completeMax, completeMsMax, options.clock);
     this.#unsubscribe = options.store.subscribe(({ changes }) => {
       if (this.#shared === null) return;
       for (const change of changes) this.#changes.push(change);
@@ -78,7 +87,10 @@ export class AssignmentStreams implements Disposable {
     const unsubscribe = store.subscribe(changed.fire);
     const over = AbortSignal.any([signal, session.signal]);
     acknowledgements.begin(session);
+    let turn: Disposable | undefined;
     try {
+      // What is said is what is known then.
+      turn = await this.#turns.take(over).catch(() => undefined);
       let known: { readonly all: NodeAssignments | null } | undefined;
       for (let sequence = 0; !over.aborted;) {
         const view = store.view();
@@ -103,6 +115,7 @@ export class AssignmentStreams implements Disposable {
           acknowledgements.sending(session, revision);
           if (changes) await send(changes, false);
           else await sendParts(encodedParts(all, nodeId, takes.takesPacked), takes.takesParts, send);
+          turn?.[Symbol.dispose]();
           decide(log, 'assignments.sent', { node: nodeId, sequence, revision }, { traces });
         }
         known = { all };
@@ -111,6 +124,7 @@ export class AssignmentStreams implements Disposable {
       }
       session.signal.throwIfAborted();
     } finally {
+      turn?.[Symbol.dispose]();
       unsubscribe();
       acknowledgements.end(session);
     }
