@@ -84,6 +84,28 @@ const image = (kernel: ModelKernel): unknown =>
     .map(([name, objects]) => [name, objects.map((o) => JSON.stringify(o)).sort()]);
 
 describe('reconciler', () => {
+  test('a look at everything that takes long is made less often: a twentieth of a processor', async () => {
+    const kernel = new ModelKernel();
+    fillBox(kernel);
+    const clock = new HandClock();
+    let processorMs = 0;
+    let lookMs = 100;
+    const reconciler = new Reconciler({
+      ...{ kernel, clock, log: pino({ level: 'silent' }) },
+      processorMs: () => (processorMs += lookMs),
+    });
+    reconciler.setDesired(desired());
+    await reconciler.pass();
+    clock.now += 10_000;
+    expect(await reconciler.pass()).toBe(10_000);
+    lookMs = 2_000;
+    clock.now += 10_000;
+    expect(await reconciler.pass()).toBe(38_000);
+    // Not due, and so no look at everything.
+    clock.now += 10_000;
+    expect(await reconciler.pass()).toBe(28_000);
+  });
+
   test('a network of 70,000 endpoints is programmed: no list of it is given as arguments', async () => {
     const state = stateOf(1, { ingress: false });
     const endpoints = Array.from({ length: 70_000 }, (_, index): Endpoint => {
