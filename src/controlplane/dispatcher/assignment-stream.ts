@@ -31,6 +31,8 @@ export const assignmentBatchMs = 100;
  */
 const completeMax = 16;
 const completeMsMax = 2_000;
+/** Streams that are served before whatever else has come is heard; each takes about a millisecond. */
+const servedInARow = 20;
 /** Of more changes of the store that nobody has asked about, the whole is made anew. */
 const changesMax = 10_000;
 
@@ -54,6 +56,8 @@ export class AssignmentStreams implements Disposable {
   #shared: SharedAssignments | null = null;
   #changes: Change[] = [];
   readonly #turns: Turns;
+  #inARow = 0;
+  #pause: Promise<void> = Promise.resolve();
   readonly #unsubscribe: () => void;
 
   constructor(
@@ -93,6 +97,7 @@ export class AssignmentStreams implements Disposable {
       turn = await this.#turns.take(over).catch(() => undefined);
       let known: { readonly all: NodeAssignments | null } | undefined;
       for (let sequence = 0; !over.aborted;) {
+        await this.#breath();
         const view = store.view();
         const { revision } = view;
         const all = nodeAssignments(view, nodeId, this.#sharedOf(view), known?.all);
@@ -128,6 +133,16 @@ export class AssignmentStreams implements Disposable {
       unsubscribe();
       acknowledgements.end(session);
     }
+  }
+
+  /** A change wakes all streams at once, a thousand of them for longer than a lease lasts: resolves when it is this one's turn. */
+  #breath(): Promise<void> {
+    if (this.#inARow === servedInARow) {
+      this.#pause = this.#pause.then(() => new Promise((resolve) => setImmediate(resolve)));
+      this.#inARow = 0;
+    }
+    this.#inARow += 1;
+    return this.#pause;
   }
 
   #sharedOf(view: View): SharedAssignments {
