@@ -115,7 +115,7 @@ export class HeldAddresses {
       );
     }
     for (const { legs } of before.values()) for (const leg of legs) this.#release(leg);
-    this.#drop(view);
+    this.#keep(view.list('network'));
     return new Map([...this.#pools].map(([id, { held }]) => [id, held.clone()]));
   }
 
@@ -139,9 +139,10 @@ export class HeldAddresses {
     this.#pools.set(id, { allocation, hostOf: hostNumbers(allocation), held: HeldHosts.none() });
   }
 
-  /** Networks that are gone. */
-  #drop(view: View): void {
-    for (const id of this.#pools.keys()) if (!view.get('network', id)?.allocation) this.#pools.delete(id);
+  /** Drops those that are gone. Listed, not asked for one by one: a commit would depend on each. */
+  #keep(networks: readonly Network[]): void {
+    const present = new Set(networks.flatMap(({ id, allocation }) => (allocation ? [id] : [])));
+    for (const id of this.#pools.keys()) if (!present.has(id)) this.#pools.delete(id);
   }
 
   #hold({ networkId, address }: Leg): void {
