@@ -159,10 +159,6 @@ export class Draft {
   }
 }
 
-/** All there is, by the units of a {@link Scope}: services, then those that are gone but for their tasks. */
-export const servicesAndTheirTasks = (view: View): Scope =>
-  new Set([...view.list('service').map(({ id }) => id), ...view.servicesOfTasks()]);
-
 const key = (kind: Kind, id: string): string => `${kind}/${id}`;
 
 /** Puts a plan's writes into a transaction. */

@@ -9,7 +9,6 @@ import { isDeepStrictEqual } from 'node:util';
 import type { NodeId, ServiceId } from '../model/ids.js';
 import type { Node, Task } from '../model/objects.js';
 import { mayRun } from '../model/task-state.js';
-import { servicesAndTheirTasks } from './plan.js';
 import type { Change, View } from './store/store.js';
 
 /**
@@ -17,6 +16,10 @@ import type { Change, View } from './store/store.js';
  * Undefined: everything.
  */
 export type Scope = ReadonlySet<ServiceId>;
+
+/** All there is, by the units of a {@link Scope}: services, then those that are gone but for their tasks. */
+export const servicesAndTheirTasks = (view: View): Scope =>
+  new Set([...view.list('service').map(({ id }) => id), ...view.servicesOfTasks()]);
 
 /** What a plan says of the units that it looked at. */
 export interface Looked {

@@ -4,9 +4,10 @@
  */
 import type { RandomSource, ServiceId } from '../../model/ids.js';
 import type { Service } from '../../model/objects.js';
-import { Draft, servicesAndTheirTasks } from '../plan.js';
+import { Draft } from '../plan.js';
 import type { Plan } from '../plan.js';
 import type { View } from '../store/store.js';
+import { servicesAndTheirTasks } from '../touched.js';
 import type { Scope } from '../touched.js';
 import type { Context } from './context.js';
 import { setDesired } from './context.js';
