@@ -116,8 +116,7 @@ export class AddressPool {
     this.#held = held;
     this.#ledger = HostSet.parse(network.addressLedger?.held ?? '');
     for (const { atMs, hosts } of network.addressLedger?.freed ?? [])
-      if (atMs + quarantineMs > nowMs)
-        for (const host of HostSet.parse(hosts).minus(HostSet.of())) this.#resting.set(host, atMs);
+      if (atMs + quarantineMs > nowMs) for (const host of HostSet.parse(hosts)) this.#resting.set(host, atMs);
   }
 
   /** Marks an address as held; one of another subnet (left from before a re-creation) is no concern of the pool. */

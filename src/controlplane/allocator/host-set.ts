@@ -72,6 +72,11 @@ export class HostSet {
     return new HostSet(new Map(this.#pages), this.#size);
   }
 
+  /** Ascending. */
+  [Symbol.iterator](): Iterator<number> {
+    return this.minus(HostSet.of())[Symbol.iterator]();
+  }
+
   /** Those that the other one has not, ascending. */
   minus(other: HostSet): number[] {
     const missing: number[] = [];
@@ -91,7 +96,7 @@ export class HostSet {
     let last = NaN;
     const end = (): unknown =>
       Number.isNaN(first) || ranges.push(first === last ? String(first) : `${first}-${last}`);
-    for (const host of this.minus(HostSet.of())) {
+    for (const host of this) {
       if (host !== last + 1) {
         end();
         first = host;

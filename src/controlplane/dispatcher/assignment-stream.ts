@@ -98,6 +98,7 @@ export class AssignmentStreams implements Disposable {
       let known: { readonly all: NodeAssignments | null } | undefined;
       for (let sequence = 0; !over.aborted;) {
         await this.#breath();
+        if (over.aborted) break;
         const view = store.view();
         const { revision } = view;
         const all = nodeAssignments(view, nodeId, this.#sharedOf(view), known?.all);

@@ -8,41 +8,9 @@ import type { LogOptions } from '../../../src/controlplane/task-logs.js';
 import { MemoryStore } from '../../../src/controlplane/store/memory.js';
 import type { NodeId, TaskId } from '../../../src/model/ids.js';
 import type { TaskState } from '../../../src/model/task-state.js';
-import type { Clock } from '../../../src/runtime/clock.js';
 import { service, task } from '../../support/cluster-objects.js';
 import { packed, unpacked } from '../../support/log-lines.js';
-
-/** Moves only when the test says so. */
-class TestClock implements Clock {
-  #ms = 1_000_000;
-  readonly #sleepers = new Set<() => void>();
-  nowMs = (): number => this.#ms;
-  steadyMs = this.nowMs;
-  sleep = (delayMs: number, signal?: AbortSignal): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const untilMs = this.#ms + delayMs;
-      const wake = (): void => {
-        if (this.#ms < untilMs) return;
-        this.#sleepers.delete(wake);
-        resolve();
-      };
-      this.#sleepers.add(wake);
-      signal?.addEventListener('abort', () => {
-        this.#sleepers.delete(wake);
-        reject(signal.reason as Error);
-      });
-    });
-  async pass(ms: number): Promise<void> {
-    this.#ms += ms;
-    for (const wake of [...this.#sleepers]) wake();
-    await settled();
-  }
-}
-
-/** What promises have to say to each other is said. */
-async function settled(): Promise<void> {
-  for (let i = 0; i < 20; i++) await new Promise(setImmediate);
-}
+import { TestClock, settled } from '../../support/test-clock.js';
 
 const web = service('web');
 const at = (second: number): string => `2026-11-21T03:07:${String(second).padStart(2, '0')}.000000000Z`;

@@ -1,41 +1,14 @@
 import { expect, test } from 'vitest';
-import type { Clock } from '../../../src/runtime/clock.js';
 import { Turns } from '../../../src/runtime/turns.js';
-
-/** Time passes when it is told to. */
-class HandClock implements Clock {
-  readonly #sleeping = new Set<{ readonly untilMs: number; readonly wake: () => void }>();
-  #nowMs = 0;
-  nowMs = (): number => this.#nowMs;
-  steadyMs = (): number => this.#nowMs;
-  sleep = (delayMs: number, signal?: AbortSignal): Promise<void> =>
-    new Promise((wake, reject) => {
-      const sleeper = { untilMs: this.#nowMs + delayMs, wake };
-      this.#sleeping.add(sleeper);
-      signal?.addEventListener('abort', () => {
-        this.#sleeping.delete(sleeper);
-        reject(signal.reason as Error);
-      });
-    });
-  get sleepers(): number {
-    return this.#sleeping.size;
-  }
-  async pass(ms: number): Promise<void> {
-    this.#nowMs += ms;
-    for (const { untilMs, wake } of this.#sleeping) if (untilMs <= this.#nowMs) wake();
-    await settled();
-  }
-}
-
-const settled = (): Promise<unknown> => new Promise((resolve) => setImmediate(resolve));
+import { TestClock, settled } from '../../support/test-clock.js';
 
 function turnsOf(max: number): {
-  readonly clock: HandClock;
+  readonly clock: TestClock;
   readonly ask: (name: string, signal?: AbortSignal) => void;
   readonly had: Map<string, Disposable>;
   readonly refused: string[];
 } {
-  const clock = new HandClock();
+  const clock = new TestClock();
   const turns = new Turns(max, 1_000, clock);
   const had = new Map<string, Disposable>();
   const refused: string[] = [];
