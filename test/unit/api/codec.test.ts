@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { decodeAs } from '../../../src/controlplane/api/convert/codec.js';
 import { insertDefaults } from '../../../src/controlplane/api/convert/insert-defaults.js';
-import { parseJson } from '../../../src/controlplane/api/convert/json.js';
+import { formatJson, parseJson } from '../../../src/controlplane/api/convert/json.js';
 import { clusterSpec, nodeSpec } from '../../../src/controlplane/api/convert/objects.js';
 import { serviceSpec } from '../../../src/controlplane/api/convert/service.js';
 import { formatTime } from '../../../src/controlplane/api/convert/codec.js';
@@ -29,6 +29,21 @@ describe('syntax errors have encoding/json’s words', () => {
   ];
   test.each(cases)('%s', (text, message) => {
     expect(() => parse(text)).toThrow(message);
+  });
+
+  // Was read by recursion: 4,000 levels overflowed the stack on some runs, which was answered as a failure inside.
+  test.each([
+    ['[', ']'],
+    ['{"a":', '}'],
+  ])('ten thousand levels of %s…%s are read and written again, one more is refused', (open, close) => {
+    const nested = (levels: number) => open.repeat(levels) + (open === '[' ? '' : '1') + close.repeat(levels);
+    expect(formatJson(parse(nested(10_000)))).toBe(nested(10_000));
+    expect(() => parse(nested(10_001))).toThrow('exceeded max depth');
+  });
+
+  test('what is written again is what was read, without the space', () => {
+    const text = '{"a":[],"b":{},"c":[1.0,{"d":"\\n","a":[null,true]},"x"],"a":-1e3}';
+    expect(formatJson(parse(text.replaceAll(/([,:[\]{}])/g, ' $1\t')))).toBe(text);
   });
 
   test('trailing data is refused only where it must be', () => {

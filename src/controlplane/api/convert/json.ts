@@ -29,13 +29,33 @@ export function withMember(object: Json | undefined, key: string, value: Json | 
   return new JsonObject(value === undefined ? others : [...others, [key, value]]);
 }
 
-/** The value as text again, numbers as they were written. */
+/** The value as text again, numbers as they were written. Not by recursion, for the reason that {@link Reader} has. */
 export function formatJson(value: Json): string {
-  if (value instanceof JsonNumber) return value.text;
-  if (value instanceof JsonObject)
-    return `{${value.entries.map(([key, each]) => `${JSON.stringify(key)}:${formatJson(each)}`).join()}}`;
-  if (isList(value)) return `[${value.map(formatJson).join()}]`;
-  return JSON.stringify(value);
+  let text = '';
+  /** Yet to be written, what comes next at the end. */
+  const pending: (Json | Written)[] = [value];
+  for (let next; (next = pending.pop()) !== undefined;) {
+    if (next instanceof Written || next instanceof JsonNumber) text += next.text;
+    else if (next instanceof JsonObject) {
+      text += '{';
+      pending.push(new Written('}'));
+      for (const [at, [key, each]] of [...next.entries.entries()].reverse())
+        pending.push(each, new Written(`${at === 0 ? '' : ','}${JSON.stringify(key)}:`));
+    } else if (isList(next)) {
+      text += '[';
+      pending.push(new Written(']'));
+      for (const [at, each] of [...next.entries()].reverse()) {
+        pending.push(each);
+        if (at > 0) pending.push(new Written(','));
+      }
+    } else text += JSON.stringify(next);
+  }
+  return text;
+}
+
+/** Text that goes out as it is. */
+class Written {
+  constructor(readonly text: string) {}
 }
 
 const isList = (value: Json): value is readonly Json[] => Array.isArray(value);
@@ -64,7 +84,7 @@ export interface ParseOptions {
 /** Reads one value; throws `invalidArgument` with encoding/json's text. */
 export function parseJson(text: string, options: ParseOptions): Json {
   const reader = new Reader(text, options.truncated);
-  const value = reader.value(0);
+  const value = reader.value();
   if (!options.allowTrailing) reader.end();
   return value;
 }
@@ -78,6 +98,10 @@ export function jsonOf(body: Buffer): Json | undefined {
   }
 }
 
+/** A list or an object that is being read; a key that waits for its value. */
+type Open = { readonly items: Json[] } | { readonly entries: [string, Json][]; key: string };
+
+/** Keeps its own stack: with calls, a body of 4,000 levels overflows that of the process, which Go's limit allows. */
 class Reader {
   #at = 0;
 
@@ -91,60 +115,74 @@ class Reader {
     if (this.#at < this.text.length) this.#bad('after top-level value');
   }
 
-  value(depth: number): Json {
-    if (depth > maxDepth) throw new SkepError('invalidArgument', 'exceeded max depth');
+  value(): Json {
+    const stack: Open[] = [];
+    for (;;) {
+      const opened = this.#open();
+      if (opened !== undefined) {
+        if (stack.length >= maxDepth) throw new SkepError('invalidArgument', 'exceeded max depth');
+        stack.push(opened);
+        if (!this.#ends(opened)) continue;
+      }
+      let value = opened === undefined ? this.#scalar() : closed(stack.pop() as Open);
+      for (;;) {
+        const around = stack.at(-1);
+        if (around === undefined) return value;
+        if (this.#goesOn(around, value)) break;
+        value = closed(stack.pop() as Open);
+      }
+    }
+  }
+
+  /** A list or an object that begins here; undefined when something else does. */
+  #open(): Open | undefined {
     this.#space();
     const char = this.#peek();
-    if (char === '{') return this.#object(depth);
-    if (char === '[') return this.#array(depth);
+    if (char !== '{' && char !== '[') return undefined;
+    this.#at++;
+    return char === '[' ? { items: [] } : { entries: [], key: '' };
+  }
+
+  /** @returns whether what was just opened is empty; otherwise its first value is next */
+  #ends(opened: Open): boolean {
+    this.#space();
+    const empty = this.#peek() === ('items' in opened ? ']' : '}');
+    if (empty) this.#at++;
+    else if ('entries' in opened) opened.key = this.#key();
+    return empty;
+  }
+
+  /** Takes a value into what is around it. @returns whether another one follows there */
+  #goesOn(around: Open, value: Json): boolean {
+    if ('items' in around) around.items.push(value);
+    else around.entries.push([around.key, value]);
+    this.#space();
+    const next = this.#peek();
+    if (next !== ',' && next !== ('items' in around ? ']' : '}'))
+      this.#bad('items' in around ? 'after array element' : 'after object key:value pair');
+    this.#at++;
+    if (next === ',' && 'entries' in around) around.key = this.#key();
+    return next === ',';
+  }
+
+  #key(): string {
+    this.#space();
+    if (this.#peek() !== '"') this.#bad('looking for beginning of object key string');
+    const key = this.#string();
+    this.#space();
+    if (this.#peek() !== ':') this.#bad('after object key');
+    this.#at++;
+    return key;
+  }
+
+  #scalar(): Json {
+    const char = this.#peek();
     if (char === '"') return this.#string();
     if (char === 't') return this.#literal('true', true);
     if (char === 'f') return this.#literal('false', false);
     if (char === 'n') return this.#literal('null', null);
     if (char === '-' || isDigit(char)) return this.#number();
     return this.#bad('looking for beginning of value');
-  }
-
-  #object(depth: number): JsonObject {
-    const entries: [string, Json][] = [];
-    this.#at++;
-    this.#space();
-    if (this.#peek() === '}') {
-      this.#at++;
-      return new JsonObject(entries);
-    }
-    for (;;) {
-      this.#space();
-      if (this.#peek() !== '"') this.#bad('looking for beginning of object key string');
-      const key = this.#string();
-      this.#space();
-      if (this.#peek() !== ':') this.#bad('after object key');
-      this.#at++;
-      entries.push([key, this.value(depth + 1)]);
-      this.#space();
-      const next = this.#peek();
-      if (next !== ',' && next !== '}') this.#bad('after object key:value pair');
-      this.#at++;
-      if (next === '}') return new JsonObject(entries);
-    }
-  }
-
-  #array(depth: number): Json[] {
-    const items: Json[] = [];
-    this.#at++;
-    this.#space();
-    if (this.#peek() === ']') {
-      this.#at++;
-      return items;
-    }
-    for (;;) {
-      items.push(this.value(depth + 1));
-      this.#space();
-      const next = this.#peek();
-      if (next !== ',' && next !== ']') this.#bad('after array element');
-      this.#at++;
-      if (next === ']') return items;
-    }
   }
 
   #string(): string {
@@ -231,6 +269,8 @@ class Reader {
     throw new SkepError('invalidArgument', `invalid character ${quote(char)} ${context}`);
   }
 }
+
+const closed = (open: Open): Json => ('items' in open ? open.items : new JsonObject(open.entries));
 
 /** Up to a quote, an escape or what must not be in a string. */
 // eslint-disable-next-line no-control-regex -- these are what is looked for
