@@ -86,14 +86,15 @@ export function clusterObjects(
   const ingress = new Legs(ingressId, subnets.ingress);
   const nodes = Array.from({ length: size.nodes + 1 + size.idleNodes }, (_, index): Node => {
     const id = index === size.nodes ? founder : newId<NodeId>(random);
-    const { status, ...known } = made.node(id, { nanoCpus: 1e12, memoryBytes: 2 ** 42 });
+    const { status, description, ...known } = made.node(id, { nanoCpus: 1e12, memoryBytes: 2 ** 42 });
     const attachments = [ingress, mynet].map((legs) => {
       const { networkId, address, mac } = legs.next(id);
       return { networkId, address, mac };
     });
     // It has registered before, from where it will again, and says what it said then (simulated-agent.ts).
     const registered = { status: { ...status, addr: '127.0.0.1' }, dataPathAddr: dataPathAddrOf(index) };
-    return { ...known, ...registered, attachments };
+    // One that comes only when the others have been told has never said anything: it is not missed, and its task stays.
+    return { ...known, ...registered, ...(index <= size.nodes && { description }), attachments };
   });
   const services = Array.from({ length: size.services }, (_, index) =>
     serviceOf(index, size, newId(random), mynet),
