@@ -22,7 +22,7 @@ import type {
   AssignmentsMessage,
   WireAssignmentsMessage,
 } from '../rpc/assignment.js';
-import { applyChanges, parseMessage } from '../rpc/assignment.js';
+import { parseMessage } from '../rpc/assignment.js';
 import { DispatcherClient, rpcTimeoutMs, sessionRetryMsMax } from '../rpc/clients.js';
 import type { SessionClient } from '../rpc/clients.js';
 import type { ManagerAddress, SessionMessage, WireNodeDescription } from '../rpc/messages.js';
@@ -31,6 +31,7 @@ import { fromServiceError } from '../rpc/status.js';
 import type { AttachmentCalls } from './attachments.js';
 import type { ContainerTunnels } from './container-tunnels.js';
 import { Heartbeat } from './heartbeat.js';
+import { HeldAssignments } from './held-assignments.js';
 import type { LogPublisher } from './log-publisher.js';
 import type { Silence } from './silence.js';
 import type { StatusReporter } from './status-reporter.js';
@@ -92,6 +93,7 @@ export interface SessionOptions {
 export class AgentSession {
   #managers: readonly ManagerAddress[];
   /** Failures in a row by manager address. */
+  readonly #held = new HeldAssignments();
   readonly #failures = new Map<string, number>();
   #description: WireNodeDescription | undefined;
   /** Of the certificate, so far. */
@@ -232,7 +234,6 @@ export class AgentSession {
 
   async #followAssignments(client: SessionClient, sessionId: string, signal: AbortSignal): Promise<void> {
     const { network, worker, attachments, payloads } = this.options;
-    let known = new Map<string, Assignment>();
     let tasks: readonly Task[] = [];
     const byId = new Map<string, Task>();
     let sequence = 0;
@@ -243,11 +244,11 @@ export class AgentSession {
       if (!message.complete && message.appliesTo !== sequence)
         throw new SkepError('aborted', `assignments out of order: at ${sequence}, got ${message.appliesTo}`);
       sequence = message.resultsIn;
-      known = applyChanges(known, message.changes, message.complete);
+      const known = this.#held.take(message);
       const tasksChanged = followTasks(byId, message) || begun.tasksChanged;
       const complete = message.complete || begun.complete;
       begun = message.more ? { complete, tasksChanged } : { complete: false, tasksChanged: false };
-      if (message.more) continue;
+      if (known === null) continue;
       // Network first: a new task looks whether its overlays are known, and what there is for it.
       network.set(known, message.revision, complete ? null : message.changes, message.traces ?? []);
       payloads.set(known);
