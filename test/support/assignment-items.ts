@@ -30,7 +30,7 @@ export const endpointAssignment = (
   kind: 'endpoint',
   item: {
     ...{ address: '10.0.1.9', mac: assignedMac, name: item.taskId, serving: true, weight: 1 },
-    ...{ aliases: [], nameservers: [], targetPorts: [] },
+    ...{ aliases: [], nameservers: [] },
     ...item,
   },
 });

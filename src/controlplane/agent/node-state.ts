@@ -7,7 +7,7 @@ import { defaultAliasRanges } from '../../model/network-laws.js';
 import { mtuOption } from '../../model/network-options.js';
 import type { NetworkSubnet } from '../../model/network-subnets.js';
 import { isEncrypted } from '../../model/encryption.js';
-import type { NetworkId, NodeId, ServiceId, TaskId, Vni } from '../../model/ids.js';
+import type { NetworkId, NodeId, ServiceId, Vni } from '../../model/ids.js';
 import { SecretBytes } from '../../model/secret-bytes.js';
 import { KeyedList } from '../../runtime/keyed-list.js';
 import type {
@@ -18,7 +18,6 @@ import type {
   OverlayService,
   Peer,
   PublishedPort,
-  TargetPort,
 } from '../../dataplane/state.js';
 import { publishedPortKey } from '../../dataplane/state.js';
 import { applyStateChange, endpointKey, serviceKey } from '../../dataplane/state-change.js';
@@ -161,20 +160,17 @@ const toPeer = ({ nodeId, vtep, address, mac, espEpoch }: AssignmentItems['peer'
   espEpoch,
 });
 
-const toEndpoint = ({ targetPorts = [], ...item }: AssignmentItems['endpoint']): Endpoint => ({
-  taskId: item.taskId as TaskId,
-  serviceId: item.serviceId as ServiceId,
-  nodeId: item.nodeId as NodeId,
-  address: item.address as Ip,
-  mac: item.mac as Mac,
-  name: item.name,
-  serving: item.serving,
-  // 0 and '' come from a manager that does not know the field yet.
-  weight: item.weight || defaultWeight,
-  aliases: item.aliases ?? [],
-  nameservers: (item.nameservers ?? []) as readonly Ip[],
-  ...(targetPorts.length > 0 && { targetPorts: targetPorts as readonly TargetPort[] }),
-});
+/**
+ * The assignment's own value, with its overlay, where nothing has to be filled in: a node with very many endpoints holds each once.
+ * 0 and '' come from a manager that does not know the field yet.
+ */
+function toEndpoint(item: AssignmentItems['endpoint']): Endpoint {
+  const { targetPorts, weight, aliases, nameservers } = item;
+  if (weight > 0 && aliases && nameservers && targetPorts?.length !== 0) return item as object as Endpoint;
+  const { overlayId: _, targetPorts: _t, ...rest } = item;
+  const filled = { weight: weight || defaultWeight, aliases: aliases ?? [], nameservers: nameservers ?? [] };
+  return { ...rest, ...filled, ...(targetPorts?.length && { targetPorts }) } as object as Endpoint;
+}
 
 const toService = (item: AssignmentItems['service']): OverlayService => ({
   id: item.serviceId as ServiceId,

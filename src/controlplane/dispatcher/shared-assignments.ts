@@ -125,7 +125,7 @@ export function endpointsOf(task: Task, view: View, served: ServedById): OnOverl
         ...(containerId ? [shortContainerId(containerId)] : []),
       ],
       nameservers: networkAttachment?.nameservers ?? [],
-      targetPorts: view.get('network', overlayId)?.spec.ingress ? others : [],
+      ...(others.length > 0 && view.get('network', overlayId)?.spec.ingress && { targetPorts: others }),
     },
   }));
 }

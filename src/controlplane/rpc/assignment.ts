@@ -50,8 +50,8 @@ export interface AssignmentItems {
     readonly weight: number;
     readonly aliases: readonly string[];
     readonly nameservers: readonly string[];
-    /** Ports of its service by which it is reached otherwise than `publishedPort` says; target 0: not at all. */
-    readonly targetPorts: readonly {
+    /** Ports of its service by which it is reached otherwise than `publishedPort` says; target 0: not at all. Absent: none. */
+    readonly targetPorts?: readonly {
       readonly protocol: string;
       readonly publishedPort: number;
       readonly targetPort: number;
@@ -259,7 +259,7 @@ const compactEndpoint = (item: AssignmentItems['endpoint']): AssignmentItems['en
   weight: item.weight,
   aliases: exactly(item.aliases),
   nameservers: exactly(item.nameservers),
-  targetPorts: exactly(item.targetPorts),
+  ...(item.targetPorts?.length && { targetPorts: exactly(item.targetPorts) }),
 });
 
 /** As many ids as a large cluster has of services and nodes; more, and it begins anew. */

@@ -32,7 +32,7 @@ function endpoint(i: number): Assignment {
     },
     ...{ address: `10.1.${octets.join('.')}`, mac: `02:42:0a:01:${hex.join(':')}` },
     ...{ name: `${service}.${i}.${taskId}`, serving: true, weight: 100 },
-    ...{ aliases: [taskId.slice(0, 12)], nameservers: [], targetPorts: [] },
+    ...{ aliases: [taskId.slice(0, 12)], nameservers: [] },
   };
   return { kind: 'endpoint', item };
 }

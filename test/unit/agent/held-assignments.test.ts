@@ -63,7 +63,7 @@ test('in whatever order a later session says it, it is all that it says, and no 
   );
   for (const order of ['abcdef', 'bcdef', 'abdef', 'xabcdef', 'fedcba', 'acegf', 'abcdef', 'cab', '', 'ab']) {
     const said = [...order].map((id) => service(id));
-    const again = held.take(message(said, { complete: true })) ?? new Map();
+    const again = held.take(message(said, { complete: true })) ?? new Map<string, Assignment>();
     expect([...again.values()]).toEqual(said);
     expect([...again.keys()]).toEqual([...order].map((id) => `service/net/${id}`));
     for (const [key, assignment] of again) if (known.has(key)) expect(assignment).toBe(known.get(key));

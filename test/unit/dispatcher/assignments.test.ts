@@ -477,7 +477,6 @@ describe('diffAssignments', () => {
       weight: 1,
       aliases: [],
       nameservers: [],
-      targetPorts: [],
     };
     const wire = formatChange({ remove: true, assignment: { kind: 'endpoint', item } });
     expect(wire).toEqual({ remove: true, endpoint: { overlayId: 'mynet', taskId: 't' } });

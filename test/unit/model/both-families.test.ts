@@ -10,16 +10,20 @@ import { diffAssignments } from '../../../src/controlplane/dispatcher/assignment
 import { assignmentsFor } from '../../support/assignments.js';
 import { applyPlanner } from '../../../src/controlplane/plan.js';
 import { applyChanges, formatChange, parseChange } from '../../../src/controlplane/rpc/assignment.js';
-import { parseNodeNetworkState, toStateMessage } from '../../../src/dataplane/parse-state.js';
+import { parseNodeNetworkState } from '../../../src/dataplane/parse-state.js';
 import { ebpfPlan } from '../../../src/dataplane/plan/ebpf.js';
 import { ipvsPlan } from '../../../src/dataplane/plan/ipvs.js';
 import { planHostScope, planOverlayScope, planSandboxScope } from '../../../src/dataplane/plan/node.js';
 import type { KernelObject } from '../../../src/dataplane/plan/objects.js';
 import { line } from '../../../src/dataplane/plan/objects.js';
+import { loadDataplaneService } from '../../../src/dataplane/rpc/definition.js';
+import { encodeState } from '../../../src/dataplane/rpc/encoded-state.js';
 import type { SandboxEndpoint } from '../../../src/dataplane/sandbox.js';
+import { endpointKey } from '../../../src/dataplane/state-change.js';
 import type { Ip } from '../../../src/model/addresses.js';
 import type { NodeId, TaskId } from '../../../src/model/ids.js';
 import type { Node } from '../../../src/model/objects.js';
+import { KeyedList } from '../../../src/runtime/keyed-list.js';
 import {
   FakeTime,
   network,
@@ -78,7 +82,18 @@ test('an IPv6 overlay over an IPv6 underlay, from the store to the plan', async 
   const received = applyChanges(new Map(), wire.map(parseChange), true);
   const state = assembleNodeNetworkState(received, store.view().revision);
   if (!state) throw new Error('no state');
-  expect(parseNodeNetworkState(toStateMessage(state))).toEqual(state);
+  const { SetState: method } = loadDataplaneService();
+  if (!method) throw new Error('the dataplane takes states');
+  const octets = encodeState(state, (message) => method.requestSerialize(message));
+  // What the dataplane need not know is not said to it.
+  const overlaysSaid = state.overlays.map((each) => {
+    const endpoints = each.endpoints.map((item) => ({ ...item, overlayId: undefined }));
+    return { ...each, endpoints: KeyedList.of(endpoints, endpointKey) };
+  });
+  expect(parseNodeNetworkState(method.requestDeserialize(octets))).toEqual({
+    ...state,
+    overlays: overlaysSaid,
+  });
   const overlay = state.overlays.find(({ ingress }) => !ingress);
   const ingress = state.overlays.find((one) => one.ingress);
   if (!overlay || !ingress) throw new Error('no overlay');
