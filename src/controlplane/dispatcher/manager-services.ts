@@ -58,7 +58,7 @@ import type { DispatcherObserver } from './assignment-stream.js';
 import type { AllocateLeg } from './attachments.js';
 import { Attachments } from './attachments.js';
 import type { Caller, IsTrusted } from './caller.js';
-import { authorize, peerAddress } from './caller.js';
+import { authorize, Callers } from './caller.js';
 import { Heartbeats } from './heartbeat.js';
 import { LogBroker } from './log-broker.js';
 import type { IssueCertificate, NodeCaOptions } from './node-ca.js';
@@ -158,11 +158,8 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
     throw new NotLeaderError((leader && store.view().get('manager', leader.nodeId)?.addr) ?? '');
   };
 
-  const callerOf = (call: unknown): Caller | undefined => {
-    const known = call as ServerCall;
-    const peer = peerOf(known);
-    return peer && { ...peer, addr: peerAddress(known.getPeer()) };
-  };
+  const callers = new Callers(peerOf);
+  const callerOf = (call: unknown): Caller | undefined => callers.of(call as ServerCall);
   const nodeOf = (call: unknown): Node => authorize(callerOf(call), store.view(), isTrusted);
   const sessionOf = (call: unknown, { sessionId }: InSession): Session => {
     const { sessions, heartbeats } = now();
