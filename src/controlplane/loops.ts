@@ -14,7 +14,7 @@ import { allocationPlanner } from './allocator/allocator.js';
 import { planKeys } from './encryption/rotation.js';
 import { planRootRotation } from './ca/rotation.js';
 import { planEnforcement } from './orchestrator/constraint-enforcer.js';
-import { planOldVersions } from './orchestrator/old-versions.js';
+import { oldVersionsPlanner } from './orchestrator/old-versions.js';
 import { planServices } from './orchestrator/orchestrator.js';
 import { planReaping } from './orchestrator/reaper.js';
 import { planSchedules } from './orchestrator/schedules.js';
@@ -106,7 +106,7 @@ export const controlLoops = (random: RandomSource): readonly ControlLoop[] => [
   },
   {
     name: 'old versions',
-    plan: planOldVersions,
+    plan: oldVersionsPlanner(),
     ...{ concerns: isMoreThanProgress, byService: false },
     ...{ quietMs: 250, quietMsMax: 1000 },
   },

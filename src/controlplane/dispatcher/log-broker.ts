@@ -1,7 +1,8 @@
 /**
  * Brings tasks' output from the nodes they run on to whoever reads it. A reader opens a subscription; each node that has some of
  * its tasks is told, and answers with a stream of their lines: a leg. Who follows a service gets legs of tasks that are started
- * later, too, and of nodes that come back, from where they were interrupted. A node that is gone is named, and never waited for.
+ * later, too, and of nodes that come back, from where they were interrupted. A node that is
+ * gone is named, and waited for no longer than one that is up takes to register anew.
  */
 import type { NodeId, RandomSource, TaskId } from '../../model/ids.js';
 import { newId } from '../../model/ids.js';
@@ -134,8 +135,13 @@ export class LogBroker {
     if (this.#tell(nodeId, message)) {
       this.#legs.set(leg.id, leg);
       subscription.open(leg);
-    } else if (follow) subscription.interrupt(leg, notAvailable(nodeId));
+    } else if (follow || this.#isUp(nodeId)) subscription.interrupt(leg, notAvailable(nodeId));
     else subscription.warn(notAvailable(nodeId));
+  }
+
+  /** One that registers anew, as when its host has another route, has no stream for a moment. */
+  #isUp(nodeId: NodeId): boolean {
+    return this.options.store.view().get('node', nodeId)?.status.state === 'ready';
   }
 
   #lose(leg: Leg): void {

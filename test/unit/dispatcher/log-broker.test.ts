@@ -7,8 +7,9 @@ import type { PublishLogsMessage, SubscriptionMessage } from '../../../src/contr
 import type { LogOptions } from '../../../src/controlplane/task-logs.js';
 import { MemoryStore } from '../../../src/controlplane/store/memory.js';
 import type { NodeId, TaskId } from '../../../src/model/ids.js';
+import type { NodeState } from '../../../src/model/objects.js';
 import type { TaskState } from '../../../src/model/task-state.js';
-import { service, task } from '../../support/cluster-objects.js';
+import { node, service, task } from '../../support/cluster-objects.js';
 import { packed, unpacked } from '../../support/log-lines.js';
 import { TestClock, settled } from '../../support/test-clock.js';
 
@@ -292,6 +293,33 @@ test('who follows is told soon of a node that is lost, and gets the rest when it
   await back.close('c');
   await cluster.store.update((tx) => tx.delete('service', web.id));
   expect(await reader.end, 'nothing is missing').toBe('end');
+});
+
+test('a node that registers anew is waited for, one that is down is not', async () => {
+  const cluster = await Fixture.create(['a', 'n1']);
+  const set = (state: NodeState): Promise<void> => cluster.store.update((tx) => {
+    const known = tx.get('node', 'n1' as NodeId);
+    if (known) tx.update('node', { ...known, status: { ...known.status, state } });
+    else tx.create('node', node('n1', { state }));
+  }); // prettier-ignore
+  await set('ready');
+  const between = cluster.reader({ follow: false });
+  await cluster.clock.pass(1_000);
+  const n1 = await cluster.node('n1');
+  expect(n1.asked).toEqual(['a tail 7 since ever']);
+  await n1.say('a', '1:x');
+  await n1.close('a');
+  expect([await between.end, between.lines]).toEqual(['end', ['a@n1 1 x']]);
+
+  await n1.disconnect();
+  const never = cluster.reader({ follow: false });
+  await cluster.clock.pass(3_000);
+  expect(await never.end).toMatch(/following reasons: node n1 is not available$/);
+
+  await set('down');
+  const gone = cluster.reader({ follow: false });
+  await settled();
+  expect(await gone.end).toMatch(/following reasons: node n1 is not available$/);
 });
 
 test('what is left in a stream that the node’s next session replaced is not taken twice', async () => {

@@ -1,6 +1,7 @@
 /** Which old versions of secrets and configs are deleted. */
 import { expect, test } from 'vitest';
-import { planOldVersions } from '../../../src/controlplane/orchestrator/old-versions.js';
+import { oldVersionsPlanner } from '../../../src/controlplane/orchestrator/old-versions.js';
+import type { Plan } from '../../../src/controlplane/plan.js';
 import { asOldVersion } from '../../../src/model/payload-versions.js';
 import type { TaskState } from '../../../src/model/task-state.js';
 import { payload, reference, service, task, taskSpec, viewOf } from '../../support/cluster-objects.js';
@@ -21,6 +22,8 @@ const objects = {
   secret: [payload<'secret'>('own', 'three')],
 };
 
+const deletedBy = ({ writes }: Plan): unknown[] => writes.map((write) => write.op === 'delete' && write.id);
+
 test.each<[what: string, given: object, deleted: string[]]>([
   ['a service has it', { service: [service('web', using('old'))] }, []],
   [
@@ -40,6 +43,20 @@ test.each<[what: string, given: object, deleted: string[]]>([
   ),
   ['nobody has it', {}, ['old']],
 ])('%s', async (_, given, deleted) => {
-  const { writes } = planOldVersions(await viewOf({ ...objects, ...given }), 0);
-  expect(writes.map((write) => write.op === 'delete' && write.id)).toEqual(deleted);
+  const plan = oldVersionsPlanner();
+  const view = await viewOf({ ...objects, ...given });
+  expect(deletedBy(plan(view, 0)), 'not before it has been so for a while').toEqual([]);
+  expect(deletedBy(plan(view, 20_000))).toEqual(deleted);
+});
+
+test('one that somebody lists as the last service with it goes can still be removed by him', async () => {
+  const plan = oldVersionsPlanner();
+  const used = await viewOf({ ...objects, service: [service('web', using('old'))] });
+  const unused = await viewOf(objects);
+  const none = plan(used, 0);
+  expect([none.writes, none.wakeAtMs]).toEqual([[], undefined]);
+  expect(plan(unused, 30_000)).toMatchObject({ writes: [], wakeAtMs: 50_000 });
+  expect(deletedBy(plan(used, 45_000)), 'somebody has it again').toEqual([]);
+  expect(plan(unused, 50_000)).toMatchObject({ writes: [], wakeAtMs: 70_000 });
+  expect(deletedBy(plan(unused, 70_000))).toEqual(['old']);
 });
