@@ -508,6 +508,7 @@ export function sessionClient(connection: Connection, service: ServiceDefinition
     session: follow('Session'),
     assignments: follow('Assignments'),
     listenSubscriptions: follow('ListenSubscriptions'),
+    describeNode: ask('DescribeNode'),
     heartbeat: ask('Heartbeat'),
     updateTaskStatus: ask('UpdateTaskStatus'),
     attachNetwork: ask('AttachNetwork'),

@@ -139,7 +139,7 @@ export class AgentSession {
         await this.#hold(manager, signal);
       } catch (err) {
         if (signal.aborted) return;
-        if (err instanceof DescriptionChanged) continue;
+        if (err instanceof Outdated) continue;
         if (err instanceof assert.AssertionError) throw err;
         const refusal = fromServiceError(err);
         if (refusal instanceof NotLeaderError && refusal.leader !== '' && redirects < redirectsMax) {
@@ -208,7 +208,12 @@ export class AgentSession {
           },
           over,
         ),
-        this.#watchDescription(description, changes, over),
+        this.#watchDescription(
+          (is) => client.describeNode({ sessionId, description: is }),
+          description,
+          over,
+        ),
+        this.#watchCertificate(changes, over),
       ];
       await Promise.race(parts);
       over.throwIfAborted();
@@ -264,14 +269,31 @@ export class AgentSession {
     }
   }
 
-  /** Ends the session when the host is not what it said to be, or shows another certificate, so that the next one says it. */
-  async #watchDescription(said: WireNodeDescription, changes: number, signal: AbortSignal): Promise<void> {
+  /** Tells when the host is not what it said to be. */
+  async #watchDescription(
+    tell: (description: WireNodeDescription) => Promise<unknown>,
+    said: WireNodeDescription,
+    signal: AbortSignal,
+  ): Promise<void> {
     while (!signal.aborted) {
       const waitMs = said.espEpoch === 0 ? describeAgainMs : describeEveryMs;
-      await this.#changed.wait(waitMs, this.options.clock, signal);
+      await this.options.clock.sleep(waitMs, signal).catch(() => undefined);
       if (signal.aborted) return;
-      if (this.#changes !== changes || !isDeepStrictEqual(await this.#describe(), said))
-        throw new DescriptionChanged();
+      const description = await this.#describe();
+      if (isDeepStrictEqual(description, said)) continue;
+      await tell(description).catch((err: unknown) => {
+        // A manager that is not upgraded yet takes it at the beginning of a session only.
+        throw fromServiceError(err).kind === 'unimplemented' ? new Outdated() : err;
+      });
+      said = description;
+    }
+  }
+
+  /** Ends the session when the host shows another certificate, so that the next one is held with that. */
+  async #watchCertificate(changes: number, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      if (this.#changes !== changes) throw new Outdated();
+      await this.#changed.wait(describeEveryMs, this.options.clock, signal);
     }
   }
 
@@ -304,8 +326,9 @@ function followTasks(
   return changed;
 }
 
-class DescriptionChanged extends Error {
-  override readonly name = 'DescriptionChanged';
+/** The next session says what this one cannot be told. */
+class Outdated extends Error {
+  override readonly name = 'Outdated';
 }
 
 /** Refusals that no other manager and no later time will take back. */

@@ -139,7 +139,7 @@ export class LogBroker {
     else subscription.warn(notAvailable(nodeId));
   }
 
-  /** One that registers anew, as when its host has another route, has no stream for a moment. */
+  /** One that registers anew, as with another certificate, has no stream for a moment. */
   #isUp(nodeId: NodeId): boolean {
     return this.options.store.view().get('node', nodeId)?.status.state === 'ready';
   }

@@ -29,6 +29,7 @@ import type {
   AwaitAcknowledgedReply,
   AwaitAcknowledgedRequest,
   HeartbeatReply,
+  DescribeNodeRequest,
   HeartbeatRequest,
   InSession,
   IssueReply,
@@ -209,6 +210,10 @@ export function createManagerServices(options: ManagerServicesOptions): ManagerS
       const session = await sessions.register(node, request, caller);
       heartbeats.beat(node.id, null);
       await sessions.serve(session, answers);
+    }),
+    describeNode: unaryHandler<DescribeNodeRequest, object>(log, async (request, call) => {
+      await now().sessions.describe(sessionOf(call, request), request.description);
+      return {};
     }),
     heartbeat: unaryHandler<HeartbeatRequest, HeartbeatReply>(log, (request, call) => {
       const { nodeId } = sessionOf(call, request);

@@ -28,8 +28,9 @@ export interface RegistrationsOptions {
   readonly clock: Clock;
 }
 
-/** What of a node it says itself. */
-type Said = Pick<Node, 'espEpoch' | 'status' | 'dataPathAddr'> & { readonly description: NodeDescription };
+/** What of a node it says itself; without a status and an address: in a session that it has. */
+type Said = Pick<Node, 'espEpoch' | 'dataPathAddr'> &
+  Partial<Pick<Node, 'status'>> & { readonly description: NodeDescription };
 
 export class Registrations {
   readonly #batches: StoreBatches<NodeId, Said>;
@@ -53,12 +54,28 @@ export class Registrations {
     addr: string,
     dataPathAddr: string,
   ): Promise<void> {
-    const said = saidBy(wire, addr, dataPathAddr);
-    const { items, done } = this.#batches.open();
-    items.set(nodeId, said);
-    await done;
+    const address = dataPathAddr || addr;
+    await this.#say(nodeId, {
+      ...descriptionSaidBy(wire),
+      status: { state: 'ready', message: '', addr },
+      ...(address === '' ? {} : { dataPathAddr: parseIp(address) }),
+    });
     if (!this.options.store.view().get('node', nodeId))
       throw new SkepError('notFound', 'node not registered');
+  }
+
+  /**
+   * What is to be known of a node that has registered. Its state stays: whether it is ready is its session's to say. Resolves, and
+   * throws `invalidArgument`, as {@link register}.
+   */
+  async describe(nodeId: NodeId, wire: WireNodeDescription): Promise<void> {
+    await this.#say(nodeId, descriptionSaidBy(wire));
+  }
+
+  async #say(nodeId: NodeId, said: Said): Promise<void> {
+    const { items, done } = this.#batches.open();
+    items.set(nodeId, { ...items.get(nodeId), ...said });
+    await done;
   }
 
   async #write(all: readonly (readonly [NodeId, Said])[]): Promise<void> {
@@ -67,16 +84,11 @@ export class Registrations {
   }
 }
 
-function saidBy(wire: WireNodeDescription, addr: string, dataPathAddr: string): Said {
-  const address = dataPathAddr || addr;
-  return {
-    description: toDescription(wire),
-    // 0: its dataplane is away for a moment, and still sends with the same keys.
-    ...(wire.espEpoch === 0 ? {} : { espEpoch: wire.espEpoch }),
-    status: { state: 'ready', message: '', addr },
-    ...(address === '' ? {} : { dataPathAddr: parseIp(address) }),
-  };
-}
+const descriptionSaidBy = (wire: WireNodeDescription): Pick<Said, 'description' | 'espEpoch'> => ({
+  description: toDescription(wire),
+  // 0: its dataplane is away for a moment, and still sends with the same keys.
+  ...(wire.espEpoch === 0 ? {} : { espEpoch: wire.espEpoch }),
+});
 
 function writeNodes(tx: Transaction, some: readonly (readonly [NodeId, Said])[]): void {
   const holders = new Map<Ip, NodeId>();

@@ -14,7 +14,7 @@ import type { Clock } from '../../runtime/clock.js';
 import type { Log } from '../../runtime/log.js';
 import { Trigger } from '../../runtime/loop.js';
 import type { Answers } from '../rpc/handlers.js';
-import type { SessionMessage, SessionRequest } from '../rpc/messages.js';
+import type { SessionMessage, SessionRequest, WireNodeDescription } from '../rpc/messages.js';
 import { trustToTell } from '../ca/root-trust.js';
 import type { Change, Store, View } from '../store/store.js';
 import type { Caller, IsTrusted } from './caller.js';
@@ -85,8 +85,7 @@ export class Sessions {
     { addr, certificate }: Pick<Caller, 'addr' | 'certificate'>,
   ): Promise<Session> {
     if (this.#stopped) throw stopped();
-    const { description } = request;
-    if (!description) throw new SkepError('invalidArgument', 'node description is missing');
+    const description = required(request.description);
     this.#limitRate(node.id);
     this.end(node.id, new SkepError('invalidArgument', 'session invalid'));
     const end = new AbortController();
@@ -105,6 +104,12 @@ export class Sessions {
     this.options.log.info({ node: node.id, session: session.id, addr }, 'node registered');
     this.#warnOfOverlaps(node.id);
     return session;
+  }
+
+  /** Writes what a node that has a session says of itself now. Throws `invalidArgument` for what is no description. */
+  async describe({ nodeId }: Session, description: WireNodeDescription | null): Promise<void> {
+    await this.#registrations.describe(nodeId, required(description));
+    this.#warnOfOverlaps(nodeId);
   }
 
   /** A node that came, or got a route, after the network: its tasks start, but cannot reach what lies behind that route. */
@@ -210,6 +215,11 @@ function managersAmong(nodes: readonly Node[]): SessionMessage['managers'] {
     );
   managers.set(nodes, found);
   return found;
+}
+
+function required(description: WireNodeDescription | null): WireNodeDescription {
+  if (!description) throw new SkepError('invalidArgument', 'node description is missing');
+  return description;
 }
 
 const stopped = (): SkepError => new SkepError('aborted', 'dispatcher is stopped');

@@ -22,6 +22,7 @@ import type {
   AwaitAcknowledgedReply,
   AwaitAcknowledgedRequest,
   HeartbeatReply,
+  DescribeNodeRequest,
   HeartbeatRequest,
   InSession,
   IssueReply,
@@ -52,6 +53,7 @@ type Unary<Q, R> = (request: Q, options: { deadline: number }, callback: Callbac
 
 interface RawDispatcher extends Client {
   session(request: SessionRequest): ClientReadableStream<SessionMessage>;
+  describeNode: Unary<DescribeNodeRequest, object>;
   heartbeat: Unary<HeartbeatRequest, HeartbeatReply>;
   assignments(request: AssignmentsRequest): ClientReadableStream<WireAssignmentsMessage>;
   updateTaskStatus: Unary<UpdateTaskStatusRequest, object>;
@@ -119,6 +121,11 @@ export class DispatcherClient {
 
   session(request: SessionRequest, signal: AbortSignal): ClientReadableStream<SessionMessage> {
     return abortable(this.#raw.session(request), signal);
+  }
+
+  /** Refused with `unimplemented` by a manager that is told in a session of its own only. */
+  describeNode(request: DescribeNodeRequest): Promise<object> {
+    return unary((done) => this.#raw.describeNode(request, deadline(), done));
   }
 
   heartbeat(request: HeartbeatRequest): Promise<HeartbeatReply> {

@@ -102,6 +102,10 @@ export interface TaskStatusUpdate {
 export interface AcknowledgeRevisionRequest extends InSession {
   readonly revision: number;
 }
+export interface DescribeNodeRequest extends InSession {
+  readonly description: WireNodeDescription | null;
+}
+
 export interface AwaitAcknowledgedRequest extends InSession {
   readonly taskId: string;
   readonly drained: boolean;

@@ -163,6 +163,25 @@ async function makeCluster(
 }
 type Cluster = Awaited<ReturnType<typeof makeCluster>>;
 
+/** How often each method was called, of a manager that has none of `without`. */
+const counting = (without: readonly string[] = []) => {
+  const calls = new Map<string, number>();
+  const count =
+    (name: string, handle: unknown) =>
+    (...args: unknown[]): void => {
+      calls.set(name, (calls.get(name) ?? 0) + 1);
+      (handle as (...args: unknown[]) => void)(...args);
+    };
+  const served = (services: Served): Served =>
+    services.map(({ definition, implementation }) => ({
+      definition: Object.fromEntries(Object.entries(definition).filter(([name]) => !without.includes(name))),
+      implementation: Object.fromEntries(
+        Object.entries(implementation).map(([name, handle]) => [name, count(name, handle) as never]),
+      ),
+    }));
+  return { calls, served };
+};
+
 /** An agent's session with a worker that only records. */
 async function startAgentSession(
   of: Cluster,
@@ -427,11 +446,15 @@ describe('a session', () => {
     });
   });
 
-  test('describes the host again soon where its dataplane had not answered', async () => {
-    const of = await makeCluster([node('n1')]);
+  test.each([
+    ['in the session that it has', [], { sessions: 1, sets: 1 }],
+    ['in another session to a manager that is not upgraded yet', ['DescribeNode'], { sessions: 2, sets: 2 }],
+  ])('describes the host again soon where its dataplane had not answered, %s', async (_, without, expected) => {
+    const { calls, served } = counting(without);
+    const of = await makeCluster([node('n1')], [task('t1', web, 'assigned', { node: 'n1' })], served);
     const unknown = { ...description, engineLabels: {}, espEpoch: 0 };
     const hosts = [unknown, unknown];
-    const { session } = await startAgentSession(
+    const { session, tasks } = await startAgentSession(
       of,
       'n1',
       noLogs,
@@ -442,7 +465,10 @@ describe('a session', () => {
     await session.ready;
     expect(labels()).toEqual({});
     await expect.poll(labels, { ...soon, timeout: 8_000 }).toEqual({ a: 'b' });
-  }, 12_000);
+    await expect.poll(() => tasks, soon).toHaveLength(expected.sets);
+    expect(calls.get('session')).toBe(expected.sessions);
+    expect(of.store.view().get('node', 'n1' as NodeId)).toMatchObject({ espEpoch: 5, dataPathAddr: '192.0.2.7', status: { state: 'ready' } });
+  }, 12_000); // prettier-ignore
 
   test('brings a complete set, then what changes; reports go back', async () => {
     const of = await makeCluster(
@@ -673,27 +699,6 @@ describe('the barrier of a task', () => {
     await expect(other).rejects.toMatchObject({ kind: 'invalidArgument', message: 'session invalid' });
     messages.cancel();
   });
-
-  /** How often each method was called, of a manager that has none of `without`. */
-  const counting = (without: readonly string[] = []) => {
-    const calls = new Map<string, number>();
-    const count =
-      (name: string, handle: unknown) =>
-      (...args: unknown[]): void => {
-        calls.set(name, (calls.get(name) ?? 0) + 1);
-        (handle as (...args: unknown[]) => void)(...args);
-      };
-    const served = (services: Served): Served =>
-      services.map(({ definition, implementation }) => ({
-        definition: Object.fromEntries(
-          Object.entries(definition).filter(([name]) => !without.includes(name)),
-        ),
-        implementation: Object.fromEntries(
-          Object.entries(implementation).map(([name, handle]) => [name, count(name, handle) as never]),
-        ),
-      }));
-    return { calls, served };
-  };
 
   test.each([
     ['in one call, however many there are', [], { acknowledgeRevisions: 1 }],

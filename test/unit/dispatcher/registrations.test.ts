@@ -63,6 +63,32 @@ test('an address is one node’s, whoever had it before and whoever asks for it 
   expect(held()).toEqual([undefined, undefined, '192.0.2.11', '192.0.2.10']);
 });
 
+test('what a node says in its session changes neither its state nor its address', async () => {
+  const store = await storeWith(2);
+  const registrations = new Registrations({ store, clock: systemClock });
+  await registrations.register(idOf(0), describe('host'), '198.51.100.1', '192.0.2.10');
+  await store.update((tx) => {
+    const known = tx.get('node', idOf(0)) ?? expect.fail();
+    tx.update('node', { ...known, status: { ...known.status, state: 'down' } });
+  });
+  await registrations.describe(idOf(0), { ...describe('other'), espEpoch: 0 });
+  expect(nodeIn(store, 0)).toMatchObject({
+    status: { state: 'down', addr: '198.51.100.1' },
+    description: { hostname: 'other' },
+    ...{ dataPathAddr: '192.0.2.10', espEpoch: 3 },
+  });
+  // Both in one batch.
+  await Promise.all([
+    registrations.register(idOf(1), describe('host'), '198.51.100.2', ''),
+    registrations.describe(idOf(1), describe('later')),
+  ]);
+  expect(nodeIn(store, 1)).toMatchObject({
+    ...{ status: { state: 'ready' }, description: { hostname: 'later' }, dataPathAddr: '198.51.100.2' },
+  });
+  await registrations.describe('stranger' as NodeId, describe('host'));
+  expect(store.view().list('node')).toHaveLength(2);
+});
+
 test('what one node may not, or no node is, fails for that one alone', async () => {
   const store = await storeWith(2);
   const registrations = new Registrations({ store, clock: systemClock });

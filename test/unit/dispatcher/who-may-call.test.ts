@@ -38,6 +38,7 @@ const mayCall: Readonly<Record<string, 'anyone' | 'token' | 'node' | 'manager'>>
   '/skep.dispatcher.v1.NodeCa/GetRootCaCertificate': 'anyone',
   '/skep.dispatcher.v1.NodeCa/IssueNodeCertificate': 'token',
   '/skep.dispatcher.v1.Dispatcher/Session': 'node',
+  '/skep.dispatcher.v1.Dispatcher/DescribeNode': 'node',
   '/skep.dispatcher.v1.Dispatcher/Heartbeat': 'node',
   '/skep.dispatcher.v1.Dispatcher/Assignments': 'node',
   '/skep.dispatcher.v1.Dispatcher/UpdateTaskStatus': 'node',
