@@ -125,5 +125,5 @@ async function* nothing(): AsyncGenerator<Buffer> {
 const descriptionOf = (hostname: string): WireNodeDescription => ({
   hostname,
   ...{ architecture: 'x86_64', os: 'linux', nanoCpus: 1e12, memoryBytes: 2 ** 42, engineVersion: '20.10' },
-  ...{ engineLabels: {}, plugins: [], genericResources: [], routes: [], espEpoch: 0, tlsInfo: null },
+  ...{ engineLabels: {}, plugins: [], genericResources: [], routes: [], espEpoch: 1, tlsInfo: null },
 });

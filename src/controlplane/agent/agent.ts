@@ -8,6 +8,7 @@ import type { HostAllowance } from '../../model/host-access.js';
 import type { HostRoute } from '../../model/host-routes.js';
 import { atLeast } from '../../model/task-state.js';
 import type { Clock } from '../../runtime/clock.js';
+import { Garbage } from '../../runtime/garbage.js';
 import type { Log } from '../../runtime/log.js';
 import type { Engine } from '../dockerd/client.js';
 import { ContainerEvents } from '../dockerd/events.js';
@@ -189,6 +190,7 @@ export function startAgent(options: AgentOptions): Agent {
     silence,
     logs: new LogPublisher({ taskLogs, clock, log }),
     tunnels,
+    garbage: new Garbage({ clock }),
   });
 
   /** Aborts when a manager has said what this node is to run. */

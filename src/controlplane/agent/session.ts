@@ -14,6 +14,7 @@ import type { TraceId } from '../../model/trace.js';
 import { backoffMs } from '../../runtime/backoff.js';
 import type { Clock } from '../../runtime/clock.js';
 import { Deadline } from '../../runtime/deadline.js';
+import type { Garbage } from '../../runtime/garbage.js';
 import type { Log } from '../../runtime/log.js';
 import { Trigger } from '../../runtime/loop.js';
 import type {
@@ -42,6 +43,8 @@ import type { Worker } from './worker.js';
 const describeEveryMs = 20_000;
 /** While its dataplane has not said yet what it is: constraints ask for that. */
 const describeAgainMs = 2_000;
+/** After all was told anew: longer than that takes to be programmed. */
+const garbageMs = 15_000;
 /** A session that lasted as long was a good one: the next failure is a first one. */
 const goodSessionMs = 8_000;
 /** Managers in a row that name another one to lead: more, and they do not agree yet. */
@@ -83,6 +86,8 @@ export interface SessionOptions {
   readonly logs: LogPublisher;
   /** What managers' users ask of this node's containers. */
   readonly tunnels: Pick<ContainerTunnels, 'run'>;
+  /** Absent: none is collected for a session's sake. */
+  readonly garbage?: Pick<Garbage, 'collect'>;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly log: Log;
@@ -238,7 +243,7 @@ export class AgentSession {
   }
 
   async #followAssignments(client: SessionClient, sessionId: string, signal: AbortSignal): Promise<void> {
-    const { network, worker, attachments, payloads } = this.options;
+    const { network, worker, attachments, payloads, garbage } = this.options;
     let tasks: readonly Task[] = [];
     const byId = new Map<string, Task>();
     let sequence = 0;
@@ -266,6 +271,8 @@ export class AgentSession {
           tasks.filter((task) => !isAttachment(task)),
           complete,
         );
+      // What it came in is garbage, and with 100,000 endpoints as much as what is kept.
+      if (complete) void garbage?.collect(garbageMs, signal);
     }
   }
 
