@@ -6,7 +6,6 @@
 import type { Clock } from '../../runtime/clock.js';
 import { decide } from '../../runtime/decide.js';
 import type { Log } from '../../runtime/log.js';
-import { Trigger } from '../../runtime/loop.js';
 import { Turns } from '../../runtime/turns.js';
 import { encodeTraces } from '../rpc/assignment.js';
 import type { EncodedAssignmentsMessage } from '../rpc/assignment.js';
@@ -22,6 +21,7 @@ import type { Session } from './sessions.js';
 import { followShared } from './followed-assignments.js';
 import type { SharedAssignments } from './shared-assignments.js';
 import { sharedAssignments } from './shared-assignments.js';
+import { StreamPace } from './stream-pace.js';
 
 /** Swarm batches for as long. */
 export const assignmentBatchMs = 100;
@@ -31,7 +31,7 @@ export const assignmentBatchMs = 100;
  */
 const completeMax = 16;
 const completeMsMax = 2_000;
-/** Streams that are served before whatever else has come is heard; each takes about a millisecond. */
+/** Streams that are served before whatever else has come, heartbeats and answers about the manager's own lease, is heard. */
 const servedInARow = 20;
 /** Of more changes of the store that nobody has asked about, the whole is made anew. */
 const changesMax = 10_000;
@@ -56,8 +56,7 @@ export class AssignmentStreams implements Disposable {
   #shared: SharedAssignments | null = null;
   #changes: Change[] = [];
   readonly #turns: Turns;
-  #inARow = 0;
-  #pause: Promise<void> = Promise.resolve();
+  readonly #pace: StreamPace;
   readonly #unsubscribe: () => void;
 
   constructor(
@@ -65,6 +64,7 @@ export class AssignmentStreams implements Disposable {
     private readonly acknowledgements: Acknowledgements,
   ) {
     this.#turns = new Turns(completeMax, completeMsMax, options.clock);
+    this.#pace = new StreamPace({ ...options, gapMs: assignmentBatchMs, inARow: servedInARow });
     this.#unsubscribe = options.store.subscribe(({ changes }) => {
       if (this.#shared === null) return;
       for (const change of changes) this.#changes.push(change);
@@ -75,6 +75,7 @@ export class AssignmentStreams implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#pace[Symbol.dispose]();
     this.#unsubscribe();
   }
 
@@ -84,12 +85,11 @@ export class AssignmentStreams implements Disposable {
     { write, signal }: Answers<EncodedAssignmentsMessage>,
     takes: Pick<AssignmentsRequest, 'takesParts' | 'takesPacked'>,
   ): Promise<void> {
-    const { store, clock, log, observer } = this.options;
+    const { store, log, observer } = this.options;
     const { acknowledgements } = this;
     const { nodeId } = session;
-    const changed = new Trigger();
-    const unsubscribe = store.subscribe(changed.fire);
     const over = AbortSignal.any([signal, session.signal]);
+    using place = this.#pace.enter(over);
     acknowledgements.begin(session);
     let turn: Disposable | undefined;
     try {
@@ -97,7 +97,7 @@ export class AssignmentStreams implements Disposable {
       turn = await this.#turns.take(over).catch(() => undefined);
       let known: { readonly all: NodeAssignments | null } | undefined;
       for (let sequence = 0; !over.aborted;) {
-        await this.#breath();
+        await place.rest();
         if (over.aborted) break;
         const view = store.view();
         const { revision } = view;
@@ -125,25 +125,12 @@ export class AssignmentStreams implements Disposable {
           decide(log, 'assignments.sent', { node: nodeId, sequence, revision }, { traces });
         }
         known = { all };
-        await clock.sleep(assignmentBatchMs, over).catch(() => undefined);
-        await changed.wait(3_600_000, clock, over);
       }
       session.signal.throwIfAborted();
     } finally {
       turn?.[Symbol.dispose]();
-      unsubscribe();
       acknowledgements.end(session);
     }
-  }
-
-  /** A change wakes all streams at once, a thousand of them for longer than a lease lasts: resolves when it is this one's turn. */
-  #breath(): Promise<void> {
-    if (this.#inARow === servedInARow) {
-      this.#pause = this.#pause.then(() => new Promise((resolve) => setImmediate(resolve)));
-      this.#inARow = 0;
-    }
-    this.#inARow += 1;
-    return this.#pause;
   }
 
   #sharedOf(view: View): SharedAssignments {
